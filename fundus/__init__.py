@@ -1,0 +1,81 @@
+"""Grade retinal fundus photographs for diabetic retinopathy by transfer learning.
+
+Public names load on first use, so that importing the package imports neither Keras nor
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fundus.augment import Augmentation as Augmentation
+    from fundus.datasets import load_image_folder as load_image_folder
+    from fundus.datasets import load_image_table as load_image_table
+    from fundus.datasets import load_images as load_images
+    from fundus.ensemble import FoldEnsemble as FoldEnsemble
+    from fundus.estimator import TransferClassifier as TransferClassifier
+    from fundus.features import FeatureExtractor as FeatureExtractor
+    from fundus.grades import GRADE_NAMES as GRADE_NAMES
+    from fundus.grades import is_referable as is_referable
+    from fundus.heads.neural import ReluHead as ReluHead
+    from fundus.heads.neural import SoftmaxHead as SoftmaxHead
+    from fundus.heads.sklearn_heads import LogisticHead as LogisticHead
+    from fundus.heads.sklearn_heads import RidgeHead as RidgeHead
+    from fundus.heads.sklearn_heads import SVMHead as SVMHead
+    from fundus.metrics import inverse_frequency_weights as inverse_frequency_weights
+    from fundus.metrics import kappa_scorer as kappa_scorer
+    from fundus.metrics import make_kappa_scorer as make_kappa_scorer
+    from fundus.metrics import quadratic_weighted_kappa as quadratic_weighted_kappa
+    from fundus.persistence import load as load
+    from fundus.plugins import list_backbones as list_backbones
+    from fundus.plugins import list_heads as list_heads
+    from fundus.plugins import list_preprocessors as list_preprocessors
+    from fundus.splits import GuardedSplit as GuardedSplit
+    from fundus.splits import check_split as check_split
+    from fundus.synthetic import make_fundus as make_fundus
+
+_ROOMS = {
+    "Augmentation": "augment",
+    "FeatureExtractor": "features",
+    "FoldEnsemble": "ensemble",
+    "GRADE_NAMES": "grades",
+    "GuardedSplit": "splits",
+    "LogisticHead": "heads.sklearn_heads",
+    "ReluHead": "heads.neural",
+    "RidgeHead": "heads.sklearn_heads",
+    "SVMHead": "heads.sklearn_heads",
+    "SoftmaxHead": "heads.neural",
+    "TransferClassifier": "estimator",
+    "check_split": "splits",
+    "inverse_frequency_weights": "metrics",
+    "is_referable": "grades",
+    "kappa_scorer": "metrics",
+    "list_backbones": "plugins",
+    "list_heads": "plugins",
+    "list_preprocessors": "plugins",
+    "load": "persistence",
+    "load_image_folder": "datasets",
+    "load_image_table": "datasets",
+    "load_images": "datasets",
+    "make_fundus": "synthetic",
+    "make_kappa_scorer": "metrics",
+    "quadratic_weighted_kappa": "metrics",
+}
+
+__all__ = sorted(_ROOMS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'fundus' has no attribute {name!r}")
+    value = getattr(import_module(f"fundus.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS])

@@ -1,0 +1,63 @@
+"""The preprocessors that ship."""
+
+from __future__ import annotations
+
+from fundus import normalise
+from fundus.hookspecs import PreprocessorSpec, hookimpl
+
+fundus_api = 1
+
+
+@hookimpl
+def fundus_preprocessors() -> list[PreprocessorSpec]:
+    """Return the built-in preprocessors."""
+    return [
+        PreprocessorSpec(
+            name="none",
+            apply=normalise.none,
+            description="Values as they are: 0 to 255, RGB.",
+        ),
+        PreprocessorSpec(
+            name="tf",
+            apply=normalise.scale_pm1,
+            description="Scaled to -1 to 1, RGB (Keras's 'tf' mode).",
+        ),
+        PreprocessorSpec(
+            name="scale",
+            apply=normalise.scale_01,
+            description="Scaled to 0 to 1, RGB.",
+        ),
+        PreprocessorSpec(
+            name="torch",
+            apply=normalise.torch,
+            description="Scaled to 0 to 1, minus ImageNet's mean, over its deviation: "
+            "-2.12 to 2.64, RGB.",
+        ),
+        PreprocessorSpec(
+            name="caffe",
+            apply=normalise.caffe,
+            description="Minus ImageNet's mean colour: -123.68 to 151.06, BGR.",
+        ),
+        PreprocessorSpec(
+            name="lite",
+            apply=normalise.lite,
+            description="(x - 127) / 128: -0.992 to 1, RGB (EfficientNet-Lite).",
+        ),
+        PreprocessorSpec(
+            name="corpus_mean",
+            apply=normalise.corpus_mean,
+            fit=normalise.fit_corpus_mean,
+            description="Minus the mean colour of the training images: within -255 to 255, RGB.",
+        ),
+        PreprocessorSpec(
+            name="image_mean",
+            apply=normalise.image_mean,
+            description="Minus each image's own mean colour: within -255 to 255, RGB.",
+        ),
+        PreprocessorSpec(
+            name="ben_graham",
+            apply=normalise.ben_graham,
+            description="Local mean colour subtracted, contrast raised fourfold around 128: "
+            "0 to 255, RGB (Graham 2015).",
+        ),
+    ]

@@ -1,0 +1,428 @@
+"""`FoldEnsemble`: cross-validate, keep the models of all folds, and average them."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, column_or_1d
+
+from fundus.decisions import expected_grade, interpolated_proba
+from fundus.exceptions import DataError, InvalidParameterError
+from fundus.parameters import check_int, check_option
+from fundus.splits import check_split
+
+VOTINGS = ("auto", "soft", "hard", "severity")
+
+
+def _fitted_or_template(ensemble: Any) -> Any:
+    models = getattr(ensemble, "estimators_", None)
+    return models[0] if models else ensemble.estimator
+
+
+def _has_proba(ensemble: Any) -> bool:
+    if getattr(ensemble, "voting_", ensemble.voting) in ("severity", "hard"):
+        return getattr(ensemble, "voting_", ensemble.voting) == "severity"
+    return hasattr(_fitted_or_template(ensemble), "predict_proba")
+
+
+def _has_severity(ensemble: Any) -> bool:
+    model = _fitted_or_template(ensemble)
+    return hasattr(model, "predict_severity") or hasattr(model, "predict_proba")
+
+
+class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Fit one clone per fold, score each on the fold it has not seen, and average them all.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Cloned for every fold; also a search, whose score is then nested and honest.
+    cv : int, splitter or iterable, default=5
+        An int means `StratifiedGroupKFold` where there are patients, else `StratifiedKFold`, both
+        shuffled. A split that has a patient or an image on both sides is refused.
+    voting : {"auto", "soft", "hard", "severity"}, default="auto"
+        Mean of probabilities, majority, or mean of severities and the nearest grade. "auto" is
+        "severity" for regressors, else "soft" where there are probabilities, else "hard".
+    n_jobs : int, default=None
+        Folds fitted at a time, in processes.
+    random_state : int, RandomState or None, default=None
+        Shuffles the folds; the estimator's own seed is its own.
+    verbose : int, default=0
+        Passed to joblib.
+
+    Attributes
+    ----------
+    estimators_ : list of classifier
+        One per fold.
+    classes_ : ndarray, shape (n_classes,)
+        All labels of ``y``; a label that a fold's model never saw has probability 0 there.
+    voting_ : str
+        What "auto" came to.
+    oof_proba_ : ndarray of float, shape (n_samples, n_classes)
+        Out-of-fold probabilities; ``nan`` for rows in no test fold. Absent for hard voting.
+    oof_severity_ : ndarray of float, shape (n_samples,)
+        Out-of-fold severities, in places on the scale. Absent for hard voting.
+    oof_prediction_ : ndarray, shape (n_samples,)
+        Out-of-fold labels of the rows of ``oof_fold_ >= 0``.
+    oof_fold_ : ndarray of int, shape (n_samples,)
+        Test fold of every row; -1 for none.
+    cv_results_ : dict
+        ``"n_train"``, ``"n_test"`` and ``"test_kappa"`` (quadratic weighted), each of shape
+        (n_folds,).
+
+    See Also
+    --------
+    sklearn.ensemble.VotingClassifier : Averages different models, each fitted on all data.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X, y = make_classification(90, n_informative=4, n_classes=3, random_state=0)
+    >>> model = FoldEnsemble(LogisticRegression(), cv=3, random_state=0).fit(X, y)
+    >>> model.oof_proba_.shape, len(model.estimators_)
+    ((90, 3), 3)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        cv: Any = 5,
+        voting: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.cv = cv
+        self.voting = voting
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> FoldEnsemble:
+        """Fit one model per fold and predict the fold it has not seen.
+
+        Parameters
+        ----------
+        X : images or array-like
+            What the estimator takes; a frame's ``patient`` column keeps patients together.
+        y : array-like, shape (n_samples,)
+            Grades.
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+            Patients.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SplitError
+            If a fold has a patient or an image on both sides.
+        """
+        check_option(self, "voting", VOTINGS)
+        check_int(self, "verbose", low=0)
+        y = column_or_1d(y, warn=True)
+        n_rows = _num_samples(X)
+        if len(y) != n_rows:
+            raise DataError(
+                "X and y must be of one length: inconsistent numbers of samples. "
+                f"Got {n_rows} rows of X and {len(y)} grades."
+            )
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
+        cache = getattr(self.estimator, "cache", True)
+        folds = check_split(self.cv, X, y, groups, cache=cache, random_state=self.random_state)
+        jobs = (
+            delayed(_fit_fold)(self._template(k), X, y, train, weight, groups)
+            for k, (train, _) in enumerate(folds)
+        )
+        models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)
+        return self._keep(models, folds, X, y)
+
+    def _template(self, fold: int) -> Any:
+        """Return a clone that logs into a folder of its fold."""
+        model = clone(self.estimator)
+        if getattr(model, "log_dir", None) is not None:
+            model.set_params(log_dir=Path(model.log_dir) / f"fold-{fold}")
+        return model
+
+    @classmethod
+    def from_cv_results(
+        cls, results: dict[str, Any], X: Any, y: ArrayLike, *, voting: str = "auto"
+    ) -> FoldEnsemble:
+        """Build an ensemble from models that `cross_validate` has fitted.
+
+        Parameters
+        ----------
+        results : dict
+            What ``cross_validate(..., return_estimator=True, return_indices=True)`` returned.
+        X, y : array-like
+            The data it was given.
+        voting : str, default="auto"
+
+        Returns
+        -------
+        FoldEnsemble
+            Fitted.
+
+        Raises
+        ------
+        InvalidParameterError
+            If estimators or indices are not in `results`.
+        """
+        missing = {"estimator", "indices"} - set(results)
+        if missing:
+            raise InvalidParameterError(
+                "from_cv_results needs cross_validate(..., return_estimator=True, "
+                f"return_indices=True). Got results without {sorted(missing)}."
+            )
+        models = list(results["estimator"])
+        indices = results["indices"]
+        folds = list(zip(indices["train"], indices["test"], strict=True))
+        ensemble = cls(clone(models[0]), cv=folds, voting=voting)
+        return ensemble._keep(models, folds, X, column_or_1d(y, warn=True))
+
+    def _keep(
+        self,
+        models: list[Any],
+        folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        X: Any,
+        y: NDArray[Any],
+    ) -> FoldEnsemble:
+        self.estimators_ = models
+        self.classes_ = np.unique(y)
+        self.voting_ = self._chosen_voting(models[0])
+        if hasattr(models[0], "n_features_in_"):
+            self.n_features_in_ = models[0].n_features_in_
+        self._score_folds(folds, X, y)
+        return self
+
+    def _chosen_voting(self, model: Any) -> str:
+        if self.voting != "auto":
+            if self.voting == "soft" and not hasattr(model, "predict_proba"):
+                raise InvalidParameterError(
+                    "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
+                    f"estimator without predict_proba. Got {self.voting!r} for {model!r} instead."
+                )
+            if self.voting == "severity" and not _has_severity(self):
+                raise InvalidParameterError(
+                    "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
+                    "estimator with neither predict_severity nor predict_proba. "
+                    f"Got {self.voting!r} for {model!r} instead."
+                )
+            return self.voting
+        if _is_ordinal_regressor(model):
+            return "severity"
+        return "soft" if hasattr(model, "predict_proba") else "hard"
+
+    def _score_folds(
+        self,
+        folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        X: Any,
+        y: NDArray[Any],
+    ) -> None:
+        n = len(y)
+        self.oof_fold_ = np.full(n, -1)
+        self.oof_prediction_ = np.empty(n, dtype=self.classes_.dtype)
+        self.oof_prediction_[:] = self.classes_[0]
+        with_scores = self.voting_ != "hard"
+        if with_scores:
+            self.oof_proba_ = np.full((n, len(self.classes_)), np.nan)
+            self.oof_severity_ = np.full(n, np.nan)
+        kappas = []
+        for k, (model, (_, test)) in enumerate(zip(self.estimators_, folds, strict=True)):
+            part = _safe_indexing(X, test)
+            again = self.oof_fold_[test] >= 0
+            if again.any():
+                raise DataError(
+                    f"Row {test[again][0]} is in two test folds, so it has no one out-of-fold "
+                    "prediction: use a splitter that tests every row once at most."
+                )
+            self.oof_fold_[test] = k
+            if with_scores:
+                proba, severity = self._scores(model, part)
+                self.oof_proba_[test], self.oof_severity_[test] = proba, severity
+                self.oof_prediction_[test] = self.classes_[proba.argmax(axis=1)]
+            else:
+                self.oof_prediction_[test] = model.predict(part)
+            kappas.append(_kappa(y[test], self.oof_prediction_[test], self._scale()))
+        self.cv_results_ = {
+            "n_train": np.array([len(train) for train, _ in folds]),
+            "n_test": np.array([len(test) for _, test in folds]),
+            "test_kappa": np.array(kappas),
+        }
+
+    def _scale(self) -> NDArray[Any]:
+        """Return the scale that the models were given, or else all labels of ``y``."""
+        model = self.estimators_[0]
+        given = getattr(model, "grades", None) is not None
+        return model.grades_ if given else self.classes_
+
+    def _places(self) -> NDArray[np.intp]:
+        from fundus.metrics import to_positions
+
+        return to_positions(self.classes_, self._scale())
+
+    def _scores(self, model: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probabilities of ``classes_`` and severities of one model; X is run through it once."""
+        places = self._places()
+        if self.voting_ == "severity" and hasattr(model, "predict_severity"):
+            severity = _on_scale(model, np.asarray(model.predict_severity(X)), self._scale())
+            return _interpolated(severity, places), severity
+        proba = self._aligned(model, model.predict_proba(X))
+        return proba, expected_grade(proba, places)
+
+    def _aligned(self, model: Any, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        aligned = np.zeros((len(proba), len(self.classes_)))
+        columns = np.searchsorted(self.classes_, model.classes_)
+        aligned[:, columns] = proba
+        return aligned
+
+    def _votes(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean probabilities and mean severities of all models."""
+        check_is_fitted(self, "estimators_")
+        scores = [self._scores(model, X) for model in self.estimators_]
+        severity = np.mean([s for _, s in scores], axis=0)
+        if self.voting_ == "severity":
+            return _interpolated(severity, self._places()), severity
+        return np.mean([p for p, _ in scores], axis=0), severity
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the grade the models agree on.
+
+        Parameters
+        ----------
+        X : images or array-like
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels out of ``classes_``.
+        """
+        check_is_fitted(self, "estimators_")
+        if self.voting_ == "hard":
+            votes = np.stack(
+                [np.searchsorted(self.classes_, m.predict(X)) for m in self.estimators_]
+            )
+            counts = np.stack([(votes == k).sum(axis=0) for k in range(len(self.classes_))])
+            return self.classes_[counts.argmax(axis=0)]
+        return self.classes_[self._votes(X)[0].argmax(axis=1)]
+
+    @available_if(_has_proba)
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the mean probabilities, or those interpolated from the mean severity.
+
+        Parameters
+        ----------
+        X : images or array-like
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return self._votes(X)[0]
+
+    @available_if(_has_severity)
+    def predict_severity(self, X: Any) -> NDArray[np.float64]:
+        """Return the mean severity.
+
+        Parameters
+        ----------
+        X : images or array-like
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples,)
+            In places on the scale.
+        """
+        return self._votes(X)[1]
+
+    def save(self, path: Any) -> None:
+        """Write the ensemble, its fold models included, into a folder; see `fundus.load`.
+
+        Parameters
+        ----------
+        path : path
+            A folder that does not exist yet, or an empty one.
+        """
+        from fundus.persistence import save
+
+        save(self, path)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        if inner.classifier_tags is not None:
+            tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
+        return tags
+
+
+def _kappa(y_true: NDArray[Any], y_pred: NDArray[Any], scale: NDArray[Any]) -> float:
+    from fundus.metrics import quadratic_weighted_kappa
+
+    return quadratic_weighted_kappa(y_true, y_pred, n_grades=list(scale))
+
+
+def _interpolated(
+    severity: NDArray[np.float64], places: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    order = np.argsort(places)
+    proba = np.empty((len(severity), len(places)))
+    proba[:, order] = interpolated_proba(severity, places[order])
+    return proba
+
+
+def _is_ordinal_regressor(model: Any) -> bool:
+    inner = getattr(model, "best_estimator_", model)
+    head = getattr(inner, "head_", None)
+    return bool(getattr(head, "is_regressor", False))
+
+
+def _on_scale(
+    model: Any, severity: NDArray[np.float64], scale: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Severities of a fold's own scale, in places of the ensemble's."""
+    from fundus.metrics import to_positions
+
+    own = getattr(getattr(model, "best_estimator_", model), "grades_", scale)
+    if len(own) == len(scale):
+        return severity
+    # the fold lacked a grade and its scale was left to the data, so its steps are wider
+    return np.interp(severity, np.arange(len(own)), to_positions(own, scale))
+
+
+def _fit_fold(
+    model: Any,
+    X: Any,
+    y: NDArray[Any],
+    train: NDArray[np.intp],
+    weight: NDArray[np.float64] | None,
+    groups: Any,
+) -> Any:
+    extra: dict[str, Any] = {}
+    if weight is not None:
+        extra["sample_weight"] = weight[train]
+    if groups is not None and "groups" in inspect.signature(model.fit).parameters:
+        extra["groups"] = np.asarray(groups)[train]
+    return model.fit(_safe_indexing(X, train), y[train], **extra)

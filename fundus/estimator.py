@@ -1,0 +1,505 @@
+"""`TransferClassifier`: a backbone and a head as one scikit-learn classifier of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fundus.decisions import expected_grade, interpolated_proba
+from fundus.exceptions import InvalidParameterError
+from fundus.fitted import FittedEstimator, FittedHead
+from fundus.fitting import (
+    Grades,
+    as_augmentation,
+    check_duplicates,
+    fit_estimator,
+    make_head,
+    new_log_dir,
+    read_grades,
+    training_source,
+    without_freeze,
+)
+from fundus.frozen import features
+from fundus.heads.base import EstimatorHead, Head, NeuralHead
+from fundus.inputs import Images, as_images
+from fundus.metrics import class_sample_weight, to_positions
+from fundus.network import all_frozen
+from fundus.parameters import check_int, check_option, check_real, invalid
+from fundus.preparation import draw_seed, prepare
+from fundus.sources import ArraySource, Source
+from fundus.splits import inner_split
+from fundus.store import open_store
+
+#: The ``backbone`` of 2-D features that are there already.
+PRECOMPUTED = "precomputed"
+
+
+def _has_proba(estimator: Any) -> bool:
+    if hasattr(estimator, "head_"):
+        return bool(estimator.head_.has_proba)
+    head = estimator.head
+    if isinstance(head, (str, Head)) and not hasattr(head, "estimator"):
+        return True
+    inner = getattr(head, "estimator", head)
+    return hasattr(inner, "predict_proba") or getattr(inner, "_estimator_type", "") == "regressor"
+
+
+class TransferClassifier(ClassifierMixin, BaseEstimator):
+    """Grade images with a pretrained backbone and a head.
+
+    The frozen layers of the backbone run once per image and their results are kept; only what is
+    trained runs again, for every fold and candidate.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec, default="efficientnet_lite0"
+        Registered name (see `list_backbones`), or ``"precomputed"`` where ``X`` holds 2-D features.
+    head : str, Head, classifier or regressor, default="softmax"
+        Registered name (see `list_heads`), a head object, or any scikit-learn estimator.
+    grades : int or sequence, default=None
+        The scale: its length, or its labels, lowest first. ``None`` is the sorted labels of ``y``.
+    weights : str, path or None, default="imagenet"
+        Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
+    freeze : "all", int, float or str, default="all"
+        Initial layers that stay as they are: all, the first n (counting the input layer), a
+        fraction, those up to a named layer, or 0.
+    image_size : int, default=None
+        Edge of the square input, in pixels; ``None`` is the backbone's own.
+    crop : {"fov", "square"} or None, default="fov"
+        Crop to the field of view, pad to a square, or squash.
+    normalise : str or callable, default="backbone"
+        What the backbone's weights expect, another preprocessor, or a function of uint8 RGB images.
+    pooling : {"avg", "max", "flatten"}, default="avg"
+        How a feature map becomes a vector.
+    augment : Augmentation, bool or None, default=None
+        Random warps of training images; needs a neural head. True is ``Augmentation()``.
+    class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
+        Weight of each grade in training.
+    learning_rate : float or "auto", default="auto"
+        Of Adam; "auto" is 1e-5 where layers of the backbone are trained and 1e-3 where none are.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        Of Adam.
+    batch_size : int, default=16
+        Images per training step.
+    epochs : int, default=40
+        Most passes over the training images.
+    validation_fraction : float, default=0.1
+        Share of the training images held out for early stopping; stratified, and by patient where
+        ``X`` is a frame with patients or `groups` are given.
+    patience : int or None, default=10
+        Epochs without a better loss before training stops and the best weights return.
+    lr_factor, lr_patience, min_learning_rate : float, int, float, default=0.5, 3, 1e-6
+        The learning rate is multiplied by the factor after so many epochs without a better loss.
+    callbacks : sequence of keras.callbacks.Callback, default=None
+        More callbacks; each fit uses copies.
+    log_dir : path, default=None
+        Where each fit makes a folder with ``log.csv`` and ``best.weights.h5``.
+    duplicates : {"error", "allow"}, default="error"
+        Whether ``X`` may name a file twice, as over-samplers do.
+    cache : bool or path, default=True
+        Where frozen work is kept; ``False`` keeps none.
+    n_jobs : int, default=None
+        Decoding threads; ``None`` and -1 mean one per processor.
+    random_state : int, RandomState or None, default=None
+        Decides everything that is drawn.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        The labels in ``y``, sorted.
+    grades_ : ndarray, shape (n_grades,)
+        The scale.
+    head_ : FittedHead
+        The trained head.
+    history_ : dict of str to list of float
+        Losses and learning rate by epoch; neural heads only.
+    frozen_ : Frozen
+        The frozen part; not for precomputed features.
+    log_dir_ : str or None
+        Folder of this fit's log.
+    n_features_in_ : int
+        Width of precomputed features.
+
+    See Also
+    --------
+    FoldEnsemble : Cross-validate, and average the fold models.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+    >>> model = TransferClassifier("tiny", "logistic", weights="fixed", cache=False)
+    >>> model.fit(X, [0, 1] * 4).predict_proba(X).shape
+    (8, 2)
+    """
+
+    def __init__(
+        self,
+        backbone: Any = "efficientnet_lite0",
+        head: Any = "softmax",
+        *,
+        grades: Any = None,
+        weights: Any = "imagenet",
+        freeze: Any = "all",
+        image_size: int | None = None,
+        crop: str | None = "fov",
+        normalise: Any = "backbone",
+        pooling: str = "avg",
+        augment: Any = None,
+        class_weight: Any = "balanced",
+        learning_rate: Any = "auto",
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int = 16,
+        epochs: int = 40,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        lr_factor: float = 0.5,
+        lr_patience: int = 3,
+        min_learning_rate: float = 1e-6,
+        callbacks: Any = None,
+        log_dir: Any = None,
+        duplicates: str = "error",
+        cache: Any = True,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.grades = grades
+        self.weights = weights
+        self.freeze = freeze
+        self.image_size = image_size
+        self.crop = crop
+        self.normalise = normalise
+        self.pooling = pooling
+        self.augment = augment
+        self.class_weight = class_weight
+        self.learning_rate = learning_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.lr_factor = lr_factor
+        self.lr_patience = lr_patience
+        self.min_learning_rate = min_learning_rate
+        self.callbacks = callbacks
+        self.log_dir = log_dir
+        self.duplicates = duplicates
+        self.cache = cache
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> TransferClassifier:
+        """Train on graded images.
+
+        Parameters
+        ----------
+        X : images
+            Paths, a frame with a ``path`` and optionally a ``patient`` column, uint8 RGB arrays
+            (n, height, width, 3), or 2-D float features for ``backbone="precomputed"``.
+        y : array-like, shape (n_samples,)
+            Grades.
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+            Patients, for the inner validation split; a frame's own where they are not given.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter cannot be used.
+        InvalidGradeError
+            If a grade is missing, off the scale, or the only one.
+        ImageReadError
+            If files cannot be read; the first is named, the rest counted.
+        DataError
+            If lengths differ, or a file occurs twice.
+        """
+        self._check_parameters()
+        head = make_head(self.head, self)
+        data = self._read(X, reset=True)
+        where = data.where if isinstance(data, Images) else "row {}".format
+        grades = read_grades(y, self.grades, where, len(data))
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, data, dtype=np.float64)
+        if groups is not None and len(np.asarray(groups)) != len(data):
+            raise invalid(self, "groups", f"one patient for each of {len(data)} rows", groups)
+        if isinstance(data, Images):
+            check_duplicates(data, grades.positions, self.duplicates)
+            if groups is None:
+                groups = data.patients if data.patients is not None else data.paths
+        self._fit(data, grades, head, weight, None if groups is None else np.asarray(groups))
+        return self
+
+    def _fit(
+        self,
+        data: Images | NDArray[Any],
+        grades: Grades,
+        head: Head,
+        weight: NDArray[np.float64] | None,
+        groups: NDArray[Any] | None,
+    ) -> None:
+        seed = draw_seed(self.random_state)
+        # weights are by label, for a dict's sake, and by weight of rows, for the counts'
+        fit_weight = class_sample_weight(
+            self.class_weight, grades.scale[grades.positions], weight
+        )
+        if isinstance(data, Images):
+            self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
+            if self.freeze != "all" and all_frozen(self.frozen_.network):
+                self.frozen_ = without_freeze(self.frozen_)
+        self.classes_, self.grades_ = grades.classes, grades.scale
+        self._places = to_positions(grades.classes, grades.scale)
+        if isinstance(head, NeuralHead):
+            self._fit_net(head, data, grades, fit_weight, groups, seed)
+        else:
+            assert isinstance(head, EstimatorHead)
+            X = data
+            if isinstance(data, Images):
+                X = self._features(data)
+            estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed)
+            self.head_: FittedHead = FittedEstimator(
+                estimator, len(grades.scale), head.is_regressor
+            )
+            self.log_dir_ = None
+
+    def _fit_net(
+        self,
+        head: NeuralHead,
+        data: Images | NDArray[Any],
+        grades: Grades,
+        fit_weight: NDArray[np.float64] | None,
+        groups: NDArray[Any] | None,
+        seed: int,
+    ) -> None:
+        from fundus.heads.trainer import Tail, Training, train_net
+
+        source = self._source(data, seed, training=True)
+        trains_backbone = isinstance(data, Images) and self.frozen_.network.freeze != "all"
+        rate = self.learning_rate
+        if rate == "auto":
+            rate = 1e-5 if trains_backbone else 1e-3
+        self.log_dir_ = new_log_dir(self.log_dir)
+        training = Training(
+            learning_rate=float(rate),
+            seed=None if self.random_state is None else seed,
+            callbacks=tuple(self.callbacks or ()),
+            log_dir=self.log_dir_,
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "beta_1", "beta_2", "epsilon", "batch_size", "epochs", "patience",
+                    "lr_factor", "lr_patience", "min_learning_rate", "verbose",
+                )
+            },
+        )  # fmt: skip
+        width = None
+        if not trains_backbone:
+            width = source.batch(np.array([0]), None)[0].shape[1]
+        tail = Tail(
+            head, len(grades.scale), width, self.frozen_.network if trains_backbone else None
+        )
+        rows, held_out = inner_split(grades.positions, groups, self.validation_fraction, seed)
+        self.head_ = train_net(
+            tail, training, source, rows, grades.positions, fit_weight, held_out
+        )
+        self.history_ = self.head_.history
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the grade of every image.
+
+        Classifiers give the most probable grade, regressors the nearest one.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels out of ``classes_``.
+
+        Raises
+        ------
+        ImageReadError
+            If files cannot be read; the first is named, the rest counted.
+        """
+        outputs = self._outputs(X)
+        if outputs.ndim == 1:
+            outputs = interpolated_proba(outputs, np.sort(self._places))
+            return self.classes_[np.argsort(self._places)[outputs.argmax(axis=1)]]
+        return self.classes_[outputs.argmax(axis=1)]
+
+    @available_if(_has_proba)
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of every grade that was trained on.
+
+        A regressor's are interpolated between the two grades next to its severity.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples, n_classes)
+            In the order of ``classes_``; every row sums to 1.
+        """
+        outputs = self._outputs(X)
+        if outputs.ndim == 2:
+            return outputs
+        order = np.argsort(self._places)
+        proba = np.empty((len(outputs), len(order)))
+        proba[:, order] = interpolated_proba(outputs, self._places[order])
+        return proba
+
+    def predict_severity(self, X: Any) -> NDArray[np.float64]:
+        """Return the severity of every image on the grade axis.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples,)
+            The expected grade of a classifier, the raw output of a regressor, in places on the
+            scale: 0 is its lowest grade.
+        """
+        outputs = self._outputs(X)
+        return outputs if outputs.ndim == 1 else expected_grade(outputs, self._places)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model into a folder, without pickle; see `fundus.load`.
+
+        Parameters
+        ----------
+        path : path
+            A folder that does not exist yet, or an empty one.
+        """
+        from fundus.persistence import save
+
+        save(self, path)
+
+    @property
+    def model_(self) -> Any:
+        """The trained Keras model, or the fitted scikit-learn estimator, behind the head."""
+        check_is_fitted(self, "head_")
+        return self.head_.network()
+
+    def _outputs(self, X: Any) -> NDArray[np.float64]:
+        """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
+        check_is_fitted(self, "head_")
+        data = self._read(X, reset=False)
+        outputs = self.head_.outputs(self._source(data, 0, training=False))
+        if outputs.ndim == 1:
+            return outputs
+        proba = outputs[:, self._places]
+        total = proba.sum(axis=1, keepdims=True)
+        return proba / np.where(total > 0, total, 1.0)
+
+    def _source(self, data: Images | NDArray[Any], seed: int, *, training: bool) -> Source:
+        if not isinstance(data, Images):
+            return ArraySource(data)
+        return training_source(
+            data,
+            self.frozen_,
+            augmentation=as_augmentation(self.augment, self) if training else None,
+            store=open_store(self.cache),
+            seed=seed,
+            batch_size=self.batch_size,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+
+    def _features(self, images: Images) -> NDArray[np.float32]:
+        return features(
+            images,
+            self.frozen_,
+            open_store(self.cache),
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+
+    def _read(self, X: Any, *, reset: bool) -> Images | NDArray[Any]:
+        if isinstance(self.backbone, str) and self.backbone == PRECOMPUTED:
+            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        return as_images(X)
+
+    def _check_parameters(self) -> None:
+        check_int(self, "batch_size", low=1)
+        check_int(self, "epochs", low=1)
+        check_int(self, "patience", low=1, none=True)
+        check_int(self, "lr_patience", low=1)
+        check_int(self, "verbose", low=0)
+        check_real(self, "learning_rate", low=0, low_open=True, also=("auto",))
+        check_real(self, "validation_fraction", low=0, high=0.5)
+        check_real(self, "beta_1", low=0, high=1, high_open=True)
+        check_real(self, "beta_2", low=0, high=1, high_open=True)
+        check_real(self, "epsilon", low=0, low_open=True)
+        check_real(self, "lr_factor", low=0, high=1, low_open=True, high_open=True)
+        check_real(self, "min_learning_rate", low=0)
+        check_option(self, "duplicates", ("error", "allow"))
+        augmentation = as_augmentation(self.augment, self)
+        head = make_head(self.head, self)
+        precomputed = isinstance(self.backbone, str) and self.backbone == PRECOMPUTED
+        if precomputed and (augmentation is not None or self.freeze != "all"):
+            raise InvalidParameterError(
+                "backbone='precomputed' takes features, so 'augment' must be None and 'freeze' "
+                f"'all'. Got augment={self.augment!r} and freeze={self.freeze!r} instead."
+            )
+        if head.needs_frozen and self.freeze != "all":
+            raise invalid(
+                self,
+                "freeze",
+                f"'all' for the head {self.head!r}, which cannot train a backbone",
+                self.freeze,
+            )
+        if head.needs_frozen and augmentation is not None:
+            raise invalid(
+                self,
+                "augment",
+                f"None for the head {self.head!r}, which sees each image's features once",
+                self.augment,
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        precomputed = isinstance(self.backbone, str) and self.backbone == PRECOMPUTED
+        tags.input_tags.two_d_array = precomputed
+        tags.input_tags.string = not precomputed
+        tags.classifier_tags.poor_score = self._head_is_regressor()
+        return tags
+
+    def _head_is_regressor(self) -> bool:
+        try:
+            return make_head(self.head, self).is_regressor
+        except ValueError:  # an unusable head is reported by fit, not by a question about tags
+            return False

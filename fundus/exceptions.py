@@ -1,0 +1,69 @@
+"""Every error and warning of the library; each error is also the standard type it stands for."""
+
+
+class FundusError(Exception):
+    """Base of all errors that `fundus` raises on purpose."""
+
+
+class InvalidParameterError(FundusError, ValueError):
+    """A parameter of an estimator, function or command lies outside what it accepts."""
+
+
+class DataError(FundusError, ValueError):
+    """A table, folder or array of images or grades cannot be used as it is."""
+
+
+class InvalidGradeError(DataError):
+    """A grade is missing or lies outside the scale."""
+
+
+class ImageReadError(FundusError, OSError):
+    """An image file is missing, empty, truncated or no image."""
+
+
+class SplitError(FundusError, ValueError):
+    """A cross-validation split would leak: a patient or an image stands on both sides."""
+
+
+class PluginError(FundusError, RuntimeError):
+    """A plugin breaks the contract."""
+
+
+class UnknownNameError(FundusError, LookupError, ValueError):
+    """No backbone, head or preprocessor goes by the given name."""
+
+
+class WeightsNotAvailableError(FundusError, OSError):
+    """Pretrained weights are neither on this machine nor to be had from here."""
+
+
+class StoreError(FundusError, OSError):
+    """The cache folder cannot be read or written."""
+
+
+class BundleError(FundusError, ValueError):
+    """A saved model is damaged, incomplete or of an unknown format."""
+
+
+class MissingDependencyError(FundusError, ImportError):
+    """An optional package is needed; the message names the extra that brings it."""
+
+
+class BackendError(FundusError, RuntimeError):
+    """Keras runs on a backend other than TensorFlow."""
+
+
+class FundusWarning(UserWarning):
+    """Base of the library's warnings."""
+
+
+class DataWarning(FundusWarning):
+    """Data was usable, but something about it should be known."""
+
+
+class PluginWarning(FundusWarning):
+    """A plugin could not be loaded and was left out."""
+
+
+class StoreWarning(FundusWarning):
+    """The cache met something wrong and recovered."""

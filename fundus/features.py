@@ -1,0 +1,145 @@
+"""`FeatureExtractor`: images to features, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fundus.frozen import features
+from fundus.inputs import as_images
+from fundus.parameters import check_int
+from fundus.preparation import draw_seed, prepare
+from fundus.store import open_store
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Turn images into the pooled features of a frozen backbone.
+
+    An image's features are computed once and kept in the store, for every fold, candidate, process
+    and later run.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec, default="efficientnet_lite0"
+        Registered name; see `list_backbones`.
+    weights : str, path or None, default="imagenet"
+        Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
+    image_size : int, default=None
+        Edge of the square input, in pixels; ``None`` is the backbone's own.
+    crop : {"fov", "square"} or None, default="fov"
+        Crop to the field of view, pad to a square, or squash.
+    normalise : str or callable, default="backbone"
+        What the backbone's weights expect, another preprocessor, or a function of uint8 RGB images.
+    pooling : {"avg", "max", "flatten"}, default="avg"
+        How a feature map becomes a vector.
+    cache : bool or path, default=True
+        Where features are kept; ``False`` keeps none.
+    n_jobs : int, default=None
+        Decoding threads; ``None`` and -1 mean one per processor.
+    random_state : int, RandomState or None, default=None
+        Seed of random weights.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    network_ : Network
+        Backbone, weights and cut.
+    frozen_ : Frozen
+        The network with its preprocessing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.zeros((2, 40, 60, 3), dtype=np.uint8)
+    >>> extractor = FeatureExtractor("tiny", weights="fixed", cache=False)
+    >>> extractor.fit_transform(X).shape
+    (2, 32)
+    """
+
+    def __init__(
+        self,
+        backbone: Any = "efficientnet_lite0",
+        *,
+        weights: Any = "imagenet",
+        image_size: int | None = None,
+        crop: str | None = "fov",
+        normalise: Any = "backbone",
+        pooling: str = "avg",
+        cache: Any = True,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.image_size = image_size
+        self.crop = crop
+        self.normalise = normalise
+        self.pooling = pooling
+        self.cache = cache
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: ArrayLike | None = None) -> FeatureExtractor:
+        """Check the parameters, and fit the normaliser where it needs images.
+
+        Parameters
+        ----------
+        X : images
+            Paths, a frame with a ``path`` column, or uint8 RGB arrays (n, height, width, 3).
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter cannot be used.
+        UnknownNameError
+            If no backbone or preprocessor goes by the name.
+        """
+        check_int(self, "verbose", low=0)
+        self.frozen_ = prepare(self, as_images(X), freeze="all", seed=draw_seed(self.random_state))
+        self.network_ = self.frozen_.network
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the features of images.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, n_features)
+
+        Raises
+        ------
+        ImageReadError
+            If files cannot be read; the first is named, the rest counted.
+        """
+        check_is_fitted(self)
+        return features(
+            as_images(X),
+            self.frozen_,
+            open_store(self.cache),
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.requires_fit = True
+        return tags

@@ -1,0 +1,136 @@
+"""The field of view: the lit part of a fundus photograph within its black border."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.exceptions import DataError
+
+_SEARCH_SIDE = 256  # longest side of the copy on which the field of view is sought, in pixels
+
+
+def check_rgb(image: NDArray[np.uint8]) -> None:
+    """Refuse what is no single uint8 RGB image.
+
+    Parameters
+    ----------
+    image : object
+
+    Raises
+    ------
+    DataError
+        If `image` is not a non-empty uint8 array of shape (height, width, 3).
+    """
+    array = isinstance(image, np.ndarray)
+    if (
+        not array
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
+        got = f"{image.dtype} array of shape {image.shape}" if array else repr(type(image))
+        raise DataError(
+            "An image must be a non-empty uint8 RGB array of shape (height, width, 3); "
+            f"got {got}: convert it first."
+        )
+
+
+def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Bounding box of the field of view: the lit part of a photograph within its black border.
+
+    The border is what is about as dark as the darkest corner; the field of view is the largest
+    connected region that is brighter. The box is good to about 1/256 of the longer side. An
+    image without a dark corner, or without a region of at least a twentieth of its area, is
+    its own field of view: the whole image is returned, not an error.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
+
+    Returns
+    -------
+    top, bottom, left, right : int
+        Pixels; ``image[top:bottom, left:right]`` is the field of view.
+
+    Raises
+    ------
+    DataError
+        If `image` has another dtype or shape.
+
+    Examples
+    --------
+    >>> image = np.zeros((100, 200, 3), np.uint8)
+    >>> image[20:80, 50:150] = (180, 90, 40)
+    >>> find_fov(image)
+    (20, 80, 50, 150)
+    """
+    check_rgb(image)
+    height, width = image.shape[:2]
+    whole = (0, height, 0, width)
+    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    small_size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    # The brightest channel: the rim of a retina is lit in red long before the others.
+    grey = cv2.medianBlur(np.ascontiguousarray(small.max(axis=2)), 3)
+    mask = _lit(grey)
+    if mask is None:
+        return whole
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    left, top, box_width, box_height, area = stats[1:][stats[1:, cv2.CC_STAT_AREA].argmax()]
+    if area < 0.05 * mask.size:
+        return whole
+    rows, columns = height / mask.shape[0], width / mask.shape[1]
+    return (
+        int(top * rows),
+        math.ceil((top + box_height) * rows),
+        int(left * columns),
+        math.ceil((left + box_width) * columns),
+    )
+
+
+def _lit(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Mask of what is brighter than the border; None where there is no border or no light."""
+    height, width = max(1, grey.shape[0] // 20), max(1, grey.shape[1] // 20)
+    rows, columns = (slice(height), slice(-height, None)), (slice(width), slice(-width, None))
+    border = min(float(np.median(grey[row, column])) for row in rows for column in columns)
+    light = float(np.percentile(grey, 95))
+    if border > 0.35 * light or light - border < 8:
+        return None
+    threshold = border + max(8.0, 0.12 * (light - border))
+    mask = (grey > threshold).astype(np.uint8)
+    # Closing joins what dark vessels part; opening then cuts off captions that touch the rim.
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    if min(mask.shape) >= 32:
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
+    return mask if mask.any() else None
+
+
+def crop_to_fov(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut the black border off a photograph.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
+
+    Returns
+    -------
+    ndarray of uint8, shape (fov_height, fov_width, 3)
+        The part of `image` within `find_fov`; all of it where none is found.
+
+    Examples
+    --------
+    >>> image = np.zeros((100, 200, 3), np.uint8)
+    >>> image[20:80, 50:150] = (180, 90, 40)
+    >>> crop_to_fov(image).shape
+    (60, 100, 3)
+    """
+    top, bottom, left, right = find_fov(image)
+    return np.ascontiguousarray(image[top:bottom, left:right])

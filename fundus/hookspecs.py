@@ -1,0 +1,148 @@
+"""What a plugin provides: three typed records and the three hooks that return them.
+
+A plugin is a module with any of the hooks below, registered under the entry-point group
+``fundus``. It needs to import nothing but this module::
+
+    from fundus.hookspecs import BackboneSpec, hookimpl
+
+    @hookimpl
+    def fundus_backbones():
+        return [BackboneSpec(name="my_net", build=build, ...)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pluggy
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import keras
+
+    from fundus.heads.base import Head
+
+#: The number of this contract; a plugin module may state the one it was written for as ``fundus_api``.
+API_VERSION = 1
+
+#: Entry-point group and pluggy project name.
+GROUP = "fundus"
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+#: uint8 RGB images, shape (n, height, width, 3), to float32 of the same shape.
+Normaliser = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """A convolutional or transformer network that turns images into feature maps.
+
+    Parameters
+    ----------
+    name : str
+        Name users pass as ``backbone=``; lower case letters, digits and underscores.
+    build : callable
+        ``build(*, image_size, weights)`` returns a functional ``keras.Model`` whose input is
+        float32 of shape ``(batch, image_size, image_size, 3)``, as `normalise` makes it, and
+        whose output is the last feature map ``(batch, height, width, channels)`` or a feature
+        vector ``(batch, channels)``. ``weights`` is ``None`` (random) or one of `pretrained`.
+        Raises `WeightsNotAvailableError` when pretrained weights cannot be had.
+    image_size : int
+        Default edge of the square input, in pixels.
+    normalise : str or callable, default="none"
+        What the pretrained weights expect: the name of a preprocessor, or a function from uint8
+        RGB ``(n, height, width, 3)`` to float32 of the same shape.
+    parameters : int
+        Number of weights without a classification top.
+    licence : str
+        Licence of the pretrained weights.
+    pretrained : tuple of str, default=("imagenet",)
+        Names accepted as ``weights=`` besides ``None`` and a file.
+    weights_path : callable, default=None
+        ``weights_path(name)`` returns the local file of the pretrained weights, or ``None`` if
+        they are not on this machine. It must not import Keras.
+    load_weights : callable, default=None
+        ``load_weights(model, path)`` reads a weights file into a built model; ``None``, and a file
+        called ``*.weights.h5``, mean ``model.load_weights(path)``.
+    min_image_size : int, default=32
+        Smallest edge the network accepts, in pixels.
+    citation : str, default=""
+        Paper or DOI.
+    """
+
+    name: str
+    build: Callable[..., keras.Model]
+    image_size: int
+    parameters: int
+    licence: str
+    normalise: str | Normaliser = "none"
+    pretrained: tuple[str, ...] = ("imagenet",)
+    weights_path: Callable[[str], Path | None] | None = None
+    load_weights: Callable[[Any, Path], None] | None = None
+    min_image_size: int = 32
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """What turns features into grades.
+
+    Parameters
+    ----------
+    name : str
+        Name users pass as ``head=``.
+    make : callable
+        ``make(**parameters)`` returns a `fundus.heads.base.NeuralHead` or
+        `fundus.heads.base.EstimatorHead`; usually the class itself.
+    description : str
+        One line for ``fundus heads``.
+    """
+
+    name: str
+    make: Callable[..., Head]
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessorSpec:
+    """A normaliser: uint8 RGB images to the float32 a network expects.
+
+    Parameters
+    ----------
+    name : str
+        Name users pass as ``normalise=``.
+    apply : callable
+        ``apply(images, **state)``: uint8 RGB, shape (n, height, width, 3), to float32 of the same
+        shape. It must treat every image on its own.
+    description : str
+        One line.
+    fit : callable, default=None
+        ``fit(batches)`` reads an iterable of uint8 batches, training images only, and returns
+        ``state``: a dict of floats or lists of floats.
+    """
+
+    name: str
+    apply: Callable[..., NDArray[np.float32]]
+    description: str
+    fit: Callable[..., dict[str, Any]] | None = None
+
+
+@hookspec
+def fundus_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
+    """Return the backbones this plugin adds."""
+
+
+@hookspec
+def fundus_heads() -> list[HeadSpec]:  # type: ignore[empty-body]
+    """Return the heads this plugin adds."""
+
+
+@hookspec
+def fundus_preprocessors() -> list[PreprocessorSpec]:  # type: ignore[empty-body]
+    """Return the preprocessors this plugin adds."""

@@ -1,0 +1,285 @@
+"""Scores and class weights for grades on an ordered scale."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import cohen_kappa_score, make_scorer
+
+from fundus.exceptions import InvalidGradeError, InvalidParameterError
+from fundus.grades import N_GRADES
+
+
+def grade_scale(grades: int | Sequence[Hashable]) -> NDArray[Any]:
+    """Return the labels of a scale, lowest first.
+
+    Parameters
+    ----------
+    grades : int or sequence
+        The number of grades, meaning ``0 … grades - 1``, or the labels in order.
+
+    Returns
+    -------
+    ndarray, shape (n_grades,)
+
+    Raises
+    ------
+    InvalidParameterError
+        If there are fewer than two grades or a label occurs twice.
+
+    Examples
+    --------
+    >>> grade_scale(5).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    if isinstance(grades, (int, np.integer)) and not isinstance(grades, bool):
+        scale = np.arange(int(grades))
+    elif isinstance(grades, (str, bytes, bool, float)):
+        raise InvalidParameterError(
+            f"The 'grades' parameter must be an int or a sequence of labels. Got {grades!r} instead."
+        )
+    else:
+        scale = np.asarray(list(grades))
+    if len(scale) < 2 or len(set(scale.tolist())) < len(scale):
+        raise InvalidParameterError(
+            "The 'grades' parameter must give at least two grades, each once. "
+            f"Got {grades!r} instead."
+        )
+    return scale
+
+
+def to_positions(y: ArrayLike, scale: NDArray[Any], *, name: str = "y") -> NDArray[np.intp]:
+    """Positions of labels on a scale.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_samples,)
+        Labels.
+    scale : ndarray, shape (n_grades,)
+        The labels of the scale, lowest first.
+    name : str, default="y"
+        What to call `y` in an error.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+        ``0 … n_grades - 1``.
+
+    Raises
+    ------
+    InvalidGradeError
+        If a label is missing (NaN) or not on the scale; the message gives the row.
+
+    Examples
+    --------
+    >>> to_positions(["mild", "none"], np.array(["none", "mild"])).tolist()
+    [1, 0]
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise InvalidGradeError(
+            f"{name} must have one grade a row, shape (n_samples,). Got shape {labels.shape}."
+        )
+    index = {label: k for k, label in enumerate(scale.tolist())}
+    positions = np.array([index.get(label, -1) for label in labels.tolist()], dtype=np.intp)
+    bad = np.flatnonzero(positions < 0)
+    if len(bad):
+        more = f" ({len(bad) - 1} more such rows)" if len(bad) > 1 else ""
+        raise InvalidGradeError(
+            f"{name} must hold grades out of {scale.tolist()}. "
+            f"Got {labels.tolist()[bad[0]]!r} in row {bad[0]} instead{more}."
+        )
+    return positions
+
+
+def quadratic_weighted_kappa(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    n_grades: int | Sequence[Hashable] = N_GRADES,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Agreement between two gradings, with quadratic penalties.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like, shape (n_samples,)
+        Grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
+    n_grades : int or sequence of labels, default=5
+        The scale. It fixes the penalty matrix, so a grade that is absent from a fold does not
+        change the score of the others.
+    sample_weight : array-like of float, shape (n_samples,), default=None
+
+    Returns
+    -------
+    float
+        1 for perfect agreement, 0 for chance; ``nan``, with a warning, where both gradings are
+        one and the same single grade.
+
+    Raises
+    ------
+    InvalidGradeError
+        If a grade lies outside the scale; the message gives the row.
+
+    Warns
+    -----
+    sklearn.exceptions.UndefinedMetricWarning
+        Where the result is ``nan``.
+
+    References
+    ----------
+    .. [1] J. Cohen, "Weighted kappa", Psychological Bulletin 70(4), 1968.
+       :doi:`10.1037/h0026256`
+
+    Examples
+    --------
+    >>> round(quadratic_weighted_kappa([0, 1, 2, 4], [0, 1, 3, 4]), 3)
+    0.947
+    """
+    scale = grade_scale(n_grades)
+    true = to_positions(y_true, scale, name="y_true")
+    pred = to_positions(y_pred, scale, name="y_pred")
+    if len(true) != len(pred):
+        raise InvalidGradeError(
+            f"y_true and y_pred must be of one length. Got {len(true)} and {len(pred)} rows."
+        )
+    if len(np.unique(np.concatenate([true, pred]))) == 1:
+        from sklearn.exceptions import UndefinedMetricWarning
+
+        warnings.warn(
+            "Quadratic weighted kappa is undefined (nan): both gradings hold the one grade "
+            f"{scale[true[0]]!r}.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return float("nan")
+    return float(
+        cohen_kappa_score(
+            true,
+            pred,
+            labels=np.arange(len(scale)),
+            weights="quadratic",
+            sample_weight=sample_weight,
+        )
+    )
+
+
+def make_kappa_scorer(grades: int | Sequence[Hashable] = N_GRADES) -> Any:
+    """Return a scorer of quadratic weighted kappa on a fixed scale.
+
+    Parameters
+    ----------
+    grades : int or sequence of labels, default=5
+        The scale, lowest grade first.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y_true, sample_weight=None)``, for ``scoring=`` in
+        ``GridSearchCV``, ``cross_validate`` and their kin.
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyClassifier
+    >>> model = DummyClassifier().fit([[0], [1]], [0, 2])
+    >>> make_kappa_scorer(3)(model, [[0], [1]], [0, 2])
+    0.0
+    """
+    grade_scale(grades)
+    return make_scorer(quadratic_weighted_kappa, n_grades=grades)
+
+
+#: Ready scorer for the five ICDR grades 0–4.
+kappa_scorer = make_kappa_scorer()
+
+
+def inverse_frequency_weights(y: ArrayLike) -> dict[Any, float]:
+    """Class weights proportional to 1 / frequency, normalised to sum 1.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_samples,)
+        Grades.
+
+    Returns
+    -------
+    dict
+        Grade to weight.
+
+    Raises
+    ------
+    InvalidGradeError
+        If `y` is empty.
+
+    Examples
+    --------
+    >>> inverse_frequency_weights([0, 0, 0, 1])
+    {0: 0.25, 1: 0.75}
+    """
+    labels, counts = np.unique(np.asarray(y), return_counts=True)
+    if not len(labels):
+        raise InvalidGradeError("y is empty: class weights need at least one grade.")
+    inverse = 1.0 / counts
+    weights = inverse / inverse.sum()
+    return {label: float(w) for label, w in zip(labels.tolist(), weights, strict=True)}
+
+
+def class_sample_weight(
+    class_weight: dict[Any, float] | str | None,
+    y: NDArray[Any],
+    sample_weight: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64] | None:
+    """Turn class weights into a weight for every row, times `sample_weight`.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced", "inverse_frequency" or None
+        ``"balanced"`` is n / (n_grades · count), as in scikit-learn; ``"inverse_frequency"`` is
+        `inverse_frequency_weights`. A grade that a dict leaves out has weight 1.
+    y : ndarray, shape (n_samples,)
+        Grades.
+    sample_weight : ndarray of float, shape (n_samples,), default=None
+        Counts of ``"balanced"`` are of weight, not of rows, where this is given.
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples,), or None
+        A new array, or ``None`` where both arguments are ``None``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `class_weight` is none of the above.
+
+    Examples
+    --------
+    >>> class_sample_weight("balanced", np.array([0, 0, 0, 1])).round(3).tolist()
+    [0.667, 0.667, 0.667, 2.0]
+    """
+    if class_weight is None:
+        return None if sample_weight is None else np.array(sample_weight, dtype=np.float64)
+    base = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    labels, codes = np.unique(y, return_inverse=True)
+    totals = np.bincount(codes, weights=base)
+    if isinstance(class_weight, dict):
+        per_class = np.array([class_weight.get(label, 1.0) for label in labels.tolist()])
+        if not np.all(np.isfinite(per_class)) or np.any(per_class < 0):
+            raise InvalidParameterError(
+                "The 'class_weight' parameter must hold finite weights of at least 0. "
+                f"Got {class_weight!r} instead."
+            )
+    elif class_weight in ("balanced", "inverse_frequency"):
+        # a grade all of whose rows weigh nothing takes no part
+        inverse = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
+        scale = totals.sum() / (totals > 0).sum()
+        per_class = inverse * (scale if class_weight == "balanced" else 1 / inverse.sum())
+    else:
+        raise InvalidParameterError(
+            "The 'class_weight' parameter must be a dict, 'balanced', 'inverse_frequency' or None. "
+            f"Got {class_weight!r} instead."
+        )
+    return base * per_class[codes]

@@ -1,0 +1,78 @@
+"""Threads that work ahead of their consumer by a bounded distance."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from fundus.exceptions import InvalidParameterError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def thread_count(n_jobs: int | None) -> int:
+    """Return the number of threads that an ``n_jobs`` parameter asks for.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        ``None`` and -1 mean one per processor this process may use, -2 all but one, as in joblib.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `n_jobs` is 0 or no int.
+    """
+    try:  # not on macOS and Windows
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:
+        available = os.cpu_count() or 1
+    if n_jobs is None:
+        return available
+    if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise InvalidParameterError(
+            f"The 'n_jobs' parameter must be an int other than 0, or None. Got {n_jobs!r} instead."
+        )
+    return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
+
+
+def prefetch(
+    function: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int
+) -> Iterator[tuple[T, R]]:
+    """Apply a function in threads and yield in order, at most `ahead` results in memory.
+
+    Parameters
+    ----------
+    function : callable
+    items : iterable
+    threads : int
+    ahead : int
+        How many results may wait.
+
+    Yields
+    ------
+    tuple of item and result
+    """
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > ahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()

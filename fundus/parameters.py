@@ -1,0 +1,83 @@
+"""Checks of parameters, in scikit-learn's grammar of messages."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from fundus.exceptions import InvalidParameterError
+
+
+def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParameterError:
+    """Return the error for a parameter.
+
+    Parameters
+    ----------
+    owner : object
+        The estimator, or its name.
+    name : str
+        The parameter.
+    expected : str
+        Completes "must be".
+    value : object
+        What was received.
+
+    Returns
+    -------
+    InvalidParameterError
+
+    Examples
+    --------
+    >>> print(invalid("FoldEnsemble", "cv", "an int", 1.5))
+    The 'cv' parameter of FoldEnsemble must be an int. Got 1.5 instead.
+    """
+    whose = owner if isinstance(owner, str) else type(owner).__name__
+    return InvalidParameterError(
+        f"The {name!r} parameter of {whose} must be {expected}. Got {value!r} instead."
+    )
+
+
+def check_int(owner: object, name: str, *, low: int, none: bool = False) -> None:
+    """Raise unless an attribute is an int of at least `low` (or ``None`` where allowed)."""
+    value = getattr(owner, name)
+    if none and value is None:
+        return
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
+        expected = f"an int of at least {low}" + (" or None" if none else "")
+        raise invalid(owner, name, expected, value)
+
+
+def check_real(
+    owner: object,
+    name: str,
+    *,
+    low: float,
+    high: float = np.inf,
+    low_open: bool = False,
+    high_open: bool = False,
+    also: Collection[Any] = (),
+) -> None:
+    """Raise unless an attribute is a number in an interval, or one of some other values."""
+    value = getattr(owner, name)
+    if any(value is other or (isinstance(value, str) and value == other) for other in also):
+        return
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if (
+        not real
+        or not (value > low if low_open else value >= low)
+        or not (value < high if high_open or high == np.inf else value <= high)
+    ):
+        left, right = "(" if low_open else "[", ")" if high_open or high == np.inf else "]"
+        others = "".join(f" or {other!r}" for other in also)
+        raise invalid(owner, name, f"a number in {left}{low}, {high}{right}{others}", value)
+
+
+def check_option(owner: object, name: str, options: Collection[Any]) -> None:
+    """Raise unless an attribute is one of some values."""
+    value = getattr(owner, name)
+    if not any(value is option or (type(value) is type(option) and value == option)
+               for option in options):
+        raise invalid(owner, name, "one of " + ", ".join(map(repr, options)), value)

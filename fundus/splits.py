@@ -1,0 +1,286 @@
+"""Splits that do not leak: checks by patient and by pixels, and the inner validation split."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+
+from sklearn.utils.validation import _num_samples
+
+from fundus.exceptions import DataError, SplitError
+from fundus.frozen import digests
+from fundus.inputs import as_images
+from fundus.store import open_store
+
+
+def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
+    """Turn a ``cv=`` parameter into a splitter.
+
+    Parameters
+    ----------
+    cv : int, splitter or iterable
+        An int means `StratifiedGroupKFold` where there are groups, else `StratifiedKFold`, both
+        shuffled.
+    y : array-like, shape (n_samples,)
+    groups : array-like, shape (n_samples,), or None
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    splitter
+
+    Raises
+    ------
+    SplitError
+        If there are fewer patients, or images of every grade, than folds.
+    """
+    if not isinstance(cv, (int, np.integer)) or isinstance(cv, bool):
+        return check_cv(cv, y, classifier=True)
+    if groups is not None:
+        n_patients = len(pd.unique(np.asarray(groups)))
+        if n_patients < cv:
+            raise SplitError(
+                f"{cv} folds need at least {cv} patients. Got {n_patients}: lower cv."
+            )
+        return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
+    _, counts = np.unique(np.asarray(y), return_counts=True)
+    if counts.max() < cv:
+        raise SplitError(
+            f"{cv} folds need at least {cv} images of a grade. The most frequent has "
+            f"{counts.max()}: lower cv."
+        )
+    return StratifiedKFold(int(cv), shuffle=True, random_state=random_state)
+
+
+def frame_patients(X: Any) -> NDArray[Any] | None:
+    """Return the patients that travel in a frame, or ``None``."""
+    if isinstance(X, pd.DataFrame) and "path" in X.columns:
+        return as_images(X).patients
+    return None
+
+
+def is_image_data(X: Any) -> bool:
+    """Whether ``X`` holds images rather than a table of numbers."""
+    if isinstance(X, pd.DataFrame):
+        return "path" in X.columns
+    if isinstance(X, (pd.Series, np.ndarray)):
+        return X.ndim == 1 or X.ndim == 4
+    return isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) in (0, 3)
+
+
+def check_split(
+    cv: Any,
+    X: Any,
+    y: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    *,
+    cache: Any = True,
+    random_state: Any = None,
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Refuse a split that has one patient, or one image, on both sides of a fold.
+
+    Parameters
+    ----------
+    cv : int, splitter or iterable
+    X : images or array-like
+        As `TransferClassifier` takes it. Pixels are compared where it holds images.
+    y : array-like, shape (n_samples,), default=None
+        Grades.
+    groups : array-like, shape (n_samples,), default=None
+        Patients; a frame's own ``patient`` column where they are not given.
+    cache : bool or path, default=True
+        Store that remembers the digests of files.
+    random_state : int, RandomState or None, default=None
+        Shuffles the folds where `cv` is an int.
+
+    Returns
+    -------
+    list of (train, test)
+        Row numbers of each fold.
+
+    Raises
+    ------
+    SplitError
+        If a patient or an image stands on both sides; it is named, and the rest counted.
+    ImageReadError
+        If an image file cannot be read.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import KFold
+    >>> check_split(KFold(2), [[0.1], [0.2]], [0, 1], groups=["anna", "anna"])
+    Traceback (most recent call last):
+        ...
+    fundus.exceptions.SplitError: Fold 0 has patient 'anna' on both sides: rows 1 and 0...
+    """
+    groups = frame_patients(X) if groups is None else np.asarray(groups)
+    n_rows = _num_samples(X)
+    if groups is not None and len(groups) != n_rows:
+        raise DataError(
+            f"groups must have one patient a row. Got {len(groups)} for {n_rows} rows."
+        )
+    splitter = make_cv(cv, y if y is not None else np.zeros(n_rows), groups, random_state)
+    folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, groups)]
+    if groups is not None:
+        _refuse_shared(folds, groups, "patient", "split by patient, as StratifiedGroupKFold does")
+    if is_image_data(X):
+        images = as_images(X)
+        content = np.array(digests(images, open_store(cache)), dtype=object)
+        names = content if images.paths is None else images.paths
+        _refuse_shared(
+            folds, content, "the same image", "remove the copies or give them one patient", names
+        )
+    return folds
+
+
+def _refuse_shared(
+    folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    values: NDArray[Any],
+    what: str,
+    remedy: str,
+    names: NDArray[Any] | None = None,
+) -> None:
+    codes = pd.factorize(values)[0]
+    for k, (train, test) in enumerate(folds):
+        shared = np.intersect1d(codes[train], codes[test])
+        if not len(shared):
+            continue
+        a = int(train[np.flatnonzero(codes[train] == shared[0])[0]])
+        b = int(test[np.flatnonzero(codes[test] == shared[0])[0]])
+        shown = f"{what} {values[a]!r}" if names is None else what
+        pair = f"rows {a} and {b}" + (
+            "" if names is None else f" ({names[a]!r} and {names[b]!r})"
+        )
+        more = f", and {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise SplitError(f"Fold {k} has {shown} on both sides: {pair}{more}; {remedy}.")
+
+
+class GuardedSplit(BaseCrossValidator):
+    """A splitter that refuses to yield folds with a patient or an image on both sides.
+
+    Parameters
+    ----------
+    cv : int or splitter, default=5
+        The splitter to guard.
+    cache : bool or path, default=True
+        Store that remembers the digests of files.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> folds = GuardedSplit(2).split(np.eye(4), [0, 0, 1, 1], ["a", "b", "a", "b"])
+    >>> len(list(folds))
+    2
+    """
+
+    def __init__(self, cv: Any = 5, *, cache: Any = True) -> None:
+        self.cv = cv
+        self.cache = cache
+
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield the checked folds as row numbers.
+
+        Parameters
+        ----------
+        X : images or array-like
+        y : array-like, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+
+        Yields
+        ------
+        train, test : ndarray of int
+        """
+        yield from check_split(self.cv, X, y, groups, cache=self.cache)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of folds."""
+        return check_cv(self.cv).get_n_splits(X, y, groups)
+
+
+def inner_split(
+    positions: NDArray[np.intp],
+    groups: NDArray[Any] | None,
+    fraction: float,
+    seed: int,
+) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+    """Hold out part of the training rows for early stopping.
+
+    Parameters
+    ----------
+    positions : ndarray of int, shape (n_samples,)
+        Grades.
+    groups : ndarray, shape (n_samples,), or None
+        Rows of one group stay together.
+    fraction : float
+        Share to hold out, in [0, 1).
+    seed : int
+
+    Returns
+    -------
+    train, held_out : ndarray of int
+        Row numbers, ascending; `held_out` is ``None`` where nothing can be held out without
+        leaving a grade, or the training part, empty.
+    """
+    everything = np.arange(len(positions))
+    rng = np.random.default_rng(seed)
+    held = (
+        _stratified_rows(positions, fraction, rng)
+        if groups is None
+        else _stratified_groups(positions, pd.factorize(groups)[0], fraction, rng)
+    )
+    if not held.any():
+        return everything, None
+    return everything[~held], everything[held]
+
+
+def _stratified_rows(
+    positions: NDArray[np.intp], fraction: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Rows to hold out, in proportion to each grade, by the largest remainder."""
+    counts = np.bincount(positions)
+    wanted = counts * fraction
+    take = np.floor(wanted).astype(int)
+    missing = int(round(wanted.sum())) - take.sum()
+    take[np.argsort(take - wanted, kind="stable")[:missing]] += 1
+    take = np.minimum(take, np.maximum(counts - 1, 0))
+    held = np.zeros(len(positions), dtype=bool)
+    for grade, n in enumerate(take):
+        held[rng.permutation(np.flatnonzero(positions == grade))[:n]] = True
+    return held
+
+
+def _stratified_groups(
+    positions: NDArray[np.intp],
+    groups: NDArray[np.intp],
+    fraction: float,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Whole groups to hold out: some of many stratified folds, without a grade's last group."""
+    held = np.zeros(len(positions), dtype=bool)
+    n_folds = min(20, int(np.bincount(positions).max()), int(groups.max()) + 1)
+    if n_folds < 2 or fraction == 0:
+        return held
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    with warnings.catch_warnings():
+        # a grade rarer than the folds is expected: it lands in some of them
+        warnings.filterwarnings("ignore", "The least populated class")
+        parts = [test for _, test in folds.split(positions, positions, groups)]
+    for part in parts[: max(1, round(fraction * n_folds))]:
+        held[part] = True
+    for grade in np.unique(positions):
+        if held[positions == grade].all():
+            held[np.isin(groups, groups[positions == grade])] = False
+    return held

@@ -1,0 +1,58 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+# before TensorFlow is imported anywhere: its start-up chatter helps nobody in a test log
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keep every test's frozen work in a folder of the session, never in the user's cache."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("FUNDUS_CACHE_DIR", str(folder))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real photographs beside the checkout."""
+    folder = Path(
+        os.environ.get("FUNDUS_TEST_DATA")
+        or Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    )
+    if not folder.is_dir():
+        pytest.skip(f"no real photographs at {folder}; set FUNDUS_TEST_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def idrid(shared_data) -> pd.DataFrame:
+    """369 real photographs: columns path and grade."""
+    table = pd.read_csv(shared_data / "idrid_train" / "labels.csv")
+    paths = [str(shared_data / "idrid_train" / file) for file in table["file"]]
+    return pd.DataFrame({"path": paths, "grade": table["grade"]})
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """40 synthetic photographs, 64 px, 5 grades, two eyes a patient."""
+    from fundus import make_fundus
+
+    folder = tmp_path_factory.mktemp("photographs")
+    return make_fundus(40, 64, 0, out_dir=folder)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """90 rows of 12 features whose three classes are easy to tell apart."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    X = rng.normal(size=(90, 12)) + 3 * np.eye(12)[y]
+    return X.astype(np.float32), y

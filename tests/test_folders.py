@@ -1,0 +1,153 @@
+import os
+import unicodedata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fundus.datasets import load_image_folder, load_images
+from fundus.exceptions import DataError, DataWarning, ImageReadError, InvalidParameterError
+
+JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
+
+
+def image(path: Path, content: bytes = JPEG) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["class", "Class", ""])
+def test_class_folders_in_natural_order(tmp_path, prefix):
+    for grade, names in enumerate((["10_left", "9_right", "9_left"], ["3_left"], ["sub/1_left"])):
+        for name in names:
+            image(tmp_path / f"{prefix}{grade}" / f"{name}.JPG")
+    data = load_image_folder(tmp_path)
+    relative = [os.path.relpath(p, tmp_path).replace(os.sep, "/") for p in data.paths]
+    assert relative == [
+        f"{prefix}0/9_left.JPG",
+        f"{prefix}0/9_right.JPG",
+        f"{prefix}0/10_left.JPG",
+        f"{prefix}1/3_left.JPG",
+        f"{prefix}2/sub/1_left.JPG",
+    ]
+    assert data.grades.tolist() == [0, 0, 0, 1, 2]
+    assert data.grades.dtype == np.int64
+    assert data.patients.tolist() == ["9", "9", "10", "3", "1"]
+    assert data.eyes.tolist() == ["left", "right", "left", "left", "left"]
+    assert data.class_names == [f"{prefix}0", f"{prefix}1", f"{prefix}2", "class3", "class4"]
+    assert data.patients_known
+    assert data.n_grades == 5
+    assert data.frame["path"].tolist() == data.paths.tolist()
+    assert "grade" not in data.frame
+
+
+def test_other_folder_names_need_their_order(tmp_path):
+    for number, name in enumerate(("schwer", "keine", "mäßig")):
+        image(tmp_path / unicodedata.normalize("NFD", name) / f"{number}_left.png")
+    with pytest.raises(DataError, match=r"'keine'.*'schwer'.*class_names=") as caught:
+        load_image_folder(tmp_path)
+    assert "class0" in str(caught.value)
+    data = load_image_folder(tmp_path, class_names=["keine", "mäßig", "schwer"])
+    assert data.class_names == ["keine", "mäßig", "schwer"]
+    assert [Path(p).name[0] for p in data.paths] == ["1", "2", "0"]
+    assert data.n_grades == 3
+    with pytest.raises(DataError, match=r"'schwer'.* are not in class_names"):
+        load_image_folder(tmp_path, class_names=["keine", "mäßig"])
+    with pytest.raises(InvalidParameterError, match="'class_names'"):
+        load_image_folder(tmp_path, class_names=["keine", "keine"])
+
+
+def test_scale_of_folders(tmp_path):
+    for grade in (0, 5):
+        image(tmp_path / f"class{grade}" / f"{grade}_left.jpg")
+    with pytest.raises(DataError, match=r"'class5'.*outside the scale"):
+        load_image_folder(tmp_path)
+    assert load_image_folder(tmp_path, grades=6).grades.tolist() == [0, 5]
+    image(tmp_path / "0" / "x_left.jpg")
+    with pytest.raises(DataError, match=r"'class0'.*'0'|'0'.*'class0'"):
+        load_image_folder(tmp_path, grades=6)
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(DataError, match="no folder"):
+        load_image_folder(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="class_names"):
+        load_image_folder(tmp_path)
+    (tmp_path / "class0").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        load_image_folder(tmp_path)
+
+
+def test_images_outside_class_folders_and_odd_files(tmp_path):
+    image(tmp_path / "class0" / "1_left.jpg")
+    image(tmp_path / "class1" / "1_right.jpg")
+    for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
+        image(tmp_path / "class1" / name, b"x")
+    assert len(load_image_folder(tmp_path).paths) == 2
+    image(tmp_path / "class1" / "scan.dcm", b"x")
+    with pytest.warns(DataWarning, match=r"Left out 1 file.*scan\.dcm"):
+        data = load_image_folder(tmp_path)
+    assert [Path(p).name for p in data.skipped["path"]] == ["scan.dcm"]
+    (tmp_path / "class1" / "scan.dcm").unlink()
+    image(tmp_path / "lost.jpg")
+    with pytest.raises(DataError, match=r"lost\.jpg.*outside the class folders"):
+        load_image_folder(tmp_path)
+    with pytest.warns(DataWarning, match="Set aside 1 of 3 files"):
+        data = load_image_folder(tmp_path, on_error="skip")
+    assert data.grades.tolist() == [0, 1]
+
+
+def test_bad_files_in_folders(tmp_path):
+    image(tmp_path / "class0" / "1_left.jpg")
+    image(tmp_path / "class1" / "1_right.jpg")
+    image(tmp_path / "class1" / "2_left.jpg", b"")
+    image(tmp_path / "class1" / "2_right.jpg", JPEG[: len(JPEG) // 2])
+    image(tmp_path / "class1" / "3_left.jpg", b"this is no image")
+    with pytest.raises(ImageReadError, match=r"2_left\.jpg.*\(and 2 more\).*on_error='skip'"):
+        load_image_folder(tmp_path)
+    with pytest.warns(DataWarning, match=r"Set aside 3 of 5 files \(3 unreadable images\)"):
+        data = load_image_folder(tmp_path, on_error="skip")
+    assert len(data.paths) == 2
+    assert data.skipped["row"].isna().all()
+    assert len(set(data.skipped["reason"])) == 3
+
+
+def test_links_that_loop(tmp_path):
+    image(tmp_path / "class0" / "1_left.jpg")
+    image(tmp_path / "class1" / "1_right.jpg")
+    try:
+        (tmp_path / "class1" / "again").symlink_to(tmp_path / "class1", target_is_directory=True)
+    except OSError:
+        pytest.skip("this file system makes no symbolic links")
+    assert len(load_image_folder(tmp_path).paths) == 2
+
+
+# Unlabelled images
+
+
+def test_load_images(tmp_path):
+    for name in ("10.png", "9.png", "deep/1.tif"):
+        image(tmp_path / name)
+    image(tmp_path / "labels.csv", b"a,b\n")
+    data = load_images(tmp_path)
+    assert [Path(p).name for p in data.paths] == ["9.png", "10.png", "1.tif"]
+    assert data.grades is None
+    assert data.frame.columns.tolist() == ["path", "patient", "eye"]
+    single = [tmp_path / "10.png", tmp_path / "deep"]
+    assert [Path(p).name for p in load_images(single).paths] == ["10.png", "1.tif"]
+    assert load_images(tmp_path / "9.png").paths.tolist() == [str(tmp_path / "9.png")]
+
+
+def test_load_images_bad_input(tmp_path):
+    with pytest.raises(DataError, match="no images"):
+        load_images(tmp_path)
+    with pytest.raises(ImageReadError, match=r"gone\.jpg"):
+        load_images([tmp_path / "gone.jpg"])
+    good = image(tmp_path / "a.jpg")
+    with pytest.warns(DataWarning, match="Set aside 1 of 2 files"):
+        data = load_images([good, tmp_path / "gone.jpg"], on_error="skip")
+    assert data.paths.tolist() == [str(good)]
+    with pytest.raises(ImageReadError, match="no file is left"):
+        load_images([tmp_path / "gone.jpg"], on_error="skip")
