@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import numbers
 import os
 import random
+import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +59,7 @@ def require_tensorflow() -> None:
     """
     try:
         import keras
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # not installed, or unknown to Keras
         raise BackendError(
             "Keras could not be imported with the backend "
             f"{os.environ.get('KERAS_BACKEND', 'of its configuration file')!r} ({error}); "
@@ -231,20 +234,57 @@ def _check_model(spec: BackboneSpec, model: Any, size: int) -> None:
 
 
 def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
+    load = spec.load_weights or (lambda model, path: model.load_weights(path))
     try:
-        # a file that Keras saved is read by Keras, whatever else the backbone can read
-        if spec.load_weights is None or path.name.endswith(".weights.h5"):
-            model.load_weights(path)
-        else:
-            spec.load_weights(model, path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load(model, path)
+        # the one case in which Keras leaves layers at random weights and only warns about it
+        left_out = [w for w in caught if "freshly-initialized" in str(w.message)]
+        for other in [w for w in caught if w not in left_out]:
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        if left_out:
+            raise ValueError(str(left_out[0].message))
+        n_arrays = _arrays_in(path)
     except FundusError:
         raise
     except Exception as error:  # Keras and h5py raise what they like about a foreign file
+        # Keras goes on with the values of the weights and a list of all layers
+        reason = re.split(r"Target variable:|List of objects", str(error))[0]
         raise BundleError(
             f"The weights file {str(path)!r} does not fit the backbone {spec.name!r} "
-            f"({type(error).__name__}: {error}); give a file saved from that backbone without a "
-            "classification top."
+            f"({type(error).__name__}: {' '.join(reason.split())}); give a file saved from that "
+            "backbone without a classification top."
         ) from error
+    if n_arrays is not None and n_arrays > len(model.weights):
+        raise BundleError(
+            f"The weights file {str(path)!r} holds {n_arrays} arrays, but the backbone "
+            f"{spec.name!r} has {len(model.weights)}; give a file saved from that backbone "
+            "without a classification top."
+        )
+
+
+def _arrays_in(path: Path) -> int | None:
+    """Count the weights in a file of Keras 3, which loads a larger network's without a word."""
+    import h5py  # type: ignore[import-untyped]
+
+    names: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            source: Any = io.BytesIO(archive.read("model.weights.h5"))
+    elif path.name.endswith(".weights.h5"):
+        source = path
+    else:
+        return None
+    with h5py.File(source, "r") as file:
+        file.visititems(note)
+    others = ("optimizer/", "metrics/", "seed_generator/")
+    return sum("vars/" in name and not any(other in name for other in others) for name in names)
 
 
 def weights_digest(model: keras.Model) -> str:

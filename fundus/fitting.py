@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets
@@ -90,12 +91,16 @@ def read_grades(
             "X and y must be of one length: inconsistent numbers of samples. "
             f"Got {n_rows} rows of X and {len(labels)} grades."
         )
-    missing = np.flatnonzero(pd.isna(labels))
+    unusable = pd.isna(labels)
+    if labels.dtype.kind == "f":
+        unusable |= np.isinf(labels)
+    missing = np.flatnonzero(unusable)
     if len(missing):
         more = f"; {len(missing) - 1} more rows have none either" if len(missing) > 1 else ""
         raise InvalidGradeError(
-            f"y must hold a grade in every row. Got {labels[missing[0]]!r} (Input y contains NaN) "
-            f"in {where(int(missing[0]))}{more}."
+            "y must hold a grade in every row. "
+            f"Got {labels.tolist()[missing[0]]!r} (Input y contains NaN or infinity) in "
+            f"{where(int(missing[0]))}{more}."
         )
     check_classification_targets(labels)
     classes = np.unique(labels)
@@ -273,7 +278,8 @@ def fit_estimator(
         prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
         weights[f"{prefix}sample_weight"] = fit_weight
     # many small fits are slower by an order of magnitude when BLAS splits each over threads
-    with threadpool_limits(1):
+    # the weights are addressed by step, whatever the caller's metadata routing
+    with threadpool_limits(1), config_context(enable_metadata_routing=False):
         return estimator.fit(X, positions, **weights)
 
 

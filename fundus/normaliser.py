@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import BundleError, InvalidParameterError
 from fundus.hookspecs import BackboneSpec
-from fundus.identity import check_normalised, identity_of
+from fundus.identity import check_normalised, code_identity, identity_of
 from fundus.plugins import get_registry
 
 
@@ -31,7 +31,9 @@ class Normaliser:
     function: str | Callable[..., Any]
     state: tuple[tuple[str, Any], ...] = ()
 
-    def _call(self) -> Callable[..., Any]:
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The function itself, looked up where it goes by name."""
         if isinstance(self.function, str):
             return get_registry().find("preprocessor", self.function).spec.apply
         return self.function
@@ -53,13 +55,13 @@ class Normaliser:
         DataError
             If the function returns another shape or values that are not finite.
         """
-        output = self._call()(images, **dict(self.state))
+        output = self.call(images, **dict(self.state))
         return check_normalised(output, images, name=str(self.function))
 
     @property
     def identity(self) -> str:
         """Name of what the function does, for cache keys."""
-        return f"{identity_of(self._call())} {self.state!r}"
+        return f"{identity_of(self.call)} {self.state!r}"
 
 
 def fit_normaliser(
@@ -101,6 +103,38 @@ def fit_normaliser(
             f"function of uint8 RGB images. Got {function!r} instead."
         )
     return Normaliser(function)
+
+
+def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, str]:
+    """Say without code where a saved model finds its normaliser again.
+
+    Parameters
+    ----------
+    normaliser : Normaliser
+    spec : BackboneSpec
+
+    Returns
+    -------
+    dict
+        ``"normalise"``, a registered name or ``"backbone"`` for a function of the backbone's
+        record, and ``"normaliser_from"``, the package a registered one comes with.
+
+    Raises
+    ------
+    BundleError
+        If it is neither.
+    """
+    function = normaliser.function
+    if isinstance(function, str):
+        package = get_registry().find("preprocessor", function).distribution
+        return {"normalise": function, "normaliser_from": package}
+    # by its code, since a partial that went through a pickle equals no other
+    if callable(spec.normalise) and code_identity(function) == code_identity(spec.normalise):
+        return {"normalise": "backbone", "normaliser_from": ""}
+    raise BundleError(
+        f"The normaliser {function!r} cannot be saved without code: register it as a preprocessor "
+        "through a plugin and pass its name."
+    )
 
 
 def _plain(value: Any) -> Any:

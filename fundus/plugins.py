@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import os
 import re
 import traceback
@@ -25,6 +26,7 @@ import pluggy
 from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
 from fundus.hookspecs import API_VERSION, GROUP, BackboneSpec, HeadSpec, PreprocessorSpec
+from fundus.spec_fields import field_problem
 
 Kind = Literal["backbone", "head", "preprocessor"]
 
@@ -34,7 +36,9 @@ HOOKS: dict[str, tuple[Kind, type]] = {
     "fundus_preprocessors": ("preprocessor", PreprocessorSpec),
 }
 
+#: Name of the plugin that ships, and its distribution.
 BUILTIN = "builtin"
+OWN = "fundus-zoo"
 BUILTIN_MODULES = (
     "fundus.builtin.efficientnet_lite",
     "fundus.builtin.keras_applications",
@@ -42,8 +46,6 @@ BUILTIN_MODULES = (
     "fundus.builtin.heads",
     "fundus.builtin.preprocessors",
 )
-
-_NAME = re.compile(r"[a-z][a-z0-9_\-]*")
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,7 @@ class Registry:
             return named[0]
         if named:
             offers = " and ".join(repr(entry.qualified_name) for entry in named)
-            raise UnknownNameError(
-                f"The {kind} name {name!r} is ambiguous: give {offers} in full."
-            )
+            raise UnknownNameError(f"The {kind} name {name!r} is ambiguous: give {offers} in full.")
         raise UnknownNameError(self._unknown(kind, name))
 
     def _unknown(self, kind: Kind, name: str) -> str:
@@ -173,12 +173,16 @@ def _collect(plugin: ModuleType | object, plugin_name: str) -> dict[Kind, list[A
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin, name=plugin_name)
-    _check_hook_names(plugin, plugin_name)
+    _check_hook_names(manager, plugin, plugin_name)
     manager.check_pending()
     found: dict[Kind, list[Any]] = {}
     for hook, (kind, record) in HOOKS.items():
         specs: list[Any] = []
-        for result in getattr(manager.hook, hook)():
+        caller = getattr(manager.hook, hook)
+        results = caller()
+        # pluggy drops None, so a forgotten return would pass for a plugin that offers nothing
+        results += [None] * (len(caller.get_hookimpls()) - len(results))
+        for result in results:
             if not isinstance(result, Iterable):
                 raise PluginError(
                     f"{hook} of plugin {plugin_name!r} must return a list of {record.__name__}. "
@@ -193,14 +197,22 @@ def _collect(plugin: ModuleType | object, plugin_name: str) -> dict[Kind, list[A
     return found
 
 
-def _check_hook_names(plugin: object, plugin_name: str) -> None:
+def _check_hook_names(
+    manager: pluggy.PluginManager, plugin: ModuleType | object, plugin_name: str
+) -> None:
     for name in dir(plugin):
-        # the marker attribute is how pluggy itself recognises an implementation
-        marked = getattr(getattr(plugin, name, None), f"{GROUP}_impl", None) is not None
-        if marked and name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, n=1)
+        options = manager.parse_hookimpl_opts(plugin, name)
+        if options is None:
+            if name in HOOKS:
+                raise PluginError(
+                    f"{name} of plugin {plugin_name!r} is no hook yet: put @hookimpl above it."
+                )
+            continue
+        hook = options.get("specname") or name
+        if hook not in HOOKS:
+            near = difflib.get_close_matches(hook, HOOKS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(HOOKS)}."
-            raise PluginError(f"Plugin {plugin_name!r} implements an unknown hook {name!r}.{hint}")
+            raise PluginError(f"Plugin {plugin_name!r} implements an unknown hook {hook!r}.{hint}")
 
 
 def _check_spec(spec: Any, record: type, hook: str, plugin_name: str) -> Any:
@@ -209,11 +221,11 @@ def _check_spec(spec: Any, record: type, hook: str, plugin_name: str) -> Any:
             f"{hook} of plugin {plugin_name!r} must return {record.__name__} records. "
             f"Got {spec!r} instead."
         )
-    name = spec.name  # type: ignore[attr-defined]
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    problem = field_problem(spec)  # type: ignore[arg-type]
+    if problem:
         raise PluginError(
-            f"{hook} of plugin {plugin_name!r} returns the name {name!r}: a name is lower case, "
-            "starts with a letter, and has letters, digits, '_' and '-' only."
+            f"{hook} of plugin {plugin_name!r} returns a {record.__name__} "
+            f"({getattr(spec, 'name', None)!r}) that cannot be used: {problem}"
         )
     return spec
 
@@ -230,8 +242,8 @@ def _add(
     version: str,
     load: Callable[[], ModuleType | object],
 ) -> None:
-    """Load one plugin; what goes wrong inside is recorded and warned about, whole."""
-    if name != BUILTIN and _disabled(name):
+    """Load one installed plugin; what goes wrong inside is recorded and warned about, whole."""
+    if _disabled(name):
         registry.statuses.append(PluginStatus(name, distribution, version, "disabled"))
         return
     try:
@@ -242,25 +254,34 @@ def _add(
             )
         found = _collect(load(), name)
     except (Exception, SystemExit) as error:
-        if name == BUILTIN or os.environ.get("FUNDUS_STRICT_PLUGINS") == "1":
-            raise
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        registry.statuses.append(
-            PluginStatus(name, distribution, version, "failed", line, traceback.format_exc())
-        )
-        warnings.warn(
-            f"Plugin {name!r} of {distribution} was left out: {line}. "
-            "'fundus plugins --verbose' shows the traceback.",
-            PluginWarning,
-            stacklevel=2,
-        )
-        return
+        _leave_out(registry, name, distribution, version, error)
+    else:
+        _enter(registry, name, distribution, version, found)
+
+
+def _leave_out(
+    registry: Registry, name: str, distribution: str, version: str, error: BaseException
+) -> None:
+    if os.environ.get("FUNDUS_STRICT_PLUGINS") == "1":
+        raise error
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    details = "".join(traceback.format_exception(error))
+    registry.statuses.append(PluginStatus(name, distribution, version, "failed", line, details))
+    warnings.warn(
+        f"Plugin {name!r} of {distribution} was left out: {line}. "
+        "'fundus plugins --verbose' shows the traceback.",
+        PluginWarning,
+        stacklevel=3,
+    )
+
+
+def _enter(
+    registry: Registry, name: str, distribution: str, version: str, found: dict[Kind, list[Any]]
+) -> None:
     for kind, specs in found.items():
         registry.entries[kind].extend(Entry(name, distribution, spec) for spec in specs)
     offers = tuple(f"{kind}:{spec.name}" for kind, specs in found.items() for spec in specs)
-    registry.statuses.append(
-        PluginStatus(name, distribution, version, "loaded", offers=offers)
-    )
+    registry.statuses.append(PluginStatus(name, distribution, version, "loaded", offers=offers))
 
 
 class _Builtin:
@@ -270,9 +291,7 @@ class _Builtin:
         self.modules = [importlib.import_module(name) for name in BUILTIN_MODULES]
 
     def _gather(self, hook: str) -> list[Any]:
-        return [
-            spec for m in self.modules if hasattr(m, hook) for spec in getattr(m, hook)()
-        ]
+        return [spec for m in self.modules if hasattr(m, hook) for spec in getattr(m, hook)()]
 
     @hookspecs.hookimpl
     def fundus_backbones(self) -> list[BackboneSpec]:
@@ -295,20 +314,21 @@ def load_registry() -> Registry:
     Registry
     """
     registry = Registry()
-    _add(registry, BUILTIN, "fundus-zoo", metadata.version("fundus-zoo"), _Builtin)
-    points = [
-        (point.name, dist.metadata["Name"], dist.version, point)
-        for dist in metadata.distributions()
-        for point in dist.entry_points
-        if point.group == GROUP
-    ]
-    # sorted, so that nothing depends on the order of sys.path; the same distribution seen
-    # twice on the path (an editable install and its folder) counts once
-    seen = set()
-    for name, distribution, version, point in sorted(points, key=lambda p: (p[0], p[1], p[2])):
-        if (name, distribution, point.value) in seen:
-            continue
-        seen.add((name, distribution, point.value))
+    # whatever fails in here is a fault of the library, so it is raised
+    _enter(registry, BUILTIN, OWN, metadata.version(OWN), _collect(_Builtin(), BUILTIN))
+    points: dict[str, list[tuple[str, str, str, metadata.EntryPoint]]] = {}
+    for dist in metadata.distributions():
+        try:
+            found = [point for point in dist.entry_points if point.group == GROUP]
+            if found:
+                # a distribution that is on sys.path twice counts where Python imports it from
+                key = re.sub(r"[-_.]+", "-", dist.name).lower()
+                points.setdefault(key, [(p.name, dist.name, dist.version, p) for p in found])
+        except Exception as error:
+            folder = str(getattr(dist, "_path", dist))
+            _leave_out(registry, folder, "an unreadable distribution", "", error)
+    # sorted, so that nothing depends on the order of sys.path
+    for name, distribution, version, point in sorted(itertools.chain(*points.values())):
         _add(registry, name, distribution, version, point.load)
     return registry
 

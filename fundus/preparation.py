@@ -80,9 +80,9 @@ def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
     if weights is not None and weights not in spec.pretrained and not (
         isinstance(weights, str) and Path(weights).is_file()
     ):
-        named = " or ".join(map(repr, spec.pretrained))
+        named = "".join(f"{name!r}, " for name in spec.pretrained)
         raise invalid(
-            owner, "weights", f"{named}, None or a weights file that exists", owner.weights
+            owner, "weights", f"{named}None or a weights file that exists", owner.weights
         )
     return Network(
         backbone=backbone,

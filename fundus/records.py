@@ -24,7 +24,7 @@ from fundus.heads.base import Head
 from fundus.images import ImageRecipe
 from fundus.metrics import to_positions
 from fundus.network import Frozen, Network, model_digest
-from fundus.normaliser import Normaliser
+from fundus.normaliser import Normaliser, normaliser_record
 from fundus.plugins import Kind, get_registry
 
 
@@ -300,11 +300,6 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
             f"The backbone {network.backbone.name!r} was given as a BackboneSpec, which cannot be "
             "saved without code: register it through a plugin and pass its name."
         )
-    if not isinstance(normaliser.function, str):
-        raise BundleError(
-            f"The normaliser {normaliser.function!r} cannot be saved without code: register it as "
-            "a preprocessor through a plugin and pass its name."
-        )
     entry = get_registry().find("backbone", network.backbone)
     by_name = network.weights in network.spec.pretrained
     record = {
@@ -317,7 +312,7 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
         "freeze": network.freeze,
         "pooling": network.pooling,
         "crop": frozen.recipe.crop,
-        "normalise": normaliser.function,
+        **normaliser_record(normaliser, network.spec),
         "state": [[name, value] for name, value in normaliser.state],
     }
     if not by_name:
@@ -331,7 +326,9 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
 
 def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
     spec = _find("backbone", record["backbone"], record["distribution"])
-    _find("preprocessor", record["normalise"], record["distribution"])
+    function = spec.normalise if record["normalise"] == "backbone" else record["normalise"]
+    if isinstance(function, str):
+        _find("preprocessor", function, record["normaliser_from"])
     weights = record["weights"]
     if "file" in record:
         weights = str((reader.folder / record["file"]).absolute())
@@ -351,7 +348,7 @@ def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
     return Frozen(
         network,
         ImageRecipe(record["image_size"], record["crop"]),
-        Normaliser(record["normalise"], state),
+        Normaliser(function, state),
     )
 
 

@@ -230,7 +230,7 @@ def _reopen(folder: str) -> Store:
 
 
 def _pack(array: NDArray[Any]) -> bytes:
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")
     shape = struct.pack(f"<{array.ndim}q", *array.shape)
     tail = shape + array.tobytes()
     dtype = array.dtype.str.encode().ljust(8)

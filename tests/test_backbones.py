@@ -26,6 +26,11 @@ from fundus.exceptions import (
 )
 from fundus.hookspecs import BackboneSpec
 
+# numpy 2 deprecates a call that Keras makes whenever it saves a model
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
 ROWS = {row.name: row for row in keras_applications._ROWS}
 KERAS = {spec.name: spec for spec in keras_applications.fundus_backbones()}
 LITE = {spec.name: spec for spec in efficientnet_lite.fundus_backbones()}
@@ -124,7 +129,8 @@ def test_default_size_is_the_one_of_keras(name, monkeypatch):
     monkeypatch.setattr(keras.Model, "load_weights", lambda *args, **kwargs: None)
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **kwargs: "")
     constructor = getattr(keras.applications, ROWS[name].constructor)
-    assert constructor(weights=None).input_shape == (None, *(KERAS[name].image_size,) * 2, 3)
+    size = KERAS[name].image_size if ROWS[name].family != "mobilenet_v3" else None
+    assert constructor(weights=None).input_shape == (None, size, size, 3)
 
 
 def test_a_file_gives_efficientnet_the_network_keras_makes_for_imagenet(tmp_path, monkeypatch):
@@ -191,6 +197,13 @@ def test_cached_weights_need_no_network(keras_home):
 def test_a_damaged_file_in_the_cache_does_not_count(keras_home):
     (keras_home / "models" / ROWS["vgg16"].file).write_bytes(b"half a download")
     assert KERAS["vgg16"].weights_path("imagenet") is None
+
+
+def test_half_a_file_without_a_digest_is_an_error(keras_home):
+    file = keras_home / "models" / ROWS["mobilenet"].file
+    file.write_bytes(b"half a download")
+    with pytest.raises(BundleError, match=r"cannot be read .*; delete the file"):
+        build_small(KERAS["mobilenet"])
 
 
 def test_a_download_goes_through_keras(keras_home, monkeypatch):
@@ -323,7 +336,9 @@ def test_generators_are_restored_after_an_error():
 
 @pytest.mark.parametrize("size", [7, 0, 32.0, True, "32"])
 def test_image_size_is_checked(size):
-    with pytest.raises(InvalidParameterError, match="'image_size'.*'tiny'.*at least 8 pixels") as e:
+    with pytest.raises(
+        InvalidParameterError, match=r"'image_size'.*'tiny'.*at least 8 pixels"
+    ) as e:
         build_backbone(TINY, image_size=size, weights=None)
     assert f"Got {size!r} instead" in str(e.value)
 
@@ -335,7 +350,7 @@ def test_image_size_defaults_to_the_backbones_own():
 
 @pytest.mark.parametrize("weights", ["imagenet", "missing.h5", 3, "."])
 def test_weights_are_checked(weights):
-    with pytest.raises(InvalidParameterError, match="'weights'.*'tiny' must be 'fixed', None or"):
+    with pytest.raises(InvalidParameterError, match=r"'weights'.*'tiny' must be 'fixed', None or"):
         build_backbone(TINY, weights=weights)
 
 
@@ -348,12 +363,32 @@ def test_weights_from_a_file(tmp_path):
 
 def test_a_file_of_another_network_is_an_error(tmp_path):
     path = tmp_path / "vgg.weights.h5"
-    build_small(KERAS["vgg16"], weights=None).save_weights(path)
-    with pytest.raises(
-        BundleError, match=r"vgg\.weights\.h5' does not fit the backbone 'tiny'"
-    ) as e:
-        build_backbone(TINY, weights=path)
-    assert "(3, 3, 3, 64)" in str(e.value)
+    build_small(KERAS["vgg19"], weights=None).save_weights(path)
+    expected = r"vgg\.weights\.h5' does not fit the backbone 'vgg16' .*block4_conv1"
+    with pytest.raises(BundleError, match=expected) as caught:
+        build_small(KERAS["vgg16"], weights=path)
+    message = str(caught.value)
+    assert "(3, 3, 256, 512)" in message
+    assert "(3, 3, 256, 256)" in message
+    assert len(message) < 800
+
+
+@pytest.mark.parametrize("name", ["top.weights.h5", "top.keras"])
+def test_a_file_of_a_larger_network_is_an_error(tmp_path, name):
+    model = build_backbone(TINY, weights=None)
+    larger = keras.Model(model.inputs, keras.layers.Conv2D(4, 1)(model.outputs[0]))
+    (larger.save_weights if "weights" in name else larger.save)(tmp_path / name)
+    with pytest.raises(BundleError, match="holds 17 arrays, but the backbone 'tiny' has 15"):
+        build_backbone(TINY, weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["whole.keras", "whole.h5"])
+def test_weights_from_a_whole_trained_model(tmp_path, name):
+    model = build_backbone(TINY, weights=None, seed=1)
+    model.compile("adam", "mse", metrics=["mae"], run_eagerly=True)
+    model.train_on_batch(np.ones((2, 32, 32, 3)), np.zeros((2, 8, 8, 16)))
+    model.save(tmp_path / name)
+    assert weights_digest(build_backbone(TINY, weights=tmp_path / name)) == weights_digest(model)
 
 
 @pytest.mark.parametrize("name", ["junk.weights.h5", "junk.h5", "junk.keras", "junk.txt", "j.pth"])
@@ -461,7 +496,7 @@ def test_pooled_leaves_vectors_and_refuses_unknown_words():
     model = keras.Model(inputs, keras.layers.ReLU()(inputs))
     assert pooled(model, "avg") is model
     with pytest.raises(
-        InvalidParameterError, match="The 'pooling' parameter .* Got 'mean' instead"
+        InvalidParameterError, match=r"The 'pooling' parameter .* Got 'mean' instead"
     ):
         pooled(model, "mean")
 

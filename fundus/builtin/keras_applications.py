@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fundus.builtin import efficientnet_lite
-from fundus.exceptions import WeightsNotAvailableError
+from fundus.exceptions import BundleError, WeightsNotAvailableError
 from fundus.hookspecs import BackboneSpec, hookimpl
 
 if TYPE_CHECKING:
@@ -225,8 +225,19 @@ def _build(row: _Row, *, image_size: int, weights: str | None) -> keras.Model:
     if row.family == "efficientnet":
         model = _with_imagenet_scale(model)
     if path is not None:
-        model.load_weights(path)
+        _load(model, path)
     return model
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        # two networks have no digest in Keras, so half a file is noticed only here
+        raise BundleError(
+            f"The downloaded weights {str(path)!r} cannot be read ({error}); delete the file and "
+            "try again."
+        ) from error
 
 
 def _with_imagenet_scale(model: keras.Model) -> keras.Model:

@@ -1,0 +1,56 @@
+"""The command line; each command's module imports what is heavy when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fundus import __version__
+from fundus.cli import demo, evaluate, listings, predict, train
+from fundus.cli.screen import CommandGroup
+from fundus.cli.tensorflow_noise import hush_tensorflow
+
+app = typer.Typer(
+    cls=CommandGroup,
+    help=(
+        "Grade retinal fundus photographs for diabetic retinopathy by transfer learning. "
+        "Research software, not a medical device."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("backbones")(listings.backbones)
+app.command("heads")(listings.heads)
+app.command("plugins")(listings.plugins)
+app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fundus-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Grade retinal fundus photographs; the help of the group is given above."""
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    hush_tensorflow()
+    app()

@@ -1,0 +1,249 @@
+"""DATA and IMAGES of the command line: which loader, and what to call each image."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from fundus.store import Store
+
+#: Extensions of tables, where a file could be a table or an image.
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How to read a table.
+
+    Parameters
+    ----------
+    image_dir : Path or None
+        Where names start; the table's folder where it is not given.
+    path, grade, patient : str or None
+        Names of columns that are not recognised.
+    """
+
+    image_dir: Path | None = None
+    path: str | None = None
+    grade: str | None = None
+    patient: str | None = None
+
+
+def load_graded(
+    data: Path,
+    *,
+    class_names: Sequence[str] | None,
+    grades: int | None,
+    on_error: str,
+    columns: Columns,
+    min_classes: int = 2,
+) -> Bunch:
+    """Load a folder of class folders, or a table.
+
+    Parameters
+    ----------
+    data : Path
+    class_names : sequence of str or None
+        Names of the class folders in the order of their grades; a table has no use for them.
+    grades : int or None
+        Length of the scale; 5 where nothing else says.
+    on_error : {"raise", "skip"}
+    columns : Columns
+        For tables; a folder has no use for them.
+    min_classes : int, default=2
+
+    Returns
+    -------
+    Bunch
+        As `fundus.load_image_table` returns it, with ``root``, the folder that names are
+        relative to.
+    """
+    from fundus.datasets import load_image_folder, load_image_table
+    from fundus.grades import N_GRADES
+
+    if data.is_dir():
+        loaded = load_image_folder(
+            data,
+            class_names=class_names,
+            grades=grades,
+            on_error=on_error,
+            min_classes=min_classes,
+        )
+        loaded.root = data
+        return loaded
+    loaded = load_image_table(
+        data,
+        image_dir=columns.image_dir,
+        path=columns.path,
+        grade=columns.grade,
+        patient=columns.patient,
+        grades=N_GRADES if grades is None else grades,
+        on_error=on_error,
+        min_classes=min_classes,
+    )
+    loaded.root = columns.image_dir or data.parent
+    return loaded
+
+
+def load_new(images: Path, *, on_error: str, columns: Columns) -> Bunch:
+    """Load images that are to be graded: a folder, one file, or a table.
+
+    Parameters
+    ----------
+    images : Path
+    on_error : {"raise", "skip"}
+    columns : Columns
+
+    Returns
+    -------
+    Bunch
+        As `load_graded` returns it, without grades.
+    """
+    from fundus.datasets import load_image_table, load_images
+
+    with patients_do_not_matter():
+        if images.suffix.lower() in TABLE_SUFFIXES and not images.is_dir():
+            loaded = load_image_table(
+                images,
+                image_dir=columns.image_dir,
+                path=columns.path,
+                labelled=False,
+                on_error=on_error,
+                min_classes=0,
+            )
+            loaded.root = columns.image_dir or images.parent
+            return loaded
+        loaded = load_images(images, on_error=on_error)
+        loaded.root = images if images.is_dir() else images.parent
+        return loaded
+
+
+def check_columns(columns: Columns, *sources: Path | None) -> None:
+    """Refuse options for tables where no source is a table.
+
+    Parameters
+    ----------
+    columns : Columns
+    *sources : Path or None
+
+    Raises
+    ------
+    typer.BadParameter
+    """
+    tables = [source for source in sources if source is not None and not source.is_dir()]
+    if columns != Columns() and not tables:
+        raise typer.BadParameter(
+            f"--image-dir and the column options are for tables, and {str(sources[0])!r} is a "
+            "folder."
+        )
+
+
+@contextmanager
+def patients_do_not_matter() -> Iterator[None]:
+    """Say nothing of unknown patients: where nothing is trained, nothing is split by them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The patients of")
+        yield
+
+
+def names_of(paths: Sequence[str], root: Path) -> list[str]:
+    """Name image files by their paths from a folder, with forward slashes.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    root : Path
+
+    Returns
+    -------
+    list of str
+        A file outside the folder keeps its path.
+
+    Examples
+    --------
+    >>> names_of(["data/class0/1_left.jpeg", "elsewhere/2.png"], Path("data"))
+    ['class0/1_left.jpeg', 'elsewhere/2.png']
+    """
+    base = os.path.abspath(root) + os.sep
+    return [
+        (full[len(base) :] if (full := os.path.abspath(path)).startswith(base) else path).replace(
+            os.sep, "/"
+        )
+        for path in paths
+    ]
+
+
+def ids_of(paths: Sequence[str], root: Path) -> list[str]:
+    """Return an id for every image, no two the same.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    root : Path
+
+    Returns
+    -------
+    list of str
+        The stems of the files; where two have one stem, for all files the path from `root`
+        without the extension; where two have one path, with it.
+
+    Examples
+    --------
+    >>> ids_of(["x/10_left.jpeg", "x/10_right.jpeg"], Path("x"))
+    ['10_left', '10_right']
+    >>> ids_of(["x/a/1.png", "x/b/1.png"], Path("x"))
+    ['a/1', 'b/1']
+    """
+    names = names_of(paths, root)
+    stripped = [os.path.splitext(name)[0] for name in names]
+    for ids in ([name.rsplit("/", 1)[-1] for name in stripped], stripped, names):
+        if len(set(ids)) == len(ids):
+            return ids
+    return [str(path) for path in paths]
+
+
+def folder_options(class_names: Sequence[str]) -> dict[str, Any]:
+    """How to load class folders that go by a run's names.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+
+    Returns
+    -------
+    dict
+        ``class_names`` and ``grades`` of `load_graded`; names that are the grades' numbers allow
+        any such folders, ``class3`` or ``3``.
+    """
+    numbers = [re.fullmatch(r"(?:class)?0*(\d+)", name, re.IGNORECASE) for name in class_names]
+    if [m and int(m[1]) for m in numbers] == [*range(len(class_names))]:
+        return {"class_names": None, "grades": len(class_names)}
+    return {"class_names": list(class_names), "grades": len(class_names)}
+
+
+def open_cache(cache_dir: Path | None) -> Store:
+    """Open the store that ``--cache-dir`` means."""
+    from fundus.store import open_store
+
+    store = open_store(True if cache_dir is None else cache_dir)
+    assert store is not None
+    return store
+
+
+def digests_of(paths: Sequence[str], cache_dir: Path | None) -> list[str]:
+    """SHA-256 of every image file."""
+    from fundus.frozen import digests
+    from fundus.inputs import as_images
+
+    return digests(as_images(list(paths)), open_cache(cache_dir))

@@ -1,0 +1,98 @@
+"""``fundus evaluate``: score a trained run on graded images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fundus.cli import options as opt
+from fundus.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from fundus.cli.scoring import Scores
+
+
+def evaluate(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the predictions go.", dir_okay=False)
+    ] = Path("results.csv"),
+    image_dir: opt.ImageDir = None,
+    path_column: opt.PathColumn = None,
+    grade_column: opt.GradeColumn = None,
+    patient_column: opt.PatientColumn = None,
+    on_error: opt.OnErrorOption = opt.OnError.RAISE,
+    cache_dir: opt.CacheDir = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Score a run on graded images it has not seen, with the average of its folds."""
+    from fundus.cli.data import (
+        Columns,
+        check_columns,
+        digests_of,
+        folder_options,
+        load_graded,
+        names_of,
+        patients_do_not_matter,
+    )
+    from fundus.cli.files import write_csv
+    from fundus.cli.runs import SKIPPED, open_run, warn_of_training_images
+    from fundus.cli.scoring import score_images
+
+    screen = Screen(json=json, quiet=quiet)
+    trained = open_run(run, cache_dir, verbose=not screen.silent)
+    columns = Columns(image_dir, path_column, grade_column, patient_column)
+    check_columns(columns, data)
+    with patients_do_not_matter():
+        graded = load_graded(
+            data,
+            **folder_options(trained.class_names),
+            on_error=on_error.value,
+            columns=columns,
+            min_classes=1,
+        )
+    names = names_of(graded.paths, graded.root)
+    seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
+    scores = score_images(trained.model, graded.frame, trained.scale)
+    write_csv(graded_table(names, graded, scores), output)
+    document: dict[str, Any] = {"results": str(output), "skipped": None}
+    if on_error is opt.OnError.SKIP:
+        document["skipped"] = str(output.with_name(SKIPPED))
+        write_csv(graded.skipped, document["skipped"])
+    report = scores.report(graded, trained.class_names)
+    screen.emit({**document, "training_images": seen, "scores": report.to_dict()})
+    screen.show(report.to_table("Scores of the averaged folds"), f"Predictions: {output}")
+
+
+def graded_table(names: list[str], graded: Bunch, scores: Scores, **more: Any) -> Any:
+    """Make the table of predictions for graded images.
+
+    Parameters
+    ----------
+    names : list of str
+    graded : Bunch
+    scores : Scores
+    **more
+        Further columns, after the prediction.
+
+    Returns
+    -------
+    DataFrame
+        Columns file_name, target, prediction, those of `more`, and severity and probabilities
+        where there are any.
+    """
+    import pandas as pd
+
+    first = {"file_name": names, "target": graded.grades, "prediction": scores.grades}
+    return pd.DataFrame({**first, **more, **scores.columns()})

@@ -1,0 +1,138 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class OnError(StrEnum):
+    """What becomes of files that cannot be used."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+class Crop(StrEnum):
+    """How a photograph becomes a square."""
+
+    FOV = "fov"
+    SQUARE = "square"
+    NONE = "none"
+
+
+class ClassWeight(StrEnum):
+    """Weight of each grade in training."""
+
+    BALANCED = "balanced"
+    INVERSE_FREQUENCY = "inverse_frequency"
+    NONE = "none"
+
+
+_COLUMNS = "Columns of a table"
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(help="Whether unusable files are an error, or are set aside into skipped.csv."),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where frozen work is kept; by default FUNDUS_CACHE_DIR or the user's cache folder.",
+        show_default=False,
+        file_okay=False,
+    ),
+]
+ImageDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the names in a table start; by default the table's folder.",
+        show_default=False,
+        rich_help_panel=_COLUMNS,
+    ),
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with file names, if not recognised.",
+        show_default=False,
+        rich_help_panel=_COLUMNS,
+    ),
+]
+GradeColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with grades, if not recognised.",
+        show_default=False,
+        rich_help_panel=_COLUMNS,
+    ),
+]
+PatientColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with patients, if not recognised.",
+        show_default=False,
+        rich_help_panel=_COLUMNS,
+    ),
+]
+
+
+def as_freeze(text: str) -> str | int | float:
+    """Read ``--freeze``: a number of layers, a fraction, "all", or the name of a layer.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str, int or float
+
+    Examples
+    --------
+    >>> as_freeze("10"), as_freeze("0.5"), as_freeze("all"), as_freeze("block3_pool")
+    (10, 0.5, 'all', 'block3_pool')
+    """
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)", text):
+        return float(text)
+    return text
+
+
+def as_learning_rate(text: str) -> str | float:
+    """Read ``--learning-rate``: a number or "auto"."""
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"it must be a number or 'auto'. Got {text!r}.", param_hint="--learning-rate"
+        ) from None
+
+
+def or_none(text: str) -> str | None:
+    """Read an option in which "none" stands for nothing."""
+    return None if text.lower() == "none" else text
+
+
+def as_names(text: str | None) -> list[str] | None:
+    """Read a list of names that are parted by commas."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise typer.BadParameter(
+            f"it must be names parted by commas, such as none,mild,severe. Got {text!r}.",
+            param_hint="--class-folders",
+        )
+    return names

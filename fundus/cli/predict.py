@@ -1,0 +1,76 @@
+"""``fundus predict``: grade new images with a trained run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fundus.cli import options as opt
+from fundus.cli.screen import Screen, cell, new_table
+
+
+def predict(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
+    ],
+    images: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGES", help="Folder of images, one image, or a CSV or Parquet table."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the grades go.", dir_okay=False)
+    ] = Path("results.csv"),
+    image_dir: opt.ImageDir = None,
+    path_column: opt.PathColumn = None,
+    on_error: opt.OnErrorOption = opt.OnError.RAISE,
+    cache_dir: opt.CacheDir = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Grade new images with the average of a run's folds; one row for every image."""
+    import numpy as np
+    import pandas as pd
+
+    from fundus.cli.data import Columns, check_columns, ids_of, load_new
+    from fundus.cli.files import write_csv
+    from fundus.cli.runs import SKIPPED, open_run
+    from fundus.cli.scoring import score_images
+
+    screen = Screen(json=json, quiet=quiet)
+    trained = open_run(run, cache_dir, verbose=not screen.silent)
+    columns = Columns(image_dir, path_column)
+    check_columns(columns, images)
+    new = load_new(images, on_error=on_error.value, columns=columns)
+    scores = score_images(trained.model, new.paths, trained.scale)
+    classes = [trained.class_names[grade] for grade in scores.grades]
+    first = {"id": ids_of(new.paths, new.root), "class": classes}
+    write_csv(pd.DataFrame({**first, **scores.columns()}), output)
+    counts = np.bincount(scores.grades, minlength=len(trained.class_names)).tolist()
+    document = {
+        "results": str(output),
+        "n_images": len(new.paths),
+        "n_predicted": dict(zip(trained.class_names, counts, strict=True)),
+        "n_skipped": len(new.skipped),
+        "skipped": None,
+    }
+    if on_error is opt.OnError.SKIP:
+        document["skipped"] = str(output.with_name(SKIPPED))
+        write_csv(new.skipped, output.with_name(SKIPPED))
+    screen.emit(document)
+    screen.show(_summary(trained.class_names, counts), f"Grades: {output}")
+    if len(new.skipped) and document["skipped"]:
+        screen.show(f"Files set aside: {document['skipped']}")
+
+
+def _summary(class_names: list[str], counts: list[int]) -> object:
+    from fundus.report import grade_labels
+
+    table = new_table(f"Graded {sum(counts)} images", "class", "grade")
+    table.add_column("images", justify="right")
+    for name, label, count in zip(class_names, grade_labels(class_names), counts, strict=True):
+        table.add_row(cell(name), cell(label), str(count))
+    return table

@@ -1,0 +1,220 @@
+"""The results of ``fundus train``: what is written into the run's folder, and shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fundus import __version__
+from fundus.cli import runs
+from fundus.cli.data import digests_of, names_of
+from fundus.cli.evaluate import graded_table
+from fundus.cli.files import whole_file, write_csv, write_json
+from fundus.cli.scoring import out_of_fold, score_images
+from fundus.cli.screen import new_table
+from fundus.displays import SeverityDisplay, new_figure, plot_confusion
+from fundus.persistence import save
+from fundus.report import Report, grade_labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+    from sklearn.utils import Bunch
+
+    from fundus.cli.scoring import Scores
+    from fundus.cli.train import Settings
+    from fundus.ensemble import FoldEnsemble
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What came of a training.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    settings : dict
+        JSON values.
+    data : dict
+        What the images are, as JSON values.
+    folds : dict of str to ndarray
+        ``cv_results_`` of the ensemble.
+    report : Report
+        Of the out-of-fold predictions.
+    validation : Report or None
+        Of the averaged folds on the images held back.
+    validation_seen : int or None
+        How many of these are training images.
+    seconds : float
+    files : dict of str to str
+        What each file in the folder holds, by its name.
+    """
+
+    run: Path
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    folds: dict[str, NDArray[Any]]
+    report: Report
+    validation: Report | None
+    validation_seen: int | None
+    seconds: float
+    files: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as JSON values: the document of ``--json`` and of metrics.json."""
+        kappas = [None if np.isnan(k) else float(k) for k in self.folds["test_kappa"]]
+        return {
+            "fundus": __version__,
+            "run": str(self.run),
+            "settings": self.settings,
+            "data": self.data,
+            "folds": [
+                {"fold": k, "n_images": int(n), "qwk": kappa}
+                for k, (n, kappa) in enumerate(zip(self.folds["n_test"], kappas, strict=True))
+            ],
+            "out_of_fold": self.report.to_dict(),
+            "validation": None
+            if self.validation is None
+            else {**self.validation.to_dict(), "training_images": self.validation_seen},
+            "seconds": round(self.seconds, 1),
+            "files": self.files,
+        }
+
+    def tables(self) -> list[Any]:
+        """Return the results for a terminal."""
+        shown: list[Any] = [self._fold_table(), self.report.to_table("Out-of-fold scores")]
+        if self.validation is not None:
+            shown.append(self.validation.to_table("Validation, averaged folds"))
+        shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
+        width = max(map(len, self.files))
+        shown += [f"  {name.ljust(width)}  {what}" for name, what in self.files.items()]
+        shown.append(f"Grade new images: fundus predict {self.run} IMAGES -o results.csv")
+        return shown
+
+    def _fold_table(self) -> Table:
+        table = new_table("Folds")
+        for column in ("fold", "trained on", "tested on", "QWK"):
+            table.add_column(column, justify="right")
+        columns = (self.folds[name] for name in ("n_train", "n_test", "test_kappa"))
+        for k, (n_train, n_test, kappa) in enumerate(zip(*columns, strict=True)):
+            table.add_row(str(k), str(n_train), str(n_test), f"{kappa:.3f}")
+        return table
+
+
+def write_run(
+    run: Path,
+    model: FoldEnsemble,
+    graded: Bunch,
+    held_back: Bunch | None,
+    settings: Settings,
+    started: float,
+) -> Results:
+    """Write model, predictions, figures and, last of all, the scores.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    model : FoldEnsemble
+        Fitted.
+    graded : Bunch
+        The images it was fitted on.
+    held_back : Bunch or None
+        Those of ``--validation``.
+    settings : Settings
+    started : float
+        ``time.perf_counter()`` at the start.
+
+    Returns
+    -------
+    Results
+    """
+    names, scale = graded.class_names, model._scale()
+    data = _summary(graded)
+    about = {"class_names": names, "settings": settings.to_dict(), "data": data}
+    save(model, run / runs.MODEL, about=about)
+    digests = digests_of(graded.paths, settings.cache_dir)
+    runs.write_digests(digests, model.oof_fold_, run / runs.MODEL / runs.TRAINING_IMAGES)
+    files = {f"{runs.MODEL}/": "the models of all folds, and the names of the grades"}
+    if (run / runs.LOGS).exists():
+        files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"
+
+    scores = out_of_fold(model, scale)
+    report = scores.report(graded, names)
+    table = graded_table(names_of(graded.paths, graded.root), graded, scores, fold=model.oof_fold_)
+    write_csv(table, run / runs.OOF)
+    files[runs.OOF] = "out-of-fold predictions"
+    files.update(_draw(run, scores, graded, report))
+    validation = seen = None
+    if held_back is not None:
+        held_names = names_of(held_back.paths, held_back.root)
+        held_digests = digests_of(held_back.paths, settings.cache_dir)
+        seen = runs.warn_of_training_images(held_names, held_digests, frozenset(digests))
+        held_scores = score_images(model, held_back.frame, scale)
+        validation = held_scores.report(held_back, names)
+        write_csv(graded_table(held_names, held_back, held_scores), run / runs.VALIDATION)
+        files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
+    skipped = [graded.skipped] if held_back is None else [graded.skipped, held_back.skipped]
+    if any(len(frame) for frame in skipped):
+        write_csv(pd.concat([frame for frame in skipped if len(frame)]), run / runs.SKIPPED)
+        files[runs.SKIPPED] = "files set aside, and why"
+    files[runs.METRICS] = "these scores"
+    seconds = time.perf_counter() - started
+    results = Results(
+        run, settings.to_dict(), data, model.cv_results_, report, validation, seen, seconds, files
+    )
+    write_json(results.to_dict(), run / runs.METRICS)
+    return results
+
+
+def describe(graded: Bunch) -> str:
+    """Say in a line what the images are."""
+    data = _summary(graded)
+    counts = ", ".join(
+        f"{label}: {n}"
+        for label, n in zip(grade_labels(graded.class_names), data["n_true"], strict=True)
+    )
+    who = "patients unknown" if data["n_patients"] is None else f"{data['n_patients']} patients"
+    return f"{data['n_images']} images, {who} ({counts})"
+
+
+def _summary(graded: Bunch) -> dict[str, Any]:
+    known = graded.patients_known
+    return {
+        "n_images": len(graded.paths),
+        "n_patients": len(set(graded.patients)) if known else None,
+        "class_names": list(graded.class_names),
+        "n_true": np.bincount(graded.grades, minlength=graded.n_grades).tolist(),
+        "n_skipped": len(graded.skipped),
+    }
+
+
+def _draw(run: Path, scores: Scores, graded: Bunch, report: Report) -> dict[str, str]:
+    title = f"Out of fold: QWK {report.qwk:.3f}, accuracy {report.accuracy:.3f}"
+    confusion = plot_confusion(report.confusion, report.class_names, title=title)
+    _write_figure(confusion, run / runs.CONFUSION)
+    files = {runs.CONFUSION: "confusion matrix"}
+    if scores.severity is not None:
+        figure = new_figure()
+        SeverityDisplay.from_predictions(
+            graded.grades,
+            scores.severity,
+            n_grades=graded.n_grades,
+            class_names=graded.class_names,
+            ax=figure.subplots(),
+        )
+        _write_figure(figure, run / runs.SEVERITY)
+        files[runs.SEVERITY] = "out-of-fold severity by true grade"
+    return files
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=120)

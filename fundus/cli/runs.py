@@ -1,0 +1,206 @@
+"""The folder of a run: made by ``fundus train``, read by ``evaluate`` and ``predict``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fundus.exceptions import BundleError, DataWarning
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MODEL = "model"
+LOGS = "logs"
+OOF = "oof.csv"
+CONFUSION = "confusion.png"
+SEVERITY = "severity.png"
+VALIDATION = "validation.csv"
+SKIPPED = "skipped.csv"
+#: Written last: a run that has it is whole.
+METRICS = "metrics.json"
+#: Digests of the images the folds were trained on, beside the model, so that they travel with it.
+TRAINING_IMAGES = "training_images.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model, and what was saved with it.
+
+    Parameters
+    ----------
+    model : FoldEnsemble or TransferClassifier
+        Fitted.
+    scale : ndarray, shape (n_grades,)
+        Labels, lowest first.
+    class_names : list of str
+        Name of every grade.
+    digests : frozenset of str or None
+        SHA-256 of the training images; ``None`` where they were not saved.
+    """
+
+    model: Any
+    scale: NDArray[Any]
+    class_names: list[str]
+    digests: frozenset[str] | None
+
+
+def new_run(out: Path | None) -> Path:
+    """Make the folder of a new run.
+
+    Parameters
+    ----------
+    out : Path or None
+        ``--out``; ``None`` is a folder in ``runs`` that is named by the time.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is a file, or has files in it.
+    """
+    if out is None:
+        stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
+        while True:
+            out = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                out.mkdir(parents=True)
+                return out
+            except FileExistsError:
+                number += 1
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise typer.BadParameter(
+            f"{str(out)!r} is there already and is no empty folder: remove it, or choose another.",
+            param_hint="--out",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
+    """Load the model of a run, or a model that `fundus.save` has written.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder, or the model's.
+    cache_dir : Path or None
+        ``--cache-dir``.
+    verbose : bool
+        Whether the model shows its progress.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    BundleError
+        If the run is not complete or its model cannot be used.
+    """
+    import fundus
+    from fundus.persistence import MANIFEST, read_record
+
+    folder = path
+    if not (path / MANIFEST).is_file():
+        folder = path / MODEL
+        if not path.is_dir():
+            raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
+        if not (path / METRICS).is_file():
+            raise BundleError(
+                f"{str(path)!r} is no complete run, since it lacks {METRICS}: give the folder of "
+                "a training that has ended, or of a saved model."
+            )
+    about = read_record(folder)["about"]
+    model = fundus.load(folder)
+    fold_models = getattr(model, "estimators_", [model])
+    if not all(hasattr(one, "frozen_") for one in fold_models):
+        raise BundleError(
+            f"The model in {str(folder)!r} takes features, not images, so the command line cannot "
+            "use it: load it in Python."
+        )
+    for one in fold_models:
+        one.set_params(cache=True if cache_dir is None else cache_dir, verbose=int(verbose))
+    scale = model._scale() if hasattr(model, "_scale") else model.grades_
+    names = about.get("class_names") or _names(scale)
+    return Run(model, scale, names, read_digests(folder / TRAINING_IMAGES))
+
+
+def _names(scale: NDArray[Any]) -> list[str]:
+    """Names of grades that were saved without any: class0 …, or the labels themselves."""
+    labels = scale.tolist()
+    return (
+        [f"class{k}" for k in labels] if labels == [*range(len(labels))] else list(map(str, labels))
+    )
+
+
+def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -> None:
+    """Write the digests of the training images with the fold that each was left out of."""
+    import pandas as pd
+
+    from fundus.cli.files import write_csv
+
+    write_csv(pd.DataFrame({"sha256": digests, "fold": folds}), path)
+
+
+def read_digests(path: Path) -> frozenset[str] | None:
+    """Read the digests of the training images, where they were saved."""
+    import pandas as pd
+
+    if not path.is_file():
+        return None
+    try:
+        return frozenset(pd.read_csv(path, dtype=str)["sha256"])
+    except (ValueError, KeyError) as error:
+        raise BundleError(
+            f"The file {str(path)!r} is damaged: it must be a CSV file with a column 'sha256' "
+            f"({error})."
+        ) from error
+
+
+def warn_of_training_images(
+    names: Sequence[str], digests: Sequence[str], trained: frozenset[str] | None
+) -> int | None:
+    """Warn of images that the model was trained on.
+
+    Parameters
+    ----------
+    names : sequence of str
+    digests : sequence of str
+        SHA-256 of each image.
+    trained : frozenset of str or None
+        Those of the training images.
+
+    Returns
+    -------
+    int or None
+        How many there are; ``None`` where it is not known.
+
+    Warns
+    -----
+    DataWarning
+        If there are any.
+    """
+    import warnings
+
+    if trained is None:
+        return None
+    seen = [name for name, digest in zip(names, digests, strict=True) if digest in trained]
+    if seen:
+        warnings.warn(
+            f"{len(seen)} of {len(names)} images ARE AMONG THE TRAINING IMAGES of this model, "
+            f"such as {seen[0]!r}: the scores are too good. Evaluate on other images, or read the "
+            "out-of-fold scores of the run.",
+            DataWarning,
+            stacklevel=2,
+        )
+    return len(seen)

@@ -1,0 +1,216 @@
+"""``fundus train``: cross-validate a backbone and a head, and keep the models of all folds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fundus.cli import options as opt
+from fundus.cli.screen import Screen
+
+_MODEL = "Model"
+_TRAINING = "Training"
+
+
+def train(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
+    ],
+    backbone: Annotated[
+        str, typer.Option(help="Name that 'fundus backbones' lists.", rich_help_panel=_MODEL)
+    ] = "efficientnet_lite0",
+    head: Annotated[
+        str, typer.Option(help="Name that 'fundus heads' lists.", rich_help_panel=_MODEL)
+    ] = "softmax",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, a weights file, or none.", rich_help_panel=_MODEL)
+    ] = "imagenet",
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Edge of the square input in pixels; by default the backbone's.",
+            min=1,
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    crop: Annotated[
+        opt.Crop,
+        typer.Option(
+            help="Crop to the field of view, pad to a square, or squash.", rich_help_panel=_MODEL
+        ),
+    ] = opt.Crop.FOV,
+    freeze: Annotated[
+        str,
+        typer.Option(
+            help="Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
+            "those up to a named one, or 0.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "all",
+    learning_rate: Annotated[
+        str,
+        typer.Option(
+            help="auto is 1e-5 where the backbone is trained, else 1e-3.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(help="Images per step.", min=1, rich_help_panel=_TRAINING)
+    ] = 16,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            help="Most passes over the training images.", min=1, rich_help_panel=_TRAINING
+        ),
+    ] = 40,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment/--no-augment",
+            help="Warp training images at random.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
+    class_weight: Annotated[
+        opt.ClassWeight,
+        typer.Option(help="Weight of each grade.", rich_help_panel=_TRAINING),
+    ] = opt.ClassWeight.BALANCED,
+    folds: Annotated[
+        int, typer.Option(help="Folds of the cross-validation.", min=2, rich_help_panel=_TRAINING)
+    ] = 5,
+    seed: Annotated[
+        int, typer.Option(help="Decides all that is drawn.", min=0, rich_help_panel=_TRAINING)
+    ] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            help="Folds trained at a time, each in a process of its own.",
+            min=1,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 1,
+    class_folders: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the class folders in the order of their grades, parted by commas.",
+            show_default=False,
+        ),
+    ] = None,
+    grades: Annotated[
+        int | None,
+        typer.Option(
+            help="Length of the scale; by default 5, or that of --class-folders.",
+            min=2,
+            show_default=False,
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or table of images held back, to be scored by the averaged folds.",
+            show_default=False,
+        ),
+    ] = None,
+    image_dir: opt.ImageDir = None,
+    path_column: opt.PathColumn = None,
+    grade_column: opt.GradeColumn = None,
+    patient_column: opt.PatientColumn = None,
+    on_error: opt.OnErrorOption = opt.OnError.RAISE,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="New or empty folder for the results; by default runs/<time>.",
+            show_default=False,
+            file_okay=False,
+        ),
+    ] = None,
+    cache_dir: opt.CacheDir = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Cross-validate a model, and keep the models of all folds."""
+    run_training(Settings(**locals()))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `train`, which documents them."""
+
+    data: Path
+    backbone: str
+    head: str
+    weights: str
+    image_size: int | None
+    crop: opt.Crop
+    freeze: str
+    learning_rate: str
+    batch_size: int
+    epochs: int
+    augment: bool
+    class_weight: opt.ClassWeight
+    folds: int
+    seed: int
+    jobs: int
+    class_folders: str | None
+    grades: int | None
+    validation: Path | None
+    image_dir: Path | None
+    path_column: str | None
+    grade_column: str | None
+    patient_column: str | None
+    on_error: opt.OnError
+    out: Path | None
+    cache_dir: Path | None
+    json: bool
+    quiet: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, Enum):
+                return value.value
+            return str(value) if isinstance(value, Path) else value
+
+        return {name: plain(value) for name, value in asdict(self).items()}
+
+
+def run_training(settings: Settings) -> Path:
+    """Train, and write a run's folder.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    Path
+        The run's folder.
+    """
+    from fundus.cli.results import describe, write_run
+    from fundus.cli.runs import new_run
+    from fundus.cli.training import fit_folds, load_data, make_classifier
+
+    started = time.perf_counter()
+    screen = Screen(json=settings.json, quiet=settings.quiet)
+    classifier = make_classifier(settings, verbose=not screen.silent)
+    run = new_run(settings.out)
+    try:
+        graded, held_back = load_data(settings)
+        screen.note(describe(graded))
+        model = fit_folds(classifier, graded, settings, run)
+        results = write_run(run, model, graded, held_back, settings, started)
+    finally:
+        # what a failed training has logged stays; a folder with nothing in it does not
+        if not any(run.iterdir()):
+            run.rmdir()
+    screen.emit(results.to_dict())
+    screen.show(*results.tables())
+    return run

@@ -1,0 +1,154 @@
+"""The stages of ``fundus train`` before its results: the classifier, the data, the folds."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fundus.cli import options as opt
+from fundus.cli.data import Columns, check_columns, folder_options, load_graded
+from fundus.cli.runs import LOGS
+from fundus.exceptions import DataWarning
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from fundus.cli.train import Settings
+    from fundus.ensemble import FoldEnsemble
+    from fundus.estimator import TransferClassifier
+
+
+def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
+    """Make the classifier, and check its parameters before any image is read.
+
+    Parameters
+    ----------
+    settings : Settings
+    verbose : bool
+        Whether progress is shown.
+
+    Returns
+    -------
+    TransferClassifier
+        Not fitted.
+
+    Raises
+    ------
+    UnknownNameError
+        If no backbone or head goes by the name.
+    InvalidParameterError
+        If a parameter cannot be used.
+    """
+    from fundus.estimator import TransferClassifier
+    from fundus.plugins import get_registry
+
+    get_registry().find("backbone", settings.backbone)
+    classifier = TransferClassifier(
+        settings.backbone,
+        settings.head,
+        weights=opt.or_none(settings.weights),
+        freeze=opt.as_freeze(settings.freeze),
+        image_size=settings.image_size,
+        crop=opt.or_none(settings.crop.value),
+        augment=True if settings.augment else None,
+        class_weight=opt.or_none(settings.class_weight.value),
+        learning_rate=opt.as_learning_rate(settings.learning_rate),
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        cache=True if settings.cache_dir is None else settings.cache_dir,
+        random_state=settings.seed,
+        # bars of several processes would overwrite each other
+        verbose=int(verbose and settings.jobs == 1),
+    )
+    classifier._check_parameters()
+    return classifier
+
+
+def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
+    """Load the images to train on and those that are held back.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    graded : Bunch
+    held_back : Bunch or None
+
+    Warns
+    -----
+    DataWarning
+        If a patient is in both.
+    """
+    class_names = opt.as_names(settings.class_folders)
+    if class_names is not None and not settings.data.is_dir():
+        raise typer.BadParameter(
+            f"it is for class folders, and {str(settings.data)!r} is no folder.",
+            param_hint="--class-folders",
+        )
+    columns = Columns(
+        settings.image_dir, settings.path_column, settings.grade_column, settings.patient_column
+    )
+    check_columns(columns, settings.data, settings.validation)
+    graded = load_graded(
+        settings.data,
+        class_names=class_names,
+        grades=settings.grades,
+        on_error=settings.on_error.value,
+        columns=columns,
+    )
+    if settings.validation is None:
+        return graded, None
+    held_back = load_graded(
+        settings.validation,
+        **folder_options(graded.class_names),
+        on_error=settings.on_error.value,
+        columns=columns,
+        min_classes=1,
+    )
+    _warn_of_shared_patients(graded, held_back)
+    return graded, held_back
+
+
+def _warn_of_shared_patients(graded: Bunch, held_back: Bunch) -> None:
+    if not (graded.patients_known and held_back.patients_known):
+        return
+    shared = sorted(set(graded.patients) & set(held_back.patients))
+    if shared:
+        warnings.warn(
+            f"{len(shared)} patients, such as {shared[0]!r}, are both among the training images "
+            "and in --validation, whose scores are then too good: hold back whole patients.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def fit_folds(
+    classifier: TransferClassifier, graded: Bunch, settings: Settings, run: Path
+) -> FoldEnsemble:
+    """Fit one model per fold; neural heads log into the run's folder.
+
+    Parameters
+    ----------
+    classifier : TransferClassifier
+    graded : Bunch
+    settings : Settings
+    run : Path
+        The run's folder.
+
+    Returns
+    -------
+    FoldEnsemble
+        Fitted.
+    """
+    from fundus.ensemble import FoldEnsemble
+
+    classifier.set_params(grades=graded.n_grades, log_dir=run / LOGS)
+    ensemble = FoldEnsemble(
+        classifier, cv=settings.folds, n_jobs=settings.jobs, random_state=settings.seed
+    )
+    return ensemble.fit(graded.frame, graded.grades)

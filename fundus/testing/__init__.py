@@ -1,0 +1,25 @@
+"""The conformance kit for plugin authors.
+
+Each check takes what a plugin offers, as a record or by its registered name, and raises
+`AssertionError` with a sentence that says what is wrong and what to change::
+
+    from fundus.testing import check_backbone
+
+    def test_my_backbone():
+        check_backbone("my_net", image_size=64)
+"""
+
+from __future__ import annotations
+
+from fundus.testing.backbone import check_backbone
+from fundus.testing.head import check_head
+from fundus.testing.preprocessor import check_preprocessor
+from fundus.testing.probes import probe_features, probe_images
+
+__all__ = [
+    "check_backbone",
+    "check_head",
+    "check_preprocessor",
+    "probe_features",
+    "probe_images",
+]

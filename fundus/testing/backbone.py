@@ -1,0 +1,306 @@
+"""`check_backbone`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from fundus.backbones import build_backbone, pooled, weights_digest
+from fundus.estimator import TransferClassifier
+from fundus.heads.neural import SoftmaxHead
+from fundus.hookspecs import BackboneSpec
+from fundus.normaliser import Normaliser, fit_normaliser
+from fundus.plugins import Entry
+from fundus.splitting import split
+from fundus.testing.checks import (
+    attempt,
+    check_golden,
+    check_predictions,
+    check_saving,
+    expect,
+    registered,
+)
+from fundus.testing.preprocessor import check_apply
+from fundus.testing.probes import probe_images
+
+if TYPE_CHECKING:
+    import keras
+
+Weights = str | os.PathLike[str] | None
+
+
+def check_backbone(
+    backbone: str | BackboneSpec,
+    *,
+    weights: Weights = None,
+    image_size: int | None = None,
+    golden: ArrayLike | None = None,
+    golden_features: ArrayLike | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """Check that a backbone keeps the contract.
+
+    Its preprocessing must return finite float32 and treat each image on its own; the network must
+    have the shapes and dtypes of `BackboneSpec`, as many weights as the record says, repeat itself
+    in inference and in seeded initial weights, read back the weights it wrote, equal itself when it
+    is cut at any of several layers, train what is not frozen and nothing else, and work in a
+    `TransferClassifier` that is cloned, fitted, saved and pickled.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec
+        A registered name, or a record.
+    weights : str, path or None, default=None
+        Weights to check it with; ``None`` is random ones.
+    image_size : int, default=None
+        Edge of the input, in pixels; ``None`` is the backbone's own. A small one is quicker.
+    golden : array-like of float, shape (n, size, size, 3), default=None
+        What its preprocessing makes of ``probe_images(n, size)``, whatever `image_size`. A wrong
+        preprocessing costs many points of accuracy without any error, so pin it.
+    golden_features : array-like of float, shape (n, m), default=None
+        The first `m` average-pooled features of ``probe_images(n, image_size)``, for `weights`.
+    tolerance : float, default=1e-4
+        Of the golden values, relative to the largest of them (or to 1).
+
+    Raises
+    ------
+    AssertionError
+        If it breaks the contract; the message says how, and what to change.
+    UnknownNameError
+        If no backbone goes by the name.
+    WeightsNotAvailableError
+        If the pretrained weights cannot be had.
+
+    Examples
+    --------
+    >>> check_backbone("tiny", weights="fixed")
+    """
+    with registered("backbone", BackboneSpec, backbone) as entry:
+        spec: BackboneSpec = entry.spec
+        what = f"The backbone {spec.name!r}"
+        size = spec.image_size if image_size is None else image_size
+        normaliser = _check_preprocessing(spec, golden, tolerance, what)
+        _check_weights_path(spec, what)
+        model = _check_builds(spec, size, weights, what)
+        x = normaliser.apply(probe_images(4, size))
+        output = _check_inference(model, x, what)
+        if golden_features is not None:
+            n, m = np.shape(golden_features)
+            images = normaliser.apply(probe_images(n, size))
+            features = np.asarray(pooled(model, "avg")(images, training=False))[:, :m]
+            check_golden(features, golden_features, tolerance, f"{what}: its pooled features")
+        _check_weights_file(spec, model, x, output, what)
+        _check_cuts(model, x, output, what)
+        _check_training(model, x, what)
+        _check_in_classifier(entry, size, weights, 4 * len(model.layers) // 5)
+
+
+def _check_preprocessing(
+    spec: BackboneSpec, golden: ArrayLike | None, tolerance: float, what: str
+) -> Normaliser:
+    advice = "Give the name of a registered preprocessor (as 'plugin/name' if others share it)."
+    with attempt(f"{what}: its preprocessing {spec.normalise!r}", advice):
+        normaliser = fit_normaliser("backbone", spec, lambda: iter([probe_images(4, 24)]))
+    what = f"{what}: its preprocessing"
+    check_apply(Normaliser(normaliser.call, normaliser.state), what)
+    if golden is not None:
+        shape = np.shape(golden)
+        expect(
+            len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}."
+        )
+        values = normaliser.apply(probe_images(shape[0], shape[1]))
+        check_golden(values, golden, tolerance, what)
+    return normaliser
+
+
+def _check_weights_path(spec: BackboneSpec, what: str) -> None:
+    for name in spec.pretrained if spec.weights_path is not None else ():
+        assert spec.weights_path is not None
+        with attempt(f"{what}: weights_path({name!r})", "Return a Path or None; never raise."):
+            path = spec.weights_path(name)
+        expect(
+            path is None or (isinstance(path, Path) and path.is_file()),
+            f"{what}: weights_path({name!r}) must return None or the Path of a file that exists. "
+            f"Got {path!r}.",
+        )
+
+
+def _check_builds(spec: BackboneSpec, size: int, weights: Weights, what: str) -> keras.Model:
+    with attempt(f"{what}: build(image_size={size}, weights={weights!r})", "Fix that error."):
+        model = build_backbone(spec, image_size=size, weights=weights, seed=0)
+        # pretrained weights must be the same whatever the seed
+        seed = 0 if weights is None else 1
+        again = build_backbone(spec, image_size=size, weights=weights, seed=seed)
+    same = weights_digest(model) == weights_digest(again)
+    expect(
+        same or weights is not None,
+        f"{what}: two builds with one seed must have the same weights; use Keras's initialisers "
+        "without a seed of their own, or draw from numpy's global generator.",
+    )
+    expect(
+        same,
+        f"{what}: weights={weights!r} must set every weight, but some stay random: compare "
+        "the layers that load with model.layers.",
+    )
+    counted = model.count_params()
+    if counted != spec.parameters and size != spec.image_size:
+        # position embeddings and the like grow with the image
+        counted = build_backbone(spec, weights=None, seed=0).count_params()
+    expect(
+        counted == spec.parameters,
+        f"{what}: 'parameters' must be the number of weights without a top, {counted}. "
+        f"Got {spec.parameters}.",
+    )
+    _check_smallest(spec, size, what)
+    return model
+
+
+def _check_smallest(spec: BackboneSpec, size: int, what: str) -> None:
+    smallest = spec.min_image_size
+    if smallest == size:
+        return
+    with attempt(f"{what}: at its 'min_image_size' of {smallest} pixels", "Raise it."):
+        model = build_backbone(spec, image_size=smallest, weights=None, seed=0)
+        output = np.asarray(model(np.zeros((1, smallest, smallest, 3), np.float32)))
+    expect(
+        output.size > 0 and np.isfinite(output).all(),
+        f"{what}: at its 'min_image_size' of {smallest} pixels the output is empty or not finite: "
+        "raise it.",
+    )
+
+
+def _run(model: keras.Model, x: Any) -> list[NDArray[Any]]:
+    outputs = model(x, training=False)
+    return [np.asarray(t) for t in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def _close(got: NDArray[Any], wanted: NDArray[Any], relative: float = 1e-5) -> bool:
+    allowed = relative * max(float(np.abs(wanted).max()), 1e-6)
+    return got.shape == wanted.shape and bool(np.abs(got - wanted).max() <= allowed)
+
+
+def _check_inference(model: keras.Model, x: NDArray[np.float32], what: str) -> NDArray[Any]:
+    (output,) = _run(model, x)
+    expect(
+        output.dtype == np.float32 and np.isfinite(output).all(),
+        f"{what}: the output must be finite float32. Got {output.dtype} with "
+        f"{int((~np.isfinite(output)).sum())} values that are not finite.",
+    )
+    expect(
+        np.array_equal(output, _run(model, x)[0]),
+        f"{what}: inference must repeat itself; call no layer with training=True in build.",
+    )
+    alone = np.concatenate([_run(model, x[k : k + 1])[0] for k in range(len(x))])
+    expect(
+        _close(alone, output, 1e-4),
+        f"{what}: inference must treat every image on its own, but an image's output changes with "
+        "the batch; call no BatchNormalization with training=True, and mix nothing over axis 0.",
+    )
+    spread = np.abs(output - output[:1]).max()
+    expect(
+        spread > 0,
+        f"{what}: different images must give different outputs, but all {len(x)} probes give one.",
+    )
+    return output
+
+
+def _check_weights_file(
+    spec: BackboneSpec, model: keras.Model, x: Any, output: NDArray[Any], what: str
+) -> None:
+    size = model.input_shape[1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "saved.weights.h5"
+        advice = "Every layer must keep its weights as Keras layers do (add_weight, sublayers)."
+        with attempt(f"{what}: saving its weights and building with them", advice):
+            model.save_weights(path)
+            loaded = build_backbone(spec, image_size=size, weights=path, seed=1)
+    expect(
+        np.array_equal(_run(loaded, x)[0], output),
+        f"{what}: a build with weights=<file of its own weights> must give the same outputs; "
+        "build the same network whatever 'weights' is.",
+    )
+
+
+def _check_cuts(model: keras.Model, x: Any, output: NDArray[Any], what: str) -> None:
+    n = len(model.layers)
+    expect(
+        n >= 3,
+        f"{what} must have layers to cut between, but model.layers has {n}: call the layers in "
+        "build itself, rather than a nested model.",
+    )
+    for freeze in np.unique(np.linspace(1, n, 8).round().astype(int)).tolist():
+        place = f"{what}: cut after {freeze} of {n} layers ({model.layers[freeze - 1].name!r})"
+        with attempt(place, "Use Keras layers and keras.ops on Keras tensors only."):
+            parts = split(model, freeze)
+            tensors = [x] if parts.prefix is None else _run(parts.prefix, x)
+            if parts.suffix is not None:
+                tensors = _run(parts.suffix, tensors if len(tensors) > 1 else tensors[0])
+        expect(
+            _close(tensors[0], output),
+            f"{place}, the two parts must give what the whole gives. They differ by up to "
+            f"{np.abs(tensors[0] - output).max():.3g}: a layer keeps state between calls, or "
+            "depends on Python values that its call does not record.",
+        )
+
+
+def _check_training(model: keras.Model, x: Any, what: str) -> None:
+    import keras
+
+    n = len(model.layers)
+    trained = [
+        k for k, layer in enumerate(model.layers) if layer.trainable_weights or layer.weights
+    ]
+    expect(trained, f"{what} has no weights, so there is nothing to train.")
+    cut = max(1, min(n // 2, trained[-1]))
+    parts = split(model, cut)
+    suffix = parts.suffix
+    assert suffix is not None
+    inputs = x if parts.prefix is None else _run(parts.prefix, x)
+    before = {id(w): w.numpy() for w in model.weights}
+    body = pooled(suffix, "avg")
+    outputs = keras.layers.Dense(2)(body.outputs[0])
+    net = keras.Model(body.inputs, outputs)
+    net.compile(optimizer=keras.optimizers.SGD(0.1), loss="mean_squared_error")
+    targets = np.arange(2 * len(x), dtype=np.float32).reshape(-1, 2)
+    if isinstance(inputs, list) and len(inputs) == 1:
+        inputs = inputs[0]
+    place = f"{what}: one training step with {cut} of {n} layers frozen"
+    with attempt(place, "Every operation after the cut must have a gradient."):
+        net.train_on_batch(inputs, targets)
+    frozen = {id(w) for layer in model.layers[:cut] for w in layer.weights}
+    moved = [w for w in model.weights if not np.array_equal(w.numpy(), before[id(w)])]
+    wrong = [w.path for w in moved if id(w) in frozen]
+    expect(
+        not wrong,
+        f"{place} must leave the frozen weights as they are, but changes {wrong}: a layer must "
+        "obey its own 'trainable', and update its statistics only where training is true.",
+    )
+    expect(
+        moved,
+        f"{place} must change weights after the cut, but changes none: check that "
+        "no layer of build is trainable=False for good and that gradients reach them.",
+    )
+
+
+def _check_in_classifier(entry: Entry, size: int, weights: Weights, freeze: int) -> None:
+    images, y = probe_images(9, size)[3:], np.arange(6) % 3
+    heads = {"all": "logistic", freeze: SoftmaxHead(units=4, layers=1)}
+    for frozen, head in heads.items():
+        what = f"A TransferClassifier with the backbone {entry.spec.name!r} and freeze={frozen!r}"
+        model = TransferClassifier(
+            entry.qualified_name, head, weights=weights, image_size=size, freeze=frozen, epochs=1,
+            batch_size=6, validation_fraction=0.0, cache=False, random_state=0,
+        )  # fmt: skip
+        with attempt(f"{what}: fitting it", "Fix that error."):
+            fitted = clone(model).fit(images, y)
+            # the name that cached activations go by must not depend on what cannot be named
+            fitted.frozen_.name()
+        check_predictions(fitted, images, what)
+    # the model with trained layers holds all that the other one does
+    check_saving(fitted, images, what)

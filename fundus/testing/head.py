@@ -1,0 +1,192 @@
+"""`check_head`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from fundus.estimator import TransferClassifier
+from fundus.exceptions import InvalidParameterError
+from fundus.fitting import make_head
+from fundus.heads.base import Head, NeuralHead
+from fundus.hookspecs import HeadSpec
+from fundus.testing.checks import attempt, check_predictions, check_saving, expect, registered
+from fundus.testing.probes import probe_features, probe_images
+
+
+def check_head(
+    head: str | HeadSpec,
+    *,
+    params: dict[str, Any] | None = None,
+    takes_weights: bool = True,
+    epochs: int = 20,
+) -> None:
+    """Check that a head keeps the contract.
+
+    It must be cloned as scikit-learn clones, learn grades from features whose first column rises
+    with them, on scales of two and five grades and where a grade is missing, do the same for the
+    same ``random_state``, take sample weights, and survive saving and pickling. A neural head must
+    also train on a backbone whose last layers are not frozen.
+
+    Parameters
+    ----------
+    head : str or HeadSpec
+        A registered name, or a record.
+    params : dict, default=None
+        Arguments of the record's ``make``, to make the check quicker.
+    takes_weights : bool, default=True
+        ``False`` states that the head takes no sample weights, so that its users must pass
+        ``class_weight=None``; say so in its description.
+    epochs : int, default=20
+        For a neural head to learn the probe features in.
+
+    Raises
+    ------
+    AssertionError
+        If it breaks the contract; the message says how, and what to change.
+    UnknownNameError
+        If no head goes by the name.
+
+    Examples
+    --------
+    >>> check_head("ridge", params={"alpha": 1.0})
+    """
+    with registered("head", HeadSpec, head) as entry:
+        what = f"The head {entry.spec.name!r}"
+        made = _check_make(entry.spec, params or {}, what)
+        value = entry.qualified_name if params is None else made
+        weighted = "balanced" if takes_weights else None
+        _check_learns(_classifier(value, epochs, class_weight=weighted), made, what)
+        _check_missing_grade(_classifier(value, 2, grades=5, class_weight=weighted), what)
+        _check_two_grades(_classifier(value, 2, class_weight=None), takes_weights, what)
+        if isinstance(made, NeuralHead):
+            _check_trains_backbone(value, what)
+
+
+def _classifier(head: Any, epochs: int, **options: Any) -> TransferClassifier:
+    return TransferClassifier(
+        "precomputed", head, epochs=epochs, validation_fraction=0.0, random_state=0, **options
+    )
+
+
+def _check_make(spec: HeadSpec, params: dict[str, Any], what: str) -> Any:
+    with attempt(f"{what}: make(**{params!r})", "Give every parameter a default."):
+        made, other = spec.make(**params), spec.make(**params)
+    expect(
+        isinstance(made, (Head, BaseEstimator)) and not isinstance(made, type),
+        f"{what}: make must return a NeuralHead, an EstimatorHead or a scikit-learn estimator. "
+        f"Got {made!r}.",
+    )
+    expect(made is not other, f"{what}: make must return a new object at every call.")
+    advice = "__init__ must store each argument under its own name and do nothing else."
+    with attempt(f"{what}: sklearn.base.clone", advice):
+        copy = clone(made)
+    expect(
+        repr(copy.get_params()) == repr(made.get_params()) == repr(other.get_params()),
+        f"{what}: a clone must have the parameters of the original. Got {copy.get_params()!r} "
+        f"for {made.get_params()!r}: {advice}",
+    )
+    return made
+
+
+def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -> Any:
+    try:
+        with attempt(f"{what}: fit", "Fix that error."):
+            return clone(model).fit(X, y, **options)
+    except AssertionError as error:
+        cause = error.__cause__
+        if isinstance(cause, InvalidParameterError) and "takes no weights" in str(cause):
+            raise AssertionError(
+                f"{what} takes no sample weights, which the default class_weight='balanced' "
+                "needs: give its estimator's fit a 'sample_weight', or state it with "
+                "check_head(..., takes_weights=False) and in the description."
+            ) from cause
+        raise
+
+
+def _check_learns(model: TransferClassifier, made: Any, what: str) -> None:
+    X, y = probe_features()
+    fitted = _fit(model, X, y, what)
+    what = f"{what} with five grades"
+    severity = check_predictions(fitted, X, what)
+    # not their difference, which a strong penalty makes small
+    related = np.corrcoef(severity, y)[0, 1] if severity.std() > 0 else 0.0
+    expect(
+        related > 0.3,
+        f"{what} must learn that the severity rises with the grade. Got a correlation of "
+        f"{related:.2f} on data where it is easy: check that encode and decode agree on the order "
+        "of the grades, or give more epochs.",
+    )
+    _check_agreement(fitted, X, make_head(made, what).is_regressor, what)
+    check_saving(fitted, X, what)
+
+
+def _check_agreement(fitted: Any, X: Any, is_regressor: bool, what: str) -> None:
+    """Compare grade, probabilities and severity with each other, for the grades 0 to 4."""
+    severity, prediction = fitted.predict_severity(X), fitted.predict(X)
+    places = fitted.classes_.astype(float)
+    if is_regressor:
+        away = np.abs(severity[:, np.newaxis] - places)
+        expect(
+            (np.abs(severity - prediction) <= away.min(axis=1) + 1e-9).all(),
+            f"{what} is a regressor, so the prediction must be the grade nearest to the severity; "
+            "return the severity, shape (n,), from decode, on the grade axis.",
+        )
+        return
+    expected = fitted.predict_proba(X) @ places
+    expect(
+        np.allclose(severity, expected, atol=1e-6),
+        f"{what} is a classifier, so its severity must be the expected grade. They differ by up "
+        f"to {np.abs(severity - expected).max():.3g}: return probabilities, shape (n, n_grades), "
+        "from decode, or set is_regressor = True.",
+    )
+
+
+def _check_missing_grade(model: TransferClassifier, what: str) -> None:
+    X, y = probe_features()
+    X, y = X[y != 2], y[y != 2]
+    what = f"{what} on a fold without grade 2"
+    first, second = _fit(model, X, y, what), _fit(model, X, y, what)
+    expect(
+        first.classes_.tolist() == [0, 1, 3, 4],
+        f"{what}: classes_ must be [0, 1, 3, 4]. Got {first.classes_.tolist()}.",
+    )
+    severity = check_predictions(first, X, what)
+    again = second.predict_severity(X)
+    expect(
+        np.array_equal(severity, again),
+        f"{what}: two fits with one random_state must give one result. Severities differ by up "
+        f"to {np.abs(severity - again).max():.3g}: hand random_state on, and keep no state "
+        "between fits.",
+    )
+
+
+def _check_two_grades(model: TransferClassifier, takes_weights: bool, what: str) -> None:
+    X, y = probe_features(30, n_grades=2)
+    labels = np.array(["healthy", "referable"])[y]
+    what = f"{what} with two grades"
+    plain = check_predictions(_fit(model, X, labels, what), X, what)
+    if not takes_weights:
+        return
+    weights = np.where(y == 1, 20.0, 0.05)
+    fitted = _fit(model, X, labels, what, sample_weight=weights)
+    weighted = check_predictions(fitted, X, f"{what} and sample_weight")
+    expect(
+        not np.allclose(plain, weighted, atol=1e-6),
+        f"{what}: sample_weight must count, but weights of 20 and 0.05 change nothing: hand it on "
+        "to the estimator, or state takes_weights=False.",
+    )
+
+
+def _check_trains_backbone(head: Any, what: str) -> None:
+    images, y = probe_images(9, 32)[3:], np.arange(6) % 3
+    model = TransferClassifier(
+        "tiny", head, weights="fixed", freeze=0.5, epochs=1, validation_fraction=0.0,
+        cache=False, random_state=0,
+    )  # fmt: skip
+    what = f"{what} on a backbone with trained layers"
+    fitted = _fit(model, images, y, what)
+    check_predictions(fitted, images, what)
+    check_saving(fitted, images, what)

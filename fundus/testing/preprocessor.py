@@ -1,0 +1,169 @@
+"""`check_preprocessor`, and the part of it that backbones share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fundus.estimator import TransferClassifier
+from fundus.hookspecs import PreprocessorSpec
+from fundus.normaliser import Normaliser
+from fundus.testing.checks import attempt, check_golden, check_saving, expect, registered
+from fundus.testing.probes import probe_images
+
+
+def check_preprocessor(
+    preprocessor: str | PreprocessorSpec,
+    *,
+    golden: ArrayLike | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """Check that a preprocessor keeps the contract.
+
+    It must return finite float32 of the shape it was given, treat each image on its own, leave its
+    input alone, and do the same every time; its ``fit`` must read batches once, whatever their
+    length, and return numbers that JSON can hold. A `TransferClassifier` with it must survive
+    saving and pickling.
+
+    Parameters
+    ----------
+    preprocessor : str or PreprocessorSpec
+        A registered name, or a record.
+    golden : array-like of float, shape (n, size, size, 3), default=None
+        What it makes of ``probe_images(n, size)``; one with ``fit`` is fitted on these first.
+    tolerance : float, default=1e-4
+        Of the golden values, relative to the largest of them (or to 1).
+
+    Raises
+    ------
+    AssertionError
+        If it breaks the contract; the message says how, and what to change.
+    UnknownNameError
+        If no preprocessor goes by the name.
+
+    Examples
+    --------
+    >>> check_preprocessor("scale", golden=probe_images(2, 4) / 255)
+    """
+    with registered("preprocessor", PreprocessorSpec, preprocessor) as entry:
+        spec = entry.spec
+        what = f"The preprocessor {spec.name!r}"
+        state = {} if spec.fit is None else check_fit(spec.fit, what)
+        check_apply(Normaliser(spec.apply, tuple(state.items())), what)
+        if golden is not None:
+            shape = np.shape(golden)
+            expect(
+                len(shape) == 4,
+                f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.",
+            )
+            images = probe_images(shape[0], shape[1])
+            if spec.fit is not None:
+                state = plain_state(spec.fit(iter([images])))
+            check_golden(spec.apply(images, **state), golden, tolerance, what)
+        _check_in_classifier(entry.qualified_name, what)
+
+
+def check_apply(normaliser: Normaliser, what: str) -> None:
+    """Check a function from uint8 RGB images to float32."""
+    images = probe_images(6, 24)
+    function, state = normaliser.function, dict(normaliser.state)
+    expect(callable(function), f"{what} must be callable.")
+    apply: Callable[[Any], Any] = lambda batch: function(batch, **state)  # type: ignore[operator] # noqa: E731
+    kept = images.copy()
+    with attempt(f"{what} on uint8 RGB images (n, height, width, 3)", "Fix that error."):
+        output = apply(images)
+    expect(
+        np.array_equal(images, kept),
+        f"{what} must leave its input as it is, but wrote into it: start with "
+        "images.astype(np.float32), which copies.",
+    )
+    _check_output(output, images, what)
+    images.flags.writeable = False  # as arrays from the cache are
+    with attempt(f"{what} on a read-only array", "Copy the images before writing into them."):
+        again = apply(images)
+    expect(
+        np.array_equal(output, again),
+        f"{what} must return the same every time it is called, but did not: remove or fix what "
+        "is random in it.",
+    )
+    scale = max(1.0, float(np.abs(output).max()))
+    alone = np.concatenate([apply(images[k : k + 1]) for k in range(len(images))])
+    together = np.concatenate([apply(images[:2]), apply(images[2:])])
+    expect(
+        alone.shape == output.shape
+        and np.allclose(alone, output, atol=1e-5 * scale)
+        and np.allclose(together, output, atol=1e-5 * scale),
+        f"{what} must treat every image on its own, but an image's values change with what "
+        "else is in the batch: take means and extremes over axes (1, 2), never over axis 0.",
+    )
+
+
+def _check_output(output: Any, images: NDArray[np.uint8], what: str) -> None:
+    expect(
+        isinstance(output, np.ndarray) and output.shape == images.shape,
+        f"{what} must return an ndarray of the shape it was given, {images.shape}. "
+        f"Got {type(output).__name__} of shape {np.shape(output)}.",
+    )
+    expect(
+        output.dtype == np.float32,
+        f"{what} must return float32. Got {output.dtype}: begin with images.astype(np.float32) "
+        "(uint8 wraps round), and keep constants float32.",
+    )
+    bad = ~np.isfinite(output)
+    expect(
+        not bad.any(),
+        f"{what} must return finite values. Got {int(bad.sum())} that are nan or infinite: guard "
+        "divisions for images of one colour.",
+    )
+
+
+def check_fit(fit: Callable[..., dict[str, Any]], what: str) -> dict[str, Any]:
+    """Check the ``fit`` of a preprocessor; return the state it finds on the probe images."""
+    images = probe_images(6, 24)
+    what = f"{what}: fit(batches)"
+    with attempt(what, "It gets an iterable of uint8 arrays that can be read once: no len()."):
+        state = fit(iter([images[:4], images[4:]]))
+        other = fit(iter([images[:1], images[1:]]))
+    expect(
+        isinstance(state, dict) and all(isinstance(name, str) for name in state),
+        f"{what} must return a dict with str keys, the keyword arguments of apply. Got {state!r}.",
+    )
+    with attempt(what, "Return floats and lists of floats: value.tolist(), float(value)."):
+        expect(
+            json.loads(json.dumps(state)) == {k: _listed(v) for k, v in state.items()},
+            f"{what} must return what JSON can hold. Got {state!r}.",
+        )
+        plain, otherwise = plain_state(state), plain_state(other)
+    expect(
+        plain.keys() == otherwise.keys()
+        and all(np.allclose(plain[name], otherwise[name], rtol=1e-5) for name in plain),
+        f"{what} must not depend on how the images are batched. Got {state!r} from batches of 4 "
+        f"and 2, and {other!r} from batches of 1 and 5: sum over images, and divide at the end.",
+    )
+    return plain
+
+
+def plain_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state as `apply` gets it: floats, and tuples of floats."""
+    return {
+        name: tuple(float(v) for v in value) if np.ndim(value) else float(value)
+        for name, value in sorted(state.items())
+    }
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_in_classifier(name: str, what: str) -> None:
+    images, y = probe_images(11, 24)[3:], np.arange(8) % 2
+    model = TransferClassifier(
+        "tiny", "logistic", weights="fixed", normalise=name, cache=False, random_state=0
+    )
+    with attempt(f"{what}: fitting a TransferClassifier with it", "Fix that error."):
+        model.fit(images, y)
+    check_saving(model, images, f"A TransferClassifier with the preprocessor {name!r}")

@@ -1,0 +1,80 @@
+"""An example plugin: a small backbone, a head for ordered grades and a preprocessor."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from fundus.heads.neural import SoftmaxHead
+from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec, hookimpl
+
+fundus_api = 1  # the version of the contract this module was written for
+
+
+def build_sepnet(*, image_size, weights):
+    """Build four strided convolutions, small enough to train from scratch on a laptop."""
+    import keras  # here, since listing backbones must not wait for Keras
+    from keras import layers
+
+    x = inputs = keras.Input((image_size, image_size, 3), name="image")
+    for k, filters in enumerate((16, 32, 64, 128), 1):
+        convolution = layers.Conv2D if k == 1 else layers.SeparableConv2D
+        x = convolution(filters, 3, 2, padding="same", use_bias=False, name=f"block{k}_conv")(x)
+        x = layers.BatchNormalization(name=f"block{k}_bn")(x)
+        x = layers.ReLU(name=f"block{k}_relu")(x)
+    return keras.Model(inputs, x, name="sepnet")
+
+
+class SoftLabelsHead(SoftmaxHead):
+    """Softmax taught that near grades are nearly right (doi:10.1109/CVPR.2019.00487)."""
+
+    def __init__(self, units=512, layers=2, dropout=0.5, width=0.5):
+        super().__init__(units=units, layers=layers, dropout=dropout)
+        self.width = width
+
+    def loss(self, n_grades):
+        """Cross-entropy with the soft target."""
+        return "categorical_crossentropy"
+
+    def encode(self, positions, n_grades):
+        """Spread each grade over its neighbours: ``exp(-distance / width)``, summing to 1."""
+        distance = np.abs(positions[:, np.newaxis] - np.arange(n_grades))
+        soft = np.exp(-distance / self.width)
+        return (soft / soft.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def green_clahe(images):
+    """Equalise the local contrast of the green channel, in which red lesions are darkest."""
+    clahe = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4))
+    green = np.stack([clahe.apply(np.ascontiguousarray(image[..., 1])) for image in images])
+    return np.repeat(green[..., np.newaxis], 3, axis=-1).astype(np.float32) / 127.5 - 1
+
+
+@hookimpl
+def fundus_backbones():
+    """Return the backbone; it has no pretrained weights, so users pass ``weights=None``."""
+    return [
+        BackboneSpec(
+            name="sepnet",
+            build=build_sepnet,
+            image_size=128,
+            normalise="example/green_clahe",
+            parameters=13_152,
+            licence="BSD-3-Clause",
+            pretrained=(),
+        )
+    ]
+
+
+@hookimpl
+def fundus_heads():
+    """Return the head."""
+    text = "Softmax with targets that spread over neighbouring grades (Keras)."
+    return [HeadSpec(name="soft_labels", make=SoftLabelsHead, description=text)]
+
+
+@hookimpl
+def fundus_preprocessors():
+    """Return the preprocessor."""
+    text = "Green channel with local contrast equalised, in all channels: -1 to 1."
+    return [PreprocessorSpec(name="green_clahe", apply=green_clahe, description=text)]

@@ -1,0 +1,357 @@
+"""The registry: discovery, isolation of failures, conflicts and look-up, with fake distributions."""
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import pytest
+
+from fundus import hookspecs, plugins
+from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
+from fundus.plugins import HOOKS, get_registry, load_registry
+
+HEAD = """
+from fundus.hookspecs import HeadSpec, hookimpl
+
+@hookimpl
+def fundus_heads():
+    return [HeadSpec(name="{name}", make=dict, description="A head.")]
+"""
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that puts a fake distribution on sys.path."""
+    monkeypatch.delenv("FUNDUS_STRICT_PLUGINS", raising=False)
+    monkeypatch.delenv("FUNDUS_DISABLE_PLUGINS", raising=False)
+
+    def add(point, code, *, distribution=None, version="1.0", folder=None):
+        # a module name of its own, since Python remembers modules by name
+        module = f"fake_plugin_{next(_numbers)}"
+        distribution = distribution or f"dist-{point}"
+        place = tmp_path / (folder or f"site{next(_numbers)}")
+        place.mkdir(exist_ok=True)
+        (place / f"{module}.py").write_text(textwrap.dedent(code))
+        info = place / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        )
+        (info / "entry_points.txt").write_text(f"[fundus]\n{point} = {module}\n")
+        monkeypatch.syspath_prepend(place)
+        return place
+
+    return add
+
+
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)
+        return load_registry()
+
+
+def status(registry, name):
+    return [s for s in registry.statuses if s.name == name]
+
+
+SPEC = "from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec, hookimpl\n"
+
+FAILURES = {
+    "import error": ("import not_there_at_all", "ModuleNotFoundError", "not_there_at_all"),
+    "syntax error": ("def (", "SyntaxError", "invalid syntax"),
+    "leaves Python": ("raise SystemExit('bye')", "SystemExit", "bye"),
+    "other contract": (
+        "fundus_api = 99\n" + HEAD.format(name="x"),
+        "PluginError",
+        "was written for plugin API 99, this is 1",
+    ),
+    "misspelt hook": (
+        SPEC + "@hookimpl\ndef fundus_backbone():\n    return []",
+        "PluginError",
+        "unknown hook 'fundus_backbone'. Did you mean 'fundus_backbones'?",
+    ),
+    "misspelt specname": (
+        SPEC + "@hookimpl(specname='fundus_headz')\ndef anything():\n    return []",
+        "PluginError",
+        "unknown hook 'fundus_headz'. Did you mean 'fundus_heads'?",
+    ),
+    "marker forgotten": (
+        "def fundus_heads():\n    return []",
+        "PluginError",
+        "fundus_heads of plugin 'bad' is no hook yet: put @hookimpl above it",
+    ),
+    "wrong arguments": (
+        SPEC + "@hookimpl\ndef fundus_heads(config):\n    return []",
+        "PluginValidationError",
+        "",
+    ),
+    "returns one record": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n"
+        "    return HeadSpec(name='x', make=dict, description='X.')",
+        "PluginError",
+        "must return a list of HeadSpec",
+    ),
+    "returns nothing": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n    []",
+        "PluginError",
+        "must return a list of HeadSpec. Got None instead",
+    ),
+    "returns a str": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n    return 'abc'",
+        "PluginError",
+        "must return HeadSpec records. Got 'a' instead",
+    ),
+    "wrong record": (
+        SPEC + "@hookimpl\ndef fundus_backbones():\n"
+        "    return [HeadSpec(name='x', make=dict, description='X.')]",
+        "PluginError",
+        "must return BackboneSpec records",
+    ),
+    "bad name": (
+        HEAD.format(name="My Head"),
+        "PluginError",
+        "'name' must be lower case, starting with a letter",
+    ),
+    "field of another type": (
+        SPEC + "@hookimpl\ndef fundus_backbones():\n    return [BackboneSpec(name='x', build=dict,"
+        " image_size='224', parameters=1, licence='MIT')]",
+        "PluginError",
+        "'image_size' must be a positive int, in pixels. Got '224' instead",
+    ),
+    "pretrained is a str": (
+        SPEC + "@hookimpl\ndef fundus_backbones():\n    return [BackboneSpec(name='x', build=dict,"
+        " image_size=224, parameters=1, licence='MIT', pretrained='imagenet')]",
+        "PluginError",
+        "'pretrained' must be a tuple of str",
+    ),
+    "smaller than its smallest": (
+        SPEC + "@hookimpl\ndef fundus_backbones():\n    return [BackboneSpec(name='x', build=dict,"
+        " image_size=16, parameters=1, licence='MIT')]",
+        "PluginError",
+        "'image_size' must be at least 'min_image_size', 32 pixels",
+    ),
+    "field missing": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n    return [HeadSpec(name='x', make=dict)]",
+        "TypeError",
+        "description",
+    ),
+    "one name twice": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n"
+        "    return 2 * [HeadSpec(name='x', make=dict, description='X.')]",
+        "PluginError",
+        "fundus_heads of plugin 'bad' returns 'x' twice",
+    ),
+    "hook raises": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n    return 1 / 0",
+        "ZeroDivisionError",
+        "division by zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_broken_plugin_is_left_out_whole_and_the_others_go_on(install, kind):
+    code, error, message = FAILURES[kind]
+    install("bad", code)
+    install("good", HEAD.format(name="good_head"))
+    builtin = set(get_registry().names("head"))
+    with pytest.warns(PluginWarning) as caught:
+        registry = load_registry()
+    (warning,) = caught
+    assert "Plugin 'bad' of dist-bad was left out" in str(warning.message)
+    assert message in str(warning.message)
+    (bad,) = status(registry, "bad")
+    assert (bad.state, bad.distribution, bad.version) == ("failed", "dist-bad", "1.0")
+    assert bad.error.startswith(error)
+    assert message in bad.error
+    assert "Traceback" in bad.details
+    assert bad.offers == ()
+    (good,) = status(registry, "good")
+    assert (good.state, good.offers) == ("loaded", ("head:good_head",))
+    assert builtin | {"good_head"} <= set(registry.names("head"))
+    assert not [e for kind in registry.entries for e in registry.entries[kind] if e.plugin == "bad"]
+
+
+def test_one_bad_record_takes_all_of_its_plugin_out_but_nothing_else(install):
+    install(
+        "half",
+        HEAD.format(name="fine") + "\n@hookimpl\ndef fundus_preprocessors():\n    return [1]",
+    )
+    registry = quiet()
+    assert "fine" not in registry.names("head")
+    assert status(registry, "half")[0].state == "failed"
+
+
+def test_a_keyboard_interrupt_is_not_swallowed(install):
+    install("stopped", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_registry()
+
+
+def test_two_plugins_of_one_entry_point_name(install):
+    install("twin", HEAD.format(name="first"), distribution="a-dist")
+    install("twin", HEAD.format(name="second"), distribution="b-dist")
+    with pytest.warns(PluginWarning, match="Two plugins are called 'twin'.*comes with b-dist"):
+        registry = load_registry()
+    assert [s.state for s in status(registry, "twin")] == ["loaded", "failed"]
+    assert "first" in registry.names("head")
+    assert "second" not in registry.names("head")
+
+
+def test_a_plugin_cannot_take_the_name_of_the_built_in_one(install):
+    install("builtin", HEAD.format(name="impostor"))
+    with pytest.warns(PluginWarning, match="Two plugins are called 'builtin'"):
+        registry = load_registry()
+    assert "softmax" in registry.names("head")
+    assert "impostor" not in registry.names("head")
+
+
+def test_an_unreadable_distribution_is_left_out(install):
+    place = install("lost", HEAD.format(name="lost_head"))
+    (info,) = place.glob("*.dist-info")
+    (info / "entry_points.txt").write_text("[fundus]\nno equals sign\n")
+    with pytest.warns(PluginWarning, match="an unreadable distribution was left out"):
+        registry = load_registry()
+    assert "softmax" in registry.names("head")
+
+
+def test_the_same_distribution_twice_on_the_path_counts_once(install):
+    install("twice", HEAD.format(name="older"), version="1.0")
+    install("twice", HEAD.format(name="newer"), version="2.0")  # before the other on sys.path
+    registry = load_registry()
+    (found,) = status(registry, "twice")
+    assert (found.version, found.offers) == ("2.0", ("head:newer",))
+
+
+def test_a_shadowed_built_in_keeps_the_short_name(install):
+    install("shadow", HEAD.format(name="softmax"))
+    registry = load_registry()
+    assert registry.find("head", "softmax").plugin == "builtin"
+    assert registry.find("head", "builtin/softmax").plugin == "builtin"
+    assert registry.find("head", "shadow/softmax").plugin == "shadow"
+    assert {"softmax", "shadow/softmax"} <= set(registry.names("head"))
+
+
+def test_one_name_from_two_plugins_is_ambiguous(install):
+    install("left", HEAD.format(name="shared"))
+    install("right", HEAD.format(name="shared"))
+    registry = load_registry()
+    with pytest.raises(UnknownNameError, match="ambiguous: give 'left/shared' and 'right/shared'"):
+        registry.find("head", "shared")
+    assert registry.find("head", "right/shared").distribution == "dist-right"
+    names = registry.names("head")
+    assert "shared" not in names
+    assert {"left/shared", "right/shared"} <= set(names)
+
+
+def test_nothing_depends_on_the_order_of_the_path(install, monkeypatch):
+    places = [
+        install("left", HEAD.format(name="shared")),
+        install("right", HEAD.format(name="shared")),
+        install("twin", HEAD.format(name="of_a"), distribution="a-dist"),
+        install("twin", HEAD.format(name="of_b"), distribution="b-dist"),
+    ]
+    seen = []
+    rest = [p for p in sys.path if p not in map(str, places)]
+    for order in itertools.permutations(map(str, places)):
+        monkeypatch.setattr(sys, "path", [*order, *rest])
+        registry = quiet()
+        seen.append(
+            (
+                [(s.name, s.distribution, s.state) for s in registry.statuses],
+                [entry.qualified_name for entry in registry.entries["head"]],
+            )
+        )
+    assert all(outcome == seen[0] for outcome in seen)
+
+
+def test_strict_mode_raises(install, monkeypatch):
+    install("bad", "import not_there_at_all")
+    monkeypatch.setenv("FUNDUS_STRICT_PLUGINS", "1")
+    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
+        load_registry()
+
+
+@pytest.mark.parametrize(
+    ("setting", "states"),
+    [
+        ("1", {"one": "disabled", "two": "disabled"}),
+        ("one", {"one": "disabled", "two": "loaded"}),
+        ("other, two", {"one": "loaded", "two": "disabled"}),
+        ("", {"one": "loaded", "two": "loaded"}),
+    ],
+)
+def test_disabled_plugins_are_not_even_imported(install, monkeypatch, setting, states):
+    marker = "raise SystemExit" if setting == "1" else ""
+    install("one", HEAD.format(name="head_one") + marker)
+    install("two", HEAD.format(name="head_two") + marker)
+    monkeypatch.setenv("FUNDUS_DISABLE_PLUGINS", setting)
+    registry = load_registry()
+    assert {s.name: s.state for s in registry.statuses if s.name in states} == states
+    assert "softmax" in registry.names("head")
+
+
+def test_unknown_names_offer_near_ones_and_name_the_plugins_that_failed(install):
+    install("bad", "import not_there_at_all")
+    registry = quiet()
+    with pytest.raises(UnknownNameError) as caught:
+        registry.find("backbone", "resnet5")
+    message = str(caught.value)
+    assert "There is no backbone called 'resnet5'. Did you mean 'resnet50'" in message
+    assert "failed to load: bad (ModuleNotFoundError: No module named 'not_there_at_all')" in message
+    with pytest.raises(UnknownNameError, match="Registered: .*logistic, .*softmax"):
+        registry.find("head", "zzz")
+
+
+def test_the_registry_is_loaded_once_a_process(install):
+    assert get_registry() is get_registry()
+
+
+def test_listing_imports_no_keras():
+    code = (
+        "import sys, fundus; "
+        "fundus.list_backbones(), fundus.list_heads(), fundus.list_preprocessors(); "
+        "print(sorted({'keras', 'tensorflow', 'scikeras'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_built_in_failures_are_never_hidden(monkeypatch):
+    monkeypatch.setattr(plugins, "BUILTIN_MODULES", ("fundus.builtin.not_there",))
+    with pytest.raises(ModuleNotFoundError, match="not_there"):
+        load_registry()
+
+
+def test_a_plugin_may_be_an_object_and_its_hooks_generators():
+    class Plugin:
+        @hookspecs.hookimpl
+        def fundus_heads(self):
+            yield hookspecs.HeadSpec(name="made", make=dict, description="A head.")
+
+    found = plugins._collect(Plugin(), "object")
+    assert [spec.name for spec in found["head"]] == ["made"]
+
+
+def test_every_hook_is_known_to_the_registry_and_documented():
+    declared = {
+        name for name in dir(hookspecs) if hasattr(getattr(hookspecs, name), "fundus_spec")
+    }
+    assert declared == set(HOOKS)
+    for name in HOOKS:
+        assert getattr(hookspecs, name).__doc__
+
+
+def test_wrong_contract_message_says_what_to_install():
+    class Plugin:
+        fundus_api = 2
+
+    with pytest.raises(PluginError, match="install versions of the plugin and of fundus-zoo"):
+        plugins._collect(Plugin(), "newer")
