@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def expected_grade(
-    proba: NDArray[np.float64], places: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def expected_grade(proba: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.float64]:
     """Severity of a classifier: the mean grade under its probabilities.
 
     Parameters

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
 from fundus.grades import N_GRADES
-from fundus.metrics import grade_scale, to_positions
+from fundus.labels import grade_scale, to_positions
 from fundus.report import grade_labels
 
 if TYPE_CHECKING:

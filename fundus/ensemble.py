@@ -12,12 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+    column_or_1d,
+    indexable,
+)
 
-from fundus.decisions import expected_grade, interpolated_proba
+from fundus.ballot import Ballot, is_ordinal_regressor
 from fundus.exceptions import DataError, InvalidParameterError
+from fundus.labels import read_labels
+from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
 from fundus.splits import check_split
+
+Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 VOTINGS = ("auto", "soft", "hard", "severity")
 
@@ -139,18 +149,14 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
-        y = column_or_1d(y, warn=True)
-        n_rows = _num_samples(X)
-        if len(y) != n_rows:
-            raise DataError(
-                "X and y must be of one length: inconsistent numbers of samples. "
-                f"Got {n_rows} rows of X and {len(y)} grades."
-            )
+        (X,) = indexable(X)
+        y = read_labels(y, _num_samples(X), "row {}".format, self)
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
         cache = getattr(self.estimator, "cache", True)
         folds = check_split(self.cv, X, y, groups, cache=cache, random_state=self.random_state)
+        _check_tested_once(folds, len(y))
         jobs = (
             delayed(_fit_fold)(self._template(k), X, y, train, weight, groups)
             for k, (train, _) in enumerate(folds)
@@ -198,13 +204,15 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         models = list(results["estimator"])
         indices = results["indices"]
         folds = list(zip(indices["train"], indices["test"], strict=True))
+        labels = column_or_1d(y, warn=True)
+        _check_tested_once(folds, len(labels))
         ensemble = cls(clone(models[0]), cv=folds, voting=voting)
-        return ensemble._keep(models, folds, X, column_or_1d(y, warn=True))
+        return ensemble._keep(models, folds, X, labels)
 
     def _keep(
         self,
         models: list[Any],
-        folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        folds: Folds,
         X: Any,
         y: NDArray[Any],
     ) -> FoldEnsemble:
@@ -230,81 +238,44 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                     f"Got {self.voting!r} for {model!r} instead."
                 )
             return self.voting
-        if _is_ordinal_regressor(model):
+        if is_ordinal_regressor(model):
             return "severity"
         return "soft" if hasattr(model, "predict_proba") else "hard"
 
-    def _score_folds(
-        self,
-        folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
-        X: Any,
-        y: NDArray[Any],
-    ) -> None:
+    def _score_folds(self, folds: Folds, X: Any, y: NDArray[Any]) -> None:
         n = len(y)
         self.oof_fold_ = np.full(n, -1)
-        self.oof_prediction_ = np.empty(n, dtype=self.classes_.dtype)
-        self.oof_prediction_[:] = self.classes_[0]
-        with_scores = self.voting_ != "hard"
-        if with_scores:
+        self.oof_prediction_ = np.full(n, self.classes_[0], dtype=self.classes_.dtype)
+        ballot = self._ballot()
+        if self.voting_ != "hard":
             self.oof_proba_ = np.full((n, len(self.classes_)), np.nan)
             self.oof_severity_ = np.full(n, np.nan)
         kappas = []
         for k, (model, (_, test)) in enumerate(zip(self.estimators_, folds, strict=True)):
             part = _safe_indexing(X, test)
-            again = self.oof_fold_[test] >= 0
-            if again.any():
-                raise DataError(
-                    f"Row {test[again][0]} is in two test folds, so it has no one out-of-fold "
-                    "prediction: use a splitter that tests every row once at most."
-                )
             self.oof_fold_[test] = k
-            if with_scores:
-                proba, severity = self._scores(model, part)
+            if self.voting_ == "hard":
+                self.oof_prediction_[test] = model.predict(part)
+            else:
+                proba, severity = ballot.scores(model, part)
                 self.oof_proba_[test], self.oof_severity_[test] = proba, severity
                 self.oof_prediction_[test] = self.classes_[proba.argmax(axis=1)]
-            else:
-                self.oof_prediction_[test] = model.predict(part)
-            kappas.append(_kappa(y[test], self.oof_prediction_[test], self._scale()))
+            kappas.append(
+                quadratic_weighted_kappa(
+                    y[test], self.oof_prediction_[test], n_grades=ballot.scale.tolist()
+                )
+            )
         self.cv_results_ = {
             "n_train": np.array([len(train) for train, _ in folds]),
             "n_test": np.array([len(test) for _, test in folds]),
             "test_kappa": np.array(kappas),
         }
 
-    def _scale(self) -> NDArray[Any]:
-        """Return the scale that the models were given, or else all labels of ``y``."""
+    def _ballot(self) -> Ballot:
+        check_is_fitted(self, "estimators_")
         model = self.estimators_[0]
         given = getattr(model, "grades", None) is not None
-        return model.grades_ if given else self.classes_
-
-    def _places(self) -> NDArray[np.intp]:
-        from fundus.metrics import to_positions
-
-        return to_positions(self.classes_, self._scale())
-
-    def _scores(self, model: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities of ``classes_`` and severities of one model; X is run through it once."""
-        places = self._places()
-        if self.voting_ == "severity" and hasattr(model, "predict_severity"):
-            severity = _on_scale(model, np.asarray(model.predict_severity(X)), self._scale())
-            return _interpolated(severity, places), severity
-        proba = self._aligned(model, model.predict_proba(X))
-        return proba, expected_grade(proba, places)
-
-    def _aligned(self, model: Any, proba: NDArray[np.float64]) -> NDArray[np.float64]:
-        aligned = np.zeros((len(proba), len(self.classes_)))
-        columns = np.searchsorted(self.classes_, model.classes_)
-        aligned[:, columns] = proba
-        return aligned
-
-    def _votes(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean probabilities and mean severities of all models."""
-        check_is_fitted(self, "estimators_")
-        scores = [self._scores(model, X) for model in self.estimators_]
-        severity = np.mean([s for _, s in scores], axis=0)
-        if self.voting_ == "severity":
-            return _interpolated(severity, self._places()), severity
-        return np.mean([p for p, _ in scores], axis=0), severity
+        return Ballot(self.classes_, model.grades_ if given else self.classes_, self.voting_)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the grade the models agree on.
@@ -318,14 +289,10 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray, shape (n_samples,)
             Labels out of ``classes_``.
         """
-        check_is_fitted(self, "estimators_")
+        ballot = self._ballot()
         if self.voting_ == "hard":
-            votes = np.stack(
-                [np.searchsorted(self.classes_, m.predict(X)) for m in self.estimators_]
-            )
-            counts = np.stack([(votes == k).sum(axis=0) for k in range(len(self.classes_))])
-            return self.classes_[counts.argmax(axis=0)]
-        return self.classes_[self._votes(X)[0].argmax(axis=1)]
+            return ballot.majority(self.estimators_, X)
+        return self.classes_[ballot.mean(self.estimators_, X)[0].argmax(axis=1)]
 
     @available_if(_has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -340,7 +307,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of float, shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return self._votes(X)[0]
+        return self._ballot().mean(self.estimators_, X)[0]
 
     @available_if(_has_severity)
     def predict_severity(self, X: Any) -> NDArray[np.float64]:
@@ -355,7 +322,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of float, shape (n_samples,)
             In places on the scale.
         """
-        return self._votes(X)[1]
+        return self._ballot().mean(self.estimators_, X)[1]
 
     def save(self, path: Any) -> None:
         """Write the ensemble, its fold models included, into a folder; see `fundus.load`.
@@ -378,38 +345,15 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _kappa(y_true: NDArray[Any], y_pred: NDArray[Any], scale: NDArray[Any]) -> float:
-    from fundus.metrics import quadratic_weighted_kappa
-
-    return quadratic_weighted_kappa(y_true, y_pred, n_grades=list(scale))
-
-
-def _interpolated(
-    severity: NDArray[np.float64], places: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    order = np.argsort(places)
-    proba = np.empty((len(severity), len(places)))
-    proba[:, order] = interpolated_proba(severity, places[order])
-    return proba
-
-
-def _is_ordinal_regressor(model: Any) -> bool:
-    inner = getattr(model, "best_estimator_", model)
-    head = getattr(inner, "head_", None)
-    return bool(getattr(head, "is_regressor", False))
-
-
-def _on_scale(
-    model: Any, severity: NDArray[np.float64], scale: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Severities of a fold's own scale, in places of the ensemble's."""
-    from fundus.metrics import to_positions
-
-    own = getattr(getattr(model, "best_estimator_", model), "grades_", scale)
-    if len(own) == len(scale):
-        return severity
-    # the fold lacked a grade and its scale was left to the data, so its steps are wider
-    return np.interp(severity, np.arange(len(own)), to_positions(own, scale))
+def _check_tested_once(folds: Folds, n_rows: int) -> None:
+    times = np.zeros(n_rows, dtype=int)
+    for _, test in folds:
+        times[test] += 1
+    if times.max() > 1:
+        raise DataError(
+            f"Row {int(times.argmax())} is in two test folds, so it has no one out-of-fold "
+            "prediction: use a splitter that tests every row once at most."
+        )
 
 
 def _fit_fold(

@@ -10,43 +10,32 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fundus.checks import (
+    as_augmentation,
+    check_parameters,
+    has_proba,
+    head_is_regressor,
+    is_precomputed,
+)
 from fundus.decisions import expected_grade, interpolated_proba
-from fundus.exceptions import InvalidParameterError
 from fundus.fitted import FittedEstimator, FittedHead
 from fundus.fitting import (
-    Grades,
-    as_augmentation,
     check_duplicates,
     fit_estimator,
-    make_head,
+    fit_net,
     new_log_dir,
-    read_grades,
     training_source,
     without_freeze,
 )
-from fundus.frozen import features
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
 from fundus.inputs import Images, as_images
-from fundus.metrics import class_sample_weight, to_positions
+from fundus.labels import Grades, read_grades, read_labels, to_positions
+from fundus.metrics import class_sample_weight
 from fundus.network import all_frozen
-from fundus.parameters import check_int, check_option, check_real, invalid
+from fundus.parameters import invalid
 from fundus.preparation import draw_seed, prepare
 from fundus.sources import ArraySource, Source
-from fundus.splits import inner_split
 from fundus.store import open_store
-
-#: The ``backbone`` of 2-D features that are there already.
-PRECOMPUTED = "precomputed"
-
-
-def _has_proba(estimator: Any) -> bool:
-    if hasattr(estimator, "head_"):
-        return bool(estimator.head_.has_proba)
-    head = estimator.head
-    if isinstance(head, (str, Head)) and not hasattr(head, "estimator"):
-        return True
-    inner = getattr(head, "estimator", head)
-    return hasattr(inner, "predict_proba") or getattr(inner, "_estimator_type", "") == "regressor"
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -238,11 +227,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         DataError
             If lengths differ, or a file occurs twice.
         """
-        self._check_parameters()
-        head = make_head(self.head, self)
+        head = check_parameters(self)
         data = self._read(X, reset=True)
         where = data.where if isinstance(data, Images) else "row {}".format
-        grades = read_grades(y, self.grades, where, len(data))
+        grades = read_grades(read_labels(y, len(data), where, self), self.grades)
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, data, dtype=np.float64)
@@ -265,69 +253,34 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         seed = draw_seed(self.random_state)
         # weights are by label, for a dict's sake, and by weight of rows, for the counts'
-        fit_weight = class_sample_weight(
-            self.class_weight, grades.scale[grades.positions], weight
-        )
+        fit_weight = class_sample_weight(self.class_weight, grades.scale[grades.positions], weight)
         if isinstance(data, Images):
             self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
             if self.freeze != "all" and all_frozen(self.frozen_.network):
                 self.frozen_ = without_freeze(self.frozen_)
         self.classes_, self.grades_ = grades.classes, grades.scale
         self._places = to_positions(grades.classes, grades.scale)
+        self.log_dir_: str | None = None
+        self.head_: FittedHead
         if isinstance(head, NeuralHead):
-            self._fit_net(head, data, grades, fit_weight, groups, seed)
+            self.log_dir_ = new_log_dir(self.log_dir)
+            self.head_ = fit_net(
+                self,
+                head,
+                self._source(data, seed, training=True),
+                self.frozen_.network if isinstance(data, Images) else None,
+                grades,
+                fit_weight,
+                groups,
+                seed,
+            )
+            self.history_ = self.head_.history
         else:
             assert isinstance(head, EstimatorHead)
-            X = data
-            if isinstance(data, Images):
-                X = self._features(data)
+            source = self._source(data, seed, training=True)
+            X = source.batch(np.arange(len(source)), None)[0]
             estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed)
-            self.head_: FittedHead = FittedEstimator(
-                estimator, len(grades.scale), head.is_regressor
-            )
-            self.log_dir_ = None
-
-    def _fit_net(
-        self,
-        head: NeuralHead,
-        data: Images | NDArray[Any],
-        grades: Grades,
-        fit_weight: NDArray[np.float64] | None,
-        groups: NDArray[Any] | None,
-        seed: int,
-    ) -> None:
-        from fundus.heads.trainer import Tail, Training, train_net
-
-        source = self._source(data, seed, training=True)
-        trains_backbone = isinstance(data, Images) and self.frozen_.network.freeze != "all"
-        rate = self.learning_rate
-        if rate == "auto":
-            rate = 1e-5 if trains_backbone else 1e-3
-        self.log_dir_ = new_log_dir(self.log_dir)
-        training = Training(
-            learning_rate=float(rate),
-            seed=None if self.random_state is None else seed,
-            callbacks=tuple(self.callbacks or ()),
-            log_dir=self.log_dir_,
-            **{
-                name: getattr(self, name)
-                for name in (
-                    "beta_1", "beta_2", "epsilon", "batch_size", "epochs", "patience",
-                    "lr_factor", "lr_patience", "min_learning_rate", "verbose",
-                )
-            },
-        )  # fmt: skip
-        width = None
-        if not trains_backbone:
-            width = source.batch(np.array([0]), None)[0].shape[1]
-        tail = Tail(
-            head, len(grades.scale), width, self.frozen_.network if trains_backbone else None
-        )
-        rows, held_out = inner_split(grades.positions, groups, self.validation_fraction, seed)
-        self.head_ = train_net(
-            tail, training, source, rows, grades.positions, fit_weight, held_out
-        )
-        self.history_ = self.head_.history
+            self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the grade of every image.
@@ -355,7 +308,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             return self.classes_[np.argsort(self._places)[outputs.argmax(axis=1)]]
         return self.classes_[outputs.argmax(axis=1)]
 
-    @available_if(_has_proba)
+    @available_if(has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of every grade that was trained on.
 
@@ -439,67 +392,15 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             verbose=self.verbose,
         )
 
-    def _features(self, images: Images) -> NDArray[np.float32]:
-        return features(
-            images,
-            self.frozen_,
-            open_store(self.cache),
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
-
     def _read(self, X: Any, *, reset: bool) -> Images | NDArray[Any]:
-        if isinstance(self.backbone, str) and self.backbone == PRECOMPUTED:
+        if is_precomputed(self.backbone):
             return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
         return as_images(X)
 
-    def _check_parameters(self) -> None:
-        check_int(self, "batch_size", low=1)
-        check_int(self, "epochs", low=1)
-        check_int(self, "patience", low=1, none=True)
-        check_int(self, "lr_patience", low=1)
-        check_int(self, "verbose", low=0)
-        check_real(self, "learning_rate", low=0, low_open=True, also=("auto",))
-        check_real(self, "validation_fraction", low=0, high=0.5)
-        check_real(self, "beta_1", low=0, high=1, high_open=True)
-        check_real(self, "beta_2", low=0, high=1, high_open=True)
-        check_real(self, "epsilon", low=0, low_open=True)
-        check_real(self, "lr_factor", low=0, high=1, low_open=True, high_open=True)
-        check_real(self, "min_learning_rate", low=0)
-        check_option(self, "duplicates", ("error", "allow"))
-        augmentation = as_augmentation(self.augment, self)
-        head = make_head(self.head, self)
-        precomputed = isinstance(self.backbone, str) and self.backbone == PRECOMPUTED
-        if precomputed and (augmentation is not None or self.freeze != "all"):
-            raise InvalidParameterError(
-                "backbone='precomputed' takes features, so 'augment' must be None and 'freeze' "
-                f"'all'. Got augment={self.augment!r} and freeze={self.freeze!r} instead."
-            )
-        if head.needs_frozen and self.freeze != "all":
-            raise invalid(
-                self,
-                "freeze",
-                f"'all' for the head {self.head!r}, which cannot train a backbone",
-                self.freeze,
-            )
-        if head.needs_frozen and augmentation is not None:
-            raise invalid(
-                self,
-                "augment",
-                f"None for the head {self.head!r}, which sees each image's features once",
-                self.augment,
-            )
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        precomputed = isinstance(self.backbone, str) and self.backbone == PRECOMPUTED
+        precomputed = is_precomputed(self.backbone)
         tags.input_tags.two_d_array = precomputed
         tags.input_tags.string = not precomputed
-        tags.classifier_tags.poor_score = self._head_is_regressor()
+        tags.classifier_tags.poor_score = head_is_regressor(self)
         return tags
-
-    def _head_is_regressor(self) -> bool:
-        try:
-            return make_head(self.head, self).is_regressor
-        except ValueError:  # an unusable head is reported by fit, not by a question about tags
-            return False

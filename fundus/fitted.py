@@ -15,7 +15,10 @@ from fundus.sources import Source
 class FittedHead(Protocol):
     """A trained head, with the trained part of its backbone."""
 
-    is_regressor: bool
+    @property
+    def is_regressor(self) -> bool:
+        """Whether it predicts a severity."""
+        ...
 
     @property
     def has_proba(self) -> bool:

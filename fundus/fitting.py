@@ -1,32 +1,27 @@
-"""The stages of `TransferClassifier.fit`: grades, head, inputs, training."""
+"""The stages of `TransferClassifier.fit`: duplicates, inputs, training."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, has_fit_parameter
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from fundus.augment import Augmentation
-from fundus.exceptions import DataError, InvalidGradeError
+from fundus.exceptions import DataError
+from fundus.fitted import FittedHead
 from fundus.frozen import features
-from fundus.heads.base import EstimatorHead, Head
-from fundus.heads.sklearn_heads import EstimatorAsHead
+from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.inputs import Images
-from fundus.metrics import grade_scale, to_positions
-from fundus.network import Frozen, all_frozen, cut_size
+from fundus.labels import Grades
+from fundus.network import Frozen, Network, all_frozen, cut_size
 from fundus.parameters import invalid
-from fundus.plugins import get_registry
 from fundus.sources import (
     ArraySource,
     LiveSource,
@@ -35,118 +30,8 @@ from fundus.sources import (
     decoded_keys,
     stored_source,
 )
+from fundus.splits import inner_split
 from fundus.store import Store
-
-
-@dataclass(frozen=True)
-class Grades:
-    """The grades of a training set.
-
-    Parameters
-    ----------
-    scale : ndarray, shape (n_grades,)
-        All labels, lowest first.
-    classes : ndarray, shape (n_classes,)
-        The labels that occur, in ``np.unique`` order.
-    positions : ndarray of int, shape (n_samples,)
-        Place of every row on the scale.
-    """
-
-    scale: NDArray[Any]
-    classes: NDArray[Any]
-    positions: NDArray[np.intp]
-
-
-def read_grades(
-    y: ArrayLike, grades: int | Sequence[Hashable] | None, where: Any, n_rows: int
-) -> Grades:
-    """Check ``y`` and place it on its scale.
-
-    Parameters
-    ----------
-    y : array-like, shape (n_samples,)
-    grades : int, sequence or None
-        The scale; ``None`` is the sorted labels of `y`.
-    where : callable
-        Names a row in a message.
-    n_rows : int
-        Rows of ``X``.
-
-    Returns
-    -------
-    Grades
-
-    Raises
-    ------
-    InvalidGradeError
-        If a grade is missing or off the scale, or there is one grade only.
-    DataError
-        If ``X`` and ``y`` differ in length.
-    """
-    if y is None:
-        raise DataError("TransferClassifier requires y to be passed, but the target y is None.")
-    labels = column_or_1d(y, warn=True)
-    if len(labels) != n_rows:
-        raise DataError(
-            "X and y must be of one length: inconsistent numbers of samples. "
-            f"Got {n_rows} rows of X and {len(labels)} grades."
-        )
-    unusable = pd.isna(labels)
-    if labels.dtype.kind == "f":
-        unusable |= np.isinf(labels)
-    missing = np.flatnonzero(unusable)
-    if len(missing):
-        more = f"; {len(missing) - 1} more rows have none either" if len(missing) > 1 else ""
-        raise InvalidGradeError(
-            "y must hold a grade in every row. "
-            f"Got {labels.tolist()[missing[0]]!r} (Input y contains NaN or infinity) in "
-            f"{where(int(missing[0]))}{more}."
-        )
-    check_classification_targets(labels)
-    classes = np.unique(labels)
-    scale = classes if grades is None else grade_scale(grades)
-    positions = to_positions(labels, scale)
-    if len(classes) < 2:
-        raise InvalidGradeError(
-            "y must hold at least 2 grades (classes) to learn from. "
-            f"Got 1 class only: {classes[0]!r} in all {n_rows} rows."
-        )
-    return Grades(scale, classes, positions)
-
-
-def make_head(head: Any, owner: object) -> Head:
-    """Return a fresh, unfitted head for a ``head=`` parameter.
-
-    Parameters
-    ----------
-    head : str, Head, classifier or regressor
-    owner : object
-        The estimator, named in errors.
-
-    Returns
-    -------
-    Head
-
-    Raises
-    ------
-    UnknownNameError
-        If no head goes by the name.
-    InvalidParameterError
-        If `head` is none of these.
-    """
-    if isinstance(head, str):
-        made = get_registry().find("head", head).spec.make()
-        return made if isinstance(made, Head) else EstimatorAsHead(made)
-    if isinstance(head, Head):
-        return clone(head)
-    if isinstance(head, BaseEstimator) and not isinstance(head, type):
-        return EstimatorAsHead(clone(head))
-    raise invalid(
-        owner,
-        "head",
-        "a registered name, a head object, or a scikit-learn classifier or regressor",
-        head,
-    )
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
@@ -170,9 +55,7 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     again = []
     for row, path in enumerate(images.paths):
         earlier = first.setdefault(path, row)
-        if earlier != row and (
-            duplicates == "error" or positions[earlier] != positions[row]
-        ):
+        if earlier != row and (duplicates == "error" or positions[earlier] != positions[row]):
             again.append((earlier, row))
     if not again:
         return
@@ -183,17 +66,6 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     else:
         advice = "remove one, or set duplicates='allow' if an over-sampler made it"
     raise DataError(f"Rows {a} and {b} are one file, {images.paths[a]!r}: {advice}.{more}")
-
-
-def as_augmentation(augment: Any, owner: object) -> Augmentation | None:
-    """Return the augmentation an ``augment=`` parameter means; True is the default one."""
-    if augment is None or augment is False:
-        return None
-    if augment is True:
-        return Augmentation()
-    if isinstance(augment, Augmentation):
-        return augment
-    raise invalid(owner, "augment", "an Augmentation, a bool or None", augment)
 
 
 def training_source(
@@ -281,6 +153,61 @@ def fit_estimator(
     # the weights are addressed by step, whatever the caller's metadata routing
     with threadpool_limits(1), config_context(enable_metadata_routing=False):
         return estimator.fit(X, positions, **weights)
+
+
+def fit_net(
+    owner: Any,
+    head: NeuralHead,
+    source: Source,
+    network: Network | None,
+    grades: Grades,
+    weights: NDArray[np.float64] | None,
+    groups: NDArray[Any] | None,
+    seed: int,
+) -> FittedHead:
+    """Train a neural head, and the layers after the cut where there are any.
+
+    Parameters
+    ----------
+    owner : TransferClassifier
+        Its parameters are the settings of the training.
+    head : NeuralHead
+    source : Source
+        Inputs of the trained part.
+    network : Network or None
+        The backbone; ``None`` for precomputed features.
+    grades : Grades
+    weights : ndarray of float, shape (n_samples,), or None
+    groups : ndarray, shape (n_samples,), or None
+        Rows of one group stay on one side of the inner split.
+    seed : int
+
+    Returns
+    -------
+    FittedHead
+    """
+    from fundus.heads.tail import Tail, Training
+    from fundus.heads.trainer import train_net
+
+    trains_backbone = network is not None and network.freeze != "all"
+    rate = owner.learning_rate
+    if rate == "auto":
+        rate = 1e-5 if trains_backbone else 1e-3
+    same = (
+        "beta_1", "beta_2", "epsilon", "batch_size", "epochs", "patience",
+        "lr_factor", "lr_patience", "min_learning_rate", "verbose",
+    )  # fmt: skip
+    training = Training(
+        learning_rate=float(rate),
+        seed=None if owner.random_state is None else seed,
+        callbacks=tuple(owner.callbacks or ()),
+        log_dir=owner.log_dir_,
+        **{name: getattr(owner, name) for name in same},
+    )
+    width = None if trains_backbone else source.batch(np.array([0]), None)[0].shape[1]
+    tail = Tail(head, len(grades.scale), width, network if trains_backbone else None)
+    rows, held_out = inner_split(grades.positions, groups, owner.validation_fraction, seed)
+    return train_net(tail, training, source, rows, grades.positions, weights, held_out)
 
 
 def new_log_dir(log_dir: Any) -> str | None:

@@ -243,9 +243,7 @@ def fill_store(
             outputs = run_frozen(frozen, batch)
             entries = []
             for j, row in enumerate(done):
-                entries += [
-                    (part_key(keys[row], k), output[j]) for k, output in enumerate(outputs)
-                ]
+                entries += [(part_key(keys[row], k), output[j]) for k, output in enumerate(outputs)]
             store.put_many(entries)
 
 

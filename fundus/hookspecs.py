@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fundus.heads.base import Head
 
-#: The number of this contract; a plugin module may state the one it was written for as ``fundus_api``.
+#: The number of this contract; a plugin may state the one it was written for as ``fundus_api``.
 API_VERSION = 1
 
 #: Entry-point group and pluggy project name.

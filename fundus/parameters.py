@@ -78,6 +78,7 @@ def check_real(
 def check_option(owner: object, name: str, options: Collection[Any]) -> None:
     """Raise unless an attribute is one of some values."""
     value = getattr(owner, name)
-    if not any(value is option or (type(value) is type(option) and value == option)
-               for option in options):
+    if not any(
+        value is option or (type(value) is type(option) and value == option) for option in options
+    ):
         raise invalid(owner, name, "one of " + ", ".join(map(repr, options)), value)

@@ -77,13 +77,13 @@ def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
         isinstance(weights, str) and weights not in spec.pretrained
     ):
         weights = str(Path(weights).expanduser().absolute())
-    if weights is not None and weights not in spec.pretrained and not (
-        isinstance(weights, str) and Path(weights).is_file()
+    if (
+        weights is not None
+        and weights not in spec.pretrained
+        and not (isinstance(weights, str) and Path(weights).is_file())
     ):
         named = "".join(f"{name!r}, " for name in spec.pretrained)
-        raise invalid(
-            owner, "weights", f"{named}None or a weights file that exists", owner.weights
-        )
+        raise invalid(owner, "weights", f"{named}None or a weights file that exists", owner.weights)
     return Network(
         backbone=backbone,
         weights=weights,

@@ -22,13 +22,12 @@ from fundus.exceptions import BundleError, UnknownNameError
 from fundus.fitted import FittedEstimator
 from fundus.heads.base import Head
 from fundus.images import ImageRecipe
-from fundus.metrics import to_positions
+from fundus.labels import to_positions
 from fundus.network import Frozen, Network, model_digest
 from fundus.normaliser import Normaliser, normaliser_record
 from fundus.plugins import Kind, get_registry
 
-
-#: Parts of the built-in heads that skops does not trust by itself; none of them runs code on loading.
+#: Parts of the built-in heads that skops does not trust by itself; loading them runs no code.
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -248,10 +247,10 @@ def _decode(value: Any, reader: Reader) -> Any:
     if not isinstance(value, dict):
         return value
     if "augmentation" in value:
-        options = value["augmentation"]
-        return Augmentation(**{
-            k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
-        })  # fmt: skip
+        options: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in value["augmentation"].items()
+        }
+        return Augmentation(**options)
     if "dict" in value:
         return {_decode(k, reader): _decode(v, reader) for k, v in value["dict"]}
     if "skops" in value:
@@ -376,7 +375,8 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
         return FittedEstimator(
             reader.estimator(record["file"]), record["n_grades"], record["is_regressor"]
         )
-    from fundus.heads.trainer import Tail, trained_net
+    from fundus.heads.tail import Tail
+    from fundus.heads.trainer import trained_net
 
     width = record["n_features"]
     tail = Tail(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.augment import Augmentation
-from fundus.frozen import Frozen, fill_store, entry_keys, part_key, digests, load_rows, run_frozen
+from fundus.frozen import Frozen, digests, entry_keys, fill_store, load_rows, part_key, run_frozen
 from fundus.images import ImageRecipe, decode, prepare_array
 from fundus.inputs import Images
 from fundus.progress import track
@@ -115,7 +115,13 @@ class LiveSource:
 
 
 def stored_source(
-    images: Images, frozen: Frozen, store: Store, n_tensors: int, *, n_jobs: int | None, verbose: int
+    images: Images,
+    frozen: Frozen,
+    store: Store,
+    n_tensors: int,
+    *,
+    n_jobs: int | None,
+    verbose: int,
 ) -> StoredSource:
     """Compute what the store lacks, and return a source that reads it.
 
@@ -167,9 +173,7 @@ def decoded_keys(
             if not present:
                 missing.setdefault(keys[row], row)
         batches = load_rows(images, list(missing.values()), recipe, n_jobs=n_jobs)
-        for rows, batch in track(
-            batches, total=len(missing), what="Decoding images", show=verbose
-        ):
+        for rows, batch in track(batches, total=len(missing), what="Decoding images", show=verbose):
             store.put_many((keys[row], picture) for row, picture in zip(rows, batch, strict=True))
     return keys
 

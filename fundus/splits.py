@@ -15,7 +15,6 @@ from sklearn.model_selection import (
     StratifiedKFold,
     check_cv,
 )
-
 from sklearn.utils.validation import _num_samples
 
 from fundus.exceptions import DataError, SplitError
@@ -50,9 +49,7 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     if groups is not None:
         n_patients = len(pd.unique(np.asarray(groups)))
         if n_patients < cv:
-            raise SplitError(
-                f"{cv} folds need at least {cv} patients. Got {n_patients}: lower cv."
-            )
+            raise SplitError(f"{cv} folds need at least {cv} patients. Got {n_patients}: lower cv.")
         return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
     _, counts = np.unique(np.asarray(y), return_counts=True)
     if counts.max() < cv:
@@ -127,11 +124,12 @@ def check_split(
     groups = frame_patients(X) if groups is None else np.asarray(groups)
     n_rows = _num_samples(X)
     if groups is not None and len(groups) != n_rows:
-        raise DataError(
-            f"groups must have one patient a row. Got {len(groups)} for {n_rows} rows."
-        )
+        raise DataError(f"groups must have one patient a row. Got {len(groups)} for {n_rows} rows.")
     splitter = make_cv(cv, y if y is not None else np.zeros(n_rows), groups, random_state)
-    folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, groups)]
+    with warnings.catch_warnings():
+        # whether the splitter heeds the patients is what is checked below
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, groups)]
     if groups is not None:
         _refuse_shared(folds, groups, "patient", "split by patient, as StratifiedGroupKFold does")
     if is_image_data(X):
@@ -159,9 +157,7 @@ def _refuse_shared(
         a = int(train[np.flatnonzero(codes[train] == shared[0])[0]])
         b = int(test[np.flatnonzero(codes[test] == shared[0])[0]])
         shown = f"{what} {values[a]!r}" if names is None else what
-        pair = f"rows {a} and {b}" + (
-            "" if names is None else f" ({names[a]!r} and {names[b]!r})"
-        )
+        pair = f"rows {a} and {b}" + ("" if names is None else f" ({names[a]!r} and {names[b]!r})")
         more = f", and {len(shared) - 1} more" if len(shared) > 1 else ""
         raise SplitError(f"Fold {k} has {shown} on both sides: {pair}{more}; {remedy}.")
 
@@ -253,7 +249,7 @@ def _stratified_rows(
     counts = np.bincount(positions)
     wanted = counts * fraction
     take = np.floor(wanted).astype(int)
-    missing = int(round(wanted.sum())) - take.sum()
+    missing = round(wanted.sum()) - take.sum()
     take[np.argsort(take - wanted, kind="stable")[:missing]] += 1
     take = np.minimum(take, np.maximum(counts - 1, 0))
     held = np.zeros(len(positions), dtype=bool)

@@ -15,8 +15,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import (
     GridSearchCV,
     StratifiedGroupKFold,
@@ -374,9 +373,7 @@ def test_weights_for_a_head_that_takes_none(photographs):
 def test_a_grid_search_runs_the_backbone_once_per_image(photographs, tmp_path):
     before = work_done.copy()
     grid = {"head": [LogisticHead(), SVMHead()], "head__C": [1e-3, 1e-2, 1e-1]}
-    search = GridSearchCV(
-        tiny(cache=tmp_path), grid, scoring=kappa_scorer, cv=StratifiedKFold(2)
-    )
+    search = GridSearchCV(tiny(cache=tmp_path), grid, scoring=kappa_scorer, cv=StratifiedKFold(2))
     search.fit(photographs.paths, photographs.grades)
     assert work_done["forward_passes"] - before["forward_passes"] == 40
     assert work_done["decodes"] - before["decodes"] == 40

@@ -20,7 +20,8 @@ from fundus import (
     quadratic_weighted_kappa,
 )
 from fundus.exceptions import InvalidGradeError, InvalidParameterError
-from fundus.metrics import class_sample_weight, grade_scale
+from fundus.labels import grade_scale
+from fundus.metrics import class_sample_weight
 
 
 def brute_force_kappa(y_true, y_pred, n, weight):
@@ -30,7 +31,9 @@ def brute_force_kappa(y_true, y_pred, n, weight):
     for i in range(n):
         for j in range(n):
             penalty = (i - j) ** 2
-            both = sum(w for t, p, w in zip(y_true, y_pred, weight, strict=True) if (t, p) == (i, j))
+            both = sum(
+                w for t, p, w in zip(y_true, y_pred, weight, strict=True) if (t, p) == (i, j)
+            )
             rows = sum(w for t, w in zip(y_true, weight, strict=True) if t == i)
             columns = sum(w for p, w in zip(y_pred, weight, strict=True) if p == j)
             observed += penalty * both / total

@@ -1,0 +1,1 @@
+"""What ships with the library, through the same hooks as any plugin."""

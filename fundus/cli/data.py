@@ -175,7 +175,7 @@ def names_of(paths: Sequence[str], root: Path) -> list[str]:
     >>> names_of(["data/class0/1_left.jpeg", "elsewhere/2.png"], Path("data"))
     ['class0/1_left.jpeg', 'elsewhere/2.png']
     """
-    base = os.path.abspath(root) + os.sep
+    base = os.path.join(os.path.abspath(root), "")
     return [
         (full[len(base) :] if (full := os.path.abspath(path)).startswith(base) else path).replace(
             os.sep, "/"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fundus.cli import options as opt
+import fundus.cli.options as opt
 from fundus.cli.screen import Screen
 
 if TYPE_CHECKING:

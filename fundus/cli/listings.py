@@ -29,7 +29,9 @@ def backbones(json: Json = False) -> None:
         _backbone(name, registry.find("backbone", name)) for name in registry.names("backbone")
     ]
     screen.emit({"backbones": records})
-    table = new_table("Backbones", "name", "plugin")
+    table = new_table("Backbones")
+    table.add_column("name", no_wrap=True)
+    table.add_column("plugin")
     table.add_column("parameters", justify="right")
     table.add_column("size", justify="right")
     table.add_column("licence")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fundus.cli import options as opt
+import fundus.cli.options as opt
 from fundus.cli.screen import Screen, cell, new_table
 
 

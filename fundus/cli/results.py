@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli import runs
 from fundus.cli.data import digests_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import whole_file, write_csv, write_json
@@ -136,7 +136,7 @@ def write_run(
     -------
     Results
     """
-    names, scale = graded.class_names, model._scale()
+    names, scale = graded.class_names, model._ballot().scale
     data = _summary(graded)
     about = {"class_names": names, "settings": settings.to_dict(), "data": data}
     save(model, run / runs.MODEL, about=about)

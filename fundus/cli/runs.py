@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: Where runs go that are not told where.
+RUNS = "runs"
 MODEL = "model"
 LOGS = "logs"
 OOF = "oof.csv"
@@ -71,7 +73,7 @@ def new_run(out: Path | None) -> Path:
     if out is None:
         stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
         while True:
-            out = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            out = Path(RUNS) / (stem if number == 1 else f"{stem}-{number}")
             try:
                 out.mkdir(parents=True)
                 return out
@@ -84,6 +86,14 @@ def new_run(out: Path | None) -> Path:
         )
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+def remove_if_empty(run: Path) -> None:
+    """Remove what `new_run` made for a training that failed; what it has logged stays."""
+    if not any(run.iterdir()):
+        run.rmdir()
+        if run.parent == Path(RUNS) and not any(run.parent.iterdir()):
+            run.parent.rmdir()
 
 
 def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
@@ -130,7 +140,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         )
     for one in fold_models:
         one.set_params(cache=True if cache_dir is None else cache_dir, verbose=int(verbose))
-    scale = model._scale() if hasattr(model, "_scale") else model.grades_
+    scale = model._ballot().scale if hasattr(model, "_ballot") else model.grades_
     names = about.get("class_names") or _names(scale)
     return Run(model, scale, names, read_digests(folder / TRAINING_IMAGES))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fundus.cli import options as opt
+import fundus.cli.options as opt
 from fundus.cli.screen import Screen
 
 _MODEL = "Model"
@@ -179,7 +179,8 @@ class Settings:
                 return value.value
             return str(value) if isinstance(value, Path) else value
 
-        return {name: plain(value) for name, value in asdict(self).items()}
+        of_the_screen = ("json", "quiet")
+        return {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
 
 
 def run_training(settings: Settings) -> Path:
@@ -195,7 +196,7 @@ def run_training(settings: Settings) -> Path:
         The run's folder.
     """
     from fundus.cli.results import describe, write_run
-    from fundus.cli.runs import new_run
+    from fundus.cli.runs import new_run, remove_if_empty
     from fundus.cli.training import fit_folds, load_data, make_classifier
 
     started = time.perf_counter()
@@ -208,9 +209,7 @@ def run_training(settings: Settings) -> Path:
         model = fit_folds(classifier, graded, settings, run)
         results = write_run(run, model, graded, held_back, settings, started)
     finally:
-        # what a failed training has logged stays; a folder with nothing in it does not
-        if not any(run.iterdir()):
-            run.rmdir()
+        remove_if_empty(run)
     screen.emit(results.to_dict())
     screen.show(*results.tables())
     return run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fundus.cli import options as opt
+import fundus.cli.options as opt
 from fundus.cli.data import Columns, check_columns, folder_options, load_graded
 from fundus.cli.runs import LOGS
 from fundus.exceptions import DataWarning
@@ -42,10 +42,10 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     InvalidParameterError
         If a parameter cannot be used.
     """
+    from fundus.checks import check_parameters
     from fundus.estimator import TransferClassifier
-    from fundus.plugins import get_registry
+    from fundus.preparation import resolve_network
 
-    get_registry().find("backbone", settings.backbone)
     classifier = TransferClassifier(
         settings.backbone,
         settings.head,
@@ -63,7 +63,8 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         # bars of several processes would overwrite each other
         verbose=int(verbose and settings.jobs == 1),
     )
-    classifier._check_parameters()
+    check_parameters(classifier)
+    resolve_network(classifier, freeze=classifier.freeze, seed=settings.seed)
     return classifier
 
 

@@ -93,9 +93,7 @@ class EstimatorHead(Head):
     """A head that is a scikit-learn estimator on frozen features."""
 
     @abstractmethod
-    def make_estimator(
-        self, *, grade_counts: NDArray[np.intp], random_state: int | None
-    ) -> Any:
+    def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return an unfitted estimator for features ``(n_samples, n_features)``.
 
         Its ``y`` holds places on the scale, and its ``fit`` takes ``sample_weight`` where it can.

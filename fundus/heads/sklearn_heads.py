@@ -38,9 +38,7 @@ class LogisticHead(EstimatorHead):
         self.C = C
         self.max_iter = max_iter
 
-    def make_estimator(
-        self, *, grade_counts: NDArray[np.intp], random_state: int | None
-    ) -> Any:
+    def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a standardised logistic regression."""
         return make_pipeline(
             StandardScaler(),
@@ -71,9 +69,7 @@ class SVMHead(EstimatorHead):
         self.kernel = kernel
         self.gamma = gamma
 
-    def make_estimator(
-        self, *, grade_counts: NDArray[np.intp], random_state: int | None
-    ) -> Any:
+    def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a standardised, calibrated support vector classifier."""
         machine = SVC(C=self.C, kernel=self.kernel, gamma=self.gamma, random_state=random_state)
         rarest = int(grade_counts.min())
@@ -107,13 +103,9 @@ class RidgeHead(EstimatorHead):
     def __init__(self, alpha: float = 1000.0) -> None:
         self.alpha = alpha
 
-    def make_estimator(
-        self, *, grade_counts: NDArray[np.intp], random_state: int | None
-    ) -> Any:
+    def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a standardised ridge regression."""
-        return make_pipeline(
-            StandardScaler(), Ridge(alpha=self.alpha, random_state=random_state)
-        )
+        return make_pipeline(StandardScaler(), Ridge(alpha=self.alpha, random_state=random_state))
 
 
 class EstimatorAsHead(EstimatorHead):
@@ -139,9 +131,7 @@ class EstimatorAsHead(EstimatorHead):
         """Whether the estimator is a regressor."""
         return bool(is_regressor(self.estimator))
 
-    def make_estimator(
-        self, *, grade_counts: NDArray[np.intp], random_state: int | None
-    ) -> Any:
+    def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a clone, seeded where it takes a seed of its own and has none."""
         estimator = clone(self.estimator)
         if not (is_classifier(estimator) or is_regressor(estimator)):

@@ -7,12 +7,10 @@ of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` pins eac
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scikeras.wrappers import BaseWrapper
 
-from fundus.heads.base import NeuralHead
-from fundus.network import Network
+from fundus.heads.batches import RowBatches
+from fundus.heads.callbacks import training_callbacks
+from fundus.heads.tail import Tail, Training, build_tail
 from fundus.sources import Source
 
 # seeding is global in Keras, so two seeded fits in threads would disturb each other
@@ -29,150 +28,6 @@ _one_fit_at_a_time = threading.RLock()
 
 #: Rows per forward pass in prediction.
 PREDICT_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings of one training run.
-
-    Parameters
-    ----------
-    learning_rate, beta_1, beta_2, epsilon : float
-        Of Adam.
-    batch_size, epochs : int
-    patience : int or None
-        Epochs without a better loss before training stops; ``None`` never stops early.
-    lr_factor, lr_patience, min_learning_rate : float, int, float
-        The learning rate is multiplied by the factor after so many epochs without a better loss.
-    callbacks : tuple of Callback
-        More Keras callbacks; copied before use.
-    log_dir : str or None
-        Where ``log.csv`` and ``best.weights.h5`` are written.
-    seed : int or None
-    verbose : int
-    """
-
-    learning_rate: float
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    batch_size: int = 16
-    epochs: int = 40
-    patience: int | None = 10
-    lr_factor: float = 0.5
-    lr_patience: int = 3
-    min_learning_rate: float = 1e-6
-    callbacks: tuple[Any, ...] = ()
-    log_dir: str | None = None
-    seed: int | None = None
-    verbose: int = 0
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The trained part of a network: what stands after the cut, pooling and the head.
-
-    Parameters
-    ----------
-    head : NeuralHead
-    n_grades : int
-    n_features : int or None
-        Width of the frozen features; ``None`` where layers of the backbone are trained.
-    network : Network or None
-        The backbone, where layers of it are trained.
-    """
-
-    head: NeuralHead
-    n_grades: int
-    n_features: int | None = None
-    network: Network | None = None
-
-
-def build_tail(tail: Tail, training: Training) -> keras.Model:
-    """Build and compile the trained part of a network.
-
-    Parameters
-    ----------
-    tail : Tail
-    training : Training
-
-    Returns
-    -------
-    keras.Model
-        From the tensors at the cut to the head's outputs.
-    """
-    from fundus.backbones import pooled, require_tensorflow
-
-    require_tensorflow()
-    if tail.network is None:
-        inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
-        outputs = tail.head.build(inputs, tail.n_grades)
-    else:
-        suffix = tail.network.split().suffix
-        body = pooled(suffix, tail.network.pooling)
-        inputs = body.inputs
-        outputs = tail.head.build(body.outputs[0], tail.n_grades)
-    model = keras.Model(inputs, outputs)
-    optimizer = keras.optimizers.Adam(
-        training.learning_rate,
-        beta_1=training.beta_1,
-        beta_2=training.beta_2,
-        epsilon=training.epsilon,
-    )
-    loss = tail.head.loss(tail.n_grades)
-    model.compile(optimizer=optimizer, loss=loss, metrics=tail.head.metrics(tail.n_grades))
-    return model
-
-
-class RowBatches(keras.utils.PyDataset):
-    """Batches of inputs, targets and weights; every row once an epoch, the last batch included.
-
-    Parameters
-    ----------
-    source : Source
-    rows : ndarray of int, shape (n,)
-    y : ndarray, shape (n, …)
-        Targets, aligned with `rows`.
-    weights : ndarray of float, shape (n,), or None
-    batch_size : int
-    seed : int or None
-        Shuffles and augments anew at every epoch; ``None`` does neither.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        rows: NDArray[np.intp],
-        y: NDArray[Any],
-        weights: NDArray[np.float64] | None,
-        batch_size: int,
-        seed: int | None,
-    ) -> None:
-        super().__init__()
-        self.source, self.rows, self.y, self.weights = source, rows, y, weights
-        self.batch_size, self.seed = batch_size, seed
-        self.epoch = 0
-        self.order = self._shuffled()
-
-    def _shuffled(self) -> NDArray[np.intp]:
-        if self.seed is None:
-            return np.arange(len(self.rows))
-        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __getitem__(self, k: int) -> tuple[Any, ...]:
-        take = self.order[k * self.batch_size : (k + 1) * self.batch_size]
-        epoch = None if self.seed is None else self.epoch
-        x = tuple(self.source.batch(self.rows[take], epoch))
-        batch = (x[0] if len(x) == 1 else x, self.y[take])
-        return batch if self.weights is None else (*batch, self.weights[take].astype(np.float32))
-
-    def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch."""
-        self.epoch += 1
-        self.order = self._shuffled()
 
 
 @dataclass(frozen=True)
@@ -211,7 +66,7 @@ class KerasTrainer(BaseWrapper):
         super().__init__(model=model, random_state=random_state, batch_size=training.batch_size)
         self.training = training
 
-    def _fit_keras_model(  # type: ignore[override]
+    def _fit_keras_model(
         self,
         X: NDArray[np.intp],
         y: NDArray[Any],
@@ -229,9 +84,7 @@ class KerasTrainer(BaseWrapper):
         shuffle_seed = training.seed
         if shuffle_seed is None:
             shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
-        batches = RowBatches(
-            source, X[:, 0], y, sample_weight, training.batch_size, shuffle_seed
-        )
+        batches = RowBatches(source, X[:, 0], y, sample_weight, training.batch_size, shuffle_seed)
         held_out = None
         if validation is not None:
             held_out = RowBatches(
@@ -246,7 +99,7 @@ class KerasTrainer(BaseWrapper):
             "epochs": training.epochs,
             "verbose": 0,
             "validation_data": held_out,
-            "callbacks": _callbacks(training, "loss" if held_out is None else "val_loss"),
+            "callbacks": training_callbacks(training, "loss" if held_out is None else "val_loss"),
         }
         if training.seed is None:
             history = self.model_.fit(batches, **settings)
@@ -290,61 +143,6 @@ class KerasTrainer(BaseWrapper):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-
-
-def _callbacks(training: Training, monitor: str) -> list[keras.callbacks.Callback]:
-    from keras import callbacks as kc
-
-    chosen: list[keras.callbacks.Callback] = [
-        kc.ReduceLROnPlateau(
-            monitor,
-            factor=training.lr_factor,
-            patience=training.lr_patience,
-            min_lr=training.min_learning_rate,
-        )
-    ]
-    if training.patience is not None:
-        chosen.append(
-            kc.EarlyStopping(monitor, patience=training.patience, restore_best_weights=True)
-        )
-    if training.log_dir is not None:
-        folder = Path(training.log_dir)
-        chosen.append(kc.CSVLogger(str(folder / "log.csv")))
-        chosen.append(
-            kc.ModelCheckpoint(
-                str(folder / "best.weights.h5"),
-                monitor,
-                save_best_only=True,
-                save_weights_only=True,
-            )
-        )
-    if training.verbose:
-        chosen.append(EpochBar())
-    return chosen + [copy.deepcopy(callback) for callback in training.callbacks]
-
-
-class EpochBar(keras.callbacks.Callback):
-    """One line of progress on standard error: epochs done and the losses of the last."""
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Open the bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True))
-        self.bar.start()
-        self.task = self.bar.add_task("Training", total=self.params["epochs"])
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Advance the bar."""
-        shown = {k: v for k, v in (logs or {}).items() if k.endswith("loss")}
-        text = " ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        self.bar.update(self.task, advance=1, description=f"Training  {text}")
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Close the bar."""
-        self.bar.stop()
 
 
 @dataclass

@@ -194,13 +194,13 @@ def _check_inference(model: keras.Model, x: NDArray[np.float32], what: str) -> N
     )
     expect(
         np.array_equal(output, _run(model, x)[0]),
-        f"{what}: inference must repeat itself; call no layer with training=True in build.",
+        f"{what}: inference must repeat itself; draw random numbers only where 'training' is true.",
     )
     alone = np.concatenate([_run(model, x[k : k + 1])[0] for k in range(len(x))])
     expect(
         _close(alone, output, 1e-4),
         f"{what}: inference must treat every image on its own, but an image's output changes with "
-        "the batch; call no BatchNormalization with training=True, and mix nothing over axis 0.",
+        "the batch; take no mean, deviation or softmax over axis 0.",
     )
     spread = np.abs(output - output[:1]).max()
     expect(

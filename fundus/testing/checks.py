@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def attempt(what: str, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise AssertionError(
-            f"{what} failed with {type(error).__name__}: {error} {advice}"
+            f"{what} failed with {type(error).__name__}: {str(error).rstrip('.')}. {advice}"
         ) from error
 
 
@@ -121,11 +121,11 @@ def check_predictions(model: Any, X: Any, what: str) -> NDArray[np.float64]:
     return severity
 
 
-def check_saving(model: Any, X: Any, what: str) -> None:
+def check_saving(model: Any, X: Any, what: str, trusted: Sequence[str] = ()) -> None:
     """Check that a fitted model predicts the same after `fundus.load` and after pickle."""
     expected = model.predict_severity(X)
     copies: dict[str, Callable[[], NDArray[np.float64]]] = {
-        "saving and loading it": lambda: _severity_after_loading(model, X),
+        "saving and loading it": lambda: _severity_after_loading(model, X, trusted),
         "pickling it": lambda: pickle.loads(pickle.dumps(model)).predict_severity(X),
     }
     for how, severity in copies.items():
@@ -143,10 +143,10 @@ def check_saving(model: Any, X: Any, what: str) -> None:
         )
 
 
-def _severity_after_loading(model: Any, X: Any) -> NDArray[np.float64]:
+def _severity_after_loading(model: Any, X: Any, trusted: Sequence[str]) -> NDArray[np.float64]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         persistence.save(model, path)
-        loaded = persistence.load(path)
+        loaded = persistence.load(path, trusted=trusted)
         loaded.cache = False
         return loaded.predict_severity(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from sklearn.base import BaseEstimator, clone
 
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import InvalidParameterError
-from fundus.fitting import make_head
 from fundus.heads.base import Head, NeuralHead
 from fundus.hookspecs import HeadSpec
 from fundus.testing.checks import attempt, check_predictions, check_saving, expect, registered
@@ -21,6 +21,7 @@ def check_head(
     *,
     params: dict[str, Any] | None = None,
     takes_weights: bool = True,
+    trusted: Sequence[str] = (),
     epochs: int = 20,
 ) -> None:
     """Check that a head keeps the contract.
@@ -39,6 +40,9 @@ def check_head(
     takes_weights : bool, default=True
         ``False`` states that the head takes no sample weights, so that its users must pass
         ``class_weight=None``; say so in its description.
+    trusted : sequence of str, default=()
+        Types that users must name to `fundus.load`, for an estimator of a package that skops does
+        not know; say so in the description.
     epochs : int, default=20
         For a neural head to learn the probe features in.
 
@@ -58,7 +62,7 @@ def check_head(
         made = _check_make(entry.spec, params or {}, what)
         value = entry.qualified_name if params is None else made
         weighted = "balanced" if takes_weights else None
-        _check_learns(_classifier(value, epochs, class_weight=weighted), made, what)
+        _check_learns(_classifier(value, epochs, class_weight=weighted), trusted, what)
         _check_missing_grade(_classifier(value, 2, grades=5, class_weight=weighted), what)
         _check_two_grades(_classifier(value, 2, class_weight=None), takes_weights, what)
         if isinstance(made, NeuralHead):
@@ -106,7 +110,7 @@ def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -
         raise
 
 
-def _check_learns(model: TransferClassifier, made: Any, what: str) -> None:
+def _check_learns(model: TransferClassifier, trusted: Sequence[str], what: str) -> None:
     X, y = probe_features()
     fitted = _fit(model, X, y, what)
     what = f"{what} with five grades"
@@ -119,15 +123,15 @@ def _check_learns(model: TransferClassifier, made: Any, what: str) -> None:
         f"{related:.2f} on data where it is easy: check that encode and decode agree on the order "
         "of the grades, or give more epochs.",
     )
-    _check_agreement(fitted, X, make_head(made, what).is_regressor, what)
-    check_saving(fitted, X, what)
+    _check_agreement(fitted, X, what)
+    check_saving(fitted, X, what, trusted)
 
 
-def _check_agreement(fitted: Any, X: Any, is_regressor: bool, what: str) -> None:
+def _check_agreement(fitted: Any, X: Any, what: str) -> None:
     """Compare grade, probabilities and severity with each other, for the grades 0 to 4."""
     severity, prediction = fitted.predict_severity(X), fitted.predict(X)
     places = fitted.classes_.astype(float)
-    if is_regressor:
+    if fitted.head_.is_regressor:
         away = np.abs(severity[:, np.newaxis] - places)
         expect(
             (np.abs(severity - prediction) <= away.min(axis=1) + 1e-9).all(),

@@ -32,16 +32,16 @@ def probe_images(n: int = 4, image_size: int = 16) -> NDArray[np.uint8]:
     ramp = [x * 255 // last, y * 255 // last, (last + y - x) * 255 // (2 * last)]
     plain = [np.zeros_like(x)] * 3, [np.full_like(x, 255)] * 3
     noise = [[_noise(x, y, 3 * k + channel) for channel in range(3)] for k in range(max(n - 3, 0))]
-    images = [np.stack(channels, axis=-1) for channels in (ramp, *plain, *noise)]
-    return np.stack(images[:n]).astype(np.uint8)
+    images = [np.dstack(channels).astype(np.uint8) for channels in (ramp, *plain, *noise)]
+    return np.stack(images[:n])
 
 
-def _noise(x: NDArray[np.intp], y: NDArray[np.intp], k: int) -> NDArray[np.uint64]:
+def _noise(x: NDArray[np.intp], y: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     # the mixing steps of the splitmix64 generator, on whole numbers alone
     z = (x + 4096 * y + 16777216 * (k + 1)).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (z ^ (z >> np.uint64(31))) >> np.uint64(56)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(56)).astype(np.intp)
 
 
 def probe_features(
@@ -68,6 +68,6 @@ def probe_features(
     """
     y = np.arange(n_samples) % n_grades
     row, column = np.indices((n_samples, n_features))
-    X = _noise(column, row, 0).astype(np.float32) / 128 - 1
+    X = _noise(column, row, 0) / 128 - 1
     X[:, 0] += 2 * y
-    return X, y
+    return X.astype(np.float32), y

@@ -1,0 +1,43 @@
+# On a fresh machine: `make demo` sets everything up and runs the main job, `make test` sets
+# everything up and passes the tests. PYTHON chooses the interpreter (3.11 or later).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test test-plugins check soak format clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml plugins/fundus-example/pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'fundus needs Python 3.11 or later: make PYTHON=python3.12 …')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e plugins/fundus-example
+	touch $(READY)
+
+demo: setup
+	$(BIN)/fundus demo
+
+test: setup
+	$(BIN)/python -m pytest
+	$(MAKE) test-plugins
+
+test-plugins: setup
+	cd plugins/fundus-example && ../../$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_architecture.py
+
+soak: setup
+	$(BIN)/python -m pytest -m soak
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

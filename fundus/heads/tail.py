@@ -1,0 +1,107 @@
+"""The trained part of a network: what it consists of, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fundus.heads.base import NeuralHead
+from fundus.network import Network
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of one training run.
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon : float
+        Of Adam.
+    batch_size, epochs : int
+    patience : int or None
+        Epochs without a better loss before training stops; ``None`` never stops early.
+    lr_factor, lr_patience, min_learning_rate : float, int, float
+        The learning rate is multiplied by the factor after so many epochs without a better loss.
+    callbacks : tuple of Callback
+        More Keras callbacks; copied before use.
+    log_dir : str or None
+        Where ``log.csv`` and ``best.weights.h5`` are written.
+    seed : int or None
+    verbose : int
+    """
+
+    learning_rate: float
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    batch_size: int = 16
+    epochs: int = 40
+    patience: int | None = 10
+    lr_factor: float = 0.5
+    lr_patience: int = 3
+    min_learning_rate: float = 1e-6
+    callbacks: tuple[Any, ...] = ()
+    log_dir: str | None = None
+    seed: int | None = None
+    verbose: int = 0
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The trained part of a network: what stands after the cut, pooling and the head.
+
+    Parameters
+    ----------
+    head : NeuralHead
+    n_grades : int
+    n_features : int or None
+        Width of the frozen features; ``None`` where layers of the backbone are trained.
+    network : Network or None
+        The backbone, where layers of it are trained.
+    """
+
+    head: NeuralHead
+    n_grades: int
+    n_features: int | None = None
+    network: Network | None = None
+
+
+def build_tail(tail: Tail, training: Training) -> keras.Model:
+    """Build and compile the trained part of a network.
+
+    Parameters
+    ----------
+    tail : Tail
+    training : Training
+
+    Returns
+    -------
+    keras.Model
+        From the tensors at the cut to the head's outputs.
+    """
+    from fundus.backbones import pooled, require_tensorflow
+
+    require_tensorflow()
+    import keras
+
+    if tail.network is None:
+        inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
+        outputs = tail.head.build(inputs, tail.n_grades)
+    else:
+        suffix = tail.network.split().suffix
+        body = pooled(suffix, tail.network.pooling)
+        inputs = body.inputs
+        outputs = tail.head.build(body.outputs[0], tail.n_grades)
+    model = keras.Model(inputs, outputs)
+    optimizer = keras.optimizers.Adam(
+        training.learning_rate,
+        beta_1=training.beta_1,
+        beta_2=training.beta_2,
+        epsilon=training.epsilon,
+    )
+    loss = tail.head.loss(tail.n_grades)
+    model.compile(optimizer=optimizer, loss=loss, metrics=tail.head.metrics(tail.n_grades))
+    return model

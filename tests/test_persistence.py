@@ -1,0 +1,220 @@
+"""Bundles: exact predictions after loading, no pickle, whole or absent, damage told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fundus import (
+    Augmentation,
+    FoldEnsemble,
+    LogisticHead,
+    ReluHead,
+    SoftmaxHead,
+    TransferClassifier,
+    load,
+)
+from fundus.exceptions import BundleError, UnknownNameError
+from fundus.persistence import read_record
+
+SMALL = {"units": 4, "layers": 1}
+
+
+def tiny(head="logistic", **options):
+    return TransferClassifier("tiny", head, **({"weights": "fixed", "random_state": 0} | options))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        tiny(),
+        tiny("svm", class_weight={0: 1.0, 4: 2.5}),
+        tiny("ridge", grades=5),
+        tiny(make_pipeline(StandardScaler(), LogisticRegression())),
+        tiny(SoftmaxHead(**SMALL), epochs=1, augment=Augmentation(rotation=3.0)),
+        tiny(ReluHead(**SMALL), epochs=1, freeze=5),
+        tiny(weights=None, normalise="corpus_mean", image_size=40, crop=None, pooling="max"),
+    ],
+    ids=["logistic", "svm", "ridge", "foreign", "softmax", "relu-finetuned", "random-weights"],
+)
+def test_predictions_are_identical(photographs, tmp_path, model):
+    X, y = photographs.paths, photographs.grades
+    model.fit(X, y).save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert np.array_equal(again.predict_severity(X), model.predict_severity(X))
+    assert again.classes_.dtype == model.classes_.dtype
+    assert again.get_params()["freeze"] == model.get_params()["freeze"]
+    assert again.get_params()["class_weight"] == model.get_params()["class_weight"]
+    assert again.get_params()["augment"] == model.get_params()["augment"]
+    assert not [p for p in (tmp_path / "model").rglob("*") if b"pickle" in p.read_bytes()[:200]]
+
+
+def test_an_ensemble_in_another_process(photographs, tmp_path):
+    X, y = photographs.paths, photographs.grades
+    model = FoldEnsemble(tiny(SoftmaxHead(**SMALL), epochs=2), cv=3, random_state=0).fit(X, y)
+    model.save(tmp_path / "model")
+    np.save(tmp_path / "proba.npy", model.predict_proba(X))
+    code = (
+        "import sys, numpy as np, fundus\n"
+        "model = fundus.load(sys.argv[1])\n"
+        "assert len(model.estimators_) == 3\n"
+        "assert np.isfinite(model.oof_proba_).all()\n"
+        "proba = model.predict_proba(sys.argv[3:])\n"
+        "assert np.array_equal(proba, np.load(sys.argv[2])), abs(proba - np.load(sys.argv[2])).max()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model"), str(tmp_path / "proba.npy"), *X]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    again = load(tmp_path / "model")
+    for name in ("oof_proba_", "oof_severity_", "oof_prediction_", "oof_fold_"):
+        assert np.array_equal(getattr(again, name), getattr(model, name)), name
+    assert again.cv_results_["test_kappa"] == pytest.approx(model.cv_results_["test_kappa"])
+
+
+def test_precomputed_strings_and_searches(blobs, tmp_path):
+    X, y = blobs
+    names = np.array(["none", "some", "much"])[y]
+    search = GridSearchCV(
+        TransferClassifier("precomputed", LogisticHead(), grades=["none", "some", "much"]),
+        {"head__C": [0.1, 1.0]},
+        cv=2,
+    )
+    model = FoldEnsemble(search, cv=2, random_state=0).fit(X, names)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert np.array_equal(again.predict(X), model.predict(X))
+    assert np.array_equal(again.oof_prediction_, model.oof_prediction_)
+    assert again.n_features_in_ == 12
+    plain = FoldEnsemble(LogisticRegression(), cv=2).fit(X, y)
+    plain.save(tmp_path / "plain")
+    assert np.array_equal(load(tmp_path / "plain").predict_proba(X), plain.predict_proba(X))
+
+
+def test_nothing_is_written_over_or_half(photographs, tmp_path, monkeypatch):
+    model = tiny().fit(photographs.paths, photographs.grades)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match="new or empty folder"):
+        model.save(tmp_path / "full")
+    (tmp_path / "empty").mkdir()
+    model.save(tmp_path / "empty")
+    assert load(tmp_path / "empty").classes_.tolist() == [0, 1, 2, 3, 4]
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("skops.io.dump", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.save(tmp_path / "half")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "full"]
+
+
+def test_only_fitted_models(tmp_path):
+    with pytest.raises(BundleError, match="call fit first"):
+        tiny().save(tmp_path / "model")
+    with pytest.raises(BundleError, match="call fit first"):
+        FoldEnsemble(tiny()).save(tmp_path / "model")
+
+
+def test_functions_cannot_be_saved(photographs, tmp_path):
+    model = tiny(normalise=lambda images: images / np.float32(255))
+    model.fit(photographs.paths, photographs.grades)
+    with pytest.raises(BundleError, match="'normalise' .* through a plugin"):
+        model.save(tmp_path / "model")
+
+
+def test_damage_is_told(photographs, tmp_path):
+    model = tiny().fit(photographs.paths, photographs.grades)
+    model.save(tmp_path / "model")
+    part = next((tmp_path / "model").glob("*.skops"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1])
+    with pytest.raises(BundleError, match=r"skops' is damaged"):
+        load(tmp_path / "model")
+    part.unlink()
+    with pytest.raises(BundleError, match="lacks its file"):
+        load(tmp_path / "model")
+    with pytest.raises(BundleError, match="no saved model"):
+        load(tmp_path / "nowhere")
+
+
+def rewrite(folder, change):
+    """Change what a bundle says, and its manifest with it."""
+    from fundus.persistence import _sha256
+
+    text = (folder / "model.json").read_text()
+    record = json.loads(text)
+    change(record)
+    (folder / "model.json").write_text(json.dumps(record))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.json"] = _sha256(folder / "model.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_newer_format_a_missing_plugin_and_other_weights(photographs, tmp_path):
+    model = tiny().fit(photographs.paths, photographs.grades)
+    for name in ("newer", "plugin", "weights"):
+        model.save(tmp_path / name)
+    manifest = json.loads((tmp_path / "newer" / "manifest.json").read_text())
+    manifest["format"] = 99
+    (tmp_path / "newer" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="format 99.*upgrade"):
+        load(tmp_path / "newer")
+
+    def other_plugin(record):
+        record["model"]["frozen"] |= {"backbone": "gone/net", "distribution": "fundus-gone"}
+
+    rewrite(tmp_path / "plugin", other_plugin)
+    with pytest.raises(UnknownNameError, match="pip install fundus-gone"):
+        load(tmp_path / "plugin")
+
+    def other_weights(record):
+        record["model"]["frozen"]["weights_sha256"] = "0" * 64
+
+    rewrite(tmp_path / "weights", other_weights)
+    with pytest.raises(BundleError, match="not those the model was trained with"):
+        load(tmp_path / "weights")
+
+
+class Stranger(LogisticRegression):
+    """A type of no package that skops knows."""
+
+
+def test_types_that_are_not_trusted_are_refused(blobs, tmp_path):
+    X, y = blobs
+    model = TransferClassifier("precomputed", Stranger()).fit(X, y)
+    model.save(tmp_path / "model")
+    with pytest.raises(BundleError, match=r"not trusted: .*Stranger.* trusted=\[") as caught:
+        load(tmp_path / "model")
+    name = str(caught.value).split("not trusted: ")[1].split(". ")[0]
+    again = load(tmp_path / "model", trusted=[name])
+    assert np.array_equal(again.predict(X), model.predict(X))
+
+
+def test_a_forest_needs_one_word_of_trust(photographs, tmp_path):
+    model = tiny(RandomForestClassifier(10)).fit(photographs.paths, photographs.grades)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model", trusted=["sklearn.tree._tree.Tree"])
+    assert np.array_equal(again.predict(photographs.paths), model.predict(photographs.paths))
+
+
+def test_the_record_names_versions_and_what_was_asked_for(photographs, tmp_path):
+    from fundus.persistence import save
+
+    model = tiny().fit(photographs.paths, photographs.grades)
+    save(model, tmp_path / "model", about={"class_names": ["class0", "class1"]})
+    record = read_record(tmp_path / "model")
+    assert record["about"] == {"class_names": ["class0", "class1"]}
+    frozen = record["model"]["frozen"]
+    assert frozen["distribution"] == "fundus-zoo"
+    assert len(frozen["weights_sha256"]) == 64
