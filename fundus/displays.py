@@ -210,7 +210,7 @@ def plot_confusion(
     display.plot(ax=ax, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
     cells = zip(display.text_.ravel(), confusion.ravel(), shares.ravel(), strict=True)
     for text, n, share in cells:
-        text.set(text=str(n), color="white" if share > 0.5 else "black")
+        text.set(text=str(n), color="white" if share > 0.6 else "black")
     ax.set(xlabel="predicted grade", ylabel="true grade", title=title)
     return figure
 

@@ -246,7 +246,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         n = len(y)
         self.oof_fold_ = np.full(n, -1)
         self.oof_prediction_ = np.full(n, self.classes_[0], dtype=self.classes_.dtype)
-        ballot = self._ballot()
+        rules = self.ballot()
         if self.voting_ != "hard":
             self.oof_proba_ = np.full((n, len(self.classes_)), np.nan)
             self.oof_severity_ = np.full(n, np.nan)
@@ -257,12 +257,12 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             if self.voting_ == "hard":
                 self.oof_prediction_[test] = model.predict(part)
             else:
-                proba, severity = ballot.scores(model, part)
+                proba, severity = rules.scores(model, part)
                 self.oof_proba_[test], self.oof_severity_[test] = proba, severity
                 self.oof_prediction_[test] = self.classes_[proba.argmax(axis=1)]
             kappas.append(
                 quadratic_weighted_kappa(
-                    y[test], self.oof_prediction_[test], n_grades=ballot.scale.tolist()
+                    y[test], self.oof_prediction_[test], n_grades=rules.scale.tolist()
                 )
             )
         self.cv_results_ = {
@@ -271,7 +271,13 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             "test_kappa": np.array(kappas),
         }
 
-    def _ballot(self) -> Ballot:
+    def ballot(self) -> Ballot:
+        """Return how the models vote; its ``mean`` gives both scores and runs each model once.
+
+        Returns
+        -------
+        Ballot
+        """
         check_is_fitted(self, "estimators_")
         model = self.estimators_[0]
         given = getattr(model, "grades", None) is not None
@@ -289,10 +295,10 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray, shape (n_samples,)
             Labels out of ``classes_``.
         """
-        ballot = self._ballot()
+        rules = self.ballot()
         if self.voting_ == "hard":
-            return ballot.majority(self.estimators_, X)
-        return self.classes_[ballot.mean(self.estimators_, X)[0].argmax(axis=1)]
+            return rules.majority(self.estimators_, X)
+        return self.classes_[rules.mean(self.estimators_, X)[0].argmax(axis=1)]
 
     @available_if(_has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -307,7 +313,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of float, shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return self._ballot().mean(self.estimators_, X)[0]
+        return self.ballot().mean(self.estimators_, X)[0]
 
     @available_if(_has_severity)
     def predict_severity(self, X: Any) -> NDArray[np.float64]:
@@ -322,7 +328,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of float, shape (n_samples,)
             In places on the scale.
         """
-        return self._ballot().mean(self.estimators_, X)[1]
+        return self.ballot().mean(self.estimators_, X)[1]
 
     def save(self, path: Any) -> None:
         """Write the ensemble, its fold models included, into a folder; see `fundus.load`.

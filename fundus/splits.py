@@ -17,8 +17,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import _num_samples
 
+from fundus.duplicates import pixel_digests
 from fundus.exceptions import DataError, SplitError
-from fundus.frozen import digests
 from fundus.inputs import as_images
 from fundus.store import open_store
 
@@ -50,13 +50,14 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
         n_patients = len(pd.unique(np.asarray(groups)))
         if n_patients < cv:
             raise SplitError(f"{cv} folds need at least {cv} patients. Got {n_patients}: lower cv.")
-        return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
     _, counts = np.unique(np.asarray(y), return_counts=True)
     if counts.max() < cv:
         raise SplitError(
             f"{cv} folds need at least {cv} images of a grade. The most frequent has "
             f"{counts.max()}: lower cv."
         )
+    if groups is not None:
+        return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
     return StratifiedKFold(int(cv), shuffle=True, random_state=random_state)
 
 
@@ -134,7 +135,7 @@ def check_split(
         _refuse_shared(folds, groups, "patient", "split by patient, as StratifiedGroupKFold does")
     if is_image_data(X):
         images = as_images(X)
-        content = np.array(digests(images, open_store(cache)), dtype=object)
+        content = np.array(pixel_digests(images, open_store(cache)), dtype=object)
         names = content if images.paths is None else images.paths
         _refuse_shared(
             folds, content, "the same image", "remove the copies or give them one patient", names

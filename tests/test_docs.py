@@ -39,9 +39,7 @@ NOT_ASKED = {
 
 def problems(name: str) -> list[str]:
     return [
-        f"{name}: {code} {text}"
-        for code, text in validate(name)["errors"]
-        if code not in NOT_ASKED
+        f"{name}: {code} {text}" for code, text in validate(name)["errors"] if code not in NOT_ASKED
     ]
 
 

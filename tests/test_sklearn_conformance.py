@@ -17,7 +17,14 @@ from fundus import (
 #: Checks of the suite on a two-dimensional classifier, as of scikit-learn 1.6; later ones add some.
 AT_LEAST = 50
 
-INNER_SPLIT = dict.fromkeys(("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"), "an internal split (early stopping, calibration) is drawn by rows, so weighting a row " "and repeating it are not the same")
+INNER_SPLIT = dict.fromkeys(
+    (
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
+    ),
+    "an internal split (early stopping, calibration) is drawn by rows, so weighting a row "
+    "and repeating it are not the same",
+)
 
 
 def neural(head):

@@ -30,6 +30,25 @@ def test_identical_pixels_are_named(photographs, tmp_path):
         check_split(KFold(2), arrays, [0, 1] * 3)
 
 
+def test_the_same_pixels_in_another_file_format_are_named(photographs, tmp_path):
+    import cv2
+
+    from fundus.images import decode_bytes, read_bytes
+
+    X = list(photographs.paths[:8])
+    pixels = decode_bytes(read_bytes(X[0]), name=X[0])
+    for name in ("a.png", "b.bmp"):
+        cv2.imwrite(str(tmp_path / name), pixels[:, :, ::-1])
+    X[3], X[4] = str(tmp_path / "a.png"), str(tmp_path / "b.bmp")
+    with pytest.raises(SplitError, match=r"the same image on both sides: .*[ab]\.(png|bmp)"):
+        check_split(KFold(2), X, [0, 1] * 4)
+
+
+def test_too_few_images_of_every_grade(photographs):
+    with pytest.raises(SplitError, match="3 folds need at least 3 images of a grade"):
+        check_split(3, photographs.paths[:4], [0, 1, 2, 3], groups=[1, 2, 3, 4])
+
+
 def open_bytes(path):
     with open(path, "rb") as file:
         return file.read()

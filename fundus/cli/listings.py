@@ -37,11 +37,11 @@ def backbones(json: Json = False) -> None:
     table.add_column("licence")
     table.add_column("weights here")
     for record in records:
-        count, here = record["parameters"], record["weights_here"]
+        here = record["weights_here"]
         table.add_row(
             cell(record["name"]),
             cell(record["plugin"]),
-            cell(f"{count:,}" if isinstance(count, int) else "?"),
+            cell(_in_millions(record["parameters"])),
             cell(record["image_size"]),
             cell(record["licence"]),
             cell({True: "yes", False: "no", None: "?"}[here], "green" if here else ""),
@@ -50,6 +50,12 @@ def backbones(json: Json = False) -> None:
     for record in records:
         if record["error"]:
             screen.note(f"{record['name']} of {record['distribution']}: {record['error']}")
+
+
+def _in_millions(count: object) -> str:
+    if not isinstance(count, int):
+        return "?"
+    return f"{count / 1e6:.1f} M" if count >= 100_000 else f"{count:,}"
 
 
 def _backbone(name: str, entry: Entry) -> dict[str, Any]:

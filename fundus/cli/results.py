@@ -136,7 +136,7 @@ def write_run(
     -------
     Results
     """
-    names, scale = graded.class_names, model._ballot().scale
+    names, scale = graded.class_names, model.ballot().scale
     data = _summary(graded)
     about = {"class_names": names, "settings": settings.to_dict(), "data": data}
     save(model, run / runs.MODEL, about=about)

@@ -140,7 +140,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         )
     for one in fold_models:
         one.set_params(cache=True if cache_dir is None else cache_dir, verbose=int(verbose))
-    scale = model._ballot().scale if hasattr(model, "_ballot") else model.grades_
+    scale = model.ballot().scale if hasattr(model, "ballot") else model.grades_
     names = about.get("class_names") or _names(scale)
     return Run(model, scale, names, read_digests(folder / TRAINING_IMAGES))
 

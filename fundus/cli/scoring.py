@@ -71,7 +71,7 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
     if not hasattr(model, "predict_proba"):
         return Scores(to_positions(model.predict(X), scale), None, None)
     if isinstance(model, FoldEnsemble):
-        proba, severity = model._ballot().mean(model.estimators_, X)
+        proba, severity = model.ballot().mean(model.estimators_, X)
     else:
         proba, severity = model.predict_proba(X), model.predict_severity(X)
     return _on_scale(proba, severity, model.classes_, scale)

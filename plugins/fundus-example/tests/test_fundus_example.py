@@ -1,5 +1,8 @@
 """The plugin as its users meet it: installed, found by name, next to the built-in entries."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fundus_example import SoftLabelsHead, green_clahe
@@ -58,6 +61,17 @@ def test_targets_spread_over_neighbouring_grades():
     target = SoftLabelsHead(width=0.5).encode(np.array([1]), 4)[0]
     weights = [np.exp(-2), 1, np.exp(-2), np.exp(-4)]
     np.testing.assert_allclose(target, weights / np.sum(weights), rtol=1e-6)
+
+
+def test_the_backbone_of_the_readme_keeps_the_contract():
+    readme = Path(__file__).parents[1] / "README.md"
+    code = re.search(
+        r"`my_plugin.py`:\n\n```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL
+    )
+    namespace = {}
+    exec(code[1], namespace)
+    (spec,) = namespace["fundus_backbones"]()
+    check_backbone(spec, image_size=32)
 
 
 def test_everything_in_a_grid_search(tmp_path):

@@ -1,0 +1,34 @@
+"""Options that the examples share, and a synthetic set for those who have no photographs."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from fundus import make_fundus
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", nargs="?", type=Path, help="folder with class0 … class4")
+    parser.add_argument("--out", type=Path, help="where results go (a temporary folder)")
+    parser.add_argument("--fast", action="store_true", help="tiny network and few images, as tests")
+    options = parser.parse_args()
+    options.out = options.out or Path(tempfile.mkdtemp(prefix="fundus-example-"))
+    options.backbone = "tiny" if options.fast else "efficientnet_lite0"
+    options.weights = "fixed" if options.fast else "imagenet"
+    options.epochs = 2 if options.fast else 40
+    options.folds = 2 if options.fast else 5
+    return options
+
+
+def folder_of_photographs(options: argparse.Namespace) -> Path:
+    if options.data is not None:
+        return options.data
+    folder = options.out / "photographs"
+    n, size = (30, 64) if options.fast else (200, 256)
+    make_fundus(n, size, 0, out_dir=folder)
+    return folder

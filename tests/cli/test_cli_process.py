@@ -1,0 +1,133 @@
+"""The lists, the demo, and the process: what it imports and what it lets through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import fundus
+from fundus.cli.options import as_freeze
+from fundus.cli.tensorflow_noise import held_back
+
+
+def test_lists(run, document):
+    names = {record["name"]: record for record in document("backbones")["backbones"]}
+    assert set(names) == set(fundus.list_backbones())
+    assert names["tiny"]["weights_here"] is True
+    assert names["vgg16"]["parameters"] == 14_714_688
+    assert {r["name"] for r in document("heads")["heads"]} == set(fundus.list_heads())
+    assert document("plugins")["plugins"][0]["state"] == "loaded"
+    assert "efficientnet_lite0" in run("backbones").stdout
+    assert "inception_resnet_v2" in run("backbones").stdout
+    assert "softmax" in run("heads").stdout
+    assert run("--version").stdout == f"fundus-zoo {fundus.__version__}\n"
+
+
+def test_lists_survive_a_bad_plugin(run, document, monkeypatch):
+    from fundus.hookspecs import BackboneSpec
+    from fundus.plugins import Entry, PluginStatus, Registry
+
+    def weights_path(name):
+        raise KeyError("[bold]boom")
+
+    spec = BackboneSpec(
+        name="odd", build=print, image_size=8, parameters=1, licence="MIT",
+        weights_path=weights_path,
+    )  # fmt: skip
+    registry = Registry(
+        statuses=[PluginStatus("bad", "bad-dist", "1", "failed", "ValueError: [x]", "Trace [y]")]
+    )
+    registry.entries["backbone"].append(Entry("odd", "odd-dist", spec))
+    monkeypatch.setattr("fundus.plugins.get_registry", lambda: registry)
+    (record,) = document("backbones")["backbones"]
+    assert record["weights_here"] is None
+    assert "boom" in record["error"]
+    assert "[bold]boom" in run("backbones").stderr
+    assert "ValueError: [x]" in run("plugins").stdout
+    assert "Trace [y]" in run("plugins", "--verbose").stdout
+    assert document("plugins", "--verbose")["plugins"][0]["details"] == "Trace [y]"
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_demo_runs_the_main_job(run, tmp_path, monkeypatch):
+    from functools import partial
+
+    from fundus.cli import demo
+
+    small = partial(demo.train, backbone="tiny", weights="fixed", image_size=32, head="logistic")
+    monkeypatch.setattr(demo, "train", small)
+    monkeypatch.setattr(demo, "EDGE", 64)
+    result = run("demo", "--out", tmp_path / "demo", "--images", "40")
+    assert len(pd.read_csv(tmp_path / "demo" / "run" / "oof.csv")) == 40
+    assert len(pd.read_csv(tmp_path / "demo" / "results.csv")) == 20
+    assert str(tmp_path / "demo") in result.stdout
+
+
+def in_a_process(*command: str, cache: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "FUNDUS_CACHE_DIR": str(cache)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
+        (["train", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
+        (["plugins"], "keras tensorflow matplotlib"),
+        (["backbones"], "keras tensorflow matplotlib"),
+        (["heads"], "keras tensorflow matplotlib"),
+    ],
+)
+def test_imports_are_put_off(tmp_path, arguments, heavy):
+    script = (
+        "import sys, fundus.cli\n"
+        f"sys.argv = ['fundus', *{arguments!r}]\n"
+        "try:\n    fundus.cli.main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print([m for m in {heavy.split()!r} if m in sys.modules])"
+    )
+    result = in_a_process("-c", script, cache=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_tensorflow_s_start_is_not_seen(folder, tmp_path):
+    command = ["-m", "fundus.cli", "predict", str(tmp_path / "model"), str(folder / "class4")]
+    model = fundus.TransferClassifier("tiny", "logistic", weights="fixed", cache=False)
+    data = fundus.load_image_folder(folder)
+    model.fit(data.paths, data.grades).save(tmp_path / "model")
+    result = in_a_process(*command, "-o", str(tmp_path / "r.csv"), "--quiet", cache=tmp_path / "c")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    noise = ("absl", "oneDNN", "cuda", "cpu_feature_guard", "WARNING")
+    assert not [line for line in result.stderr.splitlines() if any(n in line for n in noise)]
+
+
+def test_what_was_held_back_is_shown_on_an_error(capfd):
+    with held_back():
+        os.write(2, b"chatter")
+    assert capfd.readouterr().err == ""
+
+    def fail():
+        os.write(2, b"a library is missing")
+        raise ImportError
+
+    with pytest.raises(ImportError), held_back():
+        fail()
+    assert capfd.readouterr().err == "a library is missing"
+
+
+def test_freeze_is_read():
+    assert as_freeze("10") == 10
+    assert isinstance(as_freeze("0"), int)
+    assert as_freeze("0.75") == 0.75
+    assert as_freeze("all") == "all"
+    assert as_freeze("conv4_block1_out") == "conv4_block1_out"

@@ -1,0 +1,240 @@
+"""``fundus train``: the run's folder, its scores, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+from typer.testing import CliRunner
+
+import fundus
+from fundus.cli import app
+
+
+def test_train_writes_a_run(trained, folder):
+    out, printed = trained
+    assert printed == json.loads((out / "metrics.json").read_text())
+    assert {p.name for p in out.iterdir()} == {name.rstrip("/") for name in printed["files"]}
+    assert {"model", "oof.csv", "metrics.json", "confusion.png", "severity.png"} <= {
+        p.name for p in out.iterdir()
+    }
+    oof = pd.read_csv(out / "oof.csv")
+    proba = [f"probability_{k}" for k in range(5)]
+    assert list(oof) == ["file_name", "target", "prediction", "fold", "severity", *proba]
+    for name, target in zip(oof["file_name"], oof["target"], strict=True):
+        assert (folder / name).is_file()
+        assert name.startswith(f"class{target}/")
+    np.testing.assert_allclose(oof[proba].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(oof[proba] @ np.arange(5), oof["severity"], atol=1e-4)
+    assert printed["settings"]["backbone"] == "tiny"
+    assert printed["seconds"] > 0
+
+
+def test_train_scores_what_it_wrote(trained):
+    out, printed = trained
+    oof = pd.read_csv(out / "oof.csv")
+    kappa = cohen_kappa_score(
+        oof["target"], oof["prediction"], labels=range(5), weights="quadratic"
+    )
+    scores = printed["out_of_fold"]
+    assert scores["qwk"] == pytest.approx(kappa)
+    assert scores["accuracy"] == pytest.approx((oof["target"] == oof["prediction"]).mean())
+    assert scores["n_images"] == 40
+    assert scores["n_patients"] == 20
+    assert scores["intervals"]["qwk"]["by_patient"] is True
+    assert np.sum(scores["confusion"]) == 40
+    assert [fold["n_images"] for fold in printed["folds"]] == oof["fold"].value_counts(
+        sort=False
+    ).sort_index().tolist()
+
+
+def test_train_keeps_patients_together(trained):
+    oof = pd.read_csv(trained[0] / "oof.csv")
+    patient = oof["file_name"].str.extract(r"/(\d+)_")[0]
+    assert (oof.groupby(patient)["fold"].nunique() == 1).all()
+
+
+def test_train_is_the_library_s_cross_validation(trained, photographs):
+    classifier = fundus.TransferClassifier(
+        "tiny", "logistic", weights="fixed", image_size=32, grades=5, random_state=0
+    )
+    data = fundus.load_image_folder(Path(photographs.paths[0]).parents[1])
+    ensemble = fundus.FoldEnsemble(classifier, cv=3, random_state=0).fit(data.frame, data.grades)
+    oof = pd.read_csv(trained[0] / "oof.csv")
+    np.testing.assert_array_equal(oof["fold"], ensemble.oof_fold_)
+    np.testing.assert_allclose(oof["severity"], ensemble.oof_severity_, atol=1e-5)
+
+
+def test_train_shows_tables(run, logistic, folder, tmp_path):
+    result = run("train", folder, *logistic, "--out", tmp_path / "run")
+    for text in ("Folds", "quadratic weighted kappa", "Confusion matrix", "Took", "oof.csv"):
+        assert text in result.stdout
+    assert "40 images, 20 patients" in result.stderr
+    assert "unknown" not in result.output
+
+
+def test_train_says_once_that_patients_are_unknown(run, logistic, folder, tmp_path):
+    table = pd.read_csv(folder / "labels.csv")[["path", "grade"]]
+    table["photo"] = [f"{k}.jpeg" for k in range(40)]
+    images = tmp_path / "photos"
+    images.mkdir()
+    for path, name in zip(table["path"], table["photo"], strict=True):
+        (images / name).write_bytes((folder / path).read_bytes())
+    table[["photo", "grade"]].rename(columns={"grade": "severity"}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    columns = ["--path-column", "photo", "--grade-column", "severity", "--image-dir", images]
+    result = run("train", tmp_path / "t.csv", *columns, *logistic, "--out", tmp_path / "run")
+    warning = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert [line for line in warning if "patients of 40 of 40 images are unknown" in line]
+    assert result.stderr.count("are unknown, so") == 1
+    assert "image-level, likely too narrow" in result.stdout
+    assert pd.read_csv(tmp_path / "run" / "oof.csv")["file_name"][0] == "0.jpeg"
+
+
+def test_train_scores_images_held_back(document, logistic, folder, others, tmp_path):
+    out = tmp_path / "run"
+    printed = document("train", folder, *logistic, "--validation", others, "--out", out)
+    table = pd.read_csv(out / "validation.csv")
+    assert list(table)[:4] == ["file_name", "target", "prediction", "severity"]
+    model = fundus.load(out / "model")
+    held_back = fundus.load_image_folder(others)
+    np.testing.assert_array_equal(table["prediction"], model.predict(held_back.paths))
+    accuracy = (table["target"] == table["prediction"]).mean()
+    assert printed["validation"]["accuracy"] == pytest.approx(accuracy)
+    assert printed["validation"]["training_images"] == 0
+
+
+def test_train_warns_of_training_images_held_back(run, logistic, folder, tmp_path):
+    out = tmp_path / "run"
+    result = run("train", folder, *logistic, "--validation", folder, "--out", out)
+    assert "40 of 40 images ARE AMONG THE TRAINING IMAGES" in result.stderr
+    assert "20 patients, such as '1', are both among the training images" in result.stderr
+
+
+def test_train_logs_neural_folds(run, tiny, folder, tmp_path):
+    out = tmp_path / "run"
+    options = ["--head", "relu", "--epochs", "2", "--freeze", "4", "--folds", "2", "--augment"]
+    run("train", folder, *tiny[:-2], *options, "--out", out, "--quiet")
+    for fold in range(2):
+        log = pd.read_csv(out / "logs" / f"fold-{fold}" / "fit-001" / "log.csv")
+        assert len(log) == 2
+    settings = json.loads((out / "metrics.json").read_text())["settings"]
+    assert settings["freeze"] == "4"
+    assert fundus.load(out / "model").estimators_[0].freeze == 4
+
+
+def test_train_is_silent_when_told(run, logistic, folder, tmp_path):
+    result = run("train", folder, *logistic, "--out", tmp_path / "run", "--quiet")
+    assert result.stdout == ""
+    assert "images" not in result.stderr.replace("The least populated", "")
+
+
+def test_train_names_folders_in_their_order(run, document, logistic, folder, tmp_path):
+    data = tmp_path / "data"
+    for grade, name in ((0, "sound"), (2, "mild"), (4, "bad")):
+        (data / name).mkdir(parents=True)
+        for file in (folder / f"class{grade}").iterdir():
+            (data / name / file.name).write_bytes(file.read_bytes())
+    out = tmp_path / "run"
+    printed = document("train", data, *logistic, "--class-folders", "sound, mild,bad", "--out", out)
+    assert printed["out_of_fold"]["class_names"] == ["sound", "mild", "bad"]
+    oof = pd.read_csv(out / "oof.csv")
+    order = {"sound": 0, "mild": 1, "bad": 2}
+    assert (oof["file_name"].str.split("/").str[0].map(order) == oof["target"]).all()
+    run("predict", out, data / "bad", "-o", tmp_path / "new.csv")
+    assert set(pd.read_csv(tmp_path / "new.csv")["class"]) <= set(order)
+    scores = document("evaluate", out, data, "-o", tmp_path / "graded.csv")["scores"]
+    assert scores["n_true"] == np.bincount(oof["target"]).tolist()
+
+
+def test_default_folder_is_named_by_the_time(document, logistic, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed = document("train", folder, *logistic)
+    assert Path(printed["run"]).parent == Path("runs")
+    assert (tmp_path / printed["run"] / "metrics.json").is_file()
+
+
+def test_nothing_is_overwritten(run, logistic, folder, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run("train", folder, *logistic, "--out", tmp_path, code=2)
+    assert "is no empty" in " ".join(result.stderr.replace("│", " ").split())
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_killed_run_is_not_taken_for_a_run(run, logistic, folder, tmp_path, monkeypatch):
+    def killed(*_):
+        raise SystemExit(137)
+
+    monkeypatch.setattr("fundus.cli.results.write_json", killed)
+    out = tmp_path / "run"
+    CliRunner().invoke(app, ["train", str(folder), *logistic, "--out", str(out)])
+    assert (out / "model").is_dir()
+    result = run("predict", out, folder, "-o", tmp_path / "new.csv", code=1)
+    assert "is no complete run, since it lacks metrics.json" in result.stderr
+    assert not (tmp_path / "new.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backbone", "resnet5"], "Did you mean 'resnet50'"),
+        (["--backbone", "precomputed"], "There is no backbone called 'precomputed'"),
+        (["--head", "sofmax"], "Did you mean 'softmax'"),
+        (["--head", "svm", "--freeze", "10"], "'freeze' parameter of TransferClassifier"),
+        (["--weights", "no/such/file"], "'weights' parameter of TransferClassifier"),
+        (["--learning-rate", "fast"], "must be a number or 'auto'"),
+        (["--learning-rate", "-1"], "'learning_rate' parameter of TransferClassifier"),
+        (["--folds", "1"], "Invalid value for '--folds'"),
+        (["--crop", "round"], "'round' is not one of"),
+        (["--class-folders", "a,,b"], "names parted by commas"),
+        (["--path-column", "file"], "are for tables"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_bad_usage_is_code_2(run, folder, tmp_path, options, message):
+    result = run("train", folder, *options, "--out", tmp_path / "run", code=2)
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_data_is_code_1_in_one_line(run, logistic, folder, tmp_path):
+    data = tmp_path / "data"
+    for grade in range(2):
+        (data / f"class{grade}").mkdir(parents=True)
+        for file in (folder / f"class{grade}").iterdir():
+            (data / f"class{grade}" / file.name).write_bytes(file.read_bytes())
+    broken = next((data / "class1").iterdir())
+    broken.write_bytes(broken.read_bytes()[:400])
+    result = run("train", data, *logistic, "--out", tmp_path / "run", code=1)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert broken.name in line
+    assert "pass --on-error skip" in line
+    assert result.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+    out = tmp_path / "skipped"
+    run("train", data, *logistic, "--out", out, "--on-error", "skip")
+    skipped = pd.read_csv(out / "skipped.csv")
+    assert [Path(path).name for path in skipped["path"]] == [broken.name]
+    kept = pd.read_csv(out / "oof.csv")["file_name"]
+    assert len(kept) == sum(1 for _ in data.glob("*/*.jpeg")) - 1
+    assert f"class1/{broken.name}" not in set(kept)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_what_is_no_run_is_code_1(run, folder, tmp_path, command):
+    assert "There is no run" in run(command, tmp_path / "none", folder, code=1).stderr
+    assert "is no complete run" in run(command, tmp_path, folder, code=1).stderr
+
+
+def test_missing_data_is_code_1(run, logistic, tmp_path):
+    result = run("train", tmp_path / "none.csv", *logistic, "--out", tmp_path / "run", code=1)
+    assert "There is no table" in result.stderr
+    assert not (tmp_path / "run").exists()
