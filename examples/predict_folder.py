@@ -1,6 +1,6 @@
 """The chapter's inference script: a folder of photographs to ``results.csv``.
 
-    python examples/predict_folder.py photographs/
+python examples/predict_folder.py photographs/
 """
 
 from __future__ import annotations

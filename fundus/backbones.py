@@ -290,8 +290,8 @@ def _arrays_in(path: Path) -> int | None:
 def weights_digest(model: keras.Model) -> str:
     """Return the SHA-256 of a model's weights, the same in every process.
 
-    Names, shapes, dtypes and bytes of all weights count, in order. Names of layers do not: Keras
-    numbers them by what else was built before.
+    Names, shapes, dtypes and bytes of all weights count, in order. Names of layers do not, nor does
+    a number at the end of a name: Keras counts up what else was built before.
 
     Parameters
     ----------
@@ -305,7 +305,8 @@ def weights_digest(model: keras.Model) -> str:
     digest = hashlib.sha256()
     for weight in model.weights:
         value = np.ascontiguousarray(weight.numpy())
-        digest.update(f"{weight.name}|{value.shape}|{value.dtype.str}|".encode())
+        name = re.sub(r"_\d+$", "", weight.name)
+        digest.update(f"{name}|{value.shape}|{value.dtype.str}|".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
 

@@ -207,6 +207,24 @@ def test_a_sound_backbone_passes_unregistered_and_leaves_the_registry_alone():
     assert get_registry().entries["backbone"] == before
 
 
+class Scale(layers.Layer):
+    def build(self, shape):
+        # no name of its own: Keras calls it "variable", "variable_1", ... over the whole process
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return x * self.scale
+
+
+def has_an_unnamed_weight(*, image_size, weights):
+    inputs, x = convolutions(image_size)
+    return keras.Model(inputs, Scale()(x))
+
+
+def test_a_backbone_whose_weights_have_no_names_passes():
+    check_backbone(backbone(has_an_unnamed_weight, parameters=4 * 28 + 6 * 37 + 6))
+
+
 def test_golden_values_of_a_backbone():
     expected = probe_images(2, 4) / 127.5 - 1
     spec = get_registry().find("backbone", "tiny").spec

@@ -242,8 +242,8 @@ def open_cache(cache_dir: Path | None) -> Store:
 
 
 def digests_of(paths: Sequence[str], cache_dir: Path | None) -> list[str]:
-    """SHA-256 of every image file."""
-    from fundus.frozen import digests
+    """SHA-256 of every image's pixels."""
+    from fundus.duplicates import pixel_digests
     from fundus.inputs import as_images
 
-    return digests(as_images(list(paths)), open_cache(cache_dir))
+    return pixel_digests(as_images(list(paths)), open_cache(cache_dir))

@@ -159,7 +159,7 @@ def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -
 
     from fundus.cli.files import write_csv
 
-    write_csv(pd.DataFrame({"sha256": digests, "fold": folds}), path)
+    write_csv(pd.DataFrame({"pixels_sha256": digests, "fold": folds}), path)
 
 
 def read_digests(path: Path) -> frozenset[str] | None:
@@ -169,10 +169,10 @@ def read_digests(path: Path) -> frozenset[str] | None:
     if not path.is_file():
         return None
     try:
-        return frozenset(pd.read_csv(path, dtype=str)["sha256"])
+        return frozenset(pd.read_csv(path, dtype=str)["pixels_sha256"])
     except (ValueError, KeyError) as error:
         raise BundleError(
-            f"The file {str(path)!r} is damaged: it must be a CSV file with a column 'sha256' "
+            f"The file {str(path)!r} is damaged: it must be a CSV file with a column 'pixels_sha256' "
             f"({error})."
         ) from error
 
