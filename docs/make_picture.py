@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fundus import GRADE_NAMES
-from fundus.displays import SeverityDisplay
-from fundus.synthetic import draw_fundus
+from fundus.data.synthetic import draw_fundus
+from fundus.reporting.displays import SeverityDisplay
 
 
 def main() -> None:

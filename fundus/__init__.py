@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fundus.augment import Augmentation as Augmentation
-    from fundus.datasets import load_image_folder as load_image_folder
-    from fundus.datasets import load_image_table as load_image_table
-    from fundus.datasets import load_images as load_images
+    from fundus.data.loaders import load_image_folder as load_image_folder
+    from fundus.data.loaders import load_image_table as load_image_table
+    from fundus.data.loaders import load_images as load_images
+    from fundus.data.synthetic import make_fundus as make_fundus
     from fundus.ensemble import FoldEnsemble as FoldEnsemble
     from fundus.estimator import TransferClassifier as TransferClassifier
     from fundus.features import FeatureExtractor as FeatureExtractor
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from fundus.heads.sklearn_heads import LogisticHead as LogisticHead
     from fundus.heads.sklearn_heads import RidgeHead as RidgeHead
     from fundus.heads.sklearn_heads import SVMHead as SVMHead
+    from fundus.images.augment import Augmentation as Augmentation
     from fundus.metrics import inverse_frequency_weights as inverse_frequency_weights
     from fundus.metrics import kappa_scorer as kappa_scorer
     from fundus.metrics import make_kappa_scorer as make_kappa_scorer
     from fundus.metrics import quadratic_weighted_kappa as quadratic_weighted_kappa
-    from fundus.persistence import load as load
     from fundus.plugins import list_backbones as list_backbones
     from fundus.plugins import list_heads as list_heads
     from fundus.plugins import list_preprocessors as list_preprocessors
+    from fundus.saving.bundle import load as load
     from fundus.splits import GuardedSplit as GuardedSplit
     from fundus.splits import check_split as check_split
-    from fundus.synthetic import make_fundus as make_fundus
 
 _ROOMS = {
-    "Augmentation": "augment",
+    "Augmentation": "images.augment",
     "FeatureExtractor": "features",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",
@@ -57,11 +57,11 @@ _ROOMS = {
     "list_backbones": "plugins",
     "list_heads": "plugins",
     "list_preprocessors": "plugins",
-    "load": "persistence",
-    "load_image_folder": "datasets",
-    "load_image_table": "datasets",
-    "load_images": "datasets",
-    "make_fundus": "synthetic",
+    "load": "saving.bundle",
+    "load_image_folder": "data.loaders",
+    "load_image_table": "data.loaders",
+    "load_images": "data.loaders",
+    "make_fundus": "data.synthetic",
     "make_kappa_scorer": "metrics",
     "quadratic_weighted_kappa": "metrics",
 }

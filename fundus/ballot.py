@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.decisions import expected_grade, interpolated_proba
+from fundus.heads.decisions import expected_grade, interpolated_proba
 from fundus.labels import to_positions
 
 

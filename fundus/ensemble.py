@@ -338,7 +338,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         path : path
             A folder that does not exist yet, or an empty one.
         """
-        from fundus.persistence import save
+        from fundus.saving.bundle import save
 
         save(self, path)
 

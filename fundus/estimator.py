@@ -10,31 +10,29 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fundus.checks import (
+from fundus.data.inputs import Images, as_images
+from fundus.fitting.checks import (
     as_augmentation,
     check_parameters,
     has_proba,
     head_is_regressor,
     is_precomputed,
 )
-from fundus.decisions import expected_grade, interpolated_proba
-from fundus.fitted import FittedEstimator, FittedHead
-from fundus.fitting import (
+from fundus.fitting.stages import (
     check_duplicates,
     fit_estimator,
     fit_net,
     new_log_dir,
     training_source,
-    without_freeze,
 )
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
-from fundus.inputs import Images, as_images
+from fundus.heads.decisions import expected_grade, interpolated_proba
+from fundus.heads.fitted import FittedEstimator, FittedHead
 from fundus.labels import Grades, read_grades, read_labels, to_positions
 from fundus.metrics import class_sample_weight
-from fundus.network import all_frozen
+from fundus.networks.preparation import draw_seed, prepare
+from fundus.networks.sources import ArraySource, Source
 from fundus.parameters import invalid
-from fundus.preparation import draw_seed, prepare
-from fundus.sources import ArraySource, Source
 from fundus.store import open_store
 
 
@@ -231,15 +229,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         data = self._read(X, reset=True)
         where = data.where if isinstance(data, Images) else "row {}".format
         grades = read_grades(read_labels(y, len(data), where, self), self.grades)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, data, dtype=np.float64)
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, data)
         if groups is not None and len(np.asarray(groups)) != len(data):
             raise invalid(self, "groups", f"one patient for each of {len(data)} rows", groups)
         if isinstance(data, Images):
             check_duplicates(data, grades.positions, self.duplicates)
-            if groups is None:
-                groups = data.patients if data.patients is not None else data.paths
+            groups = data.units if groups is None else groups
         self._fit(data, grades, head, weight, None if groups is None else np.asarray(groups))
         return self
 
@@ -256,18 +251,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         fit_weight = class_sample_weight(self.class_weight, grades.scale[grades.positions], weight)
         if isinstance(data, Images):
             self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
-            if self.freeze != "all" and all_frozen(self.frozen_.network):
-                self.frozen_ = without_freeze(self.frozen_)
         self.classes_, self.grades_ = grades.classes, grades.scale
         self._places = to_positions(grades.classes, grades.scale)
         self.log_dir_: str | None = None
         self.head_: FittedHead
+        source = self._source(data, seed, training=True)
         if isinstance(head, NeuralHead):
             self.log_dir_ = new_log_dir(self.log_dir)
             self.head_ = fit_net(
                 self,
                 head,
-                self._source(data, seed, training=True),
+                source,
                 self.frozen_.network if isinstance(data, Images) else None,
                 grades,
                 fit_weight,
@@ -277,7 +271,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             self.history_ = self.head_.history
         else:
             assert isinstance(head, EstimatorHead)
-            source = self._source(data, seed, training=True)
             X = source.batch(np.arange(len(source)), None)[0]
             estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed)
             self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
@@ -357,7 +350,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path : path
             A folder that does not exist yet, or an empty one.
         """
-        from fundus.persistence import save
+        from fundus.saving.bundle import save
 
         save(self, path)
 

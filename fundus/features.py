@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fundus.frozen import features
-from fundus.inputs import as_images
+from fundus.data.inputs import as_images
+from fundus.networks.frozen import features
+from fundus.networks.preparation import draw_seed, prepare
 from fundus.parameters import check_int
-from fundus.preparation import draw_seed, prepare
 from fundus.store import open_store
 
 

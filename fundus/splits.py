@@ -17,9 +17,9 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import _num_samples
 
-from fundus.duplicates import pixel_digests
+from fundus.data.inputs import as_images
 from fundus.exceptions import DataError, SplitError
-from fundus.inputs import as_images
+from fundus.networks.duplicates import pixel_digests
 from fundus.store import open_store
 
 

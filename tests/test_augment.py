@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
 
-from fundus.augment import Augmentation
 from fundus.exceptions import DataError, InvalidParameterError
+from fundus.images.augment import Augmentation
 
 STILL = Augmentation(rotation=0, shift=0, zoom=(1, 1), flip_horizontal=False, flip_vertical=False)
 

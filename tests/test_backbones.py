@@ -8,13 +8,6 @@ import keras
 import numpy as np
 import pytest
 
-from fundus.backbones import (
-    build_backbone,
-    pooled,
-    require_tensorflow,
-    seeded,
-    weights_digest,
-)
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import (
     BackendError,
@@ -23,6 +16,13 @@ from fundus.exceptions import (
     PluginError,
 )
 from fundus.hookspecs import BackboneSpec
+from fundus.networks.backbones import (
+    build_backbone,
+    pooled,
+    require_tensorflow,
+    seeded,
+    weights_digest,
+)
 
 # numpy 2 deprecates a call that Keras makes whenever it saves a model
 pytestmark = pytest.mark.filterwarnings(
@@ -266,7 +266,7 @@ def test_channels_first_is_an_error(monkeypatch):
 
 def test_a_backend_that_is_not_installed_is_the_same_error():
     code = (
-        "import json, fundus.backbones as b, fundus.exceptions as e\n"
+        "import json, fundus.networks.backbones as b, fundus.exceptions as e\n"
         "try: b.require_tensorflow()\n"
         "except e.BackendError as error: print(json.dumps(str(error)))\n"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus.datasets import load_image_folder, load_image_table, load_images
+from fundus.data.loaders import load_image_folder, load_image_table, load_images
 from fundus.exceptions import (
     DataError,
     DataWarning,

@@ -10,8 +10,8 @@ import pytest
 from image_samples import alpha, difference, encode, pillow, scene, tiff
 from PIL import Image
 
-from fundus.decoding import decode_bytes, read_bytes, verify
 from fundus.exceptions import ImageReadError
+from fundus.images.decoding import decode_bytes, read_bytes, verify
 
 
 def read(data):

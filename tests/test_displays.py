@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fundus.displays import SeverityDisplay, plot_confusion
 from fundus.exceptions import DataError, InvalidGradeError
+from fundus.reporting.displays import SeverityDisplay, plot_confusion
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ from fundus.exceptions import (
     UnknownNameError,
     WeightsNotAvailableError,
 )
-from fundus.frozen import work_done
 from fundus.images import ImageRecipe, load_image
+from fundus.networks.frozen import work_done
 
 SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
 
@@ -384,7 +384,8 @@ def test_a_grid_search_runs_the_backbone_once_per_image(photographs, tmp_path):
 
 def test_another_process_finds_it_done(photographs, tmp_path):
     code = (
-        "import sys; from fundus import FeatureExtractor; from fundus.frozen import work_done\n"
+        "import sys; from fundus import FeatureExtractor\n"
+        "from fundus.networks.frozen import work_done\n"
         "e = FeatureExtractor('tiny', weights='fixed', cache=sys.argv[1])\n"
         "F = e.fit_transform(sys.argv[2:])\n"
         "print(F.sum(), work_done['forward_passes'], 'keras' in sys.modules)"

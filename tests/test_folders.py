@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fundus.datasets import load_image_folder, load_images
+from fundus.data.loaders import load_image_folder, load_images
 from fundus.exceptions import DataError, DataWarning, ImageReadError, InvalidParameterError
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()

@@ -7,10 +7,10 @@ import textwrap
 import numpy as np
 import pytest
 
-from fundus import normalise
 from fundus.builtin.preprocessors import fundus_preprocessors
 from fundus.exceptions import DataError
-from fundus.normalise import check_normalised, code_identity, identity_of
+from fundus.preprocessing import functions as normalise
+from fundus.preprocessing.functions import check_normalised, code_identity, identity_of
 
 SPECS = {spec.name: spec for spec in fundus_preprocessors()}
 
@@ -288,8 +288,8 @@ SCRIPT = textwrap.dedent(
     """
     import functools
     import numpy as np
-    from fundus import normalise
-    from fundus.normalise import identity_of
+    from fundus.preprocessing import functions as normalise
+    from fundus.preprocessing.functions import identity_of
 
     TABLE = (1.5, "a", frozenset({"x", "y", "z", "w"}))
 

@@ -24,7 +24,7 @@ from fundus import (
     load,
 )
 from fundus.exceptions import BundleError, UnknownNameError
-from fundus.persistence import read_record
+from fundus.saving.bundle import read_record
 
 SMALL = {"units": 4, "layers": 1}
 
@@ -70,7 +70,8 @@ def test_an_ensemble_in_another_process(photographs, tmp_path):
         "assert len(model.estimators_) == 3\n"
         "assert np.isfinite(model.oof_proba_).all()\n"
         "proba = model.predict_proba(sys.argv[3:])\n"
-        "assert np.array_equal(proba, np.load(sys.argv[2])), abs(proba - np.load(sys.argv[2])).max()"
+        "expected = np.load(sys.argv[2])\n"
+        "assert np.array_equal(proba, expected), abs(proba - expected).max()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "model"), str(tmp_path / "proba.npy"), *X]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -150,7 +151,7 @@ def test_damage_is_told(photographs, tmp_path):
 
 def rewrite(folder, change):
     """Change what a bundle says, and its manifest with it."""
-    from fundus.persistence import _sha256
+    from fundus.saving.bundle import _sha256
 
     text = (folder / "model.json").read_text()
     record = json.loads(text)
@@ -209,7 +210,7 @@ def test_a_forest_needs_one_word_of_trust(photographs, tmp_path):
 
 
 def test_the_record_names_versions_and_what_was_asked_for(photographs, tmp_path):
-    from fundus.persistence import save
+    from fundus.saving.bundle import save
 
     model = tiny().fit(photographs.paths, photographs.grades)
     save(model, tmp_path / "model", about={"class_names": ["class0", "class1"]})

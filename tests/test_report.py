@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix
 
-from fundus.bootstrap import kappa_of
 from fundus.exceptions import DataError, InvalidGradeError
-from fundus.report import TOO_NARROW, grade_labels, make_report
+from fundus.reporting.bootstrap import kappa_of
+from fundus.reporting.report import TOO_NARROW, grade_labels, make_report
 
 
 @pytest.fixture

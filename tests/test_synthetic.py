@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus.datasets import load_image_folder
+from fundus.data.loaders import load_image_folder
+from fundus.data.synthetic import draw_fundus, make_fundus
 from fundus.exceptions import DataError, InvalidParameterError
-from fundus.synthetic import draw_fundus, make_fundus
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_second_run_completes_a_set_and_refuses_another(made, tmp_path):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_each_grade_twice_from_twenty_on(seed, tmp_path, monkeypatch):
-    monkeypatch.setattr("fundus.synthetic.draw_fundus", lambda *a, image_size, **k: blank())
+    monkeypatch.setattr("fundus.data.synthetic.draw_fundus", lambda *a, image_size, **k: blank())
     data = make_fundus(20, 64, seed, out_dir=tmp_path)
     assert np.bincount(data.grades, minlength=5).min() >= 2
 
@@ -89,7 +89,7 @@ def test_shares_pairs_and_noise_of_the_labels(tmp_path, monkeypatch):
         drawn.append(grade)
         return blank()
 
-    monkeypatch.setattr("fundus.synthetic.draw_fundus", record)
+    monkeypatch.setattr("fundus.data.synthetic.draw_fundus", record)
     data = make_fundus(600, 64, 0, out_dir=tmp_path / "a")
     shares = np.bincount(data.grades, minlength=5) / 600
     np.testing.assert_allclose(shares, [0.35, 0.15, 0.25, 0.13, 0.12], atol=0.07)

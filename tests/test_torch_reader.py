@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fundus.exceptions import BundleError, WeightsNotAvailableError
-from fundus.torch_reader import read_torch_state
+from fundus.networks.torch_reader import read_torch_state
 
 BITS = {"f4": "FloatStorage", "f2": "HalfStorage", "i8": "LongStorage", "b1": "BoolStorage"}
 

@@ -19,7 +19,7 @@ from fundus import ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import InvalidParameterError
 from fundus.heads.batches import RowBatches
 from fundus.heads.tail import Tail, Training, build_tail
-from fundus.sources import ArraySource
+from fundus.networks.sources import ArraySource
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
 

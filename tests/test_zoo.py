@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from fundus.backbones import (
-    build_backbone,
-    pooled,
-    weights_digest,
-)
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import (
     BundleError,
     WeightsNotAvailableError,
+)
+from fundus.networks.backbones import (
+    build_backbone,
+    pooled,
+    weights_digest,
 )
 
 # numpy 2 deprecates a call that Keras makes whenever it saves a model

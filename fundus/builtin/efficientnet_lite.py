@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fundus.exceptions import BundleError, WeightsNotAvailableError
 from fundus.hookspecs import BackboneSpec, hookimpl
-from fundus.torch_reader import read_torch_state
+from fundus.networks.torch_reader import read_torch_state
 
 if TYPE_CHECKING:
     import keras

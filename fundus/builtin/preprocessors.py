@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fundus import normalise
 from fundus.hookspecs import PreprocessorSpec, hookimpl
+from fundus.preprocessing import functions
 
 fundus_api = 1
 
@@ -14,49 +14,49 @@ def fundus_preprocessors() -> list[PreprocessorSpec]:
     return [
         PreprocessorSpec(
             name="none",
-            apply=normalise.none,
+            apply=functions.none,
             description="Values as they are: 0 to 255, RGB.",
         ),
         PreprocessorSpec(
             name="tf",
-            apply=normalise.scale_pm1,
+            apply=functions.scale_pm1,
             description="Scaled to -1 to 1, RGB (Keras's 'tf' mode).",
         ),
         PreprocessorSpec(
             name="scale",
-            apply=normalise.scale_01,
+            apply=functions.scale_01,
             description="Scaled to 0 to 1, RGB.",
         ),
         PreprocessorSpec(
             name="torch",
-            apply=normalise.torch,
+            apply=functions.torch,
             description="Scaled to 0 to 1, minus ImageNet's mean, over its deviation: "
             "-2.12 to 2.64, RGB.",
         ),
         PreprocessorSpec(
             name="caffe",
-            apply=normalise.caffe,
+            apply=functions.caffe,
             description="Minus ImageNet's mean colour: -123.68 to 151.06, BGR.",
         ),
         PreprocessorSpec(
             name="lite",
-            apply=normalise.lite,
+            apply=functions.lite,
             description="(x - 127) / 128: -0.992 to 1, RGB (EfficientNet-Lite).",
         ),
         PreprocessorSpec(
             name="corpus_mean",
-            apply=normalise.corpus_mean,
-            fit=normalise.fit_corpus_mean,
+            apply=functions.corpus_mean,
+            fit=functions.fit_corpus_mean,
             description="Minus the mean colour of the training images: within -255 to 255, RGB.",
         ),
         PreprocessorSpec(
             name="image_mean",
-            apply=normalise.image_mean,
+            apply=functions.image_mean,
             description="Minus each image's own mean colour: within -255 to 255, RGB.",
         ),
         PreprocessorSpec(
             name="ben_graham",
-            apply=normalise.ben_graham,
+            apply=functions.ben_graham,
             description="Local mean colour subtracted, contrast raised fourfold around 128: "
             "0 to 255, RGB (Graham 2015).",
         ),

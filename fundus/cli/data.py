@@ -69,7 +69,7 @@ def load_graded(
         As `fundus.load_image_table` returns it, with ``root``, the folder that names are
         relative to.
     """
-    from fundus.datasets import load_image_folder, load_image_table
+    from fundus.data.loaders import load_image_folder, load_image_table
     from fundus.grades import N_GRADES
 
     if data.is_dir():
@@ -110,7 +110,7 @@ def load_new(images: Path, *, on_error: str, columns: Columns) -> Bunch:
     Bunch
         As `load_graded` returns it, without grades.
     """
-    from fundus.datasets import load_image_table, load_images
+    from fundus.data.loaders import load_image_table, load_images
 
     with patients_do_not_matter():
         if images.suffix.lower() in TABLE_SUFFIXES and not images.is_dir():
@@ -243,7 +243,7 @@ def open_cache(cache_dir: Path | None) -> Store:
 
 def digests_of(paths: Sequence[str], cache_dir: Path | None) -> list[str]:
     """SHA-256 of every image's pixels."""
-    from fundus.duplicates import pixel_digests
-    from fundus.inputs import as_images
+    from fundus.data.inputs import as_images
+    from fundus.networks.duplicates import pixel_digests
 
     return pixel_digests(as_images(list(paths)), open_cache(cache_dir))

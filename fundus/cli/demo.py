@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """Draw synthetic photographs, cross-validate the default model, and grade new ones."""
     from fundus.cli.runs import new_run
-    from fundus.synthetic import make_fundus
+    from fundus.data.synthetic import make_fundus
 
     screen = Screen()
     folder = new_run(out)

@@ -67,7 +67,7 @@ def predict(
 
 
 def _summary(class_names: list[str], counts: list[int]) -> object:
-    from fundus.report import grade_labels
+    from fundus.reporting.report import grade_labels
 
     table = new_table(f"Graded {sum(counts)} images", "class", "grade")
     table.add_column("images", justify="right")

@@ -18,9 +18,9 @@ from fundus.cli.evaluate import graded_table
 from fundus.cli.files import whole_file, write_csv, write_json
 from fundus.cli.scoring import out_of_fold, score_images
 from fundus.cli.screen import new_table
-from fundus.displays import SeverityDisplay, new_figure, plot_confusion
-from fundus.persistence import save
-from fundus.report import Report, grade_labels
+from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion
+from fundus.reporting.report import Report, grade_labels
+from fundus.saving.bundle import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

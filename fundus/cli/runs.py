@@ -118,7 +118,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         If the run is not complete or its model cannot be used.
     """
     import fundus
-    from fundus.persistence import MANIFEST, read_record
+    from fundus.saving.bundle import MANIFEST, read_record
 
     folder = path
     if not (path / MANIFEST).is_file():
@@ -172,8 +172,8 @@ def read_digests(path: Path) -> frozenset[str] | None:
         return frozenset(pd.read_csv(path, dtype=str)["pixels_sha256"])
     except (ValueError, KeyError) as error:
         raise BundleError(
-            f"The file {str(path)!r} is damaged: it must be a CSV file with a column 'pixels_sha256' "
-            f"({error})."
+            f"The file {str(path)!r} is damaged: it must be a CSV file with a column "
+            f"'pixels_sha256' ({error})."
         ) from error
 
 

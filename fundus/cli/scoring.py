@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.labels import to_positions
-from fundus.report import Report, make_report
+from fundus.reporting.report import Report, make_report
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch

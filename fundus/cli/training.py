@@ -42,9 +42,9 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     InvalidParameterError
         If a parameter cannot be used.
     """
-    from fundus.checks import check_parameters
     from fundus.estimator import TransferClassifier
-    from fundus.preparation import resolve_network
+    from fundus.fitting.checks import check_parameters
+    from fundus.networks.preparation import resolve_network
 
     classifier = TransferClassifier(
         settings.backbone,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.sources import Source
+from fundus.networks.sources import Source
 
 
 class RowBatches(keras.utils.PyDataset):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fundus.heads.base import NeuralHead
-from fundus.network import Network
+from fundus.networks.network import Network
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +82,7 @@ def build_tail(tail: Tail, training: Training) -> keras.Model:
     keras.Model
         From the tensors at the cut to the head's outputs.
     """
-    from fundus.backbones import pooled, require_tensorflow
+    from fundus.networks.backbones import pooled, require_tensorflow
 
     require_tensorflow()
     import keras

@@ -1,8 +1,8 @@
 """Training and prediction of Keras heads through scikeras; no other file knows scikeras.
 
 scikeras trains on row indices: the images' activations are too many to pass as one array, so
-`KerasTrainer` streams them from a `fundus.sources.Source`. See ``docs/design.md`` for the defects
-of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` pins each of them.
+`KerasTrainer` streams them from a `fundus.networks.sources.Source`. ``docs/design.md`` lists the
+defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` pins each of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scikeras.wrappers import BaseWrapper
 from fundus.heads.batches import RowBatches
 from fundus.heads.callbacks import training_callbacks
 from fundus.heads.tail import Tail, Training, build_tail
-from fundus.sources import Source
+from fundus.networks.sources import Source
 
 # seeding is global in Keras, so two seeded fits in threads would disturb each other
 _one_fit_at_a_time = threading.RLock()

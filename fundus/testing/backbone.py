@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from fundus.backbones import build_backbone, pooled, weights_digest
 from fundus.estimator import TransferClassifier
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec
-from fundus.normaliser import Normaliser, fit_normaliser
+from fundus.networks.backbones import build_backbone, pooled, weights_digest
+from fundus.networks.splitting import split
 from fundus.plugins import Entry
-from fundus.splitting import split
+from fundus.preprocessing.fitted import Normaliser, fit_normaliser
 from fundus.testing.checks import (
     attempt,
     check_golden,

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus import persistence
 from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
 from fundus.plugins import OWN, Entry, Kind, get_registry
+from fundus.saving import bundle
 from fundus.spec_fields import field_problem
 
 _numbers = itertools.count(1)
@@ -146,7 +146,7 @@ def check_saving(model: Any, X: Any, what: str, trusted: Sequence[str] = ()) -> 
 def _severity_after_loading(model: Any, X: Any, trusted: Sequence[str]) -> NDArray[np.float64]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
-        persistence.save(model, path)
-        loaded = persistence.load(path, trusted=trusted)
+        bundle.save(model, path)
+        loaded = bundle.load(path, trusted=trusted)
         loaded.cache = False
         return loaded.predict_severity(X)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fundus.estimator import TransferClassifier
 from fundus.hookspecs import PreprocessorSpec
-from fundus.normaliser import Normaliser
+from fundus.preprocessing.fitted import Normaliser
 from fundus.testing.checks import attempt, check_golden, check_saving, expect, registered
 from fundus.testing.probes import probe_images
 

@@ -1,0 +1,126 @@
+"""Folders of images: their order, and which of them stand for which grade."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from fundus.data.tables import IMAGE_SUFFIXES
+from fundus.exceptions import DataError, InvalidParameterError
+from fundus.grades import N_GRADES
+
+# Files that lie beside images as a matter of course and are passed over without a word.
+_SIDECARS = {".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".parquet", ".db", ".ini", ".pdf"}
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort key that orders digits by value: ``2_left`` before ``10_left``.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    tuple
+
+    Examples
+    --------
+    >>> sorted(["10_left", "9_right", "9_left"], key=natural_key)
+    ['9_left', '9_right', '10_left']
+    """
+    parts: list[str | int] = list(re.split(r"(\d+)", name))
+    parts[1::2] = [int(digits) for digits in parts[1::2]]
+    return parts, name
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name has the extension of an image and is not hidden."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def image_files(folder: str) -> tuple[list[str], list[str]]:
+    """Return the images below a folder, and the files that are neither image nor sidecar."""
+    images, odd = [], []
+    seen = set()
+    for directory, subfolders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:  # a link to a folder above it would never end
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in files:
+            if is_image(name):
+                images.append(os.path.join(directory, name))
+            elif not name.startswith(".") and os.path.splitext(name)[1].lower() not in _SIDECARS:
+                odd.append(os.path.join(directory, name))
+    return sorted(images, key=natural_key), sorted(odd, key=natural_key)
+
+
+def check_scale(function: str, grades: object) -> None:
+    """Raise `InvalidParameterError` unless `grades` is the length of a scale."""
+    if not isinstance(grades, int) or isinstance(grades, bool) or grades < 2:
+        raise InvalidParameterError(
+            f"The 'grades' parameter of {function} must be an int of at least 2, the length of "
+            f"the scale. Got {grades!r} instead."
+        )
+
+
+def class_folders(
+    folder: str, class_names: Sequence[str] | None, grades: int | None
+) -> tuple[list[str], list[tuple[str, int]]]:
+    """Return the names of all grades, and the class folders found with the grade of each."""
+    if not os.path.isdir(folder):
+        raise DataError(f"There is no folder {folder!r}: give one that holds the class folders.")
+    entries = [e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
+    entries.sort(key=natural_key)
+    if class_names is not None:
+        return _named_folders(folder, entries, list(class_names), grades)
+    n_grades = N_GRADES if grades is None else grades
+    check_scale("load_image_folder", n_grades)
+    numbers = [re.fullmatch(r"(?:class)?([0-9]+)", name, re.IGNORECASE) for name in entries]
+    if not entries or not all(numbers):
+        raise DataError(
+            f"The folders in {folder!r} are {entries}, expected class0 … class{n_grades - 1} or "
+            f"0 … {n_grades - 1}: give their names in the order of the grades as class_names=[…]."
+        )
+    scale = [f"class{k}" for k in range(n_grades)]
+    found: dict[int, str] = {}
+    for name, number in zip(entries, numbers, strict=True):
+        assert number is not None
+        k = int(number[1])
+        if k >= n_grades or k in found:
+            fault = (
+                f"shares grade {k} with {found[k]!r}" if k in found else "lies outside the scale"
+            )
+            raise DataError(
+                f"The folder {name!r} in {folder!r} {fault}, expected one folder for each grade in "
+                f"0–{n_grades - 1}: rename it, or pass grades= for another scale."  # noqa: RUF001
+            )
+        found[k] = scale[k] = name
+    return scale, [(os.path.join(folder, found[k]), k) for k in sorted(found)]
+
+
+def _named_folders(
+    folder: str, entries: list[str], class_names: list[str], grades: int | None
+) -> tuple[list[str], list[tuple[str, int]]]:
+    # The same name may be composed differently on disc (macOS) and on the keyboard.
+    order = [unicodedata.normalize("NFC", str(name)) for name in class_names]
+    if len(set(order)) < max(2, len(order)) or grades not in (None, len(order)):
+        raise InvalidParameterError(
+            "The 'class_names' parameter of load_image_folder must be at least two different "
+            f"names, one for each grade of the scale. Got {class_names!r} with grades={grades!r} "
+            "instead."
+        )
+    found = {unicodedata.normalize("NFC", name): name for name in entries}
+    unlisted = [name for normal, name in found.items() if normal not in order]
+    if unlisted or not found:
+        raise DataError(
+            f"The folders in {folder!r} are {entries}, of which {unlisted} are not in "
+            f"class_names={class_names!r}: list every folder, in the order of the grades."
+        )
+    present = [(os.path.join(folder, found[n]), k) for k, n in enumerate(order) if n in found]
+    return order, present

@@ -1,0 +1,1 @@
+"""The stages of a fit, and the checks before it."""

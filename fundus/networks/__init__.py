@@ -1,0 +1,1 @@
+"""Backbones: built, cut at the freeze boundary, and their frozen work done once."""

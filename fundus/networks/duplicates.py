@@ -1,0 +1,72 @@
+"""Which images are the same picture, whatever the names and metadata of their files."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.data.inputs import Images
+from fundus.exceptions import ImageReadError
+from fundus.images import ImageRecipe, array_digest, decode
+from fundus.networks.frozen import digests, entry_keys, raise_unreadable
+from fundus.parallel import thread_count
+from fundus.store import Store
+
+#: Pictures are compared at this size, so that large files are decoded at a reduced scale.
+THUMBNAIL = ImageRecipe(64, None)
+
+
+def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
+    """SHA-256 of every image's pixels at a small size.
+
+    Files of one lossless picture agree, with other metadata, compression or names; a JPEG that was
+    compressed again does not.
+
+    Parameters
+    ----------
+    images : Images
+    store : Store or None
+        Remembers the results.
+    n_jobs : int, default=None
+        Threads.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read; the first is named, the rest counted.
+    """
+    contents = digests(images, store, n_jobs=n_jobs)
+    if images.paths is None:
+        return contents
+    keys = entry_keys(hashlib.sha256(f"pixels {THUMBNAIL.key()}".encode()).hexdigest(), contents)
+    known = [None] * len(keys) if store is None else store.get_many(keys)
+
+    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
+        found = known[row]
+        if found is not None:
+            return found
+        content = images.content(row)
+        assert isinstance(content, bytes)
+        try:
+            picture = decode(content, THUMBNAIL, name=images.where(row))
+        except ImageReadError as error:
+            return error
+        return np.frombuffer(bytes.fromhex(array_digest(picture)), dtype=np.uint8)
+
+    with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+        results = list(pool.map(one, range(len(keys))))
+    bad = {row: r for row, r in enumerate(results) if isinstance(r, ImageReadError)}
+    raise_unreadable(images, bad)
+    found = [r for r in results if not isinstance(r, ImageReadError)]
+    if store is not None:
+        new = [row for row, entry in enumerate(known) if entry is None]
+        if new:
+            store.put_many((keys[row], found[row]) for row in new)
+    return [r.tobytes().hex() for r in found]

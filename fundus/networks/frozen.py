@@ -1,0 +1,252 @@
+"""Frozen work: what the untrained part of a backbone makes of an image, done once and kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.data.inputs import Images
+from fundus.exceptions import ImageReadError
+from fundus.images import ImageRecipe, decode, image_digest, prepare_array, verify
+from fundus.networks.network import Frozen, load_frozen
+from fundus.parallel import prefetch, thread_count
+from fundus.progress import track
+from fundus.store import Store
+
+#: Images per forward pass of a frozen part; every batch is padded to it, so nothing is retraced.
+FORWARD_BATCH = 32
+
+#: What this process has done: ``"decodes"`` and ``"forward_passes"``, both in images.
+work_done: Counter[str] = Counter()
+
+
+def run_frozen(
+    frozen: Frozen, images: NDArray[np.uint8], *, pad_to: int = FORWARD_BATCH
+) -> list[NDArray[np.float32]]:
+    """Normalise images and run the frozen part on them.
+
+    Parameters
+    ----------
+    frozen : Frozen
+    images : ndarray of uint8, shape (n, size, size, 3)
+        RGB, 0–255.
+    pad_to : int, default=32
+        Smaller batches are padded to this length, so that nothing is retraced.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (n, …)
+        One array per tensor at the cut.
+    """
+    model = load_frozen(frozen.network)
+    x = frozen.normaliser.apply(images)
+    if model is None:
+        return [x]
+    n = len(x)
+    padded = np.concatenate([x, np.repeat(x[:1], pad_to - n, axis=0)]) if n < pad_to else x
+    work_done["forward_passes"] += n
+    outputs = model.predict_on_batch(padded)
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return [np.asarray(output)[:n] for output in outputs]
+
+
+def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
+    """SHA-256 of every image; files that cannot be read are named in one error.
+
+    Parameters
+    ----------
+    images : Images
+    store : Store or None
+        Remembers the digests of unchanged files.
+    n_jobs : int, default=None
+        Threads.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ImageReadError
+        If files are missing, empty, truncated or no images; the first is named, the rest counted.
+    """
+
+    def one(row: int) -> str | ImageReadError:
+        if images.paths is None:
+            return images.array_digest(row)
+        path = images.paths[row]
+
+        def compute() -> str:
+            content = images.content(row)
+            assert isinstance(content, bytes)
+            verify(path, content)
+            return image_digest(content)
+
+        try:
+            return compute() if store is None else store.file_digest(path, compute)
+        except ImageReadError as error:
+            return error
+
+    with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+        results = list(pool.map(one, range(len(images))))
+    raise_unreadable(images, {k: r for k, r in enumerate(results) if not isinstance(r, str)})
+    return [r for r in results if isinstance(r, str)]
+
+
+def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
+    """Raise one error for all unreadable rows; nothing where there are none."""
+    if not errors:
+        return
+    first = min(errors)
+    more = f" {len(errors) - 1} more rows cannot be read either." if len(errors) > 1 else ""
+    raise ImageReadError(f"Row {first}: {errors[first]}{more}") from errors[first]
+
+
+def load_rows(
+    images: Images, rows: Sequence[int], recipe: ImageRecipe, *, n_jobs: int | None = None
+) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """Decode rows in threads, ahead of their use, in batches of `FORWARD_BATCH`.
+
+    Parameters
+    ----------
+    images : Images
+    rows : sequence of int
+        Which rows, in which order.
+    recipe : ImageRecipe
+    n_jobs : int, default=None
+        Threads.
+
+    Yields
+    ------
+    tuple of list of int and ndarray of uint8, shape (n, size, size, 3)
+
+    Raises
+    ------
+    ImageReadError
+        After all rows have been tried, if any could not be decoded.
+    """
+
+    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
+        content = images.content(row)
+        try:
+            if isinstance(content, bytes):
+                work_done["decodes"] += 1
+                return decode(content, recipe, name=images.where(row))
+            return prepare_array(content, recipe)
+        except ImageReadError as error:
+            return error
+
+    errors: dict[int, ImageReadError] = {}
+    batch_rows: list[int] = []
+    batch: list[NDArray[np.uint8]] = []
+    for row, image in prefetch(one, rows, threads=thread_count(n_jobs), ahead=3 * FORWARD_BATCH):
+        if isinstance(image, ImageReadError):
+            errors[row] = image
+            continue
+        batch_rows.append(row)
+        batch.append(image)
+        if len(batch) == FORWARD_BATCH:
+            yield batch_rows, np.stack(batch)
+            batch_rows, batch = [], []
+    if batch:
+        yield batch_rows, np.stack(batch)
+    raise_unreadable(images, errors)
+
+
+def entry_keys(name: str, digest_list: Sequence[str]) -> list[bytes]:
+    """Keys in the store of what the function of that name makes of images."""
+    prefix = bytes.fromhex(name)[:16]
+    return [prefix + bytes.fromhex(digest) for digest in digest_list]
+
+
+def features(
+    images: Images,
+    frozen: Frozen,
+    store: Store | None,
+    *,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> NDArray[np.float32]:
+    """Pooled features of every image, from the store where they are there.
+
+    Parameters
+    ----------
+    images : Images
+    frozen : Frozen
+        With ``freeze="all"``.
+    store : Store or None
+        ``None`` computes all of them and keeps nothing.
+    n_jobs : int, default=None
+        Decoding threads; ``None`` and -1 mean one per processor.
+    verbose : int, default=0
+        1 shows progress.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_images, n_features)
+    """
+    digest_list = digests(images, store, n_jobs=n_jobs)
+    if store is None:
+        return _compute_features(images, frozen, digest_list, n_jobs, verbose)
+    keys = entry_keys(frozen.name(), digest_list)
+    fill_store(images, frozen, store, keys, n_jobs, verbose)
+    found = store.get_many(keys)
+    lost = [k for k, array in enumerate(found) if array is None]
+    if lost:  # damaged entries
+        again = np.array(lost)
+        fresh = _compute_features(
+            images.subset(again), frozen, [digest_list[k] for k in lost], n_jobs, verbose
+        )
+        store.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
+        for j, k in enumerate(lost):
+            found[k] = fresh[j]
+    return np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
+
+
+def _compute_features(
+    images: Images, frozen: Frozen, digest_list: Sequence[str], n_jobs: int | None, verbose: int
+) -> NDArray[np.float32]:
+    first = {digest: row for row, digest in reversed(list(enumerate(digest_list)))}
+    rows = sorted(first.values())
+    results: dict[int, NDArray[np.float32]] = {}
+    batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
+    for done, batch in track(batches, total=len(rows), what="Extracting features", show=verbose):
+        (output,) = run_frozen(frozen, batch)
+        results.update(zip(done, output, strict=True))
+    return np.stack([results[first[digest]] for digest in digest_list])
+
+
+def fill_store(
+    images: Images,
+    frozen: Frozen,
+    store: Store,
+    keys: Sequence[bytes],
+    n_jobs: int | None,
+    verbose: int,
+) -> None:
+    """Compute and store what is missing; identical images once, two processes one after another."""
+    if store.has_many(keys).all():
+        return
+    with store.lock(frozen.name()[:16]):
+        missing: dict[bytes, int] = {}
+        for row, present in enumerate(store.has_many(keys)):
+            if not present:
+                missing.setdefault(keys[row], row)
+        rows = list(missing.values())
+        batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
+        shown = track(batches, total=len(rows), what="Running the frozen layers", show=verbose)
+        for done, batch in shown:
+            outputs = run_frozen(frozen, batch)
+            entries = []
+            for j, row in enumerate(done):
+                entries += [(part_key(keys[row], k), output[j]) for k, output in enumerate(outputs)]
+            store.put_many(entries)
+
+
+def part_key(key: bytes, k: int) -> bytes:
+    """Key of the k-th tensor at a cut; the first stands for the whole entry."""
+    return key if k == 0 else key + bytes([k])

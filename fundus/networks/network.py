@@ -1,0 +1,184 @@
+"""Which backbone, weights, cut and preprocessing: small records that pickle and name a function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fundus.hookspecs import BackboneSpec
+from fundus.images import ImageRecipe
+from fundus.plugins import get_registry
+from fundus.preprocessing.fitted import Normaliser
+
+if TYPE_CHECKING:
+    import keras
+
+    from fundus.networks.splitting import Split
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone, its weights and its cut, by name.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec
+        Registered name, or an unregistered spec.
+    weights : str or None
+        Name of pretrained weights, a file, or ``None`` for random ones.
+    image_size : int
+        Edge of the input, in pixels.
+    freeze : "all", int, float or str
+        How many initial layers stay as they are.
+    pooling : str
+        ``"avg"``, ``"max"`` or ``"flatten"``; part of the frozen work when all is frozen.
+    seed : int or None
+        Seed of random weights.
+    """
+
+    backbone: str | BackboneSpec
+    weights: str | None
+    image_size: int
+    freeze: Any
+    pooling: str
+    seed: int | None = None
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The backbone's record."""
+        if isinstance(self.backbone, BackboneSpec):
+            return self.backbone
+        return get_registry().find("backbone", self.backbone).spec
+
+    def weights_file(self) -> Path | None:
+        """Local file of the weights, where there is one."""
+        if self.weights is None:
+            return None
+        if self.weights not in self.spec.pretrained:
+            return Path(self.weights)
+        find = self.spec.weights_path
+        return None if find is None else find(self.weights)
+
+    def build(self) -> keras.Model:
+        """Build the whole network afresh, with its weights."""
+        from fundus.networks.backbones import build_backbone
+
+        return build_backbone(
+            self.spec, image_size=self.image_size, weights=self.weights, seed=self.seed
+        )
+
+    def split(self) -> Split:
+        """Build the network afresh and cut it at the freeze boundary."""
+        from fundus.networks.splitting import split
+
+        return split(self.build(), self.freeze)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen part with the preprocessing of its images: a pure function of an image.
+
+    Parameters
+    ----------
+    network : Network
+    recipe : ImageRecipe
+        How a file becomes a square uint8 image.
+    normaliser : Normaliser
+        How that becomes the network's float32 input.
+    """
+
+    network: Network
+    recipe: ImageRecipe
+    normaliser: Normaliser
+
+    def name(self) -> str:
+        """Identity of the function, as 64 hexadecimal digits: two equal names, equal outputs."""
+        network, spec = self.network, self.network.spec
+        what = {
+            "backbone": spec.name,
+            "origin": _origin(network.backbone),
+            "keras": metadata.version("keras"),
+            "weights": _weights_identity(network),
+            "image": self.recipe.key(),
+            "normaliser": self.normaliser.identity,
+            "freeze": str(network.freeze),
+            "pooling": network.pooling if network.freeze == "all" else None,
+        }
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _origin(backbone: str | BackboneSpec) -> str:
+    """Which code builds the network: a plugin's release, or the function's own identity."""
+    from fundus.preprocessing.identity import code_identity
+
+    if isinstance(backbone, BackboneSpec):
+        return code_identity(backbone.build)
+    distribution = get_registry().find("backbone", backbone).distribution
+    return f"{distribution} {metadata.version(distribution)}"
+
+
+def _weights_identity(network: Network) -> str:
+    if network.weights is None:
+        return f"random {network.seed}"
+    path = network.weights_file()
+    if path is None or not path.is_file():
+        load_frozen(network)  # fetches the weights, or raises why it cannot
+        path = network.weights_file()
+    if path is None:
+        return model_digest(network)
+    stat = path.stat()
+    return _file_sha256(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(path: str, size: int, mtime: int, inode: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=8)
+def model_digest(network: Network) -> str:
+    """SHA-256 of all weights of a built network, as hexadecimal digits."""
+    from fundus.networks.backbones import weights_digest
+
+    return weights_digest(network.build())
+
+
+@lru_cache(maxsize=4)
+def load_frozen(network: Network) -> keras.Model | None:
+    """Build the frozen part of a network, once per process.
+
+    Returns
+    -------
+    keras.Model or None
+        From normalised images to pooled features (all frozen) or to the tensors at the cut;
+        ``None`` where nothing but the input is frozen.
+    """
+    from fundus.networks.backbones import pooled
+
+    prefix = network.split().prefix
+    if network.freeze == "all" and prefix is not None:
+        prefix = pooled(prefix, network.pooling)
+    return prefix
+
+
+@lru_cache(maxsize=16)
+def _cut(network: Network) -> tuple[bool, int]:
+    """Whether a cut freezes everything, and how many tensors cross it (0: only the input)."""
+    parts = network.split()
+    return parts.suffix is None, 0 if parts.prefix is None else len(parts.cut_shapes)
+
+
+def all_frozen(network: Network) -> bool:
+    """Whether no layer of the backbone is trained."""
+    return network.freeze == "all" or _cut(network)[0]
+
+
+def cut_size(network: Network) -> int:
+    """Return how many tensors cross the cut; 0 where nothing but the input is frozen."""
+    return 1 if network.freeze == "all" else _cut(network)[1]

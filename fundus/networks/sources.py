@@ -1,0 +1,199 @@
+"""Where a neural head's training and prediction inputs come from, batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.data.inputs import Images
+from fundus.images import ImageRecipe, decode, prepare_array
+from fundus.images.augment import Augmentation
+from fundus.networks.frozen import (
+    Frozen,
+    digests,
+    entry_keys,
+    fill_store,
+    load_rows,
+    part_key,
+    run_frozen,
+)
+from fundus.progress import track
+from fundus.store import Store
+
+
+class Source(Protocol):
+    """Inputs of the trained part of a network, by row."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Inputs of some rows, one array per tensor at the cut.
+
+        `epoch` seeds the augmentation of training images; ``None`` leaves them as they are.
+        """
+        ...
+
+
+@dataclass
+class ArraySource:
+    """Features in memory, float32, shape (n_samples, n_features)."""
+
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Rows of the feature matrix."""
+        return [self.features[rows]]
+
+
+@dataclass
+class StoredSource:
+    """Activations at the cut, streamed from the store."""
+
+    store: Store
+    keys: list[bytes]
+    n_tensors: int
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Read the activations of some rows."""
+        outputs = []
+        for part in range(self.n_tensors):
+            arrays = self.store.get_many([part_key(self.keys[row], part) for row in rows])
+            if any(array is None for array in arrays):
+                raise RuntimeError(
+                    f"The cache at {self.store.path!r} lost activations while they were in use: "
+                    "run 'fundus cache clear' and fit again."
+                )
+            outputs.append(np.stack(arrays))  # type: ignore[arg-type]
+        return outputs
+
+
+@dataclass
+class LiveSource:
+    """Images that are warped, normalised and run through the frozen layers at every use."""
+
+    images: Images
+    frozen: Frozen
+    augmentation: Augmentation | None
+    seed: int
+    store: Store | None
+    keys: list[bytes] | None
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Make the inputs of some rows."""
+        pictures = self._pictures(rows)
+        if self.augmentation is not None and epoch is not None:
+            pictures = [
+                self.augmentation.augment(
+                    picture, np.random.SeedSequence([self.seed, epoch, int(row)])
+                )
+                for row, picture in zip(rows, pictures, strict=True)
+            ]
+        return run_frozen(self.frozen, np.stack(pictures), pad_to=self.batch_size)
+
+    def _pictures(self, rows: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
+        if self.store is not None and self.keys is not None:
+            found = self.store.get_many([self.keys[row] for row in rows])
+        else:
+            found = [None] * len(rows)
+        return [
+            self._decode(int(row)) if picture is None else picture
+            for row, picture in zip(rows, found, strict=True)
+        ]
+
+    def _decode(self, row: int) -> NDArray[np.uint8]:
+        content = self.images.content(row)
+        if isinstance(content, bytes):
+            return decode(content, self.frozen.recipe, name=self.images.where(row))
+        return prepare_array(content, self.frozen.recipe)
+
+
+def stored_source(
+    images: Images,
+    frozen: Frozen,
+    store: Store,
+    n_tensors: int,
+    *,
+    n_jobs: int | None,
+    verbose: int,
+) -> StoredSource:
+    """Compute what the store lacks, and return a source that reads it.
+
+    Parameters
+    ----------
+    images : Images
+    frozen : Frozen
+    store : Store
+    n_tensors : int
+        Tensors at the cut.
+    n_jobs : int or None
+        Decoding threads.
+    verbose : int
+
+    Returns
+    -------
+    StoredSource
+    """
+    keys = entry_keys(frozen.name(), digests(images, store, n_jobs=n_jobs))
+    fill_store(images, frozen, store, keys, n_jobs, verbose)
+    return StoredSource(store, keys, n_tensors)
+
+
+def decoded_keys(
+    images: Images, recipe: ImageRecipe, store: Store, *, n_jobs: int | None, verbose: int
+) -> list[bytes]:
+    """Decode what the store lacks, and return the keys of the decoded images.
+
+    Parameters
+    ----------
+    images : Images
+    recipe : ImageRecipe
+    store : Store
+    n_jobs : int or None
+        Decoding threads.
+    verbose : int
+
+    Returns
+    -------
+    list of bytes
+    """
+    name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
+    keys = entry_keys(name, digests(images, store, n_jobs=n_jobs))
+    if store.has_many(keys).all():
+        return keys
+    with store.lock(name[:16]):
+        missing: dict[bytes, int] = {}
+        for row, present in enumerate(store.has_many(keys)):
+            if not present:
+                missing.setdefault(keys[row], row)
+        batches = load_rows(images, list(missing.values()), recipe, n_jobs=n_jobs)
+        for rows, batch in track(batches, total=len(missing), what="Decoding images", show=verbose):
+            store.put_many((keys[row], picture) for row, picture in zip(rows, batch, strict=True))
+    return keys
+
+
+def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None) -> None:
+    """Decode every image once and keep none, so that a bad file is named before training.
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read; the first is named, the rest counted.
+    """
+    rows: Sequence[int] = range(len(images))
+    for _ in load_rows(images, rows, recipe, n_jobs=n_jobs):
+        continue

@@ -1,0 +1,151 @@
+"""Save and load fitted models as a folder without pickle.
+
+A bundle is a folder: ``model.json`` describes the model, ``*.npz`` and ``*.weights.h5`` hold
+arrays, ``*.skops`` scikit-learn estimators, and ``manifest.json`` the SHA-256 of each file. No file
+carries code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fundus import __version__
+from fundus.exceptions import BundleError
+from fundus.saving.records import Reader, Writer, read_model, write_model
+
+#: Raised when the layout changes; older bundles stay readable.
+FORMAT = 1
+
+MANIFEST = "manifest.json"
+MODEL = "model.json"
+
+
+def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | None = None) -> None:
+    """Write a fitted model into a folder, whole or not at all.
+
+    Parameters
+    ----------
+    model : TransferClassifier or FoldEnsemble
+        Fitted. A search inside an ensemble is saved as its best estimator.
+    path : path
+        A folder that does not exist yet, or an empty one.
+    about : dict, default=None
+        More to keep in ``model.json``, such as the names of the classes; JSON values only.
+
+    Raises
+    ------
+    BundleError
+        If the folder has files in it, or the model holds something that only code could rebuild,
+        such as a function as normaliser.
+    """
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BundleError(
+            f"A model can be saved into a new or empty folder only. {str(target)!r} has files in "
+            "it: remove them or choose another folder."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        writer = Writer(part)
+        record = {
+            "format": FORMAT,
+            "fundus": __version__,
+            "about": about or {},
+            "model": write_model(model, writer),
+        }
+        (part / MODEL).write_text(json.dumps(record, indent=1, allow_nan=True), encoding="utf-8")
+        files = {
+            file.name: _sha256(file) for file in sorted(part.iterdir()) if file.name != MANIFEST
+        }
+        manifest = {"format": FORMAT, "files": files}
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        part.chmod(0o755)
+        if target.exists():
+            target.rmdir()
+        part.replace(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
+    """Load a model that was saved into a folder; predictions are those of the model saved.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    trusted : sequence of str, default=()
+        Names of further types that skops may load, for heads of other packages than scikit-learn.
+
+    Returns
+    -------
+    TransferClassifier or FoldEnsemble
+        Fitted.
+
+    Raises
+    ------
+    BundleError
+        If the folder is no bundle, a file is damaged or missing, the format is newer than this
+        release, or a type is not trusted.
+    UnknownNameError
+        If the backbone or head comes from a plugin that is not installed; the message names the
+        package.
+    """
+    record = read_record(path)
+    return read_model(record["model"], Reader(Path(path), tuple(trusted)))
+
+
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Check a bundle's files and return what ``model.json`` says.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    BundleError
+        As in `load`.
+    """
+    folder = Path(path)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files, version = manifest["files"], manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{str(folder)!r} is no saved model: it must be a folder with a {MANIFEST} "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if version > FORMAT:
+        raise BundleError(
+            f"The model in {str(folder)!r} has format {version}, this release reads up to "
+            f"{FORMAT}: upgrade fundus-zoo."
+        )
+    for name, digest in files.items():
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"The model in {str(folder)!r} lacks its file {name!r}.")
+        if _sha256(file) != digest:
+            raise BundleError(
+                f"The file {str(file)!r} is damaged: its SHA-256 is not the one in {MANIFEST}."
+            )
+    return json.loads((folder / MODEL).read_text(encoding="utf-8"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

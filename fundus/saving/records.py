@@ -1,0 +1,397 @@
+"""Fitted models to plain records and files, and back; see `fundus.saving.bundle`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from fundus.ensemble import FoldEnsemble
+from fundus.estimator import TransferClassifier
+from fundus.exceptions import BundleError, UnknownNameError
+from fundus.heads.base import Head
+from fundus.heads.fitted import FittedEstimator
+from fundus.images import ImageRecipe
+from fundus.images.augment import Augmentation
+from fundus.labels import to_positions
+from fundus.networks.network import Frozen, Network, model_digest
+from fundus.plugins import Kind, get_registry
+from fundus.preprocessing.fitted import Normaliser, normaliser_record
+
+#: Parts of the built-in heads that skops does not trust by itself; loading them runs no code.
+TRUSTED = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.model_selection._split.StratifiedKFold",
+)
+
+
+@dataclass
+class Writer:
+    """Names the files of a bundle while it is written."""
+
+    folder: Path
+    count: int = 0
+
+    def file(self, suffix: str) -> Path:
+        """Return a new file name."""
+        self.count += 1
+        return self.folder / f"part-{self.count:02d}{suffix}"
+
+    def arrays(self, arrays: dict[str, NDArray[Any]]) -> str:
+        """Write arrays without pickle; return the file's name."""
+        file = self.file(".npz")
+        np.savez(file, allow_pickle=False, **arrays)
+        return file.name
+
+    def estimator(self, estimator: Any) -> str:
+        """Write a scikit-learn estimator with skops; return the file's name."""
+        file = self.file(".skops")
+        skops.io.dump(estimator, file)
+        return file.name
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the files of a bundle."""
+
+    folder: Path
+    trusted: tuple[str, ...] = ()
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """Read arrays."""
+        with np.load(self.folder / name, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+
+    def estimator(self, name: str) -> Any:
+        """Read a scikit-learn estimator; types that are not trusted are refused."""
+        file = self.folder / name
+        allowed = {*TRUSTED, *self.trusted}
+        unknown = [t for t in skops.io.get_untrusted_types(file=file) if t not in allowed]
+        if unknown:
+            raise BundleError(
+                f"The file {str(file)!r} holds types that are not trusted: {', '.join(unknown)}. "
+                "If you know where the model comes from, pass them as trusted=[...]."
+            )
+        return skops.io.load(file, trusted=sorted(allowed))
+
+
+def write_model(model: Any, writer: Writer) -> dict[str, Any]:
+    """Turn a fitted model into a record, and write its arrays.
+
+    Parameters
+    ----------
+    model : FoldEnsemble, TransferClassifier, search or scikit-learn estimator
+    writer : Writer
+
+    Returns
+    -------
+    dict
+        JSON values only.
+    """
+    model = getattr(model, "best_estimator_", model)
+    if isinstance(model, FoldEnsemble):
+        return _write_ensemble(model, writer)
+    if isinstance(model, TransferClassifier):
+        return _write_classifier(model, writer)
+    return {"kind": "scikit-learn", "file": writer.estimator(model)}
+
+
+def read_model(record: dict[str, Any], reader: Reader) -> Any:
+    """Build a fitted model from its record.
+
+    Parameters
+    ----------
+    record : dict
+    reader : Reader
+
+    Returns
+    -------
+    estimator
+    """
+    if record["kind"] == "scikit-learn":
+        return reader.estimator(record["file"])
+    read = {"FoldEnsemble": _read_ensemble, "TransferClassifier": _read_classifier}
+    if record["kind"] not in read:
+        raise BundleError(f"The bundle holds an unknown kind of model, {record['kind']!r}.")
+    return read[record["kind"]](record, reader)
+
+
+_OOF = ("oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_")
+
+
+def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
+    if not hasattr(model, "estimators_"):
+        raise BundleError("Only a fitted FoldEnsemble can be saved: call fit first.")
+    oof = {name: getattr(model, name) for name in _OOF if hasattr(model, name)}
+    oof["oof_prediction_"] = to_positions(model.oof_prediction_, model.classes_)
+    return {
+        "kind": "FoldEnsemble",
+        "voting": model.voting,
+        "voting_": model.voting_,
+        "classes": _labels(model.classes_),
+        "cv_results": {k: np.asarray(v).tolist() for k, v in model.cv_results_.items()},
+        "oof": writer.arrays(oof),
+        "models": [write_model(m, writer) for m in model.estimators_],
+    }
+
+
+def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
+    models = [read_model(m, reader) for m in record["models"]]
+    ensemble = FoldEnsemble(_unfitted(models[0]), cv=len(models), voting=record["voting"])
+    ensemble.estimators_ = models
+    ensemble.voting_ = record["voting_"]
+    ensemble.classes_ = _from_labels(record["classes"])
+    ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
+    for name, array in reader.arrays(record["oof"]).items():
+        setattr(ensemble, name, array)
+    ensemble.oof_prediction_ = ensemble.classes_[ensemble.oof_prediction_]
+    if hasattr(models[0], "n_features_in_"):
+        ensemble.n_features_in_ = models[0].n_features_in_
+    return ensemble
+
+
+def _unfitted(model: Any) -> Any:
+    from sklearn.base import clone
+
+    return clone(model)
+
+
+def _write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
+    if not hasattr(model, "head_"):
+        raise BundleError("Only a fitted TransferClassifier can be saved: call fit first.")
+    record: dict[str, Any] = {
+        "kind": "TransferClassifier",
+        "params": _write_params(model, writer),
+        "classes": _labels(model.classes_),
+        "scale": _labels(model.grades_),
+        "head": _write_head(model.head_, writer),
+    }
+    if hasattr(model, "n_features_in_"):
+        record["n_features_in"] = int(model.n_features_in_)
+    if hasattr(model, "frozen_"):
+        record["frozen"] = _write_frozen(model.frozen_, writer)
+    return record
+
+
+def _read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifier:
+    frozen = _read_frozen(record["frozen"], reader) if "frozen" in record else None
+    model = TransferClassifier(**_read_params(record["params"], reader))
+    if frozen is not None:
+        model.frozen_ = frozen
+    if "n_features_in" in record:
+        model.n_features_in_ = record["n_features_in"]
+    model.classes_ = _from_labels(record["classes"])
+    model.grades_ = _from_labels(record["scale"])
+    model._places = to_positions(model.classes_, model.grades_)
+    model.log_dir_ = None
+    model.head_ = _read_head(record["head"], reader, None if frozen is None else frozen.network)
+    if model.head_.history:
+        model.history_ = model.head_.history
+    return model
+
+
+#: Parameters of a run, not of a model; a loaded model has their defaults.
+_NOT_SAVED = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
+
+
+def _write_params(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
+    params = {k: v for k, v in model.get_params(deep=False).items() if k not in _NOT_SAVED}
+    return {name: _encode(value, name, writer) for name, value in params.items()}
+
+
+def _read_params(record: dict[str, Any], reader: Reader) -> dict[str, Any]:
+    return {name: _decode(value, reader) for name, value in record.items()}
+
+
+def _encode(value: Any, name: str, writer: Writer) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Augmentation):
+        return {"augmentation": dataclasses.asdict(value)}
+    if isinstance(value, dict):
+        return {"dict": [[_encode(k, name, writer), _encode(v, name, writer)]
+                         for k, v in value.items()]}  # fmt: skip
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_encode(v, name, writer) for v in value]
+    if isinstance(value, Head):
+        return {"head": _head_class(value), "params": {
+            k: _encode(v, k, writer) for k, v in value.get_params(deep=False).items()
+        }}  # fmt: skip
+    if isinstance(value, BaseEstimator):
+        return {"skops": writer.estimator(value)}
+    if isinstance(value, np.random.RandomState):
+        return None  # what it drew is in the fitted model; its state cannot be drawn from again
+    raise BundleError(
+        f"The parameter {name!r} holds {value!r}, which cannot be saved without code: register it "
+        "through a plugin and pass its name."
+    )
+
+
+def _decode(value: Any, reader: Reader) -> Any:
+    if isinstance(value, list):
+        return [_decode(v, reader) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "augmentation" in value:
+        options: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in value["augmentation"].items()
+        }
+        return Augmentation(**options)
+    if "dict" in value:
+        return {_decode(k, reader): _decode(v, reader) for k, v in value["dict"]}
+    if "skops" in value:
+        return reader.estimator(value["skops"])
+    params = {k: _decode(v, reader) for k, v in value["params"].items()}
+    return _head_from(value["head"])(**params)
+
+
+def _head_class(head: Head) -> dict[str, str]:
+    """Say where a head's class can be found again: by its registered name, or in this library."""
+    from fundus.heads.sklearn_heads import EstimatorAsHead
+
+    if type(head) is EstimatorAsHead:
+        return {"name": "", "distribution": "fundus-zoo"}
+    for entry in get_registry().entries["head"]:
+        if entry.spec.make is type(head):
+            return {"name": entry.qualified_name, "distribution": entry.distribution}
+    raise BundleError(
+        f"The head {head!r} cannot be saved, since its class is not registered: offer "
+        f"{type(head).__name__} as a HeadSpec's 'make' in a plugin."
+    )
+
+
+def _head_from(where: dict[str, str]) -> Callable[..., Any]:
+    from fundus.heads.sklearn_heads import EstimatorAsHead
+
+    if not where["name"]:
+        return EstimatorAsHead
+    return _find("head", where["name"], where["distribution"]).make
+
+
+def _find(kind: Kind, name: str, distribution: str) -> Any:
+    try:
+        return get_registry().find(kind, name).spec
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"The model needs the {kind} {name!r} of the package {distribution!r}, which is not "
+            f"installed or does not load: pip install {distribution}. ({error})"
+        ) from error
+
+
+def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
+    network, normaliser = frozen.network, frozen.normaliser
+    if not isinstance(network.backbone, str):
+        raise BundleError(
+            f"The backbone {network.backbone.name!r} was given as a BackboneSpec, which cannot be "
+            "saved without code: register it through a plugin and pass its name."
+        )
+    entry = get_registry().find("backbone", network.backbone)
+    by_name = network.weights in network.spec.pretrained
+    record = {
+        "backbone": entry.qualified_name if entry.plugin != "builtin" else entry.spec.name,
+        "distribution": entry.distribution,
+        "version": metadata.version(entry.distribution),
+        "weights": network.weights if by_name else None,
+        "weights_sha256": model_digest(network),
+        "image_size": network.image_size,
+        "freeze": network.freeze,
+        "pooling": network.pooling,
+        "crop": frozen.recipe.crop,
+        **normaliser_record(normaliser, network.spec),
+        "state": [[name, value] for name, value in normaliser.state],
+    }
+    if not by_name:
+        # random weights, and files that may move, go along; folds share one copy
+        file = writer.folder / f"backbone-{record['weights_sha256'][:16]}.weights.h5"
+        if not file.exists():
+            network.build().save_weights(file)
+        record["file"] = file.name
+    return record
+
+
+def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
+    spec = _find("backbone", record["backbone"], record["distribution"])
+    function = spec.normalise if record["normalise"] == "backbone" else record["normalise"]
+    if isinstance(function, str):
+        _find("preprocessor", function, record["normaliser_from"])
+    weights = record["weights"]
+    if "file" in record:
+        weights = str((reader.folder / record["file"]).absolute())
+    network = Network(
+        backbone=record["backbone"],
+        weights=weights,
+        image_size=record["image_size"],
+        freeze=record["freeze"],
+        pooling=record["pooling"],
+    )
+    if model_digest(network) != record["weights_sha256"]:
+        raise BundleError(
+            f"The weights {weights!r} of the backbone {spec.name!r} are not those the model was "
+            f"trained with ({record['distribution']} {record['version']}): install that version."
+        )
+    state = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in record["state"])
+    return Frozen(
+        network,
+        ImageRecipe(record["image_size"], record["crop"]),
+        Normaliser(function, state),
+    )
+
+
+def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
+    if isinstance(head, FittedEstimator):
+        return {
+            "kind": "estimator",
+            "file": writer.estimator(head.estimator),
+            "n_grades": head.n_grades,
+            "is_regressor": head.is_regressor,
+        }
+    tail, weights = head.tail, head.network().get_weights()
+    return {
+        "kind": "net",
+        "head": _encode(tail.head, "head", writer),
+        "n_grades": tail.n_grades,
+        "n_features": tail.n_features,
+        "history": head.history,
+        "weights": writer.arrays({f"w{k:04d}": w for k, w in enumerate(weights)}),
+    }
+
+
+def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) -> Any:
+    if record["kind"] == "estimator":
+        return FittedEstimator(
+            reader.estimator(record["file"]), record["n_grades"], record["is_regressor"]
+        )
+    from fundus.heads.tail import Tail
+    from fundus.heads.trainer import trained_net
+
+    width = record["n_features"]
+    tail = Tail(
+        _decode(record["head"], reader),
+        record["n_grades"],
+        width,
+        network if width is None else None,
+    )
+    arrays = reader.arrays(record["weights"])
+    return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])
+
+
+def _labels(labels: NDArray[Any]) -> dict[str, Any]:
+    return {"dtype": labels.dtype.str, "values": labels.tolist()}
+
+
+def _from_labels(record: dict[str, Any]) -> NDArray[Any]:
+    return np.array(record["values"], dtype=np.dtype(record["dtype"]))
