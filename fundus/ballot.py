@@ -12,9 +12,20 @@ from fundus.heads.decisions import expected_grade, interpolated_proba
 from fundus.labels import to_positions
 
 
+def unwrapped(model: Any) -> Any:
+    """Return what a search has found, or the model itself."""
+    return getattr(model, "best_estimator_", model)
+
+
+def has_severity(model: Any) -> bool:
+    """Whether a severity can be had from a model."""
+    model = unwrapped(model)
+    return hasattr(model, "predict_severity") or hasattr(model, "predict_proba")
+
+
 def is_ordinal_regressor(model: Any) -> bool:
     """Whether a fitted model's head predicts a severity rather than probabilities."""
-    head = getattr(getattr(model, "best_estimator_", model), "head_", None)
+    head = getattr(unwrapped(model), "head_", None)
     return bool(getattr(head, "is_regressor", False))
 
 
@@ -51,6 +62,7 @@ class Ballot:
         severity : ndarray of float, shape (n_samples,)
             In places on the ensemble's scale.
         """
+        model = unwrapped(model)
         if self.voting == "severity" and hasattr(model, "predict_severity"):
             severity = self._on_scale(model, np.asarray(model.predict_severity(X)))
             return self._interpolated(severity), severity
@@ -85,7 +97,7 @@ class Ballot:
 
     def _on_scale(self, model: Any, severity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Severities on a fold's own scale, in places of the ensemble's."""
-        own = getattr(getattr(model, "best_estimator_", model), "grades_", self.scale)
+        own = getattr(model, "grades_", self.scale)
         if len(own) == len(self.scale):
             return severity
         # the fold lacked a grade and its scale was left to the data, so its steps are wider

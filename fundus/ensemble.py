@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,20 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
+    check_consistent_length,
     check_is_fitted,
     column_or_1d,
     indexable,
 )
 
-from fundus.ballot import Ballot, is_ordinal_regressor
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.ballot import Ballot, has_severity, is_ordinal_regressor, unwrapped
+from fundus.data.inputs import as_images
+from fundus.exceptions import InvalidParameterError
+from fundus.folds import Folds, check_tested_once, fit_fold, is_search
 from fundus.labels import read_labels
 from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
-from fundus.splits import check_split
-
-Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+from fundus.splits import check_split, frame_patients, is_image_data, make_cv
 
 VOTINGS = ("auto", "soft", "hard", "severity")
 
@@ -44,8 +44,7 @@ def _has_proba(ensemble: Any) -> bool:
 
 
 def _has_severity(ensemble: Any) -> bool:
-    model = _fitted_or_template(ensemble)
-    return hasattr(model, "predict_severity") or hasattr(model, "predict_proba")
+    return has_severity(_fitted_or_template(ensemble))
 
 
 class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -54,7 +53,8 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : classifier
-        Cloned for every fold; also a search, whose score is then nested and honest.
+        Cloned for every fold; also a search, whose score is then nested and honest. Where there are
+        patients, an int as the search's ``cv`` means `StratifiedGroupKFold` too.
     cv : int, splitter or iterable, default=5
         An int means `StratifiedGroupKFold` where there are patients, else `StratifiedKFold`, both
         shuffled. A split that has a patient or an image on both sides is refused.
@@ -101,6 +101,9 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> model.oof_proba_.shape, len(model.estimators_)
     ((90, 3), 3)
     """
+
+    # asked for, so that metadata routing brings the patients by itself
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     def __init__(
         self,
@@ -150,30 +153,41 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
         (X,) = indexable(X)
-        y = read_labels(y, _num_samples(X), "row {}".format, self)
+        where = as_images(X).where if is_image_data(X) else "row {}".format
+        y = read_labels(y, _num_samples(X), where, self)
+        groups = frame_patients(X) if groups is None else groups
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
         cache = getattr(self.estimator, "cache", True)
         folds = check_split(self.cv, X, y, groups, cache=cache, random_state=self.random_state)
-        _check_tested_once(folds, len(y))
+        check_tested_once(folds, len(y))
         jobs = (
-            delayed(_fit_fold)(self._template(k), X, y, train, weight, groups)
+            delayed(fit_fold)(self._template(k, y, groups), X, y, train, weight, groups)
             for k, (train, _) in enumerate(folds)
         )
         models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)
         return self._keep(models, folds, X, y)
 
-    def _template(self, fold: int) -> Any:
-        """Return a clone that logs into a folder of its fold."""
+    def _template(self, fold: int, y: NDArray[Any], groups: Any) -> Any:
+        """Return a clone that logs into a folder of its fold, and searches by patient."""
         model = clone(self.estimator)
         if getattr(model, "log_dir", None) is not None:
             model.set_params(log_dir=Path(model.log_dir) / f"fold-{fold}")
+        if is_search(model) and groups is not None and not hasattr(model.cv, "split"):
+            cv = 5 if model.cv is None else model.cv
+            model.set_params(cv=make_cv(cv, y, groups, self.random_state))
         return model
 
     @classmethod
     def from_cv_results(
-        cls, results: dict[str, Any], X: Any, y: ArrayLike, *, voting: str = "auto"
+        cls,
+        results: dict[str, Any],
+        X: Any,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        voting: str = "auto",
     ) -> FoldEnsemble:
         """Build an ensemble from models that `cross_validate` has fitted.
 
@@ -183,6 +197,8 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             What ``cross_validate(..., return_estimator=True, return_indices=True)`` returned.
         X, y : array-like
             The data it was given.
+        groups : array-like, shape (n_samples,), default=None
+            Patients; a frame's own where they are not given.
         voting : str, default="auto"
 
         Returns
@@ -194,6 +210,8 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ------
         InvalidParameterError
             If estimators or indices are not in `results`.
+        SplitError
+            If a fold has a patient or an image on both sides.
         """
         missing = {"estimator", "indices"} - set(results)
         if missing:
@@ -205,7 +223,9 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         indices = results["indices"]
         folds = list(zip(indices["train"], indices["test"], strict=True))
         labels = column_or_1d(y, warn=True)
-        _check_tested_once(folds, len(labels))
+        check_consistent_length(X, labels)
+        check_split(folds, X, labels, groups, cache=getattr(models[0], "cache", True))
+        check_tested_once(folds, len(labels))
         ensemble = cls(clone(models[0]), cv=folds, voting=voting)
         return ensemble._keep(models, folds, X, labels)
 
@@ -279,7 +299,7 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Ballot
         """
         check_is_fitted(self, "estimators_")
-        model = self.estimators_[0]
+        model = unwrapped(self.estimators_[0])
         given = getattr(model, "grades", None) is not None
         return Ballot(self.classes_, model.grades_ if given else self.classes_, self.voting_)
 
@@ -349,30 +369,3 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if inner.classifier_tags is not None:
             tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
         return tags
-
-
-def _check_tested_once(folds: Folds, n_rows: int) -> None:
-    times = np.zeros(n_rows, dtype=int)
-    for _, test in folds:
-        times[test] += 1
-    if times.max() > 1:
-        raise DataError(
-            f"Row {int(times.argmax())} is in two test folds, so it has no one out-of-fold "
-            "prediction: use a splitter that tests every row once at most."
-        )
-
-
-def _fit_fold(
-    model: Any,
-    X: Any,
-    y: NDArray[Any],
-    train: NDArray[np.intp],
-    weight: NDArray[np.float64] | None,
-    groups: Any,
-) -> Any:
-    extra: dict[str, Any] = {}
-    if weight is not None:
-        extra["sample_weight"] = weight[train]
-    if groups is not None and "groups" in inspect.signature(model.fit).parameters:
-        extra["groups"] = np.asarray(groups)[train]
-    return model.fit(_safe_indexing(X, train), y[train], **extra)

@@ -114,10 +114,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Width of precomputed features.
 
-    See Also
-    --------
-    FoldEnsemble : Cross-validate, and average the fold models.
-
     Examples
     --------
     >>> import numpy as np
@@ -126,6 +122,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     >>> model.fit(X, [0, 1] * 4).predict_proba(X).shape
     (8, 2)
     """
+
+    # groups are for the inner validation split; asked for, so that routing brings them by itself
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     def __init__(
         self,
@@ -228,7 +227,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         head = check_parameters(self)
         data = self._read(X, reset=True)
         where = data.where if isinstance(data, Images) else "row {}".format
-        grades = read_grades(read_labels(y, len(data), where, self), self.grades)
+        grades = read_grades(read_labels(y, len(data), where, self), self.grades, where)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, data)
         if groups is not None and len(np.asarray(groups)) != len(data):
             raise invalid(self, "groups", f"one patient for each of {len(data)} rows", groups)
@@ -247,9 +246,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         groups: NDArray[Any] | None,
     ) -> None:
         seed = draw_seed(self.random_state)
+        for name in ("frozen_", "history_"):  # of an earlier fit, with other parameters
+            self.__dict__.pop(name, None)
         # weights are by label, for a dict's sake, and by weight of rows, for the counts'
         fit_weight = class_sample_weight(self.class_weight, grades.scale[grades.positions], weight)
         if isinstance(data, Images):
+            self.__dict__.pop("n_features_in_", None)
             self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
         self.classes_, self.grades_ = grades.classes, grades.scale
         self._places = to_positions(grades.classes, grades.scale)
@@ -363,13 +365,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
         check_is_fitted(self, "head_")
-        data = self._read(X, reset=False)
-        outputs = self.head_.outputs(self._source(data, 0, training=False))
+        source = self._source(self._read(X, reset=False), 0, training=False)
+        outputs = self.head_.outputs(source)
         if outputs.ndim == 1:
             return outputs
         proba = outputs[:, self._places]
-        total = proba.sum(axis=1, keepdims=True)
-        return proba / np.where(total > 0, total, 1.0)
+        return proba / np.maximum(proba.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def _source(self, data: Images | NDArray[Any], seed: int, *, training: bool) -> Source:
         if not isinstance(data, Images):

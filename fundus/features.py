@@ -58,7 +58,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     >>> X = np.zeros((2, 40, 60, 3), dtype=np.uint8)
     >>> extractor = FeatureExtractor("tiny", weights="fixed", cache=False)
     >>> extractor.fit_transform(X).shape
-    (2, 32)
+    (2, 16)
     """
 
     def __init__(

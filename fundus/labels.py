@@ -54,7 +54,13 @@ def grade_scale(grades: int | Sequence[Hashable]) -> NDArray[Any]:
     return scale
 
 
-def to_positions(y: ArrayLike, scale: NDArray[Any], *, name: str = "y") -> NDArray[np.intp]:
+def to_positions(
+    y: ArrayLike,
+    scale: NDArray[Any],
+    *,
+    name: str = "y",
+    where: Callable[[int], str] = "row {}".format,
+) -> NDArray[np.intp]:
     """Positions of labels on a scale.
 
     Parameters
@@ -65,6 +71,8 @@ def to_positions(y: ArrayLike, scale: NDArray[Any], *, name: str = "y") -> NDArr
         The labels of the scale, lowest first.
     name : str, default="y"
         What to call `y` in an error.
+    where : callable
+        Names a row in an error.
 
     Returns
     -------
@@ -93,7 +101,7 @@ def to_positions(y: ArrayLike, scale: NDArray[Any], *, name: str = "y") -> NDArr
         more = f" ({len(bad) - 1} more such rows)" if len(bad) > 1 else ""
         raise InvalidGradeError(
             f"{name} must hold grades out of {scale.tolist()}. "
-            f"Got {labels.tolist()[bad[0]]!r} in row {bad[0]} instead{more}."
+            f"Got {labels.tolist()[bad[0]]!r} in {where(int(bad[0]))} instead{more}."
         )
     return positions
 
@@ -175,7 +183,11 @@ class Grades:
     positions: NDArray[np.intp]
 
 
-def read_grades(labels: NDArray[Any], grades: int | Sequence[Hashable] | None) -> Grades:
+def read_grades(
+    labels: NDArray[Any],
+    grades: int | Sequence[Hashable] | None,
+    where: Callable[[int], str],
+) -> Grades:
     """Place labels on their scale.
 
     Parameters
@@ -183,6 +195,8 @@ def read_grades(labels: NDArray[Any], grades: int | Sequence[Hashable] | None) -
     labels : ndarray, shape (n_samples,)
     grades : int, sequence or None
         The scale; ``None`` is the sorted labels.
+    where : callable
+        Names a row in an error.
 
     Returns
     -------
@@ -195,4 +209,4 @@ def read_grades(labels: NDArray[Any], grades: int | Sequence[Hashable] | None) -
     """
     classes = np.unique(labels)
     scale = classes if grades is None else grade_scale(grades)
-    return Grades(scale, classes, to_positions(labels, scale))
+    return Grades(scale, classes, to_positions(labels, scale, where=where))

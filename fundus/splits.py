@@ -119,8 +119,8 @@ def check_split(
     >>> from sklearn.model_selection import KFold
     >>> check_split(KFold(2), [[0.1], [0.2]], [0, 1], groups=["anna", "anna"])
     Traceback (most recent call last):
-        ...
-    fundus.exceptions.SplitError: Fold 0 has patient 'anna' on both sides: rows 1 and 0...
+    ...
+    fundus.exceptions.SplitError: Fold 0 has patient 'anna' on both sides: rows 1 and 0; ...
     """
     groups = frame_patients(X) if groups is None else np.asarray(groups)
     n_rows = _num_samples(X)
@@ -157,7 +157,7 @@ def _refuse_shared(
             continue
         a = int(train[np.flatnonzero(codes[train] == shared[0])[0]])
         b = int(test[np.flatnonzero(codes[test] == shared[0])[0]])
-        shown = f"{what} {values[a]!r}" if names is None else what
+        shown = f"{what} {values.tolist()[a]!r}" if names is None else what
         pair = f"rows {a} and {b}" + ("" if names is None else f" ({names[a]!r} and {names[b]!r})")
         more = f", and {len(shared) - 1} more" if len(shared) > 1 else ""
         raise SplitError(f"Fold {k} has {shown} on both sides: {pair}{more}; {remedy}.")
@@ -180,6 +180,9 @@ class GuardedSplit(BaseCrossValidator):
     >>> len(list(folds))
     2
     """
+
+    # the base class declares groups unused; metadata routing would then never pass them
+    __metadata_request__split = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     def __init__(self, cv: Any = 5, *, cache: Any = True) -> None:
         self.cv = cv
@@ -265,18 +268,10 @@ def _stratified_groups(
     fraction: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Whole groups to hold out: some of many stratified folds, without a grade's last group."""
-    held = np.zeros(len(positions), dtype=bool)
-    n_folds = min(20, int(np.bincount(positions).max()), int(groups.max()) + 1)
-    if n_folds < 2 or fraction == 0:
-        return held
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
-    with warnings.catch_warnings():
-        # a grade rarer than the folds is expected: it lands in some of them
-        warnings.filterwarnings("ignore", "The least populated class")
-        parts = [test for _, test in folds.split(positions, positions, groups)]
-    for part in parts[: max(1, round(fraction * n_folds))]:
-        held[part] = True
+    """Whole groups to hold out, in proportion to their highest grades, but no grade's last one."""
+    highest = np.zeros(groups.max() + 1, dtype=np.intp)
+    np.maximum.at(highest, groups, positions)
+    held = _stratified_rows(highest, fraction, rng)[groups]
     for grade in np.unique(positions):
         if held[positions == grade].all():
             held[np.isin(groups, groups[positions == grade])] = False

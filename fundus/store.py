@@ -30,7 +30,7 @@ FORMAT = 1
 
 _HEADER = struct.Struct("<4sIB8sB")  # magic, CRC-32 of the rest, version, dtype, dimensions
 _MAGIC = b"fnds"
-_STAT = struct.Struct("<qqqq")  # size, mtime, ctime (ns), inode
+_STAT = struct.Struct("<qqqQ")  # size, mtime, ctime (ns), inode
 _FIRST_MAP = 1 << 28
 # a file written a moment ago may change again within the clock's grain, so it is not memoised
 _SETTLED_NS = 100_000_000
@@ -167,7 +167,8 @@ class Store:
             stat = os.stat(path)
         except OSError:
             return compute()  # it names what is wrong with the file
-        stamp = _STAT.pack(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        inode = stat.st_ino & (2**64 - 1)  # some file systems have longer ones
+        stamp = _STAT.pack(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, inode)
         key = hashlib.sha256(os.path.abspath(path).encode("utf-8", "surrogateescape")).digest()
 
         def read() -> bytes | None:

@@ -68,10 +68,12 @@ def test_public_methods_document_their_parameters(name):
     function = getattr(getattr(fundus, cls), method)
     doc = FunctionDoc(function)
     assert any(doc["Summary"]), f"{name} has no docstring"
+    if not doc["Parameters"]:  # the base class that asks for the method may document it
+        bases = (vars(base).get(method) for base in getattr(fundus, cls).__mro__[1:])
+        doc = next((FunctionDoc(base) for base in bases if base is not None), doc)
     documented = {n.strip() for p in doc["Parameters"] for n in p.name.split(",")}
     parameters = set(inspect.signature(function).parameters) - {"self"}
-    if doc["Parameters"]:
-        assert documented == parameters
+    assert documented == parameters
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
 
 from fundus import GuardedSplit, TransferClassifier, check_split
 from fundus.exceptions import SplitError
@@ -112,3 +112,32 @@ def test_nothing_to_hold_out(positions, groups, fraction):
     train, held = inner_split(np.array(positions), groups, fraction, seed=0)
     assert held is None
     assert len(train) == len(positions)
+
+
+def test_the_guard_under_metadata_routing(photographs):
+    import sklearn
+
+    leaky = GuardedSplit(StratifiedKFold(2, shuffle=True, random_state=0))
+    model = TransferClassifier("tiny", "logistic", weights="fixed")
+    with (
+        sklearn.config_context(enable_metadata_routing=True),
+        pytest.raises(SplitError, match="patient"),
+    ):
+        cross_val_score(
+            model,
+            photographs.paths,
+            photographs.grades,
+            cv=leaky,
+            params={"groups": photographs.patients},
+        )
+
+
+def test_the_inner_split_of_many_patients():
+    rng = np.random.default_rng(0)
+    positions = rng.choice(5, 40_000, p=[0.73, 0.07, 0.15, 0.03, 0.02])
+    groups = np.arange(40_000) // 2
+    train, held = inner_split(positions, groups, 0.1, seed=0)
+    assert not set(groups[train]) & set(groups[held])
+    assert len(held) == pytest.approx(4_000, rel=0.01)
+    shares = np.bincount(positions[held], minlength=5) / np.bincount(positions, minlength=5)
+    assert shares == pytest.approx(np.full(5, 0.1), abs=0.03)

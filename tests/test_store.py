@@ -142,3 +142,17 @@ def test_a_killed_writer_leaves_nothing_wrong(tmp_path):
         assert (array == k % 100).all()
     store.put_many([(b"after", np.zeros(1))])
     assert store.get(b"after") is not None
+
+
+def test_inodes_of_any_length(store, tmp_path, monkeypatch):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"one")
+    stat = os.stat(file)
+    long = os.stat_result((*stat[:1], 2**64 + 5, *stat[2:]))
+
+    class Long:
+        st_size, st_mtime_ns, st_ctime_ns = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        st_ino = long.st_ino
+
+    monkeypatch.setattr("fundus.store.os.stat", lambda path: Long)
+    assert store.file_digest(str(file), lambda: "0" * 64) == "0" * 64

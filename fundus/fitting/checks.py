@@ -82,7 +82,7 @@ def has_proba(owner: Any) -> bool:
         return bool(owner.head_.has_proba)
     if head_is_regressor(owner) or isinstance(owner.head, str):
         return True
-    inner = getattr(owner.head, "estimator", owner.head)
+    inner = owner.head.estimator if isinstance(owner.head, EstimatorAsHead) else owner.head
     return (
         not isinstance(inner, BaseEstimator)
         or isinstance(inner, Head)

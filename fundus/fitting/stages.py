@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from fundus.data.inputs import Images
-from fundus.exceptions import DataError
+from fundus.exceptions import DataError, DataWarning
 from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
 from fundus.images.augment import Augmentation
@@ -53,7 +55,7 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     first: dict[str, int] = {}
     again = []
     for row, path in enumerate(images.paths):
-        earlier = first.setdefault(path, row)
+        earlier = first.setdefault(os.path.normcase(os.path.realpath(path)), row)
         if earlier != row and (duplicates == "error" or positions[earlier] != positions[row]):
             again.append((earlier, row))
     if not again:
@@ -80,10 +82,11 @@ def training_source(
 ) -> Source:
     """Return what a neural head trains on; every image has been read once when it returns.
 
-    Frozen features are held in memory, activations at a cut are streamed from the store, and
-    augmented images, or all of them where there is no store, are made at every use.
+    Pooled features are held in memory, flattened ones and activations at a cut are streamed from
+    the store, and augmented images, or all of them where there is no store, are made at every use.
     """
-    if all_frozen(frozen.network) and augmentation is None:
+    wide = frozen.network.pooling == "flatten" and store is not None
+    if all_frozen(frozen.network) and augmentation is None and not wide:
         return ArraySource(features(images, frozen, store, n_jobs=n_jobs, verbose=verbose))
     if augmentation is None and store is not None and cut_size(frozen.network):
         return stored_source(
@@ -94,7 +97,7 @@ def training_source(
         check_all_decode(images, frozen.recipe, n_jobs=n_jobs)
     else:
         keys = decoded_keys(images, frozen.recipe, store, n_jobs=n_jobs, verbose=verbose)
-    return LiveSource(images, frozen, augmentation, seed, store, keys, batch_size)
+    return LiveSource(images, frozen, augmentation, seed, store, keys, batch_size, n_jobs)
 
 
 def fit_estimator(
@@ -206,6 +209,14 @@ def fit_net(
     width = None if trains_backbone else source.batch(np.array([0]), None)[0].shape[1]
     tail = Tail(head, len(grades.scale), width, network if trains_backbone else None)
     rows, held_out = inner_split(grades.positions, groups, owner.validation_fraction, seed)
+    if held_out is None and owner.validation_fraction > 0:
+        warnings.warn(
+            f"validation_fraction={owner.validation_fraction} of {len(grades.positions)} rows is "
+            "nothing that can be held out without losing a grade, so early stopping watches the "
+            "training loss.",
+            DataWarning,
+            stacklevel=3,
+        )
     return train_net(tail, training, source, rows, grades.positions, weights, held_out)
 
 

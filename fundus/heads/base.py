@@ -52,10 +52,28 @@ class NeuralHead(Head):
 
     @abstractmethod
     def loss(self, n_grades: int) -> Any:
-        """Return the Keras loss, by name or as an object."""
+        """Return the Keras loss, by name or as an object.
+
+        Parameters
+        ----------
+        n_grades : int
+
+        Returns
+        -------
+        str or keras.losses.Loss
+        """
 
     def metrics(self, n_grades: int) -> list[Any]:
-        """Return what is logged beside the loss."""
+        """Return what is logged beside the loss.
+
+        Parameters
+        ----------
+        n_grades : int
+
+        Returns
+        -------
+        list of str or keras.metrics.Metric
+        """
         return []
 
     @abstractmethod

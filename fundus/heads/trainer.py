@@ -7,7 +7,6 @@ defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,10 +20,8 @@ from scikeras.wrappers import BaseWrapper
 from fundus.heads.batches import RowBatches
 from fundus.heads.callbacks import training_callbacks
 from fundus.heads.tail import Tail, Training, build_tail
+from fundus.networks.backbones import one_at_a_time
 from fundus.networks.sources import Source
-
-# seeding is global in Keras, so two seeded fits in threads would disturb each other
-_one_fit_at_a_time = threading.RLock()
 
 #: Rows per forward pass in prediction.
 PREDICT_BATCH = 64
@@ -174,7 +171,7 @@ class TrainedNet:
     def outputs(self, source: Source) -> NDArray[np.float64]:
         """Severities ``(n,)`` or probabilities ``(n, n_grades)`` for all rows of a source."""
         rows = np.arange(len(source))[:, np.newaxis]
-        with _one_fit_at_a_time:
+        with one_at_a_time:
             raw = self.trainer._predict_raw(rows, source=source)
         return self.tail.head.decode(raw, self.tail.n_grades)
 
@@ -218,7 +215,7 @@ def train_net(
     trainer = KerasTrainer(
         partial(build_tail, tail=tail, training=training), training.seed, training
     )
-    with _one_fit_at_a_time:
+    with one_at_a_time:
         # asked once, so that scikeras finds the switch as it was and can restore it
         config.is_op_determinism_enabled()
         trainer.fit(

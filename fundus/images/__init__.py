@@ -57,7 +57,7 @@ class ImageRecipe:
     Examples
     --------
     >>> ImageRecipe(224).key()
-    'decoder=1;image_size=224;crop=fov'
+    'decoder=1;cv2=...;image_size=224;crop=fov'
     """
 
     image_size: int
@@ -78,7 +78,8 @@ class ImageRecipe:
 
     def key(self) -> str:
         """Stable text that names this recipe in cache keys."""
-        return f"decoder={DECODER_VERSION};image_size={int(self.image_size)};crop={self.crop}"
+        decoder = f"decoder={DECODER_VERSION};cv2={cv2.__version__}"
+        return f"{decoder};image_size={int(self.image_size)};crop={self.crop}"
 
 
 def load_image(path: str | os.PathLike[str], recipe: ImageRecipe) -> NDArray[np.uint8]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import multiprocessing
 import numbers
 import os
 import random
 import re
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -84,7 +86,15 @@ def require_tensorflow() -> None:
 def _grow_gpu_memory() -> None:
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and multiprocessing.current_process().name != "MainProcess":
+        warnings.warn(
+            f"{len(gpus)} GPU(s) are shared by several processes: with a GPU, n_jobs=1 is faster "
+            "and cannot run out of its memory.",
+            FundusWarning,
+            stacklevel=4,
+        )
+    for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except (RuntimeError, ValueError) as error:
@@ -94,6 +104,11 @@ def _grow_gpu_memory() -> None:
                 FundusWarning,
                 stacklevel=4,
             )
+
+
+#: Held by whoever seeds: the generators are the process's, so two seeded builds or fits in threads
+#: would disturb each other.
+one_at_a_time = threading.RLock()
 
 
 @contextmanager
@@ -119,15 +134,16 @@ def seeded(seed: int | None) -> Iterator[None]:
     >>> random.getstate() == state
     True
     """
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     number = random.SystemRandom().randrange(2**32) if seed is None else int(seed)
-    random.seed(number)
-    np.random.seed(number % 2**32)  # noqa: NPY002 - what a plugin's own code may draw from
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+    with one_at_a_time:
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        random.seed(number)
+        np.random.seed(number % 2**32)  # noqa: NPY002 - what a plugin's own code may draw from
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def build_backbone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ FORWARD_BATCH = 32
 
 #: What this process has done: ``"decodes"`` and ``"forward_passes"``, both in images.
 work_done: Counter[str] = Counter()
+
+# Keras compiles at the first call, and TensorFlow uses all processors in each
+_one_at_a_time = threading.Lock()
 
 
 def run_frozen(
@@ -49,9 +53,10 @@ def run_frozen(
     n = len(x)
     padded = np.concatenate([x, np.repeat(x[:1], pad_to - n, axis=0)]) if n < pad_to else x
     work_done["forward_passes"] += n
-    outputs = model.predict_on_batch(padded)
+    with _one_at_a_time:
+        outputs = model.predict_on_batch(padded)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return [np.asarray(output)[:n] for output in outputs]
+    return [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
 
 
 def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:

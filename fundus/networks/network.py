@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.plugins import get_registry
 from fundus.preprocessing.fitted import Normaliser
+from fundus.preprocessing.identity import code_identity
 
 if TYPE_CHECKING:
     import keras
@@ -47,6 +51,13 @@ class Network:
     freeze: Any
     pooling: str
     seed: int | None = None
+    # 1, 1.0 and True are equal, and mean different cuts
+    kind: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.freeze, np.generic):
+            object.__setattr__(self, "freeze", self.freeze.item())
+        object.__setattr__(self, "kind", type(self.freeze).__name__)
 
     @property
     def spec(self) -> BackboneSpec:
@@ -103,23 +114,33 @@ class Frozen:
             "backbone": spec.name,
             "origin": _origin(network.backbone),
             "keras": metadata.version("keras"),
+            "tensorflow": metadata.version("tensorflow"),
+            "precision": _precision(),
             "weights": _weights_identity(network),
             "image": self.recipe.key(),
             "normaliser": self.normaliser.identity,
-            "freeze": str(network.freeze),
+            "freeze": f"{network.kind} {network.freeze}",
             "pooling": network.pooling if network.freeze == "all" else None,
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def _origin(backbone: str | BackboneSpec) -> str:
-    """Which code builds the network: a plugin's release, or the function's own identity."""
-    from fundus.preprocessing.identity import code_identity
-
+    """Which code builds the network: its release, and the functions as they are."""
     if isinstance(backbone, BackboneSpec):
-        return code_identity(backbone.build)
-    distribution = get_registry().find("backbone", backbone).distribution
-    return f"{distribution} {metadata.version(distribution)}"
+        release, spec = "", backbone
+    else:
+        entry = get_registry().find("backbone", backbone)
+        release = f"{entry.distribution} {metadata.version(entry.distribution)} "
+        spec = entry.spec
+    load = "" if spec.load_weights is None else code_identity(spec.load_weights)
+    return f"{release}{code_identity(spec.build)} {load}"
+
+
+def _precision() -> str:
+    """Keras's dtype policy, which is float32 as long as nobody has imported Keras to change it."""
+    keras = sys.modules.get("keras")
+    return "float32" if keras is None else keras.config.dtype_policy().name
 
 
 def _weights_identity(network: Network) -> str:
@@ -131,27 +152,43 @@ def _weights_identity(network: Network) -> str:
         path = network.weights_file()
     if path is None:
         return model_digest(network)
-    stat = path.stat()
-    return _file_sha256(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _file_sha256(str(path), _stamp(network))
 
 
 @lru_cache(maxsize=64)
-def _file_sha256(path: str, size: int, mtime: int, inode: int) -> str:
+def _file_sha256(path: str, stamp: tuple[int, ...]) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=8)
+def _stamp(network: Network) -> tuple[int, ...]:
+    """What tells a replaced weights file from the one read before."""
+    path = network.weights_file()
+    if path is None or not path.is_file():
+        return ()
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
 def model_digest(network: Network) -> str:
     """SHA-256 of all weights of a built network, as hexadecimal digits."""
+    # the cut and the pooling are no part of the weights
+    return _digest(replace(network, freeze="all", pooling="avg"), _stamp(network))
+
+
+@lru_cache(maxsize=8)
+def _digest(network: Network, stamp: tuple[int, ...]) -> str:
     from fundus.networks.backbones import weights_digest
 
     return weights_digest(network.build())
 
 
-@lru_cache(maxsize=4)
 def load_frozen(network: Network) -> keras.Model | None:
     """Build the frozen part of a network, once per process.
+
+    Parameters
+    ----------
+    network : Network
 
     Returns
     -------
@@ -159,26 +196,29 @@ def load_frozen(network: Network) -> keras.Model | None:
         From normalised images to pooled features (all frozen) or to the tensors at the cut;
         ``None`` where nothing but the input is frozen.
     """
+    return _built(network, _stamp(network), _precision())[0]
+
+
+@lru_cache(maxsize=4)
+def _built(
+    network: Network, stamp: tuple[int, ...], precision: str
+) -> tuple[keras.Model | None, bool, int]:
+    """The frozen part, whether it is everything, and how many tensors cross the cut."""
     from fundus.networks.backbones import pooled
 
-    prefix = network.split().prefix
+    parts = network.split()
+    prefix = parts.prefix
     if network.freeze == "all" and prefix is not None:
         prefix = pooled(prefix, network.pooling)
-    return prefix
-
-
-@lru_cache(maxsize=16)
-def _cut(network: Network) -> tuple[bool, int]:
-    """Whether a cut freezes everything, and how many tensors cross it (0: only the input)."""
-    parts = network.split()
-    return parts.suffix is None, 0 if parts.prefix is None else len(parts.cut_shapes)
+    crossing = 0 if parts.prefix is None else max(1, len(parts.cut_shapes))
+    return prefix, parts.suffix is None, crossing
 
 
 def all_frozen(network: Network) -> bool:
     """Whether no layer of the backbone is trained."""
-    return network.freeze == "all" or _cut(network)[0]
+    return network.freeze == "all" or _built(network, _stamp(network), _precision())[1]
 
 
 def cut_size(network: Network) -> int:
     """Return how many tensors cross the cut; 0 where nothing but the input is frozen."""
-    return 1 if network.freeze == "all" else _cut(network)[1]
+    return 1 if network.freeze == "all" else _built(network, _stamp(network), _precision())[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from fundus.networks.frozen import (
     part_key,
     run_frozen,
 )
+from fundus.parallel import thread_count
 from fundus.progress import track
 from fundus.store import Store
 
@@ -55,8 +57,10 @@ class ArraySource:
 
 @dataclass
 class StoredSource:
-    """Activations at the cut, streamed from the store."""
+    """Activations of a frozen part, streamed from the store."""
 
+    images: Images
+    frozen: Frozen
     store: Store
     keys: list[bytes]
     n_tensors: int
@@ -65,17 +69,20 @@ class StoredSource:
         return len(self.keys)
 
     def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
-        """Read the activations of some rows."""
-        outputs = []
-        for part in range(self.n_tensors):
-            arrays = self.store.get_many([part_key(self.keys[row], part) for row in rows])
-            if any(array is None for array in arrays):
-                raise RuntimeError(
-                    f"The cache at {self.store.path!r} lost activations while they were in use: "
-                    "run 'fundus cache clear' and fit again."
-                )
-            outputs.append(np.stack(arrays))  # type: ignore[arg-type]
-        return outputs
+        """Read the activations of some rows; damaged entries are computed again."""
+        parts = [
+            self.store.get_many([part_key(self.keys[row], part) for row in rows])
+            for part in range(self.n_tensors)
+        ]
+        lost = sorted({k for arrays in parts for k, a in enumerate(arrays) if a is None})
+        if lost:
+            pictures = [picture_of(self.images, int(rows[k]), self.frozen.recipe) for k in lost]
+            fresh = run_frozen(self.frozen, np.stack(pictures))
+            for part, outputs in enumerate(fresh):
+                for k, output in zip(lost, outputs, strict=True):
+                    parts[part][k] = output
+                    self.store.put_many([(part_key(self.keys[rows[k]], part), output)])
+        return [np.stack(arrays) for arrays in parts]  # type: ignore[arg-type]
 
 
 @dataclass
@@ -89,37 +96,37 @@ class LiveSource:
     store: Store | None
     keys: list[bytes] | None
     batch_size: int
+    n_jobs: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
-        """Make the inputs of some rows."""
-        pictures = self._pictures(rows)
-        if self.augmentation is not None and epoch is not None:
-            pictures = [
-                self.augmentation.augment(
-                    picture, np.random.SeedSequence([self.seed, epoch, int(row)])
-                )
-                for row, picture in zip(rows, pictures, strict=True)
-            ]
-        return run_frozen(self.frozen, np.stack(pictures), pad_to=self.batch_size)
-
-    def _pictures(self, rows: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
+        """Make the inputs of some rows; decoding and warping run in threads."""
+        stored: list[NDArray[np.uint8] | None] = [None] * len(rows)
         if self.store is not None and self.keys is not None:
-            found = self.store.get_many([self.keys[row] for row in rows])
-        else:
-            found = [None] * len(rows)
-        return [
-            self._decode(int(row)) if picture is None else picture
-            for row, picture in zip(rows, found, strict=True)
-        ]
+            stored = self.store.get_many([self.keys[row] for row in rows])
 
-    def _decode(self, row: int) -> NDArray[np.uint8]:
-        content = self.images.content(row)
-        if isinstance(content, bytes):
-            return decode(content, self.frozen.recipe, name=self.images.where(row))
-        return prepare_array(content, self.frozen.recipe)
+        def make(k: int) -> NDArray[np.uint8]:
+            row, picture = int(rows[k]), stored[k]
+            if picture is None:
+                picture = picture_of(self.images, row, self.frozen.recipe)
+            if self.augmentation is None or epoch is None:
+                return picture
+            seed = np.random.SeedSequence([self.seed, epoch, row])
+            return self.augmentation.augment(picture, seed)
+
+        with ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
+            pictures = np.stack(list(pool.map(make, range(len(rows)))))
+        return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
+
+
+def picture_of(images: Images, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
+    """Decode one row into a square uint8 image."""
+    content = images.content(row)
+    if isinstance(content, bytes):
+        return decode(content, recipe, name=images.where(row))
+    return prepare_array(content, recipe)
 
 
 def stored_source(
@@ -150,7 +157,7 @@ def stored_source(
     """
     keys = entry_keys(frozen.name(), digests(images, store, n_jobs=n_jobs))
     fill_store(images, frozen, store, keys, n_jobs, verbose)
-    return StoredSource(store, keys, n_tensors)
+    return StoredSource(images, frozen, store, keys, n_tensors)
 
 
 def decoded_keys(
