@@ -306,7 +306,5 @@ def test_an_ensemble_of_pipelines_loads(photographs, tmp_path):
     pipeline = make_pipeline(FeatureExtractor("tiny", weights="fixed"), LogisticRegression())
     model = FoldEnsemble(pipeline, cv=2, random_state=0)
     model.fit(photographs.paths, photographs.grades).save(tmp_path / "model")
-    again = load(tmp_path / "model")
-    assert np.array_equal(
-        again.predict_proba(photographs.paths), model.predict_proba(photographs.paths)
-    )
+    again = load(tmp_path / "model").predict_proba(photographs.paths)
+    assert np.array_equal(again, model.predict_proba(photographs.paths))
