@@ -206,7 +206,17 @@ class GuardedSplit(BaseCrossValidator):
         yield from check_split(self.cv, X, y, groups, cache=self.cache)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of folds."""
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : array-like, default=None
+            Only needed by splitters whose number of folds follows from the data.
+
+        Returns
+        -------
+        int
+        """
         return check_cv(self.cv).get_n_splits(X, y, groups)
 
 
