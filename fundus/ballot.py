@@ -29,6 +29,26 @@ def is_ordinal_regressor(model: Any) -> bool:
     return bool(getattr(head, "is_regressor", False))
 
 
+def shared_input(models: list[Any], X: Any) -> Any:
+    """Run frozen work that all models share once.
+
+    Parameters
+    ----------
+    models : list of classifier
+    X : images or array-like
+
+    Returns
+    -------
+    Source, or `X` itself
+        What the models' ``predict`` methods take.
+    """
+    inner = [unwrapped(model) for model in models]
+    names = {m.frozen_.name() if hasattr(m, "frozen_") else None for m in inner}
+    if len(names) != 1 or None in names:
+        return X
+    return inner[0].shared_input(X)
+
+
 @dataclass(frozen=True)
 class Ballot:
     """The rules of one ensemble.
@@ -73,6 +93,7 @@ class Ballot:
 
     def mean(self, models: list[Any], X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Average all models' probabilities and severities; the shapes are those of `scores`."""
+        X = shared_input(models, X)
         scores = [self.scores(model, X) for model in models]
         severity = np.mean([s for _, s in scores], axis=0)
         if self.voting == "severity":
@@ -81,6 +102,7 @@ class Ballot:
 
     def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
         """Return the label most models predict, the lowest of several."""
+        X = shared_input(models, X)
         votes = np.stack([np.searchsorted(self.classes, m.predict(X)) for m in models])
         counts = np.stack([(votes == k).sum(axis=0) for k in range(len(self.classes))])
         return self.classes[counts.argmax(axis=0)]
@@ -89,11 +111,7 @@ class Ballot:
         return to_positions(self.classes, self.scale)
 
     def _interpolated(self, severity: NDArray[np.float64]) -> NDArray[np.float64]:
-        places = self._places()
-        order = np.argsort(places)
-        proba = np.empty((len(severity), len(places)))
-        proba[:, order] = interpolated_proba(severity, places[order])
-        return proba
+        return interpolated_proba(severity, self._places())
 
     def _on_scale(self, model: Any, severity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Severities on a fold's own scale, in places of the ensemble's."""

@@ -27,6 +27,7 @@ from fundus.folds import Folds, check_tested_once, fit_fold, is_search
 from fundus.labels import read_labels
 from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
+from fundus.saving.mixin import Saves
 from fundus.splits import check_split, frame_patients, is_image_data, make_cv
 
 VOTINGS = ("auto", "soft", "hard", "severity")
@@ -47,7 +48,7 @@ def _has_severity(ensemble: Any) -> bool:
     return has_severity(_fitted_or_template(ensemble))
 
 
-class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Fit one clone per fold, score each on the fold it has not seen, and average them all.
 
     Parameters
@@ -349,18 +350,6 @@ class FoldEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             In places on the scale.
         """
         return self.ballot().mean(self.estimators_, X)[1]
-
-    def save(self, path: Any) -> None:
-        """Write the ensemble, its fold models included, into a folder; see `fundus.load`.
-
-        Parameters
-        ----------
-        path : path
-            A folder that does not exist yet, or an empty one.
-        """
-        from fundus.saving.bundle import save
-
-        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -26,17 +26,18 @@ from fundus.fitting.stages import (
     training_source,
 )
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
-from fundus.heads.decisions import expected_grade, interpolated_proba
+from fundus.heads.decisions import expected_grade, interpolated_proba, normalised
 from fundus.heads.fitted import FittedEstimator, FittedHead
 from fundus.labels import Grades, read_grades, read_labels, to_positions
 from fundus.metrics import class_sample_weight
 from fundus.networks.preparation import draw_seed, prepare
-from fundus.networks.sources import ArraySource, Source
+from fundus.networks.sources import SOURCES, ArraySource, Source
 from fundus.parameters import invalid
+from fundus.saving.mixin import Saves
 from fundus.store import open_store
 
 
-class TransferClassifier(ClassifierMixin, BaseEstimator):
+class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only what is
@@ -297,11 +298,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         """
-        outputs = self._outputs(X)
-        if outputs.ndim == 1:
-            outputs = interpolated_proba(outputs, np.sort(self._places))
-            return self.classes_[np.argsort(self._places)[outputs.argmax(axis=1)]]
-        return self.classes_[outputs.argmax(axis=1)]
+        return self.classes_[self._proba(X).argmax(axis=1)]
 
     @available_if(has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -319,13 +316,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         ndarray of float, shape (n_samples, n_classes)
             In the order of ``classes_``; every row sums to 1.
         """
-        outputs = self._outputs(X)
-        if outputs.ndim == 2:
-            return outputs
-        order = np.argsort(self._places)
-        proba = np.empty((len(outputs), len(order)))
-        proba[:, order] = interpolated_proba(outputs, self._places[order])
-        return proba
+        return self._proba(X)
 
     def predict_severity(self, X: Any) -> NDArray[np.float64]:
         """Return the severity of every image on the grade axis.
@@ -344,33 +335,38 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         outputs = self._outputs(X)
         return outputs if outputs.ndim == 1 else expected_grade(outputs, self._places)
 
-    def save(self, path: Any) -> None:
-        """Write the fitted model into a folder, without pickle; see `fundus.load`.
-
-        Parameters
-        ----------
-        path : path
-            A folder that does not exist yet, or an empty one.
-        """
-        from fundus.saving.bundle import save
-
-        save(self, path)
-
     @property
     def model_(self) -> Any:
         """The trained Keras model, or the fitted scikit-learn estimator, behind the head."""
         check_is_fitted(self, "head_")
         return self.head_.network()
 
+    def shared_input(self, X: Any) -> Source:
+        """Run the frozen layers on images, once for all models that share them.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        Source
+            What the ``predict`` methods of models with an equal ``frozen_`` take instead of `X`.
+        """
+        check_is_fitted(self, "head_")
+        return self._source(self._read(X, reset=False), 0, training=False)
+
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
+        source = X if isinstance(X, SOURCES) else self.shared_input(X)
         check_is_fitted(self, "head_")
-        source = self._source(self._read(X, reset=False), 0, training=False)
         outputs = self.head_.outputs(source)
-        if outputs.ndim == 1:
-            return outputs
-        proba = outputs[:, self._places]
-        return proba / np.maximum(proba.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        return outputs if outputs.ndim == 1 else normalised(outputs[:, self._places])
+
+    def _proba(self, X: Any) -> NDArray[np.float64]:
+        outputs = self._outputs(X)
+        return outputs if outputs.ndim == 2 else interpolated_proba(outputs, self._places)
 
     def _source(self, data: Images | NDArray[Any], seed: int, *, training: bool) -> Source:
         if not isinstance(data, Images):

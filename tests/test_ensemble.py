@@ -32,6 +32,7 @@ from fundus import (
     quadratic_weighted_kappa,
 )
 from fundus.exceptions import DataError, InvalidParameterError, SplitError
+from fundus.store import open_store
 
 CHECKS_AT_LEAST = 50
 
@@ -308,3 +309,26 @@ def test_an_ensemble_of_pipelines_loads(photographs, tmp_path):
     model.fit(photographs.paths, photographs.grades).save(tmp_path / "model")
     again = load(tmp_path / "model").predict_proba(photographs.paths)
     assert np.array_equal(again, model.predict_proba(photographs.paths))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("freeze", ["all", 5])
+def test_frozen_work_is_shared_by_the_models(photographs, tmp_path, cache, freeze):
+    from fundus.networks.frozen import work_done
+
+    head = SoftmaxHead(units=4, layers=1)
+    options = {"epochs": 1, "freeze": freeze, "cache": tmp_path if cache else False}
+    X, y = photographs.paths[:30], photographs.grades[:30] >= 2
+    model = FoldEnsemble(tiny(head, **options), cv=3, random_state=0).fit(X, y)
+    new = photographs.paths[30:]
+    expected = np.mean([m.predict_proba(new) for m in model.estimators_], axis=0)
+    if cache:
+        for info in open_store(tmp_path).infos():
+            open_store(tmp_path).remove(info.name)
+    before = work_done.copy()
+    proba = model.predict_proba(new)
+    done = work_done - before
+    assert np.allclose(proba, expected, atol=1e-6)
+    if freeze == "all" or cache:
+        assert done["forward_passes"] == len(new)
+        assert done["decodes"] == len(new)

@@ -203,9 +203,10 @@ def test_damaged_activations_are_computed_again(photographs, tmp_path, freeze):
     model = tiny(SMALL_HEAD, freeze=freeze, epochs=1, cache=tmp_path).fit(X, y)
     expected = model.predict_proba(X)
     store = open_store(tmp_path)
-    with store._env.begin(db=store._arrays, write=True) as txn:
-        for key, value in list(txn.cursor()):
-            txn.put(key, value[:-1] + bytes([value[-1] ^ 1]))
+    for info in store.infos():
+        environment = store.segment(info.name, dict).environment
+        wrong = [(k, v[:-1] + bytes([v[-1] ^ 1])) for k, v in environment.items()]
+        environment.write(wrong)
     with pytest.warns(StoreWarning, match="damaged entry"):
         again = model.predict_proba(X)
     assert np.allclose(again, expected, atol=1e-5)

@@ -1,7 +1,8 @@
-"""The store: round trips, growth, damage, several processes."""
+"""The store: round trips, growth, damage, eviction, several processes."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -13,8 +14,17 @@ import lmdb
 import numpy as np
 import pytest
 
-from fundus.exceptions import StoreError, StoreWarning
-from fundus.store import Store, default_location, open_store
+from fundus import FeatureExtractor, SoftmaxHead, TransferClassifier
+from fundus.data.inputs import as_images
+from fundus.exceptions import InvalidParameterError, StoreError, StoreWarning
+from fundus.networks.frozen import digests
+from fundus.store import Cache, default_location, open_store
+
+NAME = "0" * 64
+
+
+def about():
+    return {"backbone": "tiny"}
 
 
 @pytest.fixture
@@ -22,97 +32,218 @@ def store(tmp_path):
     return open_store(tmp_path / "store")
 
 
+@pytest.fixture
+def segment(store):
+    return store.segment(NAME, about)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
-def test_round_trip(store, dtype):
+def test_round_trip(segment, dtype):
     array = (np.arange(24).reshape(2, 3, 4) * 7).astype(dtype)
-    store.put_many([(b"a", array), (b"scalar", np.array(3, dtype=dtype))])
-    found, absent, scalar = store.get_many([b"a", b"b", b"scalar"])
+    segment.put_many([(b"a", array), (b"scalar", np.array(3, dtype=dtype))])
+    found, absent, scalar = segment.get_many([b"a", b"b", b"scalar"])
     assert found.dtype == array.dtype
     assert np.array_equal(found, array)
     assert absent is None
     assert scalar.shape == ()
     found[:] = 0  # a copy: the store keeps its own
-    assert np.array_equal(store.get(b"a"), array)
-    assert store.has_many([b"a", b"b"]).tolist() == [True, False]
+    assert np.array_equal(segment.get_many([b"a"])[0], array)
+    assert segment.has_many([b"a", b"b"]).tolist() == [True, False]
 
 
-def test_it_grows_beyond_its_first_map(store, monkeypatch):
-    store._env.set_mapsize(1 << 20)
+def test_it_grows_beyond_its_first_map(segment):
+    segment.environment._env.set_mapsize(1 << 20)
     big = np.arange(1 << 18, dtype=np.float32)
-    store.put_many([(bytes([k]), big + k) for k in range(8)])  # 8 MiB
-    assert all(np.array_equal(store.get(bytes([k])), big + k) for k in range(8))
+    segment.put_many([(bytes([k]), big + k) for k in range(8)])  # 8 MiB
+    assert all(
+        np.array_equal(a, big + k)
+        for k, a in enumerate(segment.get_many([bytes([k]) for k in range(8)]))
+    )
 
 
-def test_a_folder_is_opened_once_and_pickles_as_its_path(store, tmp_path):
+def test_a_folder_is_opened_once(store, tmp_path):
     assert open_store(str(tmp_path / "store")) is store
-    assert pickle.loads(pickle.dumps(store)) is store
+    assert open_store(Cache(tmp_path / "store", limit="1GB")) is store
+    assert store.limit == 10**9
     assert open_store(False) is None
+    assert store.segment(NAME, about) is store.segment(NAME, about)
 
 
-def test_location(monkeypatch, tmp_path):
+def test_location_and_limit(monkeypatch, tmp_path):
     monkeypatch.setenv("FUNDUS_CACHE_DIR", str(tmp_path / "über"))
     assert default_location() == tmp_path / "über"
+    assert open_store(True).path == tmp_path / "über"
     monkeypatch.delenv("FUNDUS_CACHE_DIR")
     assert default_location().name == "fundus-zoo"
+    assert Cache().n_bytes() == 20 * 10**9
+    monkeypatch.setenv("FUNDUS_CACHE_LIMIT", "1.5 mb")
+    assert Cache().n_bytes() == 1_500_000
+    assert Cache(limit=7).n_bytes() == 7
+    assert pickle.loads(pickle.dumps(Cache(tmp_path))) == Cache(tmp_path)
 
 
-def test_a_damaged_entry_is_absent_and_told(tmp_path):
-    store = open_store(tmp_path / "store")
-    store.put_many([(b"a", np.arange(5)), (b"b", np.arange(3))])
-    with store._env.begin(db=store._arrays, write=True) as txn:
-        raw = bytearray(txn.get(b"a"))
+@pytest.mark.parametrize("cache", [Cache(limit="much"), Cache(on_error="ignore"), 3, None])
+def test_what_no_cache_is(cache, photographs):
+    with pytest.raises(InvalidParameterError, match=r"'(cache|limit)' parameter"):
+        FeatureExtractor("tiny", weights="fixed", cache=cache).fit_transform(photographs.paths[:2])
+
+
+def damage(segment, key):
+    with segment.environment._env.begin(write=True) as txn:
+        raw = bytearray(txn.get(key))
         raw[-1] ^= 1
-        txn.put(b"a", bytes(raw))
-        txn.put(b"c", b"short")
+        txn.put(key, bytes(raw))
+
+
+def test_a_damaged_entry_is_absent_and_told(segment):
+    segment.put_many([(b"a", np.arange(5)), (b"b", np.arange(3))])
+    damage(segment, b"a")
+    segment.environment.write([(b"c", b"short")])
     with pytest.warns(StoreWarning, match="damaged entry"):
-        assert store.get(b"a") is None
-    assert store.get(b"c") is None
-    assert store.get(b"b").tolist() == [0, 1, 2]
+        a, b, c = segment.get_many([b"a", b"b", b"c"])
+    assert a is None
+    assert c is None
+    assert b.tolist() == [0, 1, 2]
 
 
-def test_a_folder_that_cannot_be_used(tmp_path):
+def test_verify_removes_what_is_damaged(store, segment):
+    segment.put_many([(bytes([k]), np.arange(k)) for k in range(5)])
+    damage(segment, bytes([3]))
+    assert store.verify() == {NAME[:32]: (5, 1)}
+    assert store.verify() == {NAME[:32]: (4, 0)}
+    assert segment.has_many([bytes([k]) for k in range(5)]).tolist() == [1, 1, 1, 0, 1]
+
+
+def test_the_least_used_is_evicted(store):
+    rng = np.random.default_rng(0)
+    for k, name in enumerate("abc"):
+        store.segment(name * 64, about).put_many([(b"x", rng.random(50_000))])
+        os.utime(store.path / "segments" / (name * 32), (k, k))
+    os.utime(store.path / "segments" / ("a" * 32), (9, 9))  # used after the others
+    sizes = {info.name[0]: info.n_bytes for info in store.infos()}
+    assert [info.name[0] for info in store.infos()] == ["a", "c", "b"]
+    store.limit = sizes["a"] + sizes["c"]
+    store.make_room()
+    assert [info.name[0] for info in store.infos()] == ["a", "c"]
+    store.limit = sizes["c"]
+    store.make_room(keep="c" * 64)
+    assert [info.name[0] for info in store.infos()] == ["c"]
+    store.limit = 10
+    with pytest.raises(StoreError, match=r"limited to 10 bytes.*FUNDUS_CACHE_LIMIT"):
+        store.make_room(keep="c" * 64)
+    assert store.clear() > 0
+    assert store.infos() == []
+    # a segment that another process removed is made again
+    assert store.segment("c" * 64, about).has_many([b"x"]).tolist() == [False]
+
+
+def test_a_limit_holds_while_features_are_made(photographs, tmp_path):
+    cache = Cache(tmp_path, limit=400_000)
+    for size in (32, 40, 48, 56, 64):
+        extractor = FeatureExtractor("tiny", weights="fixed", image_size=size, cache=cache)
+        extractor.fit_transform(photographs.paths)
+    infos = open_store(cache).infos()
+    assert sum(info.n_bytes for info in infos) <= 400_000
+    assert infos[0].about["image_size"] == 64
+
+
+def test_an_unusable_folder(tmp_path, photographs):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match="set FUNDUS_CACHE_DIR or cache= to another folder"):
-        Store(str(tmp_path / "file" / "store"))
+        open_store(tmp_path / "file" / "store")
+    cache = Cache(tmp_path / "file" / "store", on_error="warn")
+    extractor = FeatureExtractor("tiny", weights="fixed", cache=cache)
+    with pytest.warns(StoreWarning, match="without a cache"):
+        F = extractor.fit_transform(photographs.paths[:3])
+    assert F.shape == (3, 16)
 
 
-def test_a_failing_disk_is_a_clear_error(store, monkeypatch):
-    def fail(action):
-        raise lmdb.DiskError("No space left on device")
+def test_a_newer_format_is_refused(tmp_path):
+    (tmp_path / "format").write_text("99")
+    with pytest.raises(StoreError, match="has format 99.*upgrade fundus-zoo"):
+        open_store(tmp_path)
 
-    monkeypatch.setattr(store, "_retrying", fail)
+
+@pytest.mark.parametrize("freeze", ["all", 4, 0])
+def test_a_full_disk(photographs, tmp_path, monkeypatch, freeze):
+    """A clear error, or work goes on uncached where the user allows it."""
+    X, y = photographs.paths[:8], [0, 1] * 4
+    options = {
+        "weights": "fixed", "freeze": freeze, "epochs": 1, "random_state": 0,
+        "validation_fraction": 0.0,
+    }  # fmt: skip
+    head = SoftmaxHead(units=4, layers=1)
+    expected = TransferClassifier("tiny", head, cache=False, **options).fit(X, y).predict_proba(X)
+
+    def full(self, action):
+        def failing():
+            raise lmdb.DiskError("No space left on device")
+
+        return original(self, failing)
+
+    from fundus.store.environment import Environment
+
+    original = Environment._guarded
+    monkeypatch.setattr(Environment, "_guarded", full)
+    model = TransferClassifier("tiny", head, cache=Cache(tmp_path / "a"), **options)
     with pytest.raises(StoreError, match="No space left on device.*free some disk space"):
-        store.put_many([(b"a", np.zeros(1))])
+        model.fit(X, y)
+    model = TransferClassifier("tiny", head, cache=Cache(tmp_path, on_error="warn"), **options)
+    with pytest.warns(StoreWarning, match="Work goes on without it"):
+        model.fit(X, y)
+    assert np.allclose(model.predict_proba(X), expected, atol=1e-4)
 
 
-def test_digests_are_remembered_until_the_file_changes(store, tmp_path):
-    file = tmp_path / "a.jpg"
-    file.write_bytes(b"one")
-    calls = []
+def test_digests_are_remembered_until_the_file_changes(store, tmp_path, monkeypatch, photographs):
+    import fundus.networks.frozen as frozen
 
-    def digest():
-        calls.append(1)
-        return f"{len(calls):064d}"
-
+    files = [str(tmp_path / "a.jpeg"), str(tmp_path / "b.jpeg")]
+    whole = [open_bytes(path) for path in photographs.paths[:3]]
+    for file, content in zip(files, whole, strict=False):
+        with open(file, "wb") as target:
+            target.write(content)
+    read = []
+    original = frozen.image_digest
+    monkeypatch.setattr(frozen, "image_digest", lambda b: read.append(1) or original(b))
     time.sleep(0.15)  # a file just written is not trusted yet
-    assert store.file_digest(str(file), digest) == store.file_digest(str(file), digest)
-    assert len(calls) == 1
-    file.write_bytes(b"two")
-    assert store.file_digest(str(file), digest) == f"{2:064d}"
+    first = digests(as_images(files), store)
+    assert digests(as_images(files), store) == first
+    assert len(read) == 2
+    with open(files[0], "wb") as target:
+        target.write(whole[2])
+    changed = digests(as_images(files), store)
+    assert changed[0] != first[0]
+    assert changed[1] == first[1]
     # so young a file is hashed again, since it may have changed within the clock's grain
-    assert store.file_digest(str(file), digest) == f"{3:064d}"
+    digests(as_images(files), store)
+    assert len(read) == 4
+
+
+def open_bytes(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def test_inodes_of_any_length(tmp_path, monkeypatch):
+    from fundus.store.memo import file_state
+
+    class Long:
+        st_size, st_mtime_ns, st_ctime_ns, st_ino = 1, 2, 3, 2**64 + 5
+
+    monkeypatch.setattr("fundus.store.memo.os.stat", lambda path: Long)
+    assert file_state("a.jpg").changed_ns == 3
 
 
 def _write(folder, start, n):
-    store = open_store(folder)
+    segment = open_store(folder).segment(NAME, about)
     for k in range(start, start + n):
-        store.put_many([(str(k).encode(), np.full(20_000, k, dtype=np.float32))])
+        segment.put_many([(str(k).encode(), np.full(20_000, k, dtype=np.float32))])
 
 
 def test_two_processes_write_and_a_third_reads(tmp_path):
     folder = tmp_path / "store"
-    store = open_store(folder)
-    store._env.set_mapsize(1 << 20)  # so that each outgrows what the other has mapped
+    segment = open_store(folder).segment(NAME, about)
+    segment.environment._env.set_mapsize(1 << 20)  # so that each outgrows what others have mapped
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write, args=(folder, s, 40)) for s in (0, 40)]
     for writer in writers:
@@ -120,15 +251,16 @@ def test_two_processes_write_and_a_third_reads(tmp_path):
     for writer in writers:
         writer.join()
     assert [w.exitcode for w in writers] == [0, 0]
-    assert all(store.get(str(k).encode())[0] == k for k in range(80))
+    found = segment.get_many([str(k).encode() for k in range(80)])
+    assert all(array[0] == k for k, array in enumerate(found))
 
 
 def test_a_killed_writer_leaves_nothing_wrong(tmp_path):
     code = (
         "import sys, numpy as np; from fundus.store import open_store\n"
-        "store = open_store(sys.argv[1]); k = 0\n"
+        "segment = open_store(sys.argv[1]).segment('0' * 64, dict); k = 0\n"
         "while True:\n"
-        "    store.put_many([(str(k).encode(), np.full(50_000, k % 100, dtype=np.float32))])\n"
+        "    segment.put_many([(str(k).encode(), np.full(50_000, k % 100, dtype=np.float32))])\n"
         "    print(k, flush=True); k += 1\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "store")]
@@ -136,23 +268,17 @@ def test_a_killed_writer_leaves_nothing_wrong(tmp_path):
         written = [int(process.stdout.readline()) for _ in range(20)]
         process.kill()
     store = open_store(tmp_path / "store")
-    for k in written:
-        array = store.get(str(k).encode())
+    segment = store.segment(NAME, about)
+    for k, array in zip(written, segment.get_many([str(k).encode() for k in written]), strict=True):
         assert array.shape == (50_000,)
         assert (array == k % 100).all()
-    store.put_many([(b"after", np.zeros(1))])
-    assert store.get(b"after") is not None
+    segment.put_many([(b"after", np.zeros(1))])
+    assert segment.has_many([b"after"]).all()
+    assert store.verify()[NAME[:32]][1] == 0
 
 
-def test_inodes_of_any_length(store, tmp_path, monkeypatch):
-    file = tmp_path / "a.jpg"
-    file.write_bytes(b"one")
-    stat = os.stat(file)
-    long = os.stat_result((*stat[:1], 2**64 + 5, *stat[2:]))
-
-    class Long:
-        st_size, st_mtime_ns, st_ctime_ns = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-        st_ino = long.st_ino
-
-    monkeypatch.setattr("fundus.store.os.stat", lambda path: Long)
-    assert store.file_digest(str(file), lambda: "0" * 64) == "0" * 64
+def test_a_segment_says_what_made_it(photographs, tmp_path):
+    FeatureExtractor("tiny", weights="fixed", cache=tmp_path).fit_transform(photographs.paths[:2])
+    (info,) = open_store(tmp_path).infos()
+    assert info.about["backbone"] == "tiny"
+    assert json.loads((tmp_path / "segments" / info.name / "about.json").read_text()) == info.about

@@ -20,19 +20,19 @@ from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
 from fundus.images.augment import Augmentation
 from fundus.labels import Grades
-from fundus.networks.frozen import features
+from fundus.networks.frozen import features, tolerating
 from fundus.networks.network import Frozen, Network, all_frozen, cut_size
 from fundus.networks.sources import (
     ArraySource,
     LiveSource,
     Source,
     check_all_decode,
-    decoded_keys,
+    decoded_source,
     stored_source,
 )
 from fundus.parameters import invalid
 from fundus.splits import inner_split
-from fundus.store import Store
+from fundus.store import Segment, Store
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
@@ -88,16 +88,20 @@ def training_source(
     wide = frozen.network.pooling == "flatten" and store is not None
     if all_frozen(frozen.network) and augmentation is None and not wide:
         return ArraySource(features(images, frozen, store, n_jobs=n_jobs, verbose=verbose))
-    if augmentation is None and store is not None and cut_size(frozen.network):
-        return stored_source(
-            images, frozen, store, cut_size(frozen.network), n_jobs=n_jobs, verbose=verbose
-        )
-    keys = None
+    n_tensors = cut_size(frozen.network)
+    if augmentation is None and store is not None and n_tensors:
+        with tolerating(store):
+            return stored_source(images, frozen, store, n_tensors, n_jobs=n_jobs, verbose=verbose)
+    decoded: Segment | None = None
+    keys: list[bytes] = []
     if store is None:
         check_all_decode(images, frozen.recipe, n_jobs=n_jobs)
     else:
-        keys = decoded_keys(images, frozen.recipe, store, n_jobs=n_jobs, verbose=verbose)
-    return LiveSource(images, frozen, augmentation, seed, store, keys, batch_size, n_jobs)
+        with tolerating(store):
+            decoded, keys = decoded_source(
+                images, frozen.recipe, store, n_jobs=n_jobs, verbose=verbose
+            )
+    return LiveSource(images, frozen, augmentation, seed, decoded, keys, batch_size, n_jobs)
 
 
 def fit_estimator(

@@ -27,6 +27,26 @@ def expected_grade(proba: NDArray[np.float64], places: NDArray[np.intp]) -> NDAr
     return proba @ places.astype(np.float64)
 
 
+def normalised(proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale rows to sum 1; rows that sum to nothing stay as they are.
+
+    Parameters
+    ----------
+    proba : ndarray of float, shape (n_samples, n_classes)
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples, n_classes)
+
+    Examples
+    --------
+    >>> normalised(np.array([[1.0, 3.0], [0.0, 0.0]])).tolist()
+    [[0.25, 0.75], [0.0, 0.0]]
+    """
+    total = proba.sum(axis=1, keepdims=True)
+    return proba / np.where(total > 0, total, 1.0)
+
+
 def interpolated_proba(
     severity: NDArray[np.float64], places: NDArray[np.intp]
 ) -> NDArray[np.float64]:
@@ -39,7 +59,7 @@ def interpolated_proba(
     ----------
     severity : ndarray of float, shape (n_samples,)
     places : ndarray of int, shape (n_classes,)
-        Place of each class on the scale, ascending.
+        Place of each class on the scale, in any order.
 
     Returns
     -------
@@ -50,14 +70,15 @@ def interpolated_proba(
     >>> interpolated_proba(np.array([1.25, 9.0]), np.arange(3)).tolist()
     [[0.0, 0.75, 0.25], [0.0, 0.0, 1.0]]
     """
-    clipped = np.clip(severity, places[0], places[-1])
+    order = np.argsort(places)
+    steps = places[order]
+    clipped = np.clip(severity, steps[0], steps[-1])
     proba = np.zeros((len(severity), len(places)))
     if len(places) == 1:
         return proba + 1.0
-    above = np.clip(np.searchsorted(places, clipped, side="right"), 1, len(places) - 1)
-    low, high = places[above - 1], places[above]
-    share = (clipped - low) / (high - low)
+    above = np.clip(np.searchsorted(steps, clipped, side="right"), 1, len(steps) - 1)
+    share = (clipped - steps[above - 1]) / (steps[above] - steps[above - 1])
     rows = np.arange(len(severity))
-    proba[rows, above - 1] = 1.0 - share
-    proba[rows, above] = share
+    proba[rows, order[above - 1]] = 1.0 - share
+    proba[rows, order[above]] = share
     return proba

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fundus.data.inputs import Images
 from fundus.exceptions import ImageReadError
 from fundus.images import ImageRecipe, array_digest, decode
-from fundus.networks.frozen import digests, entry_keys, raise_unreadable
+from fundus.networks.frozen import digests, entry_keys, raise_unreadable, tolerating
 from fundus.parallel import thread_count
-from fundus.store import Store
+from fundus.store import Segment, Store
 
 #: Pictures are compared at this size, so that large files are decoded at a reduced scale.
 THUMBNAIL = ImageRecipe(64, None)
@@ -45,8 +45,13 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
     contents = digests(images, store, n_jobs=n_jobs)
     if images.paths is None:
         return contents
-    keys = entry_keys(hashlib.sha256(f"pixels {THUMBNAIL.key()}".encode()).hexdigest(), contents)
-    known = [None] * len(keys) if store is None else store.get_many(keys)
+    keys = entry_keys(contents)
+    segment: Segment | None = None
+    known: list[NDArray[np.uint8] | None] = [None] * len(keys)
+    if store is not None:
+        name = hashlib.sha256(f"pixels {THUMBNAIL.key()}".encode()).hexdigest()
+        segment = store.segment(name, lambda: {"pixels": THUMBNAIL.key()})
+        known = segment.get_many(keys)
 
     def one(row: int) -> NDArray[np.uint8] | ImageReadError:
         found = known[row]
@@ -65,8 +70,8 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
     bad = {row: r for row, r in enumerate(results) if isinstance(r, ImageReadError)}
     raise_unreadable(images, bad)
     found = [r for r in results if not isinstance(r, ImageReadError)]
-    if store is not None:
-        new = [row for row, entry in enumerate(known) if entry is None]
-        if new:
-            store.put_many((keys[row], found[row]) for row in new)
+    new = [row for row, entry in enumerate(known) if entry is None]
+    if new and store is not None and segment is not None:
+        with tolerating(store):
+            segment.put_many((keys[row], found[row]) for row in new)
     return [r.tobytes().hex() for r in found]

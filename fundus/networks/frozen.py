@@ -6,17 +6,20 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
-from fundus.exceptions import ImageReadError
+from fundus.exceptions import ImageReadError, StoreError, StoreWarning
 from fundus.images import ImageRecipe, decode, image_digest, prepare_array, verify
 from fundus.networks.network import Frozen, load_frozen
 from fundus.parallel import prefetch, thread_count
 from fundus.progress import track
-from fundus.store import Store
+from fundus.store import Segment, Store
+from fundus.store.memo import FileState, file_state
+from fundus.warn import warn_once
 
 #: Images per forward pass of a frozen part; every batch is padded to it, so nothing is retraced.
 FORWARD_BATCH = 32
@@ -80,26 +83,48 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
         If files are missing, empty, truncated or no images; the first is named, the rest counted.
     """
 
-    def one(row: int) -> str | ImageReadError:
-        if images.paths is None:
-            return images.array_digest(row)
-        path = images.paths[row]
+    if images.paths is None:
+        return [images.array_digest(row) for row in range(len(images))]
+    paths = images.paths.tolist()
+    states: list[FileState | None] = [None] * len(paths)
+    known: list[str | None] = [None] * len(paths)
+    if store is not None:
+        # looked at before they are read, so that a change in between is noticed next time
+        states = [file_state(path) for path in paths]
+        known = store.digests.known(states)
 
-        def compute() -> str:
+    def one(row: int) -> str | ImageReadError:
+        found = known[row]
+        if found is not None:
+            return found
+        try:
             content = images.content(row)
             assert isinstance(content, bytes)
-            verify(path, content)
-            return image_digest(content)
-
-        try:
-            return compute() if store is None else store.file_digest(path, compute)
+            verify(paths[row], content)
         except ImageReadError as error:
             return error
+        return image_digest(content)
 
     with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
-        results = list(pool.map(one, range(len(images))))
+        results = list(pool.map(one, range(len(paths))))
     raise_unreadable(images, {k: r for k, r in enumerate(results) if not isinstance(r, str)})
-    return [r for r in results if isinstance(r, str)]
+    digest_list = [r for r in results if isinstance(r, str)]
+    if store is not None:
+        new = zip(states, known, digest_list, strict=True)
+        with tolerating(store):
+            store.digests.remember([(s, d) for s, k, d in new if k is None and s is not None])
+    return digest_list
+
+
+@contextmanager
+def tolerating(store: Store) -> Iterator[None]:
+    """Turn a failure of the store into a warning, where the user allows it."""
+    try:
+        yield
+    except StoreError as error:
+        if store.on_error == "raise":
+            raise
+        warn_once(f"{error} Work goes on without it.", StoreWarning)
 
 
 def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
@@ -162,10 +187,9 @@ def load_rows(
     raise_unreadable(images, errors)
 
 
-def entry_keys(name: str, digest_list: Sequence[str]) -> list[bytes]:
-    """Keys in the store of what the function of that name makes of images."""
-    prefix = bytes.fromhex(name)[:16]
-    return [prefix + bytes.fromhex(digest) for digest in digest_list]
+def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
+    """Keys of images in a segment of the store."""
+    return [bytes.fromhex(digest) for digest in digest_list]
 
 
 def features(
@@ -197,16 +221,19 @@ def features(
     digest_list = digests(images, store, n_jobs=n_jobs)
     if store is None:
         return _compute_features(images, frozen, digest_list, n_jobs, verbose)
-    keys = entry_keys(frozen.name(), digest_list)
-    fill_store(images, frozen, store, keys, n_jobs, verbose)
-    found = store.get_many(keys)
+    keys = entry_keys(digest_list)
+    with tolerating(store):
+        fill_store(images, frozen, store, keys, n_jobs, verbose)
+    segment = store.segment(frozen.name(), frozen.about)
+    found = segment.get_many(keys)
     lost = [k for k, array in enumerate(found) if array is None]
-    if lost:  # damaged entries
+    if lost:  # damaged entries, or a store that could not be written
         again = np.array(lost)
         fresh = _compute_features(
             images.subset(again), frozen, [digest_list[k] for k in lost], n_jobs, verbose
         )
-        store.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
+        with tolerating(store):
+            segment.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
         for j, k in enumerate(lost):
             found[k] = fresh[j]
     return np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
@@ -234,22 +261,31 @@ def fill_store(
     verbose: int,
 ) -> None:
     """Compute and store what is missing; identical images once, two processes one after another."""
-    if store.has_many(keys).all():
+    name = frozen.name()
+    segment = store.segment(name, frozen.about)
+    if segment.has_many(keys).all():
         return
-    with store.lock(frozen.name()[:16]):
-        missing: dict[bytes, int] = {}
-        for row, present in enumerate(store.has_many(keys)):
-            if not present:
-                missing.setdefault(keys[row], row)
-        rows = list(missing.values())
+    with store.lock(name):
+        rows = missing_rows(segment, keys)
         batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
         shown = track(batches, total=len(rows), what="Running the frozen layers", show=verbose)
         for done, batch in shown:
             outputs = run_frozen(frozen, batch)
-            entries = []
-            for j, row in enumerate(done):
-                entries += [(part_key(keys[row], k), output[j]) for k, output in enumerate(outputs)]
-            store.put_many(entries)
+            segment.put_many(
+                (part_key(keys[row], k), output[j])
+                for j, row in enumerate(done)
+                for k, output in enumerate(outputs)
+            )
+    store.make_room(keep=name)
+
+
+def missing_rows(segment: Segment, keys: Sequence[bytes]) -> list[int]:
+    """Rows whose image has no entry, one row for each image."""
+    missing: dict[bytes, int] = {}
+    for row, present in enumerate(segment.has_many(keys)):
+        if not present:
+            missing.setdefault(keys[row], row)
+    return list(missing.values())
 
 
 def part_key(key: bytes, k: int) -> bytes:

@@ -107,6 +107,19 @@ class Frozen:
     recipe: ImageRecipe
     normaliser: Normaliser
 
+    def about(self) -> dict[str, Any]:
+        """Describe the function for people."""
+        network = self.network
+        return {
+            "backbone": network.spec.name,
+            "weights": network.weights,
+            "freeze": network.freeze,
+            "pooling": network.pooling if network.freeze == "all" else None,
+            "image_size": network.image_size,
+            "crop": self.recipe.crop,
+            "normaliser": str(self.normaliser.function),
+        }
+
     def name(self) -> str:
         """Identity of the function, as 64 hexadecimal digits: two equal names, equal outputs."""
         network, spec = self.network, self.network.spec

@@ -20,12 +20,13 @@ from fundus.networks.frozen import (
     entry_keys,
     fill_store,
     load_rows,
+    missing_rows,
     part_key,
     run_frozen,
 )
 from fundus.parallel import thread_count
 from fundus.progress import track
-from fundus.store import Store
+from fundus.store import Segment, Store
 
 
 class Source(Protocol):
@@ -61,7 +62,7 @@ class StoredSource:
 
     images: Images
     frozen: Frozen
-    store: Store
+    segment: Segment
     keys: list[bytes]
     n_tensors: int
 
@@ -71,7 +72,7 @@ class StoredSource:
     def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
         """Read the activations of some rows; damaged entries are computed again."""
         parts = [
-            self.store.get_many([part_key(self.keys[row], part) for row in rows])
+            self.segment.get_many([part_key(self.keys[row], part) for row in rows])
             for part in range(self.n_tensors)
         ]
         lost = sorted({k for arrays in parts for k, a in enumerate(arrays) if a is None})
@@ -81,7 +82,7 @@ class StoredSource:
             for part, outputs in enumerate(fresh):
                 for k, output in zip(lost, outputs, strict=True):
                     parts[part][k] = output
-                    self.store.put_many([(part_key(self.keys[rows[k]], part), output)])
+                    self.segment.put_many([(part_key(self.keys[rows[k]], part), output)])
         return [np.stack(arrays) for arrays in parts]  # type: ignore[arg-type]
 
 
@@ -93,8 +94,8 @@ class LiveSource:
     frozen: Frozen
     augmentation: Augmentation | None
     seed: int
-    store: Store | None
-    keys: list[bytes] | None
+    decoded: Segment | None
+    keys: list[bytes]
     batch_size: int
     n_jobs: int | None = None
 
@@ -104,8 +105,8 @@ class LiveSource:
     def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
         """Make the inputs of some rows; decoding and warping run in threads."""
         stored: list[NDArray[np.uint8] | None] = [None] * len(rows)
-        if self.store is not None and self.keys is not None:
-            stored = self.store.get_many([self.keys[row] for row in rows])
+        if self.decoded is not None:
+            stored = self.decoded.get_many([self.keys[row] for row in rows])
 
         def make(k: int) -> NDArray[np.uint8]:
             row, picture = int(rows[k]), stored[k]
@@ -119,6 +120,10 @@ class LiveSource:
         with ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
             pictures = np.stack(list(pool.map(make, range(len(rows)))))
         return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
+
+
+#: The sources there are.
+SOURCES = (ArraySource, StoredSource, LiveSource)
 
 
 def picture_of(images: Images, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
@@ -154,16 +159,22 @@ def stored_source(
     Returns
     -------
     StoredSource
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
     """
-    keys = entry_keys(frozen.name(), digests(images, store, n_jobs=n_jobs))
+    keys = entry_keys(digests(images, store, n_jobs=n_jobs))
     fill_store(images, frozen, store, keys, n_jobs, verbose)
-    return StoredSource(images, frozen, store, keys, n_tensors)
+    segment = store.segment(frozen.name(), frozen.about)
+    return StoredSource(images, frozen, segment, keys, n_tensors)
 
 
-def decoded_keys(
+def decoded_source(
     images: Images, recipe: ImageRecipe, store: Store, *, n_jobs: int | None, verbose: int
-) -> list[bytes]:
-    """Decode what the store lacks, and return the keys of the decoded images.
+) -> tuple[Segment, list[bytes]]:
+    """Decode what the store lacks, and return where the decoded images are.
 
     Parameters
     ----------
@@ -176,21 +187,27 @@ def decoded_keys(
 
     Returns
     -------
-    list of bytes
+    segment : Segment
+    keys : list of bytes
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
     """
     name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
-    keys = entry_keys(name, digests(images, store, n_jobs=n_jobs))
-    if store.has_many(keys).all():
-        return keys
-    with store.lock(name[:16]):
-        missing: dict[bytes, int] = {}
-        for row, present in enumerate(store.has_many(keys)):
-            if not present:
-                missing.setdefault(keys[row], row)
-        batches = load_rows(images, list(missing.values()), recipe, n_jobs=n_jobs)
-        for rows, batch in track(batches, total=len(missing), what="Decoding images", show=verbose):
-            store.put_many((keys[row], picture) for row, picture in zip(rows, batch, strict=True))
-    return keys
+    segment = store.segment(name, lambda: {"decoded": recipe.key()})
+    keys = entry_keys(digests(images, store, n_jobs=n_jobs))
+    if segment.has_many(keys).all():
+        return segment, keys
+    with store.lock(name):
+        missing = missing_rows(segment, keys)
+        batches = load_rows(images, missing, recipe, n_jobs=n_jobs)
+        shown = track(batches, total=len(missing), what="Decoding images", show=verbose)
+        for rows, batch in shown:
+            segment.put_many((keys[row], p) for row, p in zip(rows, batch, strict=True))
+    store.make_room(keep=name)
+    return segment, keys
 
 
 def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None) -> None:

@@ -1,0 +1,127 @@
+"""One LMDB environment: memory-mapped, crash-safe, shared by processes, growing as needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from fundus.exceptions import StoreError
+
+_FIRST_MAP = 1 << 26  # bytes; doubled whenever it is full
+
+T = TypeVar("T")
+
+ADVICE = (
+    "free some disk space, set FUNDUS_CACHE_DIR or cache= to another folder, or pass cache=False"
+)
+
+
+class Environment:
+    """Bytes by key in one folder.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made if absent.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made, read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # one transaction at a time in this process: the map must not grow under another one
+        self._turn = threading.RLock()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(path), map_size=_FIRST_MAP, max_readers=512, metasync=False)
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(
+                f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
+            ) from error
+
+    def read(self, keys: Sequence[bytes], take: Callable[[Any], T]) -> list[T]:
+        """Apply a function to the buffer under each key, ``None`` where there is none.
+
+        The buffers are valid inside the function only.
+        """
+
+        def action() -> list[T]:
+            with self._env.begin(buffers=True) as txn:
+                return [take(txn.get(key)) for key in keys]
+
+        return self._retrying(action)
+
+    def write(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write entries in one transaction: all of them or none.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or fails.
+        """
+        entries = list(items)
+
+        def action() -> None:
+            with self._env.begin(write=True) as txn:
+                for key, value in entries:
+                    txn.put(key, value)
+
+        self._guarded(action)
+
+    def delete(self, keys: Sequence[bytes]) -> None:
+        """Remove entries."""
+
+        def action() -> None:
+            with self._env.begin(write=True) as txn:
+                for key in keys:
+                    txn.delete(key)
+
+        self._guarded(action)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield copies of all entries, in transactions of one entry each."""
+        key: bytes | None = None
+        while True:
+
+            def action(after: bytes | None = key) -> tuple[bytes, bytes] | None:
+                with self._env.begin() as txn:
+                    cursor = txn.cursor()
+                    found = cursor.first() if after is None else cursor.set_range(after)
+                    if found and after is not None and cursor.key() == after:
+                        found = cursor.next()
+                    return (cursor.key(), cursor.value()) if found else None
+
+            entry = self._retrying(action)
+            if entry is None:
+                return
+            yield entry
+            key = entry[0]
+
+    def __len__(self) -> int:
+        return int(self._env.stat()["entries"])
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            self._retrying(action)
+        except lmdb.Error as error:
+            raise StoreError(
+                f"The cache at {str(self.path)!r} cannot be written ({error}): {ADVICE}."
+            ) from error
+
+    def _retrying(self, action: Callable[[], T]) -> T:
+        """Run a transaction; grow the map, or follow another process that grew it, as needed."""
+        with self._turn:
+            while True:
+                try:
+                    return action()
+                except lmdb.MapFullError:
+                    self._env.set_mapsize(self._env.info()["map_size"] * 2)
+                except lmdb.MapResizedError:
+                    self._env.set_mapsize(0)

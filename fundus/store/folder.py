@@ -1,0 +1,277 @@
+"""The store's folder: one segment per frozen function, evicted whole, the least used first."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from fundus.exceptions import StoreError, StoreWarning
+from fundus.store.entries import pack, unpack
+from fundus.store.environment import ADVICE, Environment
+from fundus.store.memo import DigestMemo
+from fundus.warn import warn_once
+
+#: Raised when the layout changes; a folder of a newer format is refused.
+FORMAT = 1
+
+_CHECK_EVERY = 1 << 26  # bytes written between two looks at the size of the store
+
+
+class Segment:
+    """The arrays that one frozen function has made, by image.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Identity of the function.
+    path : Path
+    """
+
+    def __init__(self, store: Store, name: str, path: Path) -> None:
+        self.store, self.name, self.path = store, name, path
+        self.environment = Environment(path)
+        self._written = 0
+
+    def get_many(self, keys: Sequence[bytes]) -> list[NDArray[Any] | None]:
+        """Return copies of the arrays under some keys, ``None`` for those that are absent.
+
+        A damaged entry counts as absent and is warned about once.
+        """
+        damaged = False
+
+        def take(buffer: Any) -> NDArray[Any] | None:
+            nonlocal damaged
+            if buffer is None:
+                return None
+            array = unpack(buffer)
+            damaged = damaged or array is None
+            return array
+
+        found = self.environment.read(keys, take)
+        if damaged:
+            warn_once(
+                f"The cache at {str(self.path)!r} holds a damaged entry; it is computed again.",
+                StoreWarning,
+            )
+        return found
+
+    def has_many(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Whether each key has an entry."""
+        return np.array(self.environment.read(keys, lambda b: b is not None), dtype=bool)
+
+    def put_many(self, items: Iterable[tuple[bytes, NDArray[Any]]]) -> None:
+        """Write entries in one transaction: all of them or none.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or fails, or the store's limit is too small for this segment.
+        """
+        packed = [(key, pack(array)) for key, array in items]
+        self.environment.write(packed)
+        self._written += sum(len(value) for _, value in packed)
+        if self._written >= _CHECK_EVERY:
+            self._written = 0
+            self.store.make_room(keep=self.name)
+
+    def damaged(self) -> list[bytes]:
+        """Return the keys of entries whose checksum is wrong."""
+        return [key for key, value in self.environment.items() if unpack(value) is None]
+
+
+@dataclass(frozen=True)
+class SegmentInfo:
+    """What is known of a segment without reading it.
+
+    Parameters
+    ----------
+    name : str
+    about : dict
+        What made it.
+    n_bytes : int
+        On disk.
+    used : float
+        When it was last used, in seconds since the epoch.
+    """
+
+    name: str
+    about: dict[str, Any]
+    n_bytes: int
+    used: float
+
+
+class Store:
+    """Arrays by function and image, in one folder that several processes share.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made if absent.
+    limit : int
+        Size in bytes above which segments are evicted, the least recently used first.
+    on_error : {"raise", "warn"}
+        Whether work goes on uncached where the folder fails.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made, read or written, or has a newer format.
+    """
+
+    def __init__(self, path: Path, limit: int, on_error: str) -> None:
+        self.path, self.limit, self.on_error = path, limit, on_error
+        self._segments: dict[str, Segment] = {}
+        self._turn = threading.RLock()
+        _check_format(path)
+        self.digests = DigestMemo(Environment(path / "digests"))
+
+    def segment(self, name: str, about: Callable[[], dict[str, Any]]) -> Segment:
+        """Open a segment, and note that it is used.
+
+        Parameters
+        ----------
+        name : str
+            Identity of the function, at least 32 hexadecimal digits.
+        about : callable
+            Describes the function, for people.
+
+        Returns
+        -------
+        Segment
+        """
+        name = name[:32]
+        folder = self.path / "segments" / name
+        with self._turn:
+            # another process may have evicted what this one has open
+            if name not in self._segments or not folder.is_dir():
+                self._segments[name] = Segment(self, name, folder)
+                note = folder / "about.json"
+                if not note.exists():
+                    _write_whole(note, json.dumps(about(), indent=1))
+            os.utime(folder)
+            return self._segments[name]
+
+    def lock(self, name: str) -> FileLock:
+        """Return a lock between processes, so that they do not do the same work twice."""
+        folder = self.path / "locks"
+        folder.mkdir(exist_ok=True)
+        return FileLock(folder / f"{name[:32]}.lock")
+
+    def infos(self) -> list[SegmentInfo]:
+        """Describe all segments, the most recently used first."""
+        found = []
+        for folder in (self.path / "segments").glob("*"):
+            try:
+                about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+                n_bytes = sum(f.stat().st_size for f in folder.iterdir())
+                found.append(SegmentInfo(folder.name, about, n_bytes, folder.stat().st_mtime))
+            except OSError:
+                continue  # evicted, or not yet described, by another process
+        return sorted(found, key=lambda info: -info.used)
+
+    def make_room(self, keep: str = "") -> None:
+        """Evict segments until the store is within its limit.
+
+        Parameters
+        ----------
+        keep : str
+            Name of the segment that is being written.
+
+        Raises
+        ------
+        StoreError
+            If that one alone is above the limit.
+        """
+        infos = self.infos()
+        total = sum(info.n_bytes for info in infos)
+        for info in reversed(infos):
+            if total <= self.limit:
+                return
+            if info.name != keep[:32]:
+                self.remove(info.name)
+                total -= info.n_bytes
+        if total > self.limit:
+            raise StoreError(
+                f"The cache at {str(self.path)!r} is limited to {self.limit:,} bytes, and this "
+                f"work alone takes {total:,}: raise FUNDUS_CACHE_LIMIT, or pass cache=False."
+            )
+
+    def remove(self, name: str) -> None:
+        """Remove a segment; a process that has it open keeps its own view of it."""
+        with self._turn:
+            # not closed: another thread may be reading it, and keeps its own view until it is done
+            self._segments.pop(name, None)
+            folder = self.path / "segments" / name
+            # out of sight first, so that nobody opens a half-removed folder
+            gone = self.path / f"evicted-{uuid.uuid4().hex}"
+            try:
+                folder.rename(gone)
+            except FileNotFoundError:
+                return  # another process was faster
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def clear(self) -> int:
+        """Remove all segments; return how many bytes that freed."""
+        infos = self.infos()
+        for info in infos:
+            self.remove(info.name)
+        return sum(info.n_bytes for info in infos)
+
+    def verify(self) -> dict[str, tuple[int, int]]:
+        """Check every entry, and remove the damaged ones.
+
+        Returns
+        -------
+        dict
+            Name of a segment to its entries, and how many of them were damaged.
+        """
+        result = {}
+        for info in self.infos():
+            segment = self.segment(info.name, dict)
+            n_entries = len(segment.environment)
+            damaged = segment.damaged()
+            segment.environment.delete(damaged)
+            result[info.name] = (n_entries, len(damaged))
+        return result
+
+
+def _check_format(path: Path) -> None:
+    note = path / "format"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not note.exists():
+            _write_whole(note, str(FORMAT))
+        written = int(note.read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
+        ) from error
+    if written > FORMAT:
+        raise StoreError(
+            f"The cache folder {str(path)!r} has format {written}, this release knows up to "
+            f"{FORMAT}: upgrade fundus-zoo, or set FUNDUS_CACHE_DIR or cache= to another folder."
+        )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def age(info: SegmentInfo) -> float:
+    """Seconds since a segment was used."""
+    return max(0.0, time.time() - info.used)
