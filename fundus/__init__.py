@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from fundus.saving.bundle import load as load
     from fundus.splits import GuardedSplit as GuardedSplit
     from fundus.splits import check_split as check_split
+    from fundus.store import Cache as Cache
 
 _ROOMS = {
     "Augmentation": "images.augment",
+    "Cache": "store",
     "FeatureExtractor": "features",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",

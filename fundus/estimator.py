@@ -89,7 +89,7 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
         Where each fit makes a folder with ``log.csv`` and ``best.weights.h5``.
     duplicates : {"error", "allow"}, default="error"
         Whether ``X`` may name a file twice, as over-samplers do.
-    cache : bool or path, default=True
+    cache : bool, path or Cache, default=True
         Where frozen work is kept; ``False`` keeps none.
     n_jobs : int, default=None
         Decoding threads; ``None`` and -1 mean one per processor.
@@ -298,7 +298,8 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         """
-        return self.classes_[self._proba(X).argmax(axis=1)]
+        best = self._proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     @available_if(has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         What the backbone's weights expect, another preprocessor, or a function of uint8 RGB images.
     pooling : {"avg", "max", "flatten"}, default="avg"
         How a feature map becomes a vector.
-    cache : bool or path, default=True
+    cache : bool, path or Cache, default=True
         Where features are kept; ``False`` keeps none.
     n_jobs : int, default=None
         Decoding threads; ``None`` and -1 mean one per processor.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fundus import __version__
-from fundus.cli import demo, evaluate, listings, predict, train
+from fundus.cli import cache, demo, evaluate, listings, predict, train
 from fundus.cli.screen import CommandGroup
 from fundus.cli.tensorflow_noise import hush_tensorflow
 
@@ -30,6 +30,7 @@ app.command("backbones")(listings.backbones)
 app.command("heads")(listings.heads)
 app.command("plugins")(listings.plugins)
 app.command("demo")(demo.demo)
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

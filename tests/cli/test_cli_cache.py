@@ -1,0 +1,28 @@
+"""``fundus cache``."""
+
+from __future__ import annotations
+
+from fundus import FeatureExtractor
+from fundus.store import open_store
+
+
+def test_info_verify_and_clear(run, document, photographs, tmp_path):
+    folder = tmp_path / "cache"
+    FeatureExtractor("tiny", weights="fixed", cache=folder).fit_transform(photographs.paths[:4])
+    found = document("cache", "info", "--cache-dir", folder)
+    assert found["folder"] == str(folder)
+    assert [s["made_by"]["backbone"] for s in found["segments"]] == ["tiny"]
+    assert found["bytes"] == found["segments"][0]["bytes"] > 0
+    assert "tiny" in run("cache", "info", "--cache-dir", folder).stdout
+    assert document("cache", "verify", "--cache-dir", folder)["entries"] == 4
+    segment = open_store(folder).segment(found["segments"][0]["name"], dict)
+    key, value = next(segment.environment.items())
+    segment.environment.write([(key, value[:-1] + bytes([value[-1] ^ 1]))])
+    assert "1 damaged" in run("cache", "verify", "--cache-dir", folder).stdout
+    assert document("cache", "clear", "--cache-dir", folder)["freed_bytes"] > 0
+    assert document("cache", "info", "--cache-dir", folder)["segments"] == []
+
+
+def test_a_newer_cache_is_refused(run, tmp_path):
+    (tmp_path / "format").write_text("99")
+    assert "upgrade" in run("cache", "info", "--cache-dir", tmp_path, code=1).stderr
