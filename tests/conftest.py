@@ -13,13 +13,6 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    """Keep every test's frozen work in a folder of the session, never in the user's cache."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("FUNDUS_CACHE_DIR", str(folder))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real photographs beside the checkout."""
