@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fundus.data.inputs import Images, as_images
 from fundus.fitting.checks import (
     as_augmentation,
     check_parameters,
-    has_proba,
     head_is_regressor,
     is_precomputed,
 )
@@ -26,18 +24,20 @@ from fundus.fitting.stages import (
     training_source,
 )
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
-from fundus.heads.decisions import expected_grade, interpolated_proba, normalised
 from fundus.heads.fitted import FittedEstimator, FittedHead
+from fundus.images.augment import Augmentation
 from fundus.labels import Grades, read_grades, read_labels, to_positions
 from fundus.metrics import class_sample_weight
 from fundus.networks.preparation import draw_seed, prepare
-from fundus.networks.sources import SOURCES, ArraySource, Source
+from fundus.networks.sources import ArraySource, Source
+from fundus.networks.views import with_views
 from fundus.parameters import invalid
+from fundus.prediction import Predicts
 from fundus.saving.mixin import Saves
 from fundus.store import open_store
 
 
-class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
+class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only what is
@@ -65,7 +65,10 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
     pooling : {"avg", "max", "flatten"}, default="avg"
         How a feature map becomes a vector.
     augment : Augmentation, bool or None, default=None
-        Random warps of training images; needs a neural head. True is ``Augmentation()``.
+        Random warps of training images, anew in every epoch; True is ``Augmentation()``.
+    augment_views : int or None, default=None
+        So many fixed warps of every training image instead, made once and kept; the only form that
+        heads on frozen features take.
     class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
         Weight of each grade in training.
     learning_rate : float or "auto", default="auto"
@@ -140,6 +143,7 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
         normalise: Any = "backbone",
         pooling: str = "avg",
         augment: Any = None,
+        augment_views: int | None = None,
         class_weight: Any = "balanced",
         learning_rate: Any = "auto",
         beta_1: float = 0.9,
@@ -170,6 +174,7 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
         self.normalise = normalise
         self.pooling = pooling
         self.augment = augment
+        self.augment_views = augment_views
         self.class_weight = class_weight
         self.learning_rate = learning_rate
         self.beta_1 = beta_1
@@ -258,7 +263,8 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
         self._places = to_positions(grades.classes, grades.scale)
         self.log_dir_: str | None = None
         self.head_: FittedHead
-        source = self._source(data, seed, training=True)
+        source = self._source(data, as_augmentation(self.augment, self), seed)
+        n_views = self.augment_views or 0
         if isinstance(head, NeuralHead):
             self.log_dir_ = new_log_dir(self.log_dir)
             self.head_ = fit_net(
@@ -270,112 +276,30 @@ class TransferClassifier(Saves, ClassifierMixin, BaseEstimator):
                 fit_weight,
                 groups,
                 seed,
+                n_views,
             )
             self.history_ = self.head_.history
         else:
             assert isinstance(head, EstimatorHead)
             X = source.batch(np.arange(len(source)), None)[0]
-            estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed)
+            estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed, n_views)
             self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the grade of every image.
+    def _input(self, X: Any) -> Source:
+        return self._source(self._read(X, reset=False), None, 0)
 
-        Classifiers give the most probable grade, regressors the nearest one.
-
-        Parameters
-        ----------
-        X : images
-            As in `fit`.
-
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
-
-        Raises
-        ------
-        ImageReadError
-            If files cannot be read; the first is named, the rest counted.
-        """
-        best = self._proba(X).argmax(axis=1)
-        return self.classes_[best]
-
-    @available_if(has_proba)
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of every grade that was trained on.
-
-        A regressor's are interpolated between the two grades next to its severity.
-
-        Parameters
-        ----------
-        X : images
-            As in `fit`.
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``; every row sums to 1.
-        """
-        return self._proba(X)
-
-    def predict_severity(self, X: Any) -> NDArray[np.float64]:
-        """Return the severity of every image on the grade axis.
-
-        Parameters
-        ----------
-        X : images
-            As in `fit`.
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples,)
-            The expected grade of a classifier, the raw output of a regressor, in places on the
-            scale: 0 is its lowest grade.
-        """
-        outputs = self._outputs(X)
-        return outputs if outputs.ndim == 1 else expected_grade(outputs, self._places)
-
-    @property
-    def model_(self) -> Any:
-        """The trained Keras model, or the fitted scikit-learn estimator, behind the head."""
-        check_is_fitted(self, "head_")
-        return self.head_.network()
-
-    def shared_input(self, X: Any) -> Source:
-        """Run the frozen layers on images, once for all models that share them.
-
-        Parameters
-        ----------
-        X : images
-            As in `fit`.
-
-        Returns
-        -------
-        Source
-            What the ``predict`` methods of models with an equal ``frozen_`` take instead of `X`.
-        """
-        check_is_fitted(self, "head_")
-        return self._source(self._read(X, reset=False), 0, training=False)
-
-    def _outputs(self, X: Any) -> NDArray[np.float64]:
-        """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
-        source = X if isinstance(X, SOURCES) else self.shared_input(X)
-        check_is_fitted(self, "head_")
-        outputs = self.head_.outputs(source)
-        return outputs if outputs.ndim == 1 else normalised(outputs[:, self._places])
-
-    def _proba(self, X: Any) -> NDArray[np.float64]:
-        outputs = self._outputs(X)
-        return outputs if outputs.ndim == 2 else interpolated_proba(outputs, self._places)
-
-    def _source(self, data: Images | NDArray[Any], seed: int, *, training: bool) -> Source:
+    def _source(
+        self, data: Images | NDArray[Any], augmentation: Augmentation | None, seed: int
+    ) -> Source:
         if not isinstance(data, Images):
             return ArraySource(data)
+        if augmentation is not None and self.augment_views:
+            data = with_views(data, augmentation, seed, self.augment_views)
+            augmentation = None
         return training_source(
             data,
             self.frozen_,
-            augmentation=as_augmentation(self.augment, self) if training else None,
+            augmentation=augmentation,
             store=open_store(self.cache),
             seed=seed,
             batch_size=self.batch_size,

@@ -57,8 +57,8 @@ def test_public_docstrings_are_numpydoc(name):
 METHODS = [
     f"{name}.{method}"
     for name in CLASSES
-    for method, value in vars(getattr(fundus, name)).items()
-    if inspect.isfunction(value) and not method.startswith("_")
+    for method, value in inspect.getmembers(getattr(fundus, name), inspect.isfunction)
+    if value.__module__.startswith("fundus.") and not method.startswith("_")
 ]
 
 
@@ -73,6 +73,8 @@ def test_public_methods_document_their_parameters(name):
         doc = next((FunctionDoc(base) for base in bases if base is not None), doc)
     documented = {n.strip() for p in doc["Parameters"] for n in p.name.split(",")}
     parameters = set(inspect.signature(function).parameters) - {"self"}
+    if method in ("set_fit_request", "set_score_request"):  # made by scikit-learn
+        return
     assert documented == parameters
 
 

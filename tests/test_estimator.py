@@ -29,7 +29,6 @@ from fundus import (
     TransferClassifier,
     kappa_scorer,
 )
-from fundus.data.inputs import as_images
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -533,7 +532,7 @@ def test_wide_features_are_streamed(photographs):
 
     model = tiny(SMALL_HEAD, pooling="flatten", epochs=1)
     model.fit(photographs.paths, photographs.grades)
-    source = model._source(as_images(photographs.paths), 0, training=True)
+    source = model.shared_input(photographs.paths)
     assert isinstance(source, StoredSource)
     in_memory = tiny(SMALL_HEAD, pooling="flatten", epochs=1, cache=False)
     in_memory.fit(photographs.paths, photographs.grades)

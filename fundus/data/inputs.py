@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
-from fundus.images import array_digest, read_bytes
+from fundus.images import ImageRecipe, array_digest, decode, prepare_array, read_bytes
 
 _ACCEPTED = (
     "X must be a 1-D array-like of image paths, a DataFrame with a 'path' column, or a uint8 RGB "
@@ -55,8 +55,13 @@ class Images:
 
     def subset(self, rows: NDArray[np.intp]) -> Images:
         """Return some of the rows."""
-        return Images(
-            *(None if a is None else a[rows] for a in (self.paths, self.arrays, self.patients))
+        return replace(
+            self,
+            **{
+                field.name: value[rows]
+                for field in fields(self)
+                if isinstance(value := getattr(self, field.name), np.ndarray)
+            },
         )
 
     def content(self, row: int) -> bytes | NDArray[np.uint8]:
@@ -65,6 +70,17 @@ class Images:
             return read_bytes(self.paths[row])
         assert self.arrays is not None
         return self.arrays[row]
+
+    def picture(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
+        """Decode one row into a square uint8 RGB image."""
+        content = self.content(row)
+        if isinstance(content, bytes):
+            return decode(content, recipe, name=self.where(row))
+        return prepare_array(content, recipe)
+
+    def digest_of(self, row: int, content: str) -> str:
+        """SHA-256 that names what `picture` makes of a row, whose content has the one given."""
+        return content
 
     def array_digest(self, row: int) -> str:
         """SHA-256 of an in-memory image."""

@@ -112,6 +112,7 @@ def check_parameters(owner: Any) -> Head:
     check_int(owner, "patience", low=1, none=True)
     check_int(owner, "lr_patience", low=1)
     check_int(owner, "verbose", low=0)
+    check_int(owner, "augment_views", low=1, none=True)
     check_real(owner, "learning_rate", low=0, low_open=True, also=("auto",))
     check_real(owner, "validation_fraction", low=0, high=0.5)
     check_real(owner, "beta_1", low=0, high=1, high_open=True)
@@ -126,6 +127,9 @@ def check_parameters(owner: Any) -> Head:
             "backbone='precomputed' takes features, so 'augment' must be None and 'freeze' 'all'. "
             f"Got augment={owner.augment!r} and freeze={owner.freeze!r} instead."
         )
+    if owner.augment_views and augmentation is None:
+        expected = "an Augmentation or True where augment_views is given"
+        raise invalid(owner, "augment", expected, owner.augment)
     head = make_head(owner.head, owner)
     _check_needs(owner, head, augmentation)
     return head
@@ -137,6 +141,9 @@ def _check_needs(owner: Any, head: Head, augmentation: Augmentation | None) -> N
     if owner.freeze != "all":
         expected = f"'all' for the head {owner.head!r}, which cannot train a backbone"
         raise invalid(owner, "freeze", expected, owner.freeze)
-    if augmentation is not None:
-        expected = f"None for the head {owner.head!r}, which sees each image's features once"
+    if augmentation is not None and not owner.augment_views:
+        expected = (
+            f"None for the head {owner.head!r}, which is fitted once, unless augment_views says "
+            "how many augmented views of each image it is fitted on"
+        )
         raise invalid(owner, "augment", expected, owner.augment)

@@ -111,19 +111,22 @@ def fit_estimator(
     sample_weight: NDArray[np.float64] | None,
     fit_weight: NDArray[np.float64] | None,
     seed: int,
+    n_views: int,
 ) -> Any:
     """Fit a scikit-learn head on features, with one BLAS thread.
 
     Parameters
     ----------
     head : EstimatorHead
-    X : ndarray of float, shape (n_samples, n_features)
+    X : ndarray of float, shape (n_samples * (n_views + 1), n_features)
     positions : ndarray of int, shape (n_samples,)
     sample_weight : ndarray or None
         The caller's weights; they reach every step that takes weights.
     fit_weight : ndarray or None
         The same times the class weights; they reach the last step.
     seed : int
+    n_views : int
+        Augmented rows that follow each image's own.
 
     Returns
     -------
@@ -135,6 +138,11 @@ def fit_estimator(
         If there are weights and the estimator takes none.
     """
     counts = np.bincount(positions)
+    if n_views:
+        each = n_views + 1
+        positions = np.repeat(positions, each)
+        sample_weight = None if sample_weight is None else np.repeat(sample_weight, each)
+        fit_weight = None if fit_weight is None else np.repeat(fit_weight, each)
     estimator = head.make_estimator(grade_counts=counts[counts > 0], random_state=seed)
     weights: dict[str, Any] = {}
     last = estimator
@@ -170,6 +178,7 @@ def fit_net(
     weights: NDArray[np.float64] | None,
     groups: NDArray[Any] | None,
     seed: int,
+    n_views: int,
 ) -> FittedHead:
     """Train a neural head, and the layers after the cut where there are any.
 
@@ -187,6 +196,8 @@ def fit_net(
     groups : ndarray, shape (n_samples,), or None
         Rows of one group stay on one side of the inner split.
     seed : int
+    n_views : int
+        Augmented rows that follow each image's own.
 
     Returns
     -------
@@ -221,7 +232,13 @@ def fit_net(
             DataWarning,
             stacklevel=3,
         )
-    return train_net(tail, training, source, rows, grades.positions, weights, held_out)
+    # images are held out, not views; early stopping watches them as they are
+    each = n_views + 1
+    rows = (rows[:, np.newaxis] * each + np.arange(each)).ravel()
+    held_out = None if held_out is None else held_out * each
+    positions = np.repeat(grades.positions, each)
+    weights = None if weights is None else np.repeat(weights, each)
+    return train_net(tail, training, source, rows, positions, weights, held_out)
 
 
 def new_log_dir(log_dir: Any) -> str | None:

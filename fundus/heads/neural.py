@@ -32,7 +32,16 @@ class DenseHead(NeuralHead):
         self.dropout = dropout
 
     def hidden(self, features: keras.KerasTensor) -> keras.KerasTensor:
-        """Add the hidden layers."""
+        """Add the hidden layers.
+
+        Parameters
+        ----------
+        features : KerasTensor, shape (batch, n_features)
+
+        Returns
+        -------
+        KerasTensor, shape (batch, units)
+        """
         from keras import layers
 
         x = features

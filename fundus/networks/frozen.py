@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
 from fundus.exceptions import ImageReadError, StoreError, StoreWarning
-from fundus.images import ImageRecipe, decode, image_digest, prepare_array, verify
+from fundus.images import ImageRecipe, image_digest, verify
 from fundus.networks.network import Frozen, load_frozen
 from fundus.parallel import prefetch, thread_count
 from fundus.progress import track
@@ -84,7 +84,7 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
     """
 
     if images.paths is None:
-        return [images.array_digest(row) for row in range(len(images))]
+        return [images.digest_of(row, images.array_digest(row)) for row in range(len(images))]
     paths = images.paths.tolist()
     states: list[FileState | None] = [None] * len(paths)
     known: list[str | None] = [None] * len(paths)
@@ -113,7 +113,7 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
         new = zip(states, known, digest_list, strict=True)
         with tolerating(store):
             store.digests.remember([(s, d) for s, k, d in new if k is None and s is not None])
-    return digest_list
+    return [images.digest_of(row, digest) for row, digest in enumerate(digest_list)]
 
 
 @contextmanager
@@ -161,12 +161,8 @@ def load_rows(
     """
 
     def one(row: int) -> NDArray[np.uint8] | ImageReadError:
-        content = images.content(row)
         try:
-            if isinstance(content, bytes):
-                work_done["decodes"] += 1
-                return decode(content, recipe, name=images.where(row))
-            return prepare_array(content, recipe)
+            return images.picture(row, recipe)
         except ImageReadError as error:
             return error
 
@@ -177,6 +173,7 @@ def load_rows(
         if isinstance(image, ImageReadError):
             errors[row] = image
             continue
+        work_done["decodes"] += images.paths is not None
         batch_rows.append(row)
         batch.append(image)
         if len(batch) == FORWARD_BATCH:

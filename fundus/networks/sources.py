@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
-from fundus.images import ImageRecipe, decode, prepare_array
+from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.networks.frozen import (
     Frozen,
@@ -77,7 +77,7 @@ class StoredSource:
         ]
         lost = sorted({k for arrays in parts for k, a in enumerate(arrays) if a is None})
         if lost:
-            pictures = [picture_of(self.images, int(rows[k]), self.frozen.recipe) for k in lost]
+            pictures = [self.images.picture(int(rows[k]), self.frozen.recipe) for k in lost]
             fresh = run_frozen(self.frozen, np.stack(pictures))
             for part, outputs in enumerate(fresh):
                 for k, output in zip(lost, outputs, strict=True):
@@ -111,7 +111,7 @@ class LiveSource:
         def make(k: int) -> NDArray[np.uint8]:
             row, picture = int(rows[k]), stored[k]
             if picture is None:
-                picture = picture_of(self.images, row, self.frozen.recipe)
+                picture = self.images.picture(row, self.frozen.recipe)
             if self.augmentation is None or epoch is None:
                 return picture
             seed = np.random.SeedSequence([self.seed, epoch, row])
@@ -124,14 +124,6 @@ class LiveSource:
 
 #: The sources there are.
 SOURCES = (ArraySource, StoredSource, LiveSource)
-
-
-def picture_of(images: Images, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
-    """Decode one row into a square uint8 image."""
-    content = images.content(row)
-    if isinstance(content, bytes):
-        return decode(content, recipe, name=images.where(row))
-    return prepare_array(content, recipe)
 
 
 def stored_source(

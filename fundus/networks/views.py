@@ -1,0 +1,109 @@
+"""Augmented views of images: as many rows again, each a fixed warp of its image."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.data.inputs import Images
+from fundus.images import ImageRecipe
+from fundus.images.augment import Augmentation
+
+_STRIPES = 64  # locks, and decoded pictures that are kept for their next view
+
+
+@dataclass(frozen=True)
+class ViewedImages(Images):
+    """Rows of images under views; view 0 is the image as it is.
+
+    The views of one image are drawn from its content, so they stay the same whatever the order of
+    the rows and whatever other images there are.
+
+    Parameters
+    ----------
+    paths, arrays, patients
+        Of every row, as `Images` has them.
+    views : ndarray of int, shape (n,)
+        View of every row.
+    augmentation : Augmentation
+    seed : int
+    """
+
+    views: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    _locks: list[threading.Lock] = field(
+        default_factory=lambda: [threading.Lock() for _ in range(_STRIPES)], compare=False
+    )
+    _decoded: OrderedDict[str, NDArray[np.uint8]] = field(
+        default_factory=OrderedDict, compare=False
+    )
+
+    def digest_of(self, row: int, content: str) -> str:
+        """SHA-256 that names a view of an image.
+
+        Parameters
+        ----------
+        row : int
+        content : str
+            SHA-256 of the image itself.
+
+        Returns
+        -------
+        str
+        """
+        view = int(self.views[row])
+        if view == 0:
+            return content
+        what = f"{content} view {view} of {self.seed} {self.augmentation.key()}"
+        return hashlib.sha256(what.encode()).hexdigest()
+
+    def picture(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
+        """Decode a row, once for neighbouring views of one image, and warp it."""
+        name = str(row) if self.paths is None else self.paths[row]
+        with self._locks[hash(name) % _STRIPES]:
+            whole = self._decoded.get(name)
+            if whole is None:
+                whole = super().picture(row, recipe)
+                self._decoded[name] = whole
+                if len(self._decoded) > _STRIPES:
+                    self._decoded.popitem(last=False)
+        view = int(self.views[row])
+        if view == 0:
+            return whole
+        content = int.from_bytes(hashlib.sha256(whole.tobytes()).digest()[:8], "big")
+        seed = np.random.SeedSequence([self.seed, view, content])
+        return self.augmentation.augment(whole, seed)
+
+
+def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: int) -> ViewedImages:
+    """Add augmented views of every image: row ``i * (n_views + 1) + v`` is view v of image i.
+
+    Parameters
+    ----------
+    images : Images
+    augmentation : Augmentation
+    seed : int
+    n_views : int
+        Views beside the image itself.
+
+    Returns
+    -------
+    ViewedImages
+        With ``len(images) * (n_views + 1)`` rows.
+    """
+    rows = np.repeat(np.arange(len(images)), n_views + 1)
+    base = images.subset(rows)
+    return ViewedImages(
+        base.paths,
+        base.arrays,
+        base.patients,
+        np.tile(np.arange(n_views + 1), len(images)),
+        augmentation,
+        seed,
+    )
