@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.scoring import Scores
-    from fundus.cli.train import Settings
+    from fundus.cli.settings import Settings
     from fundus.ensemble import FoldEnsemble
 
 

@@ -16,7 +16,7 @@ from fundus.exceptions import DataWarning
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-    from fundus.cli.train import Settings
+    from fundus.cli.settings import Settings
     from fundus.ensemble import FoldEnsemble
     from fundus.estimator import TransferClassifier
 
