@@ -14,6 +14,7 @@ def arguments(description: str | None) -> argparse.Namespace:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="?", type=Path, help="folder with class0 … class4")
+    parser.add_argument("--new", type=Path, help="folder of photographs to grade, of any layout")
     parser.add_argument("--out", type=Path, help="where results go (a temporary folder)")
     parser.add_argument("--fast", action="store_true", help="tiny network and few images, as tests")
     options = parser.parse_args()
@@ -31,4 +32,10 @@ def folder_of_photographs(options: argparse.Namespace) -> Path:
     folder = options.out / "photographs"
     n, size = (30, 64) if options.fast else (200, 256)
     make_fundus(n, size, 0, out_dir=folder)
+    return folder
+
+
+def new_photographs(options: argparse.Namespace) -> Path:
+    folder = options.out / "new-photographs"
+    make_fundus(10, 64 if options.fast else 256, 1, out_dir=folder)
     return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from common import arguments, folder_of_photographs
+from common import arguments, folder_of_photographs, new_photographs
 from rich import print
 
 import fundus
@@ -28,7 +28,7 @@ def main() -> None:
 
     # from here on as in another program, on another day
     model = fundus.load(options.out / "model")
-    images = load_images(folder)
+    images = load_images(options.new or new_photographs(options))
     results = pd.DataFrame(
         {
             "id": [Path(path).stem for path in images.paths],

@@ -73,7 +73,7 @@ def test_scale_of_folders(tmp_path):
 def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(DataError, match="no folder"):
         load_image_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="class_names"):
+    with pytest.raises(DataError, match="has no folders in it"):
         load_image_folder(tmp_path)
     (tmp_path / "class0").mkdir()
     with pytest.raises(DataError, match="no images"):

@@ -219,3 +219,9 @@ def test_the_record_names_versions_and_what_was_asked_for(photographs, tmp_path)
     frozen = record["model"]["frozen"]
     assert frozen["distribution"] == "fundus-zoo"
     assert len(frozen["weights_sha256"]) == 64
+
+
+def test_the_folder_of_a_run_is_told_from_its_model(photographs, tmp_path):
+    tiny().fit(photographs.paths, photographs.grades).save(tmp_path / "run" / "model")
+    with pytest.raises(BundleError, match=r"its model is in .*model'"):
+        load(tmp_path / "run")

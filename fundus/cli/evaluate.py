@@ -26,7 +26,7 @@ def evaluate(
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where the predictions go.", dir_okay=False)
-    ] = Path("results.csv"),
+    ] = Path("evaluation.csv"),
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: Exit codes.
 BAD_DATA = 1
 BAD_USAGE = 2
+INTERRUPTED = 130
 
 # The library speaks of its own arguments; here they are options.
 _OPTIONS = (
@@ -90,6 +91,12 @@ class CommandGroup(TyperGroup):
             except FundusError as error:
                 tell_error(str(error))
                 raise typer.Exit(BAD_DATA) from error
+            except KeyboardInterrupt:
+                tell_error(
+                    "Interrupted. Frozen work that was done is kept, so the same command goes on "
+                    "from there; give it a new --out, or remove what it has left in the old one."
+                )
+                raise typer.Exit(INTERRUPTED) from None
             except OSError as error:
                 if error.filename is None:
                     raise

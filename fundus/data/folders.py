@@ -82,7 +82,12 @@ def class_folders(
     n_grades = N_GRADES if grades is None else grades
     check_scale("load_image_folder", n_grades)
     numbers = [re.fullmatch(r"(?:class)?([0-9]+)", name, re.IGNORECASE) for name in entries]
-    if not entries or not all(numbers):
+    if not entries:
+        raise DataError(
+            f"The folder {folder!r} has no folders in it, expected class folders such as "
+            f"class0 … class{n_grades - 1}: give the folder that holds them, or a table of grades."
+        )
+    if not all(numbers):
         raise DataError(
             f"The folders in {folder!r} are {entries}, expected class0 … class{n_grades - 1} or "
             f"0 … {n_grades - 1}: give their names in the order of the grades as class_names=[…]."

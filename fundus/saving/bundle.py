@@ -122,6 +122,11 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         As in `load`.
     """
     folder = Path(path)
+    if not (folder / MANIFEST).exists() and (folder / "model" / MANIFEST).exists():
+        hint = folder / "model"
+        raise BundleError(
+            f"{str(folder)!r} is the folder of a run; its model is in {str(hint)!r}: load that."
+        )
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files, version = manifest["files"], manifest["format"]

@@ -26,3 +26,14 @@ def test_info_verify_and_clear(run, document, photographs, tmp_path):
 def test_a_newer_cache_is_refused(run, tmp_path):
     (tmp_path / "format").write_text("99")
     assert "upgrade" in run("cache", "info", "--cache-dir", tmp_path, code=1).stderr
+
+
+def test_an_interrupt_says_what_is_kept(run, tmp_path, monkeypatch):
+    from fundus.store.folder import Store
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "infos", interrupted)
+    result = run("cache", "info", "--cache-dir", tmp_path, code=130)
+    assert "Frozen work that was done is kept" in result.stderr
