@@ -24,7 +24,7 @@ from fundus.networks.frozen import (
     part_key,
     run_frozen,
 )
-from fundus.parallel import thread_count
+from fundus.parallel import opencv_in_our_threads, thread_count
 from fundus.progress import track
 from fundus.store import Segment, Store
 
@@ -117,7 +117,7 @@ class LiveSource:
             seed = np.random.SeedSequence([self.seed, epoch, row])
             return self.augmentation.augment(picture, seed)
 
-        with ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
+        with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
             pictures = np.stack(list(pool.map(make, range(len(rows)))))
         return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
 
