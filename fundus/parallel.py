@@ -45,13 +45,33 @@ def opencv_in_our_threads() -> Iterator[None]:
                 cv2.setNumThreads(_opencv_threads)
 
 
+def processor_share() -> int:
+    """Return how many processors this process is to use.
+
+    Those it may run on, at most ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so
+    that together they do not start more threads than there are processors.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    try:  # not on macOS and Windows
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:
+        available = os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is by level of nesting
+    return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
+
+
 def thread_count(n_jobs: int | None) -> int:
     """Return the number of threads that an ``n_jobs`` parameter asks for.
 
     Parameters
     ----------
     n_jobs : int or None
-        ``None`` and -1 mean one per processor this process may use, -2 all but one, as in joblib.
+        ``None`` and -1 mean one per processor of this process's share, -2 all but one, as in
+        joblib.
 
     Returns
     -------
@@ -63,10 +83,7 @@ def thread_count(n_jobs: int | None) -> int:
     InvalidParameterError
         If `n_jobs` is 0 or no int.
     """
-    try:  # not on macOS and Windows
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:
-        available = os.cpu_count() or 1
+    available = processor_share()
     if n_jobs is None:
         return available
     if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:

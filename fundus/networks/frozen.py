@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,19 +13,15 @@ from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
 from fundus.exceptions import ImageReadError, StoreError, StoreWarning
-from fundus.images import ImageRecipe, image_digest, verify
+from fundus.images import image_digest, verify
+from fundus.networks.filling import Entries, Job, fill
+from fundus.networks.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
 from fundus.networks.network import Frozen, load_frozen
-from fundus.parallel import prefetch, thread_count
+from fundus.parallel import thread_count
 from fundus.progress import track
 from fundus.store import Segment, Store
 from fundus.store.memo import FileState, file_state
 from fundus.warn import warn_once
-
-#: Images per forward pass of a frozen part; every batch is padded to it, so nothing is retraced.
-FORWARD_BATCH = 32
-
-#: What this process has done: ``"decodes"`` and ``"forward_passes"``, both in images.
-work_done: Counter[str] = Counter()
 
 # Keras compiles at the first call, and TensorFlow uses all processors in each
 _one_at_a_time = threading.Lock()
@@ -127,63 +123,6 @@ def tolerating(store: Store) -> Iterator[None]:
         warn_once(f"{error} Work goes on without it.", StoreWarning)
 
 
-def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
-    """Raise one error for all unreadable rows; nothing where there are none."""
-    if not errors:
-        return
-    first = min(errors)
-    more = f" {len(errors) - 1} more rows cannot be read either." if len(errors) > 1 else ""
-    raise ImageReadError(f"Row {first}: {errors[first]}{more}") from errors[first]
-
-
-def load_rows(
-    images: Images, rows: Sequence[int], recipe: ImageRecipe, *, n_jobs: int | None = None
-) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """Decode rows in threads, ahead of their use, in batches of `FORWARD_BATCH`.
-
-    Parameters
-    ----------
-    images : Images
-    rows : sequence of int
-        Which rows, in which order.
-    recipe : ImageRecipe
-    n_jobs : int, default=None
-        Threads.
-
-    Yields
-    ------
-    tuple of list of int and ndarray of uint8, shape (n, size, size, 3)
-
-    Raises
-    ------
-    ImageReadError
-        After all rows have been tried, if any could not be decoded.
-    """
-
-    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
-        try:
-            return images.picture(row, recipe)
-        except ImageReadError as error:
-            return error
-
-    errors: dict[int, ImageReadError] = {}
-    batch_rows: list[int] = []
-    batch: list[NDArray[np.uint8]] = []
-    for row, image in prefetch(one, rows, threads=thread_count(n_jobs), ahead=3 * FORWARD_BATCH):
-        if isinstance(image, ImageReadError):
-            errors[row] = image
-            continue
-        work_done["decodes"] += images.paths is not None
-        batch_rows.append(row)
-        batch.append(image)
-        if len(batch) == FORWARD_BATCH:
-            yield batch_rows, np.stack(batch)
-            batch_rows, batch = [], []
-    if batch:
-        yield batch_rows, np.stack(batch)
-    raise_unreadable(images, errors)
-
-
 def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
     """Keys of images in a segment of the store."""
     return [bytes.fromhex(digest) for digest in digest_list]
@@ -221,7 +160,7 @@ def features(
     keys = entry_keys(digest_list)
     with tolerating(store):
         fill_store(images, frozen, store, keys, n_jobs, verbose)
-    segment = store.segment(frozen.name(), frozen.about)
+    segment = frozen_segment(frozen, store)
     found = segment.get_many(keys)
     lost = [k for k, array in enumerate(found) if array is None]
     if lost:  # damaged entries, or a store that could not be written
@@ -249,6 +188,25 @@ def _compute_features(
     return np.stack([results[first[digest]] for digest in digest_list])
 
 
+def frozen_segment(frozen: Frozen, store: Store) -> Segment:
+    """Return where a store keeps what a frozen part makes of images.
+
+    Parameters
+    ----------
+    frozen : Frozen
+    store : Store
+
+    Returns
+    -------
+    Segment
+    """
+    name = frozen.name()
+    if store.dtype == "float32":
+        return store.segment(name, frozen.about)
+    name = hashlib.sha256(f"{name} {store.dtype}".encode()).hexdigest()
+    return store.segment(name, lambda: frozen.about() | {"dtype": store.dtype}, half=True)
+
+
 def fill_store(
     images: Images,
     frozen: Frozen,
@@ -256,33 +214,21 @@ def fill_store(
     keys: Sequence[bytes],
     n_jobs: int | None,
     verbose: int,
-) -> None:
-    """Compute and store what is missing; identical images once, two processes one after another."""
-    name = frozen.name()
-    segment = store.segment(name, frozen.about)
-    if segment.has_many(keys).all():
-        return
-    with store.lock(name):
-        rows = missing_rows(segment, keys)
-        batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
-        shown = track(batches, total=len(rows), what="Running the frozen layers", show=verbose)
-        for done, batch in shown:
-            outputs = run_frozen(frozen, batch)
-            segment.put_many(
-                (part_key(keys[row], k), output[j])
-                for j, row in enumerate(done)
-                for k, output in enumerate(outputs)
-            )
-    store.make_room(keep=name)
+) -> Segment:
+    """Compute and store what is missing; identical images once, shared with other processes."""
 
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+        outputs = run_frozen(frozen, batch)
+        return [
+            (part_key(keys[row], k), output[j])
+            for j, row in enumerate(rows)
+            for k, output in enumerate(outputs)
+        ]
 
-def missing_rows(segment: Segment, keys: Sequence[bytes]) -> list[int]:
-    """Rows whose image has no entry, one row for each image."""
-    missing: dict[bytes, int] = {}
-    for row, present in enumerate(segment.has_many(keys)):
-        if not present:
-            missing.setdefault(keys[row], row)
-    return list(missing.values())
+    segment = frozen_segment(frozen, store)
+    job = Job(images, frozen.recipe, keys, compute, "Running the frozen layers")
+    fill(job, store, segment, n_jobs=n_jobs, verbose=verbose)
+    return segment
 
 
 def part_key(key: bytes, k: int) -> bytes:

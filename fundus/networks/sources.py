@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 from fundus.data.inputs import Images
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
+from fundus.networks.filling import Entries, Job, fill
 from fundus.networks.frozen import (
     Frozen,
     digests,
     entry_keys,
     fill_store,
-    load_rows,
-    missing_rows,
     part_key,
     run_frozen,
 )
+from fundus.networks.loading import load_rows
 from fundus.parallel import opencv_in_our_threads, thread_count
-from fundus.progress import track
 from fundus.store import Segment, Store
 
 
@@ -158,8 +157,7 @@ def stored_source(
         If the store cannot be written.
     """
     keys = entry_keys(digests(images, store, n_jobs=n_jobs))
-    fill_store(images, frozen, store, keys, n_jobs, verbose)
-    segment = store.segment(frozen.name(), frozen.about)
+    segment = fill_store(images, frozen, store, keys, n_jobs, verbose)
     return StoredSource(images, frozen, segment, keys, n_tensors)
 
 
@@ -190,15 +188,12 @@ def decoded_source(
     name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
     segment = store.segment(name, lambda: {"decoded": recipe.key()})
     keys = entry_keys(digests(images, store, n_jobs=n_jobs))
-    if segment.has_many(keys).all():
-        return segment, keys
-    with store.lock(name):
-        missing = missing_rows(segment, keys)
-        batches = load_rows(images, missing, recipe, n_jobs=n_jobs)
-        shown = track(batches, total=len(missing), what="Decoding images", show=verbose)
-        for rows, batch in shown:
-            segment.put_many((keys[row], p) for row, p in zip(rows, batch, strict=True))
-    store.make_room(keep=name)
+
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+        return [(keys[row], picture) for row, picture in zip(rows, batch, strict=True)]
+
+    job = Job(images, recipe, keys, compute, "Decoding images")
+    fill(job, store, segment, n_jobs=n_jobs, verbose=verbose)
     return segment, keys
 
 
