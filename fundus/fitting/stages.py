@@ -18,21 +18,13 @@ from fundus.data.inputs import Images
 from fundus.exceptions import DataError, DataWarning
 from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
-from fundus.images.augment import Augmentation
 from fundus.labels import Grades
-from fundus.networks.frozen import features, tolerating
-from fundus.networks.network import Frozen, Network, all_frozen, cut_size
+from fundus.networks.network import Network
 from fundus.networks.sources import (
-    ArraySource,
-    LiveSource,
     Source,
-    check_all_decode,
-    decoded_source,
-    stored_source,
 )
 from fundus.parameters import invalid
 from fundus.splits import inner_split
-from fundus.store import Segment, Store
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
@@ -67,41 +59,6 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     else:
         advice = "remove one, or set duplicates='allow' if an over-sampler made it"
     raise DataError(f"Rows {a} and {b} are one file, {images.paths[a]!r}: {advice}.{more}")
-
-
-def training_source(
-    images: Images,
-    frozen: Frozen,
-    *,
-    augmentation: Augmentation | None,
-    store: Store | None,
-    seed: int,
-    batch_size: int,
-    n_jobs: int | None,
-    verbose: int,
-) -> Source:
-    """Return what a neural head trains on; every image has been read once when it returns.
-
-    Pooled features are held in memory, flattened ones and activations at a cut are streamed from
-    the store, and augmented images, or all of them where there is no store, are made at every use.
-    """
-    wide = frozen.network.pooling == "flatten" and store is not None
-    if all_frozen(frozen.network) and augmentation is None and not wide:
-        return ArraySource(features(images, frozen, store, n_jobs=n_jobs, verbose=verbose))
-    n_tensors = cut_size(frozen.network)
-    if augmentation is None and store is not None and n_tensors:
-        with tolerating(store):
-            return stored_source(images, frozen, store, n_tensors, n_jobs=n_jobs, verbose=verbose)
-    decoded: Segment | None = None
-    keys: list[bytes] = []
-    if store is None:
-        check_all_decode(images, frozen.recipe, n_jobs=n_jobs)
-    else:
-        with tolerating(store):
-            decoded, keys = decoded_source(
-                images, frozen.recipe, store, n_jobs=n_jobs, verbose=verbose
-            )
-    return LiveSource(images, frozen, augmentation, seed, decoded, keys, batch_size, n_jobs)
 
 
 def fit_estimator(

@@ -74,7 +74,7 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
     with store.claims(segment.name) as claims:
         while rows:
             took_any = False
-            chosen = _claimed(job, segment, claims, rows)
+            chosen = claimed(job, segment, claims, rows)
             batches = load_rows(job.images, chosen, job.recipe, n_jobs=n_jobs)
             for done, batch in track(batches, total=len(rows), what=job.what, show=verbose):
                 took_any = True
@@ -87,7 +87,7 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
     store.make_room(keep=segment.name)
 
 
-def _claimed(job: Job, segment: Segment, claims: Claims, rows: Sequence[int]) -> Iterator[int]:
+def claimed(job: Job, segment: Segment, claims: Claims, rows: Sequence[int]) -> Iterator[int]:
     """Rows that nobody else computes, claimed a batch at a time as they are wanted."""
     left = list(rows)
     while left:

@@ -132,6 +132,7 @@ def features(
     images: Images,
     frozen: Frozen,
     store: Store | None,
+    digest_list: Sequence[str] | None = None,
     *,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -145,6 +146,8 @@ def features(
         With ``freeze="all"``.
     store : Store or None
         ``None`` computes all of them and keeps nothing.
+    digest_list : sequence of str, default=None
+        What `digests` gave, where it has been asked already.
     n_jobs : int, default=None
         Decoding threads; ``None`` and -1 mean one per processor.
     verbose : int, default=0
@@ -154,7 +157,8 @@ def features(
     -------
     ndarray of float32, shape (n_images, n_features)
     """
-    digest_list = digests(images, store, n_jobs=n_jobs)
+    if digest_list is None:
+        digest_list = digests(images, store, n_jobs=n_jobs)
     if store is None:
         return _compute_features(images, frozen, digest_list, n_jobs, verbose)
     keys = entry_keys(digest_list)
@@ -207,15 +211,20 @@ def frozen_segment(frozen: Frozen, store: Store) -> Segment:
     return store.segment(name, lambda: frozen.about() | {"dtype": store.dtype}, half=True)
 
 
-def fill_store(
-    images: Images,
-    frozen: Frozen,
-    store: Store,
-    keys: Sequence[bytes],
-    n_jobs: int | None,
-    verbose: int,
-) -> Segment:
-    """Compute and store what is missing; identical images once, shared with other processes."""
+def frozen_job(images: Images, frozen: Frozen, keys: Sequence[bytes]) -> Job:
+    """Return the work of running a frozen part on images.
+
+    Parameters
+    ----------
+    images : Images
+    frozen : Frozen
+    keys : sequence of bytes
+        Key of every row.
+
+    Returns
+    -------
+    Job
+    """
 
     def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
         outputs = run_frozen(frozen, batch)
@@ -225,8 +234,20 @@ def fill_store(
             for k, output in enumerate(outputs)
         ]
 
+    return Job(images, frozen.recipe, keys, compute, "Running the frozen layers")
+
+
+def fill_store(
+    images: Images,
+    frozen: Frozen,
+    store: Store,
+    keys: Sequence[bytes],
+    n_jobs: int | None,
+    verbose: int,
+) -> Segment:
+    """Compute and store what is missing; identical images once, shared with other processes."""
     segment = frozen_segment(frozen, store)
-    job = Job(images, frozen.recipe, keys, compute, "Running the frozen layers")
+    job = frozen_job(images, frozen, keys)
     fill(job, store, segment, n_jobs=n_jobs, verbose=verbose)
     return segment
 

@@ -15,15 +15,9 @@ from fundus.data.inputs import Images
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.networks.filling import Entries, Job, fill
-from fundus.networks.frozen import (
-    Frozen,
-    digests,
-    entry_keys,
-    fill_store,
-    part_key,
-    run_frozen,
-)
+from fundus.networks.frozen import Frozen, fill_store, part_key, run_frozen
 from fundus.networks.loading import load_rows
+from fundus.networks.network import cut_size
 from fundus.parallel import opencv_in_our_threads, thread_count
 from fundus.store import Segment, Store
 
@@ -129,7 +123,7 @@ def stored_source(
     images: Images,
     frozen: Frozen,
     store: Store,
-    n_tensors: int,
+    keys: list[bytes],
     *,
     n_jobs: int | None,
     verbose: int,
@@ -141,8 +135,8 @@ def stored_source(
     images : Images
     frozen : Frozen
     store : Store
-    n_tensors : int
-        Tensors at the cut.
+    keys : list of bytes
+        Key of every image.
     n_jobs : int or None
         Decoding threads.
     verbose : int
@@ -156,14 +150,35 @@ def stored_source(
     StoreError
         If the store cannot be written.
     """
-    keys = entry_keys(digests(images, store, n_jobs=n_jobs))
     segment = fill_store(images, frozen, store, keys, n_jobs, verbose)
-    return StoredSource(images, frozen, segment, keys, n_tensors)
+    return StoredSource(images, frozen, segment, keys, cut_size(frozen.network))
 
 
-def decoded_source(
-    images: Images, recipe: ImageRecipe, store: Store, *, n_jobs: int | None, verbose: int
-) -> tuple[Segment, list[bytes]]:
+def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
+    """Return where a store keeps decoded images.
+
+    Parameters
+    ----------
+    recipe : ImageRecipe
+    store : Store
+
+    Returns
+    -------
+    Segment
+    """
+    name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
+    return store.segment(name, lambda: {"decoded": recipe.key()})
+
+
+def fill_decoded(
+    images: Images,
+    recipe: ImageRecipe,
+    store: Store,
+    keys: list[bytes],
+    *,
+    n_jobs: int | None,
+    verbose: int,
+) -> Segment:
     """Decode what the store lacks, and return where the decoded images are.
 
     Parameters
@@ -171,30 +186,29 @@ def decoded_source(
     images : Images
     recipe : ImageRecipe
     store : Store
+    keys : list of bytes
+        Key of every image.
     n_jobs : int or None
         Decoding threads.
     verbose : int
 
     Returns
     -------
-    segment : Segment
-    keys : list of bytes
+    Segment
 
     Raises
     ------
     StoreError
         If the store cannot be written.
     """
-    name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
-    segment = store.segment(name, lambda: {"decoded": recipe.key()})
-    keys = entry_keys(digests(images, store, n_jobs=n_jobs))
+    segment = decoded_segment(recipe, store)
 
     def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
         return [(keys[row], picture) for row, picture in zip(rows, batch, strict=True)]
 
     job = Job(images, recipe, keys, compute, "Decoding images")
     fill(job, store, segment, n_jobs=n_jobs, verbose=verbose)
-    return segment, keys
+    return segment
 
 
 def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None) -> None:
