@@ -9,7 +9,7 @@ from fundus.fitting.checks import as_augmentation
 from fundus.fitting.plan import Plan, show_plan
 from fundus.fitting.planning import Request, make_plan
 from fundus.heads.base import Head, NeuralHead
-from fundus.networks.frozen import digests, entry_keys, features, tolerating
+from fundus.networks.frozen import Work, features, start_work, tolerating
 from fundus.networks.network import Frozen
 from fundus.networks.preparation import draw_seed, prepare
 from fundus.networks.sources import (
@@ -48,13 +48,13 @@ def training_source(
     """
     # where all is frozen there is one way to go, and nothing to measure for it
     measure = owner.freeze != "all" or owner.verbose > 0
-    images, request = _request(
+    work, request = _request(
         owner, images, frozen, head, seed, measure=measure, measure_training=owner.verbose > 0
     )
-    plan = make_plan(images, frozen, request)
+    plan = make_plan(work, request)
     if owner.verbose:
         show_plan(plan)
-    return _follow(plan, images, frozen, request, seed, owner.verbose), plan
+    return _follow(plan, work, request, seed), plan
 
 
 def prediction_source(owner: Any, images: Images, frozen: Frozen) -> Source:
@@ -71,10 +71,9 @@ def prediction_source(owner: Any, images: Images, frozen: Frozen) -> Source:
     Source
     """
     store = open_store(owner.cache)
-    names = digests(images, store, n_jobs=owner.n_jobs)
-    request = Request(names, None, store, 1, owner.batch_size, owner.n_jobs)
-    plan = make_plan(images, frozen, request)
-    return _follow(plan, images, frozen, request, 0, owner.verbose)
+    work = start_work(images, frozen, store, n_jobs=owner.n_jobs, verbose=owner.verbose)
+    request = Request(None, 1, owner.batch_size)
+    return _follow(make_plan(work, request), work, request, 0)
 
 
 def plan_fit(owner: Any, images: Images, head: Head) -> Plan:
@@ -92,45 +91,45 @@ def plan_fit(owner: Any, images: Images, head: Head) -> Plan:
     """
     seed = draw_seed(owner.random_state)
     frozen = prepare(owner, images, freeze=owner.freeze, seed=seed)
-    images, request = _request(
-        owner, images, frozen, head, seed, measure=True, measure_training=True
-    )
-    return make_plan(images, frozen, request)
+    work, request = _request(owner, images, frozen, head, seed, measure=True, measure_training=True)
+    return make_plan(work, request)
 
 
 def _request(
     owner: Any, images: Images, frozen: Frozen, head: Head, seed: int, **measure: bool
-) -> tuple[Images, Request]:
-    """The images, with their views where they have some, and what is asked of the plan."""
+) -> tuple[Work, Request]:
+    """The work, on views of the images where they have some, and what is asked of its plan."""
     augmentation = as_augmentation(owner.augment, owner)
     if augmentation is not None and owner.augment_views:
         images = with_views(images, augmentation, seed, owner.augment_views)
         augmentation = None
     store = open_store(owner.cache)
-    names = digests(images, store, n_jobs=owner.n_jobs)
+    work = start_work(images, frozen, store, n_jobs=owner.n_jobs, verbose=owner.verbose)
     epochs = owner.epochs if isinstance(head, NeuralHead) else 1
-    request = Request(names, augmentation, store, epochs, owner.batch_size, owner.n_jobs, **measure)
-    return images, request
+    return work, Request(augmentation, epochs, owner.batch_size, **measure)
 
 
-def _follow(
-    plan: Plan, images: Images, frozen: Frozen, request: Request, seed: int, verbose: int
-) -> Source:
-    store, n_jobs, names = request.store, request.n_jobs, request.digests
-    keys = entry_keys(names)
+def _follow(plan: Plan, work: Work, request: Request, seed: int) -> Source:
+    """Do the frozen work as planned."""
     if plan.chosen.way == "features":
-        return ArraySource(features(images, frozen, store, names, n_jobs=n_jobs, verbose=verbose))
+        return ArraySource(features(work))
     if plan.chosen.way == "activations":
-        assert store is not None
-        with tolerating(store):
-            return stored_source(images, frozen, store, keys, n_jobs=n_jobs, verbose=verbose)
+        assert work.store is not None
+        with tolerating(work.store):
+            return stored_source(work)
     decoded: Segment | None = None
-    if store is None:
-        check_all_decode(images, frozen.recipe, n_jobs=n_jobs)
+    if work.store is None:
+        check_all_decode(work.images, work.frozen.recipe, n_jobs=work.n_jobs)
     else:
-        with tolerating(store):
-            decoded = fill_decoded(
-                images, frozen.recipe, store, keys, n_jobs=n_jobs, verbose=verbose
-            )
-    augmentation, batch_size = request.augmentation, request.batch_size
-    return LiveSource(images, frozen, augmentation, seed, decoded, keys, batch_size, n_jobs)
+        with tolerating(work.store):
+            decoded = fill_decoded(work)
+    return LiveSource(
+        work.images,
+        work.frozen,
+        request.augmentation,
+        seed,
+        decoded,
+        work.keys,
+        request.batch_size,
+        work.n_jobs,
+    )

@@ -6,12 +6,11 @@ import math
 import shutil
 from dataclasses import dataclass, replace
 
-from fundus.data.inputs import Images
 from fundus.fitting.plan import Option, Plan, in_bytes
 from fundus.fitting.probe import Probe, probe
 from fundus.images.augment import Augmentation
 from fundus.networks.filling import missing_rows
-from fundus.networks.frozen import entry_keys, frozen_job, frozen_segment, tolerating
+from fundus.networks.frozen import Work, tolerating
 from fundus.networks.loading import FORWARD_BATCH
 from fundus.networks.network import Frozen, all_frozen, find_cut
 from fundus.networks.sources import decoded_segment
@@ -30,16 +29,11 @@ class Request:
 
     Parameters
     ----------
-    digests : list of str
-        SHA-256 of every image.
     augmentation : Augmentation or None
         Drawn anew at every use, so that nothing but decoded images can be kept.
-    store : Store or None
     epochs : int
         Uses of every image; 1 for a head that is fitted on features, and for prediction.
     batch_size : int
-    n_jobs : int or None
-        Decoding threads.
     measure : bool
         Run two batches, whose results are kept, so that costs are compared; without that,
         whatever there is room for is kept.
@@ -47,44 +41,38 @@ class Request:
         Also measure the training of what stands after the cut.
     """
 
-    digests: list[str]
     augmentation: Augmentation | None
-    store: Store | None
     epochs: int
     batch_size: int
-    n_jobs: int | None
     measure: bool = False
     measure_training: bool = False
 
 
-def make_plan(images: Images, frozen: Frozen, request: Request) -> Plan:
+def make_plan(work: Work, request: Request) -> Plan:
     """Decide what is kept of the frozen work of a fit.
 
     Parameters
     ----------
-    images : Images
-    frozen : Frozen
+    work : Work
     request : Request
 
     Returns
     -------
     Plan
     """
-    store, epochs, batch_size = request.store, request.epochs, request.batch_size
-    keys = entry_keys(request.digests)
+    store, segment, frozen, keys = work.store, work.segment, work.frozen, work.keys
+    epochs, batch_size = request.epochs, request.batch_size
     trained = not all_frozen(frozen.network)
     nothing_frozen = trained and find_cut(frozen.network).prefix is None
-    if store is None or request.augmentation is not None or nothing_frozen:
-        return _live_plan(images, frozen, request)
-    segment = frozen_segment(frozen, store)
+    if store is None or segment is None or request.augmentation is not None or nothing_frozen:
+        return _live_plan(work, request)
     distinct = list(dict.fromkeys(keys))
-    n, n_distinct, n_missing = len(images), len(distinct), len(missing_rows(segment, keys))
+    n, n_distinct, n_missing = len(keys), len(distinct), len(missing_rows(segment, keys))
     probed = None
     if request.measure and n_missing:
-        job = frozen_job(images, frozen, keys)
         train = batch_size if request.measure_training and trained else None
         with tolerating(store):
-            probed = probe(job, frozen, store, segment, n_jobs=request.n_jobs, batch_size=train)
+            probed = probe(work, store, segment, batch_size=train)
     width = _result_bytes(frozen, segment, distinct)
     stored = width // 2 if segment.half else width
     keep = Option(
@@ -122,10 +110,11 @@ def make_plan(images: Images, frozen: Frozen, request: Request) -> Plan:
     )  # fmt: skip
 
 
-def _live_plan(images: Images, frozen: Frozen, request: Request) -> Plan:
+def _live_plan(work: Work, request: Request) -> Plan:
     """Plan of a fit in which the frozen layers, if there are any, run at every use."""
-    augmentation, store, epochs = request.augmentation, request.store, request.epochs
-    n, picture = len(images), 3 * frozen.recipe.image_size**2
+    frozen, store = work.frozen, work.store
+    augmentation, epochs = request.augmentation, request.epochs
+    n, picture = len(work.images), 3 * frozen.recipe.image_size**2
     if store is None:
         once = augmentation is None and all_frozen(frozen.network)
         reason = "cache=False: nothing is kept"

@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 
 from fundus.exceptions import ImageReadError
-from fundus.networks.filling import Job, claimed, missing_rows
-from fundus.networks.frozen import run_frozen
+from fundus.networks.filling import claimed, missing_rows
+from fundus.networks.frozen import Work, frozen_job, run_frozen
 from fundus.networks.loading import FORWARD_BATCH, load_rows
 from fundus.networks.network import Frozen
 from fundus.store import Segment, Store
@@ -37,25 +37,16 @@ class Probe:
 
 
 def probe(
-    job: Job,
-    frozen: Frozen,
-    store: Store,
-    segment: Segment,
-    *,
-    n_jobs: int | None,
-    batch_size: int | None = None,
+    work: Work, store: Store, segment: Segment, *, batch_size: int | None = None
 ) -> Probe | None:
     """Run two batches of what a segment lacks, the second against the clock.
 
     Parameters
     ----------
-    job : Job
-    frozen : Frozen
+    work : Work
     store : Store
     segment : Segment
         Where the results are kept.
-    n_jobs : int or None
-        Decoding threads.
     batch_size : int, default=None
         Also measure what trains after the cut, in batches of this size.
 
@@ -65,6 +56,7 @@ def probe(
         ``None`` where fewer than two batches are missing, or an image cannot be read: whoever
         reads them all then names it.
     """
+    job = frozen_job(work)
     with store.claims(segment.name) as claims:
         rows = list(
             islice(
@@ -77,7 +69,7 @@ def probe(
         for part in (rows[:FORWARD_BATCH], rows[FORWARD_BATCH:]):
             marks = [time.perf_counter()]
             try:
-                ((done, batch),) = load_rows(job.images, part, job.recipe, n_jobs=n_jobs)
+                ((done, batch),) = load_rows(job.images, part, job.recipe, n_jobs=work.n_jobs)
             except ImageReadError:
                 return None
             marks.append(time.perf_counter())
@@ -88,7 +80,7 @@ def probe(
             segment.get_many([key for key, _ in entries])
             marks.append(time.perf_counter())
     decode, forward, write, read = np.diff(marks) / FORWARD_BATCH
-    train = None if batch_size is None else _training(frozen, batch[:batch_size])
+    train = None if batch_size is None else _training(work.frozen, batch[:batch_size])
     return Probe(float(decode), float(forward), float(write), float(read), train)
 
 

@@ -44,10 +44,10 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     """
     if images.paths is None:
         return
-    first: dict[str, int] = {}
+    first: dict[Any, int] = {}
     again = []
     for row, path in enumerate(images.paths):
-        earlier = first.setdefault(os.path.normcase(os.path.realpath(path)), row)
+        earlier = first.setdefault(_file_identity(path), row)
         if earlier != row and (duplicates == "error" or positions[earlier] != positions[row]):
             again.append((earlier, row))
     if not again:
@@ -59,6 +59,16 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     else:
         advice = "remove one, or set duplicates='allow' if an over-sampler made it"
     raise DataError(f"Rows {a} and {b} are one file, {images.paths[a]!r}: {advice}.{more}")
+
+
+def _file_identity(path: str) -> Any:
+    """What two names of one file have in common; links are seen through."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return os.path.normcase(os.path.abspath(path))
+    # not every file system numbers its files
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(path))
 
 
 def fit_estimator(

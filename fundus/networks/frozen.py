@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,9 +91,6 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
         known = store.digests.known(states)
 
     def one(row: int) -> str | ImageReadError:
-        found = known[row]
-        if found is not None:
-            return found
         try:
             content = images.content(row)
             assert isinstance(content, bytes)
@@ -101,14 +99,17 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
             return error
         return image_digest(content)
 
-    with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
-        results = list(pool.map(one, range(len(paths))))
-    raise_unreadable(images, {k: r for k, r in enumerate(results) if not isinstance(r, str)})
-    digest_list = [r for r in results if isinstance(r, str)]
-    if store is not None:
-        new = zip(states, known, digest_list, strict=True)
-        with tolerating(store):
-            store.digests.remember([(s, d) for s, k, d in new if k is None and s is not None])
+    new = [row for row, digest in enumerate(known) if digest is None]
+    if new:
+        with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+            results = dict(zip(new, pool.map(one, new), strict=True))
+        raise_unreadable(images, {k: r for k, r in results.items() if not isinstance(r, str)})
+        fresh = {row: digest for row, digest in results.items() if isinstance(digest, str)}
+        if store is not None:
+            found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
+            with tolerating(store):
+                store.digests.remember(found)
+    digest_list = [fresh[row] if digest is None else digest for row, digest in enumerate(known)]
     return [images.digest_of(row, digest) for row, digest in enumerate(digest_list)]
 
 
@@ -128,82 +129,68 @@ def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
     return [bytes.fromhex(digest) for digest in digest_list]
 
 
-def features(
-    images: Images,
-    frozen: Frozen,
-    store: Store | None,
-    digest_list: Sequence[str] | None = None,
-    *,
-    n_jobs: int | None = None,
-    verbose: int = 0,
-) -> NDArray[np.float32]:
-    """Pooled features of every image, from the store where they are there.
+@dataclass(frozen=True)
+class Work:
+    """A frozen part, the images it is to run on, and where its results are kept.
 
     Parameters
     ----------
     images : Images
     frozen : Frozen
-        With ``freeze="all"``.
+    digests : list of str
+        SHA-256 of every image.
     store : Store or None
-        ``None`` computes all of them and keeps nothing.
-    digest_list : sequence of str, default=None
-        What `digests` gave, where it has been asked already.
-    n_jobs : int, default=None
-        Decoding threads; ``None`` and -1 mean one per processor.
-    verbose : int, default=0
+    segment : Segment or None
+        The part of the store that is the frozen part's; ``None`` without a store.
+    n_jobs : int or None
+        Decoding threads; ``None`` and -1 mean one per processor of this process's share.
+    verbose : int
         1 shows progress.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_images, n_features)
     """
-    if digest_list is None:
-        digest_list = digests(images, store, n_jobs=n_jobs)
-    if store is None:
-        return _compute_features(images, frozen, digest_list, n_jobs, verbose)
-    keys = entry_keys(digest_list)
-    with tolerating(store):
-        fill_store(images, frozen, store, keys, n_jobs, verbose)
-    segment = frozen_segment(frozen, store)
-    found = segment.get_many(keys)
-    lost = [k for k, array in enumerate(found) if array is None]
-    if lost:  # damaged entries, or a store that could not be written
-        again = np.array(lost)
-        fresh = _compute_features(
-            images.subset(again), frozen, [digest_list[k] for k in lost], n_jobs, verbose
-        )
-        with tolerating(store):
-            segment.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
-        for j, k in enumerate(lost):
-            found[k] = fresh[j]
-    return np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
+
+    images: Images
+    frozen: Frozen
+    digests: list[str]
+    store: Store | None
+    segment: Segment | None
+    n_jobs: int | None
+    verbose: int
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Key of every image in a segment."""
+        return entry_keys(self.digests)
 
 
-def _compute_features(
-    images: Images, frozen: Frozen, digest_list: Sequence[str], n_jobs: int | None, verbose: int
-) -> NDArray[np.float32]:
-    first = {digest: row for row, digest in reversed(list(enumerate(digest_list)))}
-    rows = sorted(first.values())
-    results: dict[int, NDArray[np.float32]] = {}
-    batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
-    for done, batch in track(batches, total=len(rows), what="Extracting features", show=verbose):
-        (output,) = run_frozen(frozen, batch)
-        results.update(zip(done, output, strict=True))
-    return np.stack([results[first[digest]] for digest in digest_list])
-
-
-def frozen_segment(frozen: Frozen, store: Store) -> Segment:
-    """Return where a store keeps what a frozen part makes of images.
+def start_work(
+    images: Images, frozen: Frozen, store: Store | None, *, n_jobs: int | None, verbose: int
+) -> Work:
+    """Find the images' digests, and where the results are kept.
 
     Parameters
     ----------
+    images : Images
     frozen : Frozen
-    store : Store
+    store : Store or None
+    n_jobs : int or None
+        Threads.
+    verbose : int
 
     Returns
     -------
-    Segment
+    Work
+
+    Raises
+    ------
+    ImageReadError
+        If files are missing, empty, truncated or no images; the first is named, the rest counted.
     """
+    names = digests(images, store, n_jobs=n_jobs)
+    segment = None if store is None else _segment(frozen, store)
+    return Work(images, frozen, names, store, segment, n_jobs, verbose)
+
+
+def _segment(frozen: Frozen, store: Store) -> Segment:
     name = frozen.name()
     if store.dtype == "float32":
         return store.segment(name, frozen.about)
@@ -211,45 +198,74 @@ def frozen_segment(frozen: Frozen, store: Store) -> Segment:
     return store.segment(name, lambda: frozen.about() | {"dtype": store.dtype}, half=True)
 
 
-def frozen_job(images: Images, frozen: Frozen, keys: Sequence[bytes]) -> Job:
-    """Return the work of running a frozen part on images.
+def features(work: Work) -> NDArray[np.float32]:
+    """Pooled features of every image, from the store where they are there.
 
     Parameters
     ----------
-    images : Images
-    frozen : Frozen
-    keys : sequence of bytes
-        Key of every row.
+    work : Work
+        With ``freeze="all"``.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_images, n_features)
+    """
+    store, segment = work.store, work.segment
+    if store is None or segment is None:
+        return _compute_features(work)
+    with tolerating(store):
+        fill(frozen_job(work), store, segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    keys = work.keys
+    found = segment.get_many(keys)
+    lost = [k for k, array in enumerate(found) if array is None]
+    if lost:  # damaged entries, or a store that could not be written
+        again = replace(
+            work,
+            images=work.images.subset(np.array(lost)),
+            digests=[work.digests[k] for k in lost],
+        )
+        fresh = _compute_features(again)
+        with tolerating(store):
+            segment.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
+        for j, k in enumerate(lost):
+            found[k] = fresh[j]
+    return np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
+
+
+def _compute_features(work: Work) -> NDArray[np.float32]:
+    first = {digest: row for row, digest in reversed(list(enumerate(work.digests)))}
+    rows = sorted(first.values())
+    results: dict[int, NDArray[np.float32]] = {}
+    batches = load_rows(work.images, rows, work.frozen.recipe, n_jobs=work.n_jobs)
+    shown = track(batches, total=len(rows), what="Extracting features", show=work.verbose)
+    for done, batch in shown:
+        (output,) = run_frozen(work.frozen, batch)
+        results.update(zip(done, output, strict=True))
+    return np.stack([results[first[digest]] for digest in work.digests])
+
+
+def frozen_job(work: Work) -> Job:
+    """Return the job of running a frozen part on its images.
+
+    Parameters
+    ----------
+    work : Work
 
     Returns
     -------
     Job
     """
+    keys = work.keys
 
     def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
-        outputs = run_frozen(frozen, batch)
+        outputs = run_frozen(work.frozen, batch)
         return [
             (part_key(keys[row], k), output[j])
             for j, row in enumerate(rows)
             for k, output in enumerate(outputs)
         ]
 
-    return Job(images, frozen.recipe, keys, compute, "Running the frozen layers")
-
-
-def fill_store(
-    images: Images,
-    frozen: Frozen,
-    store: Store,
-    keys: Sequence[bytes],
-    n_jobs: int | None,
-    verbose: int,
-) -> Segment:
-    """Compute and store what is missing; identical images once, shared with other processes."""
-    segment = frozen_segment(frozen, store)
-    job = frozen_job(images, frozen, keys)
-    fill(job, store, segment, n_jobs=n_jobs, verbose=verbose)
-    return segment
+    return Job(work.images, work.frozen.recipe, keys, compute, "Running the frozen layers")
 
 
 def part_key(key: bytes, k: int) -> bytes:

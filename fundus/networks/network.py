@@ -126,8 +126,8 @@ class Frozen:
         what = {
             "backbone": spec.name,
             "origin": _origin(network.backbone),
-            "keras": metadata.version("keras"),
-            "tensorflow": metadata.version("tensorflow"),
+            "keras": _version("keras"),
+            "tensorflow": _version("tensorflow"),
             "precision": _precision(),
             "weights": _weights_identity(network),
             "image": self.recipe.key(),
@@ -138,13 +138,18 @@ class Frozen:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
+@lru_cache(maxsize=64)
+def _version(distribution: str) -> str:
+    return metadata.version(distribution)
+
+
 def _origin(backbone: str | BackboneSpec) -> str:
     """Which code builds the network: its release, and the functions as they are."""
     if isinstance(backbone, BackboneSpec):
         release, spec = "", backbone
     else:
         entry = get_registry().find("backbone", backbone)
-        release = f"{entry.distribution} {metadata.version(entry.distribution)} "
+        release = f"{entry.distribution} {_version(entry.distribution)} "
         spec = entry.spec
     load = "" if spec.load_weights is None else code_identity(spec.load_weights)
     return f"{release}{code_identity(spec.build)} {load}"

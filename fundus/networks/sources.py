@@ -15,7 +15,7 @@ from fundus.data.inputs import Images
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.networks.filling import Entries, Job, fill
-from fundus.networks.frozen import Frozen, fill_store, part_key, run_frozen
+from fundus.networks.frozen import Frozen, Work, frozen_job, part_key, run_frozen
 from fundus.networks.loading import load_rows
 from fundus.networks.network import cut_size
 from fundus.parallel import opencv_in_our_threads, thread_count
@@ -119,27 +119,13 @@ class LiveSource:
 SOURCES = (ArraySource, StoredSource, LiveSource)
 
 
-def stored_source(
-    images: Images,
-    frozen: Frozen,
-    store: Store,
-    keys: list[bytes],
-    *,
-    n_jobs: int | None,
-    verbose: int,
-) -> StoredSource:
+def stored_source(work: Work) -> StoredSource:
     """Compute what the store lacks, and return a source that reads it.
 
     Parameters
     ----------
-    images : Images
-    frozen : Frozen
-    store : Store
-    keys : list of bytes
-        Key of every image.
-    n_jobs : int or None
-        Decoding threads.
-    verbose : int
+    work : Work
+        With a store.
 
     Returns
     -------
@@ -150,8 +136,11 @@ def stored_source(
     StoreError
         If the store cannot be written.
     """
-    segment = fill_store(images, frozen, store, keys, n_jobs, verbose)
-    return StoredSource(images, frozen, segment, keys, cut_size(frozen.network))
+    assert work.store is not None
+    assert work.segment is not None
+    fill(frozen_job(work), work.store, work.segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    n_tensors = cut_size(work.frozen.network)
+    return StoredSource(work.images, work.frozen, work.segment, work.keys, n_tensors)
 
 
 def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
@@ -170,27 +159,13 @@ def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
     return store.segment(name, lambda: {"decoded": recipe.key()})
 
 
-def fill_decoded(
-    images: Images,
-    recipe: ImageRecipe,
-    store: Store,
-    keys: list[bytes],
-    *,
-    n_jobs: int | None,
-    verbose: int,
-) -> Segment:
+def fill_decoded(work: Work) -> Segment:
     """Decode what the store lacks, and return where the decoded images are.
 
     Parameters
     ----------
-    images : Images
-    recipe : ImageRecipe
-    store : Store
-    keys : list of bytes
-        Key of every image.
-    n_jobs : int or None
-        Decoding threads.
-    verbose : int
+    work : Work
+        With a store.
 
     Returns
     -------
@@ -201,13 +176,15 @@ def fill_decoded(
     StoreError
         If the store cannot be written.
     """
-    segment = decoded_segment(recipe, store)
+    assert work.store is not None
+    keys = work.keys
 
     def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
         return [(keys[row], picture) for row, picture in zip(rows, batch, strict=True)]
 
-    job = Job(images, recipe, keys, compute, "Decoding images")
-    fill(job, store, segment, n_jobs=n_jobs, verbose=verbose)
+    segment = decoded_segment(work.frozen.recipe, work.store)
+    job = Job(work.images, work.frozen.recipe, keys, compute, "Decoding images")
+    fill(job, work.store, segment, n_jobs=work.n_jobs, verbose=work.verbose)
     return segment
 
 
