@@ -9,9 +9,11 @@ import warnings
 
 import pytest
 
-from fundus import hookspecs, plugins
+from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
-from fundus.plugins import HOOKS, get_registry, load_registry
+from fundus.plugins import HOOKS, get_registry, load_registry, plugin_statuses
+from fundus.registry import contract, discovery
+from fundus.registry.contract import collect
 
 HEAD = """
 from fundus.hookspecs import HeadSpec, hookimpl
@@ -85,10 +87,20 @@ FAILURES = {
         "PluginError",
         "fundus_heads of plugin 'bad' is no hook yet: put @hookimpl above it",
     ),
+    "misspelt and unmarked": (
+        SPEC + "def fundus_head():\n    return []",
+        "PluginError",
+        "fundus_head of plugin 'bad' is no hook. Did you mean 'fundus_heads'?",
+    ),
+    "no hook at all": (
+        "def something():\n    return []",
+        "PluginError",
+        "Plugin 'bad' has no hook: its entry point must name the module",
+    ),
     "wrong arguments": (
         SPEC + "@hookimpl\ndef fundus_heads(config):\n    return []",
-        "PluginValidationError",
-        "",
+        "PluginError",
+        "{'config'} are declared in the hookimpl but can not be found in the hookspec",
     ),
     "returns one record": (
         SPEC + "@hookimpl\ndef fundus_heads():\n"
@@ -145,6 +157,21 @@ FAILURES = {
         "    return 2 * [HeadSpec(name='x', make=dict, description='X.')]",
         "PluginError",
         "fundus_heads of plugin 'bad' returns 'x' twice",
+    ),
+    "asks for the registry": (
+        SPEC + "import fundus\n@hookimpl\ndef fundus_heads():\n    fundus.list_heads()",
+        "PluginError",
+        "asks for what is registered while it is being loaded itself",
+    ),
+    "hook leaves Python": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n    raise SystemExit(3)",
+        "SystemExit",
+        "3",
+    ),
+    "an error that cannot be shown": (
+        "class Odd(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Odd",
+        "Odd",
+        "(its message cannot be shown)",
     ),
     "hook raises": (
         SPEC + "@hookimpl\ndef fundus_heads():\n    return 1 / 0",
@@ -325,7 +352,7 @@ def test_listing_imports_no_keras():
 
 
 def test_built_in_failures_are_never_hidden(monkeypatch):
-    monkeypatch.setattr(plugins, "BUILTIN_MODULES", ("fundus.builtin.not_there",))
+    monkeypatch.setattr(discovery, "BUILTIN_MODULES", ("fundus.builtin.not_there",))
     with pytest.raises(ModuleNotFoundError, match="not_there"):
         load_registry()
 
@@ -336,7 +363,7 @@ def test_a_plugin_may_be_an_object_and_its_hooks_generators():
         def fundus_heads(self):
             yield hookspecs.HeadSpec(name="made", make=dict, description="A head.")
 
-    found = plugins._collect(Plugin(), "object")
+    found = collect(Plugin(), "object")
     assert [spec.name for spec in found["head"]] == ["made"]
 
 
@@ -352,4 +379,4 @@ def test_wrong_contract_message_says_what_to_install():
         fundus_api = 2
 
     with pytest.raises(PluginError, match="install versions of the plugin and of fundus-zoo"):
-        plugins._collect(Plugin(), "newer")
+        collect(Plugin(), "newer")
