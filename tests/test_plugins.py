@@ -4,15 +4,14 @@ import itertools
 import os
 import subprocess
 import sys
-import textwrap
 import warnings
 
 import pytest
 
 from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
-from fundus.plugins import HOOKS, get_registry, load_registry, plugin_statuses
-from fundus.registry import contract, discovery
+from fundus.plugins import HOOKS, get_registry, load_registry
+from fundus.registry import discovery
 from fundus.registry.contract import collect
 
 HEAD = """
@@ -22,33 +21,6 @@ from fundus.hookspecs import HeadSpec, hookimpl
 def fundus_heads():
     return [HeadSpec(name="{name}", make=dict, description="A head.")]
 """
-
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Return a function that puts a fake distribution on sys.path."""
-    monkeypatch.delenv("FUNDUS_STRICT_PLUGINS", raising=False)
-    monkeypatch.delenv("FUNDUS_DISABLE_PLUGINS", raising=False)
-
-    def add(point, code, *, distribution=None, version="1.0", folder=None):
-        # a module name of its own, since Python remembers modules by name
-        module = f"fake_plugin_{next(_numbers)}"
-        distribution = distribution or f"dist-{point}"
-        place = tmp_path / (folder or f"site{next(_numbers)}")
-        place.mkdir(exist_ok=True)
-        (place / f"{module}.py").write_text(textwrap.dedent(code))
-        info = place / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        )
-        (info / "entry_points.txt").write_text(f"[fundus]\n{point} = {module}\n")
-        monkeypatch.syspath_prepend(place)
-        return place
-
-    return add
 
 
 def quiet():
