@@ -13,18 +13,23 @@ from fundus.testing.plugin import plan_checks
 
 SOUND = """
 import numpy as np
+from fundus.heads.base import EstimatorHead
 from sklearn.neighbors import KNeighborsClassifier
 from fundus.hookspecs import HeadSpec, PreprocessorSpec, hookimpl
 
 fundus_api = 1
 fundus_checks = {"head:neighbours": {"takes_weights": False}}
 
+class Neighbours(EstimatorHead):
+    def make_estimator(self, *, grade_counts, random_state):
+        return KNeighborsClassifier(algorithm="brute")
+
 def scaled(images):
     return images.astype(np.float32) / 255
 
 @hookimpl
 def fundus_heads():
-    return [HeadSpec(name="neighbours", make=KNeighborsClassifier, description="Neighbours.")]
+    return [HeadSpec(name="neighbours", make=Neighbours, description="Neighbours.")]
 
 @hookimpl
 def fundus_preprocessors():

@@ -56,6 +56,11 @@ class Entry:
         """``plugin/name``, by which the entry can always be reached."""
         return f"{self.plugin}/{self.spec.name}"
 
+    @property
+    def lasting_name(self) -> str:
+        """The name that means this entry whatever is installed later."""
+        return self.spec.name if self.plugin == BUILTIN else self.qualified_name
+
 
 @dataclass
 class Registry:

@@ -137,7 +137,7 @@ def _check_make(case: HeadCase) -> None:
     )
 
 
-def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -> Any:
+def _fit(case: HeadCase, model: Any, X: Any, y: Any, what: str, **options: Any) -> Any:
     try:
         with attempt(f"{what}: fit", "Fix that error."):
             return clone(model).fit(X, y, **options)
@@ -145,7 +145,7 @@ def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -
         cause = error.__cause__
         if isinstance(cause, InvalidParameterError) and "takes no weights" in str(cause):
             raise AssertionError(
-                f"{what} takes no sample weights, which the default class_weight='balanced' "
+                f"{case.what} takes no sample weights, which the default class_weight='balanced' "
                 "needs: give its estimator's fit a 'sample_weight', or state it with "
                 "check_head(..., takes_weights=False) and in the description."
             ) from cause
@@ -155,7 +155,7 @@ def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -
 def _check_learns(case: HeadCase) -> None:
     X, y = probe_features()
     what = case.what
-    fitted = _fit(case.classifier(case.epochs, class_weight=case.class_weight), X, y, what)
+    fitted = _fit(case, case.classifier(case.epochs, class_weight=case.class_weight), X, y, what)
     what = f"{what} with five grades"
     severity = check_predictions(fitted, X, what)
     # not their difference, which a strong penalty makes small
@@ -196,7 +196,7 @@ def _check_missing_grade(case: HeadCase) -> None:
     X, y = probe_features()
     X, y = X[y != 2], y[y != 2]
     what = f"{case.what} on a fold without grade 2"
-    first, second = _fit(model, X, y, what), _fit(model, X, y, what)
+    first, second = _fit(case, model, X, y, what), _fit(case, model, X, y, what)
     expect(
         first.classes_.tolist() == [0, 1, 3, 4],
         f"{what}: classes_ must be [0, 1, 3, 4]. Got {first.classes_.tolist()}.",
@@ -216,11 +216,11 @@ def _check_two_grades(case: HeadCase) -> None:
     X, y = probe_features(30, n_grades=2)
     labels = np.array(["healthy", "referable"])[y]
     what = f"{case.what} with two grades"
-    plain = check_predictions(_fit(model, X, labels, what), X, what)
+    plain = check_predictions(_fit(case, model, X, labels, what), X, what)
     if not case.takes_weights:
         return
     weights = np.where(y == 1, 20.0, 0.05)
-    fitted = _fit(model, X, labels, what, sample_weight=weights)
+    fitted = _fit(case, model, X, labels, what, sample_weight=weights)
     weighted = check_predictions(fitted, X, f"{what} and sample_weight")
     expect(
         not np.allclose(plain, weighted, atol=1e-6),
@@ -238,7 +238,7 @@ def _check_trains_backbone(case: HeadCase) -> None:
         cache=False, random_state=0,
     )  # fmt: skip
     what = f"{case.what} on a backbone with trained layers"
-    fitted = _fit(model, images, y, what)
+    fitted = _fit(case, model, images, y, what)
     check_predictions(fitted, images, what)
     check_saving(fitted, images, what)
 
