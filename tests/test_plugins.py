@@ -385,7 +385,7 @@ def test_the_release_of_the_contract_is_known():
     assert max(hookspecs.API_SINCE) == hookspecs.API_VERSION
 
 
-@pytest.mark.filterwarnings("ignore:Argument.s. .'config'.:Warning")
+@pytest.mark.filterwarnings("ignore:Argument:UserWarning")
 def test_new_hooks_and_arguments_break_no_plugin(install, monkeypatch):
     @hookspecs.hookspec
     def fundus_heads(config):
