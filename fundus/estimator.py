@@ -13,7 +13,7 @@ from fundus.data.inputs import Images, as_images
 from fundus.fitting.checks import (
     as_augmentation,
     check_parameters,
-    head_is_regressor,
+    head_assumes_order,
     is_precomputed,
 )
 from fundus.fitting.stages import (
@@ -317,5 +317,5 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         precomputed = is_precomputed(self.backbone)
         tags.input_tags.two_d_array = precomputed
         tags.input_tags.string = not precomputed
-        tags.classifier_tags.poor_score = head_is_regressor(self)
+        tags.classifier_tags.poor_score = head_assumes_order(self)
         return tags
