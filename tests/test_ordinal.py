@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -358,3 +361,15 @@ def test_estimators_on_a_scale_that_lacks_grades(ordered):
         assert model.classes_.tolist() == [0, 1, 4]
         expected = model.predict_proba(X) @ [0, 1, 4]
         assert_allclose(model.predict_severity(X), expected)
+
+
+def test_estimators_need_no_tensorflow():
+    code = (
+        "import sys, numpy as np, fundus\n"
+        "X = np.arange(40.0).reshape(20, 2)\n"
+        "for head in ('ordinal_logistic', 'ordinal_ridge'):\n"
+        "    fundus.TransferClassifier('precomputed', head).fit(X, np.arange(20) // 5).predict(X)\n"
+        "print(sorted({'keras', 'tensorflow', 'scikeras'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -262,7 +262,7 @@ class OrdinalRidge(OrdinalClassifier):
 
     Parameters
     ----------
-    alphas : float or sequence of float, default=(0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+    alphas : float or sequence of float, default=(1, 10, 100, 1000, 10000, 100000, 1000000)
         Strengths of the L2 penalty to choose from.
 
     Attributes
@@ -297,7 +297,7 @@ class OrdinalRidge(OrdinalClassifier):
     """
 
     def __init__(
-        self, alphas: float | Sequence[float] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+        self, alphas: float | Sequence[float] = (1, 10, 100, 1000, 10000, 100000, 1000000)
     ) -> None:
         self.alphas = alphas
 
@@ -423,7 +423,7 @@ class OrdinalRidgeHead(EstimatorHead):
 
     Parameters
     ----------
-    alphas : float or sequence of float, default=(0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+    alphas : float or sequence of float, default=(1, 10, 100, 1000, 10000, 100000, 1000000)
         Strengths of the L2 penalty to choose from, by leave-one-out.
 
     Examples
@@ -435,7 +435,7 @@ class OrdinalRidgeHead(EstimatorHead):
     assumes_order = True
 
     def __init__(
-        self, alphas: float | Sequence[float] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+        self, alphas: float | Sequence[float] = (1, 10, 100, 1000, 10000, 100000, 1000000)
     ) -> None:
         self.alphas = alphas
 
