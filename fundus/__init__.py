@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from fundus.heads.ordinal_estimators import (
         OrdinalLogisticRegression as OrdinalLogisticRegression,
     )
-    from fundus.heads.ordinal_estimators import OrdinalRidge as OrdinalRidge
-    from fundus.heads.ordinal_estimators import OrdinalRidgeHead as OrdinalRidgeHead
+    from fundus.heads.ordinal_ridge import OrdinalRidge as OrdinalRidge
+    from fundus.heads.ordinal_ridge import OrdinalRidgeHead as OrdinalRidgeHead
     from fundus.heads.sklearn_heads import LogisticHead as LogisticHead
     from fundus.heads.sklearn_heads import RidgeHead as RidgeHead
     from fundus.heads.sklearn_heads import SVMHead as SVMHead
@@ -60,8 +60,8 @@ _ROOMS = {
     "LogisticHead": "heads.sklearn_heads",
     "OrdinalLogisticHead": "heads.ordinal_estimators",
     "OrdinalLogisticRegression": "heads.ordinal_estimators",
-    "OrdinalRidge": "heads.ordinal_estimators",
-    "OrdinalRidgeHead": "heads.ordinal_estimators",
+    "OrdinalRidge": "heads.ordinal_ridge",
+    "OrdinalRidgeHead": "heads.ordinal_ridge",
     "ReluHead": "heads.neural",
     "RidgeHead": "heads.sklearn_heads",
     "SVMHead": "heads.sklearn_heads",

@@ -28,7 +28,8 @@ from fundus import (
 from fundus.exceptions import InvalidGradeError, InvalidParameterError
 from fundus.heads.decisions import conditional_logit_proba, ordered_logit_proba
 from fundus.heads.ordinal import levels
-from fundus.heads.ordinal_estimators import penalised_loss, ridge_fits
+from fundus.heads.ordinal_estimators import penalised_loss
+from fundus.heads.ordinal_ridge import ridge_fits
 
 LOGITS = [
     [0.5, -1.0, 0.25, 2.0],

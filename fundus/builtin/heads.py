@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fundus.heads.neural import ReluHead, SoftmaxHead
 from fundus.heads.ordinal import CoralHead, CornHead, SoftLabelHead
-from fundus.heads.ordinal_estimators import OrdinalLogisticHead, OrdinalRidgeHead
+from fundus.heads.ordinal_estimators import OrdinalLogisticHead
+from fundus.heads.ordinal_ridge import OrdinalRidgeHead
 from fundus.heads.sklearn_heads import LogisticHead, RidgeHead, SVMHead
 from fundus.hookspecs import HeadSpec, hookimpl
 

@@ -18,7 +18,7 @@ TRUSTED = (
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.model_selection._split.StratifiedKFold",
     "fundus.heads.ordinal_estimators.OrdinalLogisticRegression",
-    "fundus.heads.ordinal_estimators.OrdinalRidge",
+    "fundus.heads.ordinal_ridge.OrdinalRidge",
     # a pipeline that begins with a FeatureExtractor
     "fundus.features.FeatureExtractor",
     "fundus.images.ImageRecipe",
