@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from fundus.grades import is_referable as is_referable
     from fundus.heads.neural import ReluHead as ReluHead
     from fundus.heads.neural import SoftmaxHead as SoftmaxHead
+    from fundus.heads.ordinal import CoralHead as CoralHead
+    from fundus.heads.ordinal import CornHead as CornHead
+    from fundus.heads.ordinal import SoftLabelHead as SoftLabelHead
+    from fundus.heads.ordinal_estimators import OrdinalLogisticHead as OrdinalLogisticHead
+    from fundus.heads.ordinal_estimators import (
+        OrdinalLogisticRegression as OrdinalLogisticRegression,
+    )
+    from fundus.heads.ordinal_ridge import OrdinalRidge as OrdinalRidge
+    from fundus.heads.ordinal_ridge import OrdinalRidgeHead as OrdinalRidgeHead
     from fundus.heads.sklearn_heads import LogisticHead as LogisticHead
     from fundus.heads.sklearn_heads import RidgeHead as RidgeHead
     from fundus.heads.sklearn_heads import SVMHead as SVMHead
@@ -42,15 +51,22 @@ if TYPE_CHECKING:
 _ROOMS = {
     "Augmentation": "images.augment",
     "Cache": "store",
+    "CoralHead": "heads.ordinal",
+    "CornHead": "heads.ordinal",
     "FeatureExtractor": "features",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",
     "GuardedSplit": "splits",
     "LogisticHead": "heads.sklearn_heads",
+    "OrdinalLogisticHead": "heads.ordinal_estimators",
+    "OrdinalLogisticRegression": "heads.ordinal_estimators",
+    "OrdinalRidge": "heads.ordinal_ridge",
+    "OrdinalRidgeHead": "heads.ordinal_ridge",
     "ReluHead": "heads.neural",
     "RidgeHead": "heads.sklearn_heads",
     "SVMHead": "heads.sklearn_heads",
     "SoftmaxHead": "heads.neural",
+    "SoftLabelHead": "heads.ordinal",
     "TransferClassifier": "estimator",
     "check_split": "splits",
     "inverse_frequency_weights": "metrics",

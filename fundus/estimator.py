@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fundus.data.inputs import Images, as_images
 from fundus.fitting.checks import (
     check_parameters,
-    head_is_regressor,
+    head_assumes_order,
     is_precomputed,
 )
 from fundus.fitting.inputs import plan_fit, prediction_source, training_source
@@ -332,5 +332,5 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         precomputed = is_precomputed(self.backbone)
         tags.input_tags.two_d_array = precomputed
         tags.input_tags.string = not precomputed
-        tags.classifier_tags.poor_score = head_is_regressor(self)
+        tags.classifier_tags.poor_score = head_assumes_order(self)
         return tags

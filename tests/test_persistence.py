@@ -16,8 +16,10 @@ from sklearn.preprocessing import StandardScaler
 
 from fundus import (
     Augmentation,
+    CoralHead,
     FoldEnsemble,
     LogisticHead,
+    OrdinalRidgeHead,
     ReluHead,
     SoftmaxHead,
     TransferClassifier,
@@ -39,12 +41,26 @@ def tiny(head="logistic", **options):
         tiny(),
         tiny("svm", class_weight={0: 1.0, 4: 2.5}),
         tiny("ridge", grades=5),
+        tiny("ordinal_logistic", grades=5),
+        tiny(OrdinalRidgeHead((1.0, 100.0))),
+        tiny(CoralHead(**SMALL), epochs=1),
         tiny(make_pipeline(StandardScaler(), LogisticRegression())),
         tiny(SoftmaxHead(**SMALL), epochs=1, augment=Augmentation(rotation=3.0)),
         tiny(ReluHead(**SMALL), epochs=1, freeze=5),
         tiny(weights=None, normalise="corpus_mean", image_size=40, crop=None, pooling="max"),
     ],
-    ids=["logistic", "svm", "ridge", "foreign", "softmax", "relu-finetuned", "random-weights"],
+    ids=[
+        "logistic",
+        "svm",
+        "ridge",
+        "ordinal_logistic",
+        "ordinal_ridge",
+        "coral",
+        "foreign",
+        "softmax",
+        "relu-finetuned",
+        "random-weights",
+    ],
 )
 def test_predictions_are_identical(photographs, tmp_path, model):
     X, y = photographs.paths, photographs.grades

@@ -17,6 +17,8 @@ TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.model_selection._split.StratifiedKFold",
+    "fundus.heads.ordinal_estimators.OrdinalLogisticRegression",
+    "fundus.heads.ordinal_ridge.OrdinalRidge",
     # a pipeline that begins with a FeatureExtractor
     "fundus.features.FeatureExtractor",
     "fundus.images.ImageRecipe",
