@@ -154,8 +154,9 @@ def audit_images(
         pairs = pd.DataFrame(columns=["first", "second", "correlation", "mirrored"])
     _note_pairs(pairs, table, notes)
     together = _joined(table["patient"].to_numpy(), copies, pairs)
-    table = table.assign(self_confidence=np.nan, likely_grade=pd.NA, severity=np.nan)
-    table["likely_grade"] = table["likely_grade"].astype("Int64")
+    table["self_confidence"] = np.nan
+    table["likely_grade"] = pd.array([None] * n, dtype="Int64")
+    table["severity"] = np.nan
     if positions is not None and cv is not None:
         if len(np.unique(positions[readable])) < 2:
             warnings.warn(
@@ -222,7 +223,9 @@ def _measure(
     notes.add("no_field_of_view", np.flatnonzero(frame["fov_share"] < LEAST_FOV))
     notes.add("dark", np.flatnonzero(frame["brightness"] < DARK))
     notes.add("blurred", np.flatnonzero(frame["sharpness"] < BLURRED))
-    return table.join(frame).assign(reason=reasons), np.flatnonzero(good)
+    table = table.join(frame)
+    table["reason"] = pd.Series(reasons, dtype=object)
+    return table, np.flatnonzero(good)
 
 
 def _note_copies(

@@ -57,13 +57,14 @@ def dirty(tmp_path_factory):
     (folder / "broken.jpeg").write_bytes(Path(data.paths[3]).read_bytes()[:2000])
     added = {
         "copy.jpeg": (data.grades[3] + 1) % 5,
-        "mirror.png": data.grades[5],
+        "bright.png": data.grades[5],
         "dark.png": 0,
         "black.png": 0,
         "blurred.png": 1,
         "broken.jpeg": 2,
     }
-    write(folder / "mirror.png", load_image(data.paths[5], MEASURED_AT)[:, ::-1])
+    bright = np.clip(cv2.imread(data.paths[5]) * 1.1, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(folder / "bright.png"), bright)
     write(folder / "dark.png", (load_image(data.paths[7], MEASURED_AT) * 0.15).astype(np.uint8))
     write(folder / "black.png", np.zeros_like(first))
     write(
@@ -94,7 +95,7 @@ def test_every_fault_is_found(audited, dirty):
     names = [Path(path).name for path in dirty["path"]]
     assert issues_of(audited, "copy.jpeg") == {"duplicate", "conflicting_labels"}
     assert issues_of(audited, names[3]) == {"duplicate", "conflicting_labels"}
-    assert {"near_duplicate"} == issues_of(audited, "mirror.png") == issues_of(audited, names[5])
+    assert {"near_duplicate"} == issues_of(audited, "bright.png") == issues_of(audited, names[5])
     assert {"dark"} <= issues_of(audited, "dark.png")
     assert {"dark", "blurred", "no_field_of_view"} == issues_of(audited, "black.png")
     assert {"blurred"} <= issues_of(audited, "blurred.png")
@@ -107,9 +108,9 @@ def test_every_fault_is_found(audited, dirty):
 
 
 def test_untouched_photographs_have_no_issue_of_their_pixels(audited):
-    clean = [row for row in range(20) if row not in (3, 5)]
+    clean = [row for row in range(20) if row not in (3, 5, 7, 9)]
     found = audited.images["issues"].iloc[clean].str.split(";").explode()
-    assert set(found) <= {"", "label_suspect", "near_duplicate"}
+    assert set(found) <= {"", "label_suspect"}
     measures = audited.images.iloc[clean]
     assert (measures["fov_share"] > LEAST_FOV).all()
     assert (measures["brightness"] > DARK).all()
@@ -213,8 +214,8 @@ def test_quality_of_real_photographs(idrid):
         assert blurred.sharpness < min(BLURRED, good.sharpness / 3)
 
 
-def test_sharpness_does_not_follow_light_or_size(photographs):
-    image = load_image(photographs.paths[0], MEASURED_AT)
+def test_sharpness_does_not_follow_light_or_size(dirty):
+    image = load_image(dirty["path"][0], MEASURED_AT)
     good = measure_quality(image)
     half = measure_quality((image // 2).astype(np.uint8))
     assert half.sharpness == pytest.approx(good.sharpness, rel=0.35)
@@ -245,7 +246,7 @@ def test_the_official_split(official):
     data = load_image_table(official)
     cv = data.predefined_split()
     assert isinstance(cv, PredefinedSplit)
-    ((train, test),) = check_split(cv, data.frame, data.grades)
+    ((train, _),) = check_split(cv, data.frame, data.grades)
     assert train.tolist() == list(range(20))
     model = FoldEnsemble(TransferClassifier("tiny", "logistic", weights="fixed"), cv=cv)
     model.fit(data.frame, data.grades)

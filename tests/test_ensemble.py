@@ -125,8 +125,6 @@ def test_a_fold_that_lacks_a_grade_is_aligned(photographs):
     X, y = X[kept], y[kept]
     with pytest.warns(UserWarning, match="least populated class"):
         folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
-        with pytest.raises(SplitError, match="no image of grade 4 to train on: only row"):
-            FoldEnsemble(tiny(), cv=3, random_state=0).fit(X, y)
     model = FoldEnsemble(tiny(), cv=folds).fit(X, y)
     assert model.classes_.tolist() == [0, 1, 2, 3, 4]
     held = int(model.oof_fold_[y == 4][0])

@@ -158,6 +158,9 @@ def test_a_grade_of_one_patient_is_refused(photographs):
     y[:] = np.repeat([0, 1], 20)
     with pytest.raises(SplitError, match="all 20 of it are in the test part; shuffle or stratify"):
         check_split(KFold(2), np.zeros((40, 2)), y)
+    y[:], y[0] = 0, 1
+    with pytest.raises(SplitError, match="only row 0 has it; add images of it, or join"):
+        check_split(KFold(2), np.zeros((40, 2)), y)
     given = list(KFold(2).split(y))
     assert len(check_split(given, np.zeros((40, 2)), y)) == 2
 

@@ -154,8 +154,8 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
 
     images = found.images.copy()
     for column in ("path", "duplicate_of", "near_duplicate_of"):
-        known = images[column].notna()
-        images.loc[known, column] = names_of(images.loc[known, column], loaded.root)
+        known = images[column].dropna()
+        images[column] = pd.Series(names_of(known.tolist(), loaded.root), known.index, dtype=object)
     if not loaded.patients_known:
         images["patient"] = None
     if len(loaded.skipped):
@@ -164,7 +164,7 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
         aside["issues"] = [
             "unreadable" if row in unreadable else "set_aside" for row in range(len(aside))
         ]
-        aside["path"] = names_of(aside["path"], loaded.root)
+        aside["path"] = names_of(aside["path"].tolist(), loaded.root)
         aside = aside.reindex(columns=images.columns).astype(images.dtypes)
         images = pd.concat([images, aside], ignore_index=True)
     return Audit(images, found.pairs, found.patients_known)

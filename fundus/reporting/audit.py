@@ -143,7 +143,7 @@ class Audit:
             "issues": {issue: self.count(issue) for issue in ISSUES},
             "n_near_duplicate_pairs": len(self.pairs),
             "grades": {
-                str(int(grade)): {name: int(n) for name, n in row.items()}
+                str(grade): {name: int(n) for name, n in row.items()}
                 for grade, row in balance.to_dict("index").items()
             },
         }
@@ -174,7 +174,7 @@ class Audit:
                 grades.add_column(name, justify="right")
             for grade, row in balance.iterrows():
                 share = row["images"] / balance["images"].sum()
-                grades.add_row(str(int(grade)), *(str(row[c]) for c in columns), f"{share:.1%}")
+                grades.add_row(str(grade), *(str(row[c]) for c in columns), f"{share:.1%}")
             if self.patients_known:
                 each = self.images["patient"].value_counts()
                 grades.caption = (
