@@ -150,10 +150,10 @@ def check_split(
         raise DataError(f"groups must have one patient a row. Got {len(groups)} for {n_rows} rows.")
     y = None if y is None else _complete(y, n_rows)
     folds = _make_folds(cv, X, y, groups, random_state)
-    if y is not None and (hasattr(cv, "split") or isinstance(cv, (int, np.integer))):
-        refuse_unseen_grades(folds, y, groups)
     if groups is not None:
         refuse_shared(folds, groups, "patient", "split by patient, as StratifiedGroupKFold does")
+    if y is not None and (hasattr(cv, "split") or isinstance(cv, (int, np.integer))):
+        refuse_unseen_grades(folds, y, groups)
     wanted = near_duplicates is not None and near_duplicates is not False
     if is_image_data(X):
         images = as_images(X)

@@ -57,13 +57,13 @@ def dirty(tmp_path_factory):
     (folder / "broken.jpeg").write_bytes(Path(data.paths[3]).read_bytes()[:2000])
     added = {
         "copy.jpeg": (data.grades[3] + 1) % 5,
-        "bright.png": data.grades[5],
+        "bright.png": data.grades[6],
         "dark.png": 0,
         "black.png": 0,
         "blurred.png": 1,
         "broken.jpeg": 2,
     }
-    bright = np.clip(cv2.imread(data.paths[5]) * 1.1, 0, 255).astype(np.uint8)
+    bright = np.clip(cv2.imread(data.paths[6]) * 1.1, 0, 255).astype(np.uint8)
     cv2.imwrite(str(folder / "bright.png"), bright)
     write(folder / "dark.png", (load_image(data.paths[7], MEASURED_AT) * 0.15).astype(np.uint8))
     write(folder / "black.png", np.zeros_like(first))
@@ -95,7 +95,7 @@ def test_every_fault_is_found(audited, dirty):
     names = [Path(path).name for path in dirty["path"]]
     assert issues_of(audited, "copy.jpeg") == {"duplicate", "conflicting_labels"}
     assert issues_of(audited, names[3]) == {"duplicate", "conflicting_labels"}
-    assert {"near_duplicate"} == issues_of(audited, "bright.png") == issues_of(audited, names[5])
+    assert {"near_duplicate"} == issues_of(audited, "bright.png") == issues_of(audited, names[6])
     assert {"dark"} <= issues_of(audited, "dark.png")
     assert {"dark", "blurred", "no_field_of_view"} == issues_of(audited, "black.png")
     assert {"blurred"} <= issues_of(audited, "blurred.png")
@@ -103,12 +103,12 @@ def test_every_fault_is_found(audited, dirty):
     images = audited.images.set_index("path")
     assert "broken.jpeg" in images["reason"].iloc[-1]
     assert images["duplicate_of"].iloc[20] == dirty["path"][3]
-    assert images["near_duplicate_of"].iloc[21] == dirty["path"][5]
+    assert images["near_duplicate_of"].iloc[21] == dirty["path"][6]
     assert (audited.count("unreadable"), audited.count("duplicate")) == (1, 2)
 
 
 def test_untouched_photographs_have_no_issue_of_their_pixels(audited):
-    clean = [row for row in range(20) if row not in (3, 5, 7, 9)]
+    clean = [row for row in range(20) if row not in (3, 6, 7, 9)]
     found = audited.images["issues"].iloc[clean].str.split(";").explode()
     assert set(found) <= {"", "label_suspect"}
     measures = audited.images.iloc[clean]
