@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fundus.audit import audit_images as audit_images
     from fundus.data.loaders import load_image_folder as load_image_folder
     from fundus.data.loaders import load_image_table as load_image_table
     from fundus.data.loaders import load_images as load_images
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fundus.features import FeatureExtractor as FeatureExtractor
     from fundus.grades import GRADE_NAMES as GRADE_NAMES
     from fundus.grades import is_referable as is_referable
+    from fundus.grades import patient_grades as patient_grades
     from fundus.heads.neural import ReluHead as ReluHead
     from fundus.heads.neural import SoftmaxHead as SoftmaxHead
     from fundus.heads.ordinal import CoralHead as CoralHead
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from fundus.metrics import kappa_scorer as kappa_scorer
     from fundus.metrics import make_kappa_scorer as make_kappa_scorer
     from fundus.metrics import quadratic_weighted_kappa as quadratic_weighted_kappa
+    from fundus.near_duplicates import find_near_duplicates as find_near_duplicates
     from fundus.plugins import list_backbones as list_backbones
     from fundus.plugins import list_heads as list_heads
     from fundus.plugins import list_preprocessors as list_preprocessors
@@ -68,7 +71,9 @@ _ROOMS = {
     "SoftmaxHead": "heads.neural",
     "SoftLabelHead": "heads.ordinal",
     "TransferClassifier": "estimator",
+    "audit_images": "audit",
     "check_split": "splits",
+    "find_near_duplicates": "near_duplicates",
     "inverse_frequency_weights": "metrics",
     "is_referable": "grades",
     "kappa_scorer": "metrics",
@@ -81,6 +86,7 @@ _ROOMS = {
     "load_images": "data.loaders",
     "make_fundus": "data.synthetic",
     "make_kappa_scorer": "metrics",
+    "patient_grades": "grades",
     "quadratic_weighted_kappa": "metrics",
 }
 
