@@ -38,7 +38,7 @@ def options() -> argparse.Namespace:
         "--repeats", type=int, default=3, help="repeats of what takes less than 5 minutes (3)"
     )
     parser.add_argument(
-        "--out", type=Path, default=HERE / "results" / "results.csv", help="the CSV"
+        "--out", type=Path, help="the CSV (results/results.csv; in the work folder for --small)"
     )
     parser.add_argument(
         "--resume", action="store_true", help="skip what the CSV has of this commit and machine"
@@ -59,6 +59,7 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     given = options()
+    given.out = given.out or (given.work if given.small else HERE / "results") / "results.csv"
     if not given.table:
         if given.data is None or not (Path(given.data) / "labels.csv").is_file():
             print(NEEDED + f" Got {given.data}.", file=sys.stderr)

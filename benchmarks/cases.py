@@ -195,7 +195,7 @@ def _predictions() -> list[Case]:
         name = "one model" if members == "one" else "ensemble"
         return Case(f"{name} predicts, {head}", "H", "fundus_predict", job)
 
-    return [case(head, n) for head in ("softmax", "logistic") for n in ("one", "all")]
+    return [case(head, n) for head in ("softmax",) for n in ("one", "all")]
 
 
 def _memory(settings: Settings) -> list[Case]:

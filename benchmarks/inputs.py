@@ -6,6 +6,7 @@ nothing of it stays in the memory of the process that measures.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, commit
 from benchmarks.settings import Settings
 
 
@@ -40,9 +41,16 @@ class Inputs:
     folder: Path
     settings: Settings
 
+    @property
+    def of_commit(self) -> Path:
+        """Where made things go that another version would make differently."""
+        folder = self.folder / commit()
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def backbone_file(self, name: str, weights: str | None) -> str:
         """The network as Keras saves it."""
-        file = self.folder / f"{name}-{weights}-{self.settings.image_size}.keras"
+        file = self.of_commit / f"{name}-{weights}-{self.settings.image_size}.keras"
         size = str(self.settings.image_size)
         return str(_made(file, "network", name, weights or "", size))
 
@@ -63,9 +71,9 @@ class Inputs:
     def saved_ensemble(self, head: str) -> str:
         """An ensemble of one model per fold, trained on the first images."""
         settings = self.settings
-        folder = self.folder / f"ensemble-{settings.backbone}-{head}"
+        folder = self.of_commit / f"ensemble-{settings.backbone}-{head}"
         rows = list(range(min(settings.ensemble_rows, len(self.paths))))
-        table = self.folder / "ensemble.csv"
+        table = self.of_commit / "ensemble.csv"
         columns = {"path": [self.paths[k] for k in rows], "grade": [self.grades[k] for k in rows]}
         pd.DataFrame(columns).to_csv(table, index=False)
         network = [settings.backbone, settings.weights, str(settings.image_size)]
@@ -80,7 +88,7 @@ def find_inputs(data: Path, folder: Path, settings: Settings) -> Inputs:
     data : Path
         Folder with ``labels.csv``; its columns are ``file`` (or ``path``) and ``grade``.
     folder : Path
-        Where what is made goes.
+        Where what is made goes, in a folder of this table.
     settings : Settings
 
     Returns
@@ -88,6 +96,7 @@ def find_inputs(data: Path, folder: Path, settings: Settings) -> Inputs:
     Inputs
     """
     table = pd.read_csv(data / "labels.csv")
+    folder = folder / hashlib.sha256((data / "labels.csv").read_bytes()).hexdigest()[:12]
     column = "file" if "file" in table.columns else "path"
     paths = [str((data / name).resolve()) for name in table[column]]
     grades = table["grade"].astype(int)

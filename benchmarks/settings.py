@@ -38,12 +38,12 @@ class Settings:
     folds: int = 5
     epochs: int = 20
     chapter_epochs: int = 20
-    tuning_epochs: int = 4
-    grid_epochs: int = 3
+    tuning_epochs: int = 3
+    grid_epochs: int = 2
     batch_size: int = 16
     finetune: tuple[tuple[str, str | None, int], ...] = (
         ("efficientnet_lite0", "imagenet", 96),
-        ("resnet50", None, 64),
+        ("resnet50", None, 48),
     )
     freeze: tuple[float, ...] = (0.9, 0.75)
     grid_C: tuple[float, ...] = tuple(np.logspace(-5, 0, 12).tolist())

@@ -239,7 +239,7 @@ inputs._made = made
 found = inputs.find_inputs(Path(sys.argv[1]), Path(sys.argv[2]), SMALL)
 from fundus.networks.frozen import work_done
 answers = {}
-for case in reversed(all_cases(SMALL)):
+for case in all_cases(SMALL):
     if case.contender in answers or not case.contender or case.warm:
         continue
     job = case.make_job(found)
