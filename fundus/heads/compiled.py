@@ -37,7 +37,7 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
     -------
     keras.Model
     """
-    built = build_tail(tail, training)
+    built = build_tail(tail, training, to_train=True)
     kind = _kind(tail, training)
     kept = None if kind is None else _kept.get(kind)
     if kept is None or not _alike(kept, built):
@@ -69,7 +69,7 @@ def lent_network(tail: Tail, training: Training) -> keras.Model:
     kind = _kind(tail, training)
     kept = None if kind is None else _kept.get(kind)
     if kept is None:
-        kept = build_tail(tail, training)
+        kept = build_tail(tail, training, to_train=True)
         _keep(kind, kept)
     return kept
 
@@ -92,7 +92,7 @@ def _kind(tail: Tail, training: Training) -> Any:
         return None  # such as a head that holds a lambda
     code = tuple(code_identity(getattr(head, name)) for name in ("build", "loss", "metrics"))
     adam = training.beta_1, training.beta_2, training.epsilon
-    return type(head), parts, code, adam
+    return type(head), parts, code, adam, bool(training.callbacks)
 
 
 def _alike(a: keras.Model, b: keras.Model) -> bool:
