@@ -22,9 +22,11 @@ from fundus.images.augment import Augmentation
 from fundus.labels import Grades
 from fundus.networks.frozen import features, tolerating
 from fundus.networks.network import Frozen, Network, all_frozen, cut_size
+from fundus.networks.pooling import signed_power
 from fundus.networks.sources import (
     ArraySource,
     LiveSource,
+    PoweredSource,
     Source,
     check_all_decode,
     decoded_source,
@@ -80,11 +82,30 @@ def training_source(
     n_jobs: int | None,
     verbose: int,
 ) -> Source:
-    """Return what a neural head trains on; every image has been read once when it returns.
+    """Return what a head trains on; every image has been read once when it returns.
 
     Pooled features are held in memory, flattened ones and activations at a cut are streamed from
     the store, and augmented images, or all of them where there is no store, are made at every use.
     """
+    source = _source(images, frozen, augmentation, store, seed, batch_size, n_jobs, verbose)
+    if frozen.power is None:
+        return source
+    if isinstance(source, ArraySource):
+        return ArraySource(signed_power(source.features, frozen.power))
+    return PoweredSource(source, frozen.power)
+
+
+def _source(
+    images: Images,
+    frozen: Frozen,
+    augmentation: Augmentation | None,
+    store: Store | None,
+    seed: int,
+    batch_size: int,
+    n_jobs: int | None,
+    verbose: int,
+) -> Source:
+    """Return what leaves the frozen layers."""
     wide = frozen.network.pooling == "flatten" and store is not None
     if all_frozen(frozen.network) and augmentation is None and not wide:
         return ArraySource(features(images, frozen, store, n_jobs=n_jobs, verbose=verbose))

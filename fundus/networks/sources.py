@@ -24,6 +24,7 @@ from fundus.networks.frozen import (
     part_key,
     run_frozen,
 )
+from fundus.networks.pooling import signed_power
 from fundus.parallel import thread_count
 from fundus.progress import track
 from fundus.store import Segment, Store
@@ -122,8 +123,23 @@ class LiveSource:
         return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
 
 
+@dataclass
+class PoweredSource:
+    """Another source's inputs, raised to a power with their signs kept."""
+
+    source: Source
+    power: float
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Read some rows of the other source, and raise them."""
+        return [signed_power(array, self.power) for array in self.source.batch(rows, epoch)]
+
+
 #: The sources there are.
-SOURCES = (ArraySource, StoredSource, LiveSource)
+SOURCES = (ArraySource, StoredSource, LiveSource, PoweredSource)
 
 
 def stored_source(

@@ -14,8 +14,9 @@ from sklearn.base import clone
 from fundus.estimator import TransferClassifier
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec
-from fundus.networks.backbones import build_backbone, pooled, weights_digest
-from fundus.networks.splitting import split
+from fundus.networks.backbones import build_backbone, weights_digest
+from fundus.networks.pooling import pooled, stage_outputs
+from fundus.networks.splitting import one_or_list, split
 from fundus.plugins import Entry
 from fundus.preprocessing.fitted import Normaliser, fit_normaliser
 from fundus.testing.checks import (
@@ -49,8 +50,8 @@ def check_backbone(
     Its preprocessing must return finite float32 and treat each image on its own; the network must
     have the shapes and dtypes of `BackboneSpec`, as many weights as the record says, repeat itself
     in inference and in seeded initial weights, read back the weights it wrote, equal itself when it
-    is cut at any of several layers, train what is not frozen and nothing else, and work in a
-    `TransferClassifier` that is cloned, fitted, saved and pickled.
+    is cut at any of several layers and where its stages are read, train what is not frozen and
+    nothing else, and work in a `TransferClassifier` that is cloned, fitted, saved and pickled.
 
     Parameters
     ----------
@@ -97,6 +98,7 @@ def check_backbone(
             check_golden(features, golden_features, tolerance, f"{what}: its pooled features")
         _check_weights_file(spec, model, x, output, what)
         _check_cuts(model, x, output, what)
+        _check_stages(model, x, output, what)
         _check_training(model, x, what)
         _check_in_classifier(entry, size, weights, 4 * len(model.layers) // 5)
 
@@ -247,6 +249,21 @@ def _check_cuts(model: keras.Model, x: Any, output: NDArray[Any], what: str) -> 
             f"{np.abs(tensors[0] - output).max():.3g}: a layer keeps state between calls, or "
             "depends on Python values that its call does not record.",
         )
+
+
+def _check_stages(
+    model: keras.Model, x: NDArray[np.float32], output: NDArray[Any], what: str
+) -> None:
+    import keras
+
+    with attempt(f"{what}: finding its stages for pooling='multilevel'", "Fix that error."):
+        inputs, maps = stage_outputs(model)
+        values = _run(keras.Model(one_or_list(inputs), maps), x)
+    expect(
+        _close(values[-1], output) and all(np.isfinite(value).all() for value in values),
+        f"{what}: the maps of its stages must be finite and the last one its output; nested models "
+        "must be plain functional ones, without a 'call' of their own.",
+    )
 
 
 def _check_training(model: keras.Model, x: Any, what: str) -> None:
