@@ -3,9 +3,8 @@
     python docs/studies/choosing_a_model.py labels.csv --out results/
 
 Each variant is scored by out-of-fold predictions under several seeds. Its cutpoints come from 5
-folds inside each outer training part, and the strength of ridge's penalty from leaving out one
-image after another there. The last row also chooses the variant inside, by kappa, so that it owes
-nothing to how many were tried.
+folds inside each outer training part. The last row also chooses the variant there, by kappa, so
+that it owes nothing to how many were tried.
 
 Features are kept in the store and severities in the folder of results, so a broken run goes on
 where it stopped. The table goes to ``results.csv`` there, and between the markers of the guide with
@@ -28,15 +27,12 @@ import pandas as pd
 from fundus.cutpoints import grades_at, optimal_cutpoints
 from numpy.typing import NDArray
 from rich import print
-from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from fundus import (
     FeatureExtractor,
     LogisticHead,
-    SVMHead,
+    RidgeHead,
     TransferClassifier,
     load_image_table,
     quadratic_weighted_kappa,
@@ -45,11 +41,7 @@ from fundus.reporting.bootstrap import kappa_of
 
 N_GRADES = 5
 FOLDS = 5
-HEADS = {
-    "logistic": LogisticHead(),
-    "ridge": make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(2, 4.5, 6))),
-    "svm": SVMHead(),
-}
+HEADS = {"logistic": LogisticHead(), "ridge": RidgeHead()}
 
 
 @dataclass(frozen=True)
@@ -92,32 +84,30 @@ def variants() -> list[Variant]:
     poolings = ("avg", "max", "avg+max", "gem", "multilevel", "multilevel_max")
     poolings = (*poolings, "multilevel_avg+max")
     sets = [
-        *(Features(size=size, crop=crop) for size in (224, 320, 448) for crop in ("fov", None)),
+        *(Features(size=size) for size in (224, 320, 448)),
+        *(Features(size=size, crop=None) for size in (224, 320)),
         *(Features(pooling=how, power=power) for how in poolings for power in (None, 0.5)),
-        *(Features(size=size, **how) for size in (224, 448) for how in (stages, peaks)),
-        Features(crop=None, **stages),
+        Features(crop=None, **stages), Features(size=448, **stages),
+        *(Features(size=size, **peaks) for size in (224, 448)),
         *(Features(f"lite{k}", size, **peaks) for k in (1, 2) for size in (320, 448)),
         *(Features(size=size, flip=True, **peaks) for size in (320, 448)),
-    ]
-    by_size = [Features(size=size, **peaks) for size in (224, 320, 448)]
-    by_network = [[Features(f"lite{k}", size, **peaks) for k in range(3)] for size in (320, 448)]
-    flipped = [Features(size=size, flip=True, **peaks) for size in (320, 448)]
-    together = [
-        [Features(size=size, **stages) for size in (320, 448)], by_size[1:], by_size, flipped,
-        *by_network,
     ]  # fmt: skip
-    averaged = [by_size[1:], *by_network, by_network[0] + by_network[1]]
-    decisions = (False, True)
-    balanced = {"class_weight": "balanced"}
+    sizes = [Features(size=size, **peaks) for size in (320, 448)]
+    networks = [[Features(f"lite{k}", size, **peaks) for k in range(3)] for size in (320, 448)]
+    joined = [
+        sizes, [Features(size=size, **stages) for size in (320, 448)],
+        [Features(size=size, flip=True, **peaks) for size in (320, 448)], networks[0],
+    ]  # fmt: skip
+    averaged = [sizes, *networks, networks[0] + networks[1]]
+    both, balanced = (False, True), "balanced"
     return list(dict.fromkeys([
-        Variant((Features(size=224),), "logistic", False, "balanced"),
-        *(Variant((one,), "logistic", cut, "balanced")
-          for one in (Features(), Features(**stages)) for cut in decisions),
-        *(Variant((one,), cutpoints=cut) for one in sets for cut in decisions),
-        *(Variant((Features(**stages),), cutpoints=cut, **balanced) for cut in decisions),
-        *(Variant(tuple(some), cutpoints=cut) for some in together for cut in decisions),
+        Variant((Features(size=224),), "logistic", False, balanced),
+        *(Variant((Features(**how),), "logistic", cut, balanced)
+          for how in ({}, stages) for cut in both),
+        *(Variant((one,), cutpoints=cut) for one in sets for cut in both),
+        *(Variant((Features(**stages),), "ridge", cut, balanced) for cut in both),
+        *(Variant(tuple(some), cutpoints=cut) for some in joined for cut in both),
         *(Variant(mean_of=tuple(Variant((one,)) for one in some)) for some in averaged),
-        *(Variant((Features(**stages),), "svm", cut, "balanced") for cut in decisions),
     ]))  # fmt: skip
 
 
@@ -236,10 +226,10 @@ def resampled_kappas(study: Study, grades: NDArray[np.intp], n_resamples: int) -
     rng = np.random.default_rng(0)
     n_patients = study.patients.max() + 1
     drawn = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)
-    drawn = np.vstack([np.ones(n_patients, dtype=int), drawn])[:, study.patients]
+    drawn = np.vstack([np.ones(n_patients), drawn])[:, study.patients]
     kappas = []
     for row in grades:
-        cells = np.eye(N_GRADES**2, dtype=int)[study.y * N_GRADES + row]
+        cells = np.eye(N_GRADES**2)[study.y * N_GRADES + row]
         kappas.append(kappa_of((drawn @ cells).reshape(-1, N_GRADES, N_GRADES)))
     return np.array([k[0] for k in kappas]), np.mean(kappas, axis=0)[1:]
 
