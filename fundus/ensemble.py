@@ -164,7 +164,9 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         folds = check_split(self.cv, X, y, groups, cache=cache, random_state=self.random_state)
         check_tested_once(folds, len(y))
         jobs = (
-            delayed(fit_fold)(self._template(k, y, groups), X, y, train, weight, groups)
+            delayed(fit_fold)(
+                self._template(k, y, groups), X, y, train, weight, groups, tell=k == 0
+            )
             for k, (train, _) in enumerate(folds)
         )
         models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)

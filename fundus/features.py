@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from fundus.data.inputs import as_images
-from fundus.networks.frozen import features
+from fundus.networks.frozen import features, start_work
 from fundus.networks.network import load_frozen
 from fundus.networks.pooling import signed_power
 from fundus.networks.preparation import draw_seed, prepare
@@ -139,12 +139,10 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             If files cannot be read; the first is named, the rest counted.
         """
         check_is_fitted(self)
+        store = open_store(self.cache)
+        images = as_images(X)
         found = features(
-            as_images(X),
-            self.frozen_,
-            open_store(self.cache),
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
+            start_work(images, self.frozen_, store, n_jobs=self.n_jobs, verbose=self.verbose)
         )
         return signed_power(found, self.frozen_.power)
 

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from fundus.exceptions import DataError
+from fundus.fitting.plan import plans_told
 
 Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
@@ -39,6 +40,8 @@ def fit_fold(
     train: NDArray[np.intp],
     weight: NDArray[np.float64] | None,
     groups: Any,
+    *,
+    tell: bool = True,
 ) -> Any:
     """Fit a clone on the training rows of a fold; weights and patients go along.
 
@@ -51,6 +54,8 @@ def fit_fold(
         Rows to train on.
     weight : ndarray of float, shape (n_samples,), or None
     groups : array-like, shape (n_samples,), or None
+    tell : bool, default=True
+        Whether a verbose model prints its plan.
 
     Returns
     -------
@@ -65,4 +70,5 @@ def fit_fold(
         or (is_search(model) and get_routing_for_object(model.cv).consumes("split", ["groups"]))
     ):
         extra["groups"] = np.asarray(groups)[train]
-    return model.fit(_safe_indexing(X, train), y[train], **extra)
+    with plans_told(tell):
+        return model.fit(_safe_indexing(X, train), y[train], **extra)

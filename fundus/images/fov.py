@@ -77,7 +77,8 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     small_size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else image
     # The brightest channel: the rim of a retina is lit in red long before the others.
-    grey = cv2.medianBlur(np.ascontiguousarray(small.max(axis=2)), 3)
+    red, green, blue = cv2.split(small)
+    grey = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 3)
     mask = _lit(grey)
     if mask is None:
         return whole
