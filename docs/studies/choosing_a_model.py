@@ -56,9 +56,20 @@ class Features:
     flip: bool = False
 
     def __str__(self) -> str:
+        return f"{self.where}, {self.how}"
+
+    @property
+    def where(self) -> str:
+        """Backbone and size."""
+        return f"{self.backbone} {self.size} px"
+
+    @property
+    def how(self) -> str:
+        """All the rest."""
+        crop = {"fov": "", None: ", squashed"}[self.crop]
         power = "" if self.power is None else f", power {self.power}"
         flip = ", with mirror images" if self.flip else ""
-        return f"{self.backbone} {self.size} px crop={self.crop} {self.pooling}{power}{flip}"
+        return f"`{self.pooling}`{power}{crop}{flip}"
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,17 @@ class Variant:
     mean_of: tuple[Variant, ...] = ()
 
     def __str__(self) -> str:
-        if self.mean_of:
-            return "mean severity of: " + "; ".join(str(one.features[0]) for one in self.mean_of)
-        return " + ".join(map(str, self.features))
+        if not self.mean_of:
+            return " + ".join(one.where for one in self.features) + f", {self.features[0].how}"
+        parts = [one.features[0] for one in self.mean_of]
+        return f"mean of {', '.join(one.where for one in parts)}; {parts[0].how}"
 
 
 def variants() -> list[Variant]:
     """Every variant there is; the first is the baseline."""
     stages = {"pooling": "multilevel", "power": 0.5}
     peaks = {"pooling": "multilevel_max", "power": 0.5}
+    both_pools = {"pooling": "multilevel_avg+max", "power": 0.5}
     poolings = ("avg", "max", "avg+max", "gem", "multilevel", "multilevel_max")
     poolings = (*poolings, "multilevel_avg+max")
     sets = [
@@ -88,25 +101,27 @@ def variants() -> list[Variant]:
         *(Features(size=size, crop=None) for size in (224, 320)),
         *(Features(pooling=how, power=power) for how in poolings for power in (None, 0.5)),
         Features(crop=None, **stages), Features(size=448, **stages),
+        Features(size=448, **both_pools),
         *(Features(size=size, **peaks) for size in (224, 448)),
         *(Features(f"lite{k}", size, **peaks) for k in (1, 2) for size in (320, 448)),
-        *(Features(size=size, flip=True, **peaks) for size in (320, 448)),
+        *(Features(size=size, flip=True, **how)
+          for how in (peaks, both_pools) for size in (320, 448)),
     ]  # fmt: skip
-    sizes = [Features(size=size, **peaks) for size in (320, 448)]
+    two_sizes = [
+        [Features(size=size, flip=flip, **how) for size in (320, 448)]
+        for how, flip in ((stages, False), (peaks, False), (both_pools, False), (both_pools, True))
+    ]
     networks = [[Features(f"lite{k}", size, **peaks) for k in range(3)] for size in (320, 448)]
-    joined = [
-        sizes, [Features(size=size, **stages) for size in (320, 448)],
-        [Features(size=size, flip=True, **peaks) for size in (320, 448)], networks[0],
-    ]  # fmt: skip
-    averaged = [sizes, *networks, networks[0] + networks[1]]
-    both, balanced = (False, True), "balanced"
+    joined = [*two_sizes[:3], networks[0]]
+    averaged = [*two_sizes[1:], *networks, networks[0] + networks[1]]
+    cuts, balanced = (False, True), "balanced"
     return list(dict.fromkeys([
         Variant((Features(size=224),), "logistic", False, balanced),
         *(Variant((Features(**how),), "logistic", cut, balanced)
-          for how in ({}, stages) for cut in both),
-        *(Variant((one,), cutpoints=cut) for one in sets for cut in both),
-        *(Variant((Features(**stages),), "ridge", cut, balanced) for cut in both),
-        *(Variant(tuple(some), cutpoints=cut) for some in joined for cut in both),
+          for how in ({}, stages) for cut in cuts),
+        *(Variant((one,), cutpoints=cut) for one in sets for cut in cuts),
+        *(Variant((Features(**stages),), "ridge", cut, balanced) for cut in cuts),
+        *(Variant(tuple(some), cutpoints=cut) for some in joined for cut in cuts),
         *(Variant(mean_of=tuple(Variant((one,)) for one in some)) for some in averaged),
     ]))  # fmt: skip
 
@@ -123,6 +138,7 @@ class Study:
         self.patients = np.unique(data.patients, return_inverse=True)[1]
         self.by_patient, self.seeds, self.out = bool(data.patients_known), seeds, out
         self.held: dict[Features, NDArray[np.float32]] = {}
+        self.decided: dict[tuple[Variant, int, int], tuple[float, Any]] = {}
         self.read: dict[Path, dict[str, NDArray[Any]]] = {}
 
     def folds(self, rows: NDArray[np.intp], seed: int) -> Iterator[tuple[Any, Any]]:
@@ -198,6 +214,11 @@ class Study:
 
     def decide(self, variant: Variant, s: int, k: int, train: Any, test: Any) -> tuple[float, Any]:
         """Kappa inside the training part of an outer fold, and the grades of its test part."""
+        if (variant, s, k) not in self.decided:
+            self.decided[variant, s, k] = self._decide(variant, s, k, train, test)
+        return self.decided[variant, s, k]
+
+    def _decide(self, variant: Variant, s: int, k: int, train: Any, test: Any) -> tuple[float, Any]:
         found = self.severities(variant)
         if not variant.cutpoints:
             inner = found["inner_grade"][s, k, train]
