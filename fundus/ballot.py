@@ -43,7 +43,7 @@ def shared_input(models: list[Any], X: Any) -> Any:
         What the models' ``predict`` methods take.
     """
     inner = [unwrapped(model) for model in models]
-    names = {m.frozen_.name() if hasattr(m, "frozen_") else None for m in inner}
+    names = {(m.frozen_.name(), m.frozen_.power) if hasattr(m, "frozen_") else None for m in inner}
     if len(names) != 1 or None in names:
         return X
     return inner[0].shared_input(X)

@@ -88,7 +88,8 @@ def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> ker
     keras.Model
         From the tensors at the cut to the head's outputs.
     """
-    from fundus.networks.backbones import pooled, require_tensorflow
+    from fundus.networks.backbones import require_tensorflow
+    from fundus.networks.pooling import pooled
 
     require_tensorflow()
     import keras
