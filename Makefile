@@ -9,11 +9,13 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
-$(READY): pyproject.toml plugins/fundus-example/pyproject.toml
+PLUGINS := fundus-example fundus-keras-hub fundus-retfound
+
+$(READY): pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'fundus needs Python 3.11 or later: make PYTHON=python3.12 …')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e plugins/fundus-example
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PLUGINS:%=-e plugins/%)
 	touch $(READY)
 
 demo: setup
@@ -24,7 +26,7 @@ test: setup
 	$(MAKE) test-plugins
 
 test-plugins: setup
-	cd plugins/fundus-example && ../../$(BIN)/python -m pytest
+	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest) || exit 1; done
 
 check: setup
 	$(BIN)/ruff check .
