@@ -14,6 +14,7 @@ from fundus.cli.settings import Settings
 
 _MODEL = "Model"
 _TRAINING = "Training"
+_SCORES = "Scores"
 
 
 def train(
@@ -84,6 +85,40 @@ def train(
     folds: Annotated[
         int, typer.Option(help="Folds of the cross-validation.", min=2, rich_help_panel=_TRAINING)
     ] = 5,
+    calibrate: Annotated[
+        opt.Calibrate,
+        typer.Option(
+            help="Calibrate probabilities inside every fold, on 5 inner folds: six fits for one.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = opt.Calibrate.NONE,
+    sensitivity: Annotated[
+        float,
+        typer.Option(
+            help="Choose an operating point of this sensitivity.",
+            min=0.01,
+            max=1.0,
+            rich_help_panel=_SCORES,
+        ),
+    ] = 0.9,
+    specificity: Annotated[
+        float,
+        typer.Option(
+            help="Choose an operating point of this specificity.",
+            min=0.01,
+            max=1.0,
+            rich_help_panel=_SCORES,
+        ),
+    ] = 0.9,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Share of images whose set of grades may miss the true one.",
+            min=0.001,
+            max=0.999,
+            rich_help_panel=_SCORES,
+        ),
+    ] = 0.1,
     seed: Annotated[
         int, typer.Option(help="Decides all that is drawn.", min=0, rich_help_panel=_TRAINING)
     ] = 0,
