@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import (
     _num_samples,
     check_is_fitted,
@@ -46,7 +47,7 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
     cv : int, splitter, iterable or "prefit", default=None
         Folds, as in `FoldEnsemble` (``None`` is 5): each model calibrates on the fold it has not
         seen. "prefit" calibrates a fitted estimator on the images given to `fit`, which it must
-        not have seen.
+        not have seen; in ``sklearn.frozen.FrozenEstimator`` it stays fitted where it is cloned.
     n_jobs : int, default=None
         Folds fitted at a time, in processes.
     random_state : int, RandomState or None, default=None
@@ -225,6 +226,8 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         self, X: Any, y: ArrayLike, groups: ArrayLike | None
     ) -> OrdinalConformalClassifier:
         model = self.estimator
+        if isinstance(model, FrozenEstimator):  # which keeps it fitted when cloned
+            model = model.estimator
         check_is_fitted(model)
         labels = column_or_1d(y)
         if _num_samples(X) != len(labels):

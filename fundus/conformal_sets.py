@@ -113,11 +113,11 @@ class ConformalRule:
             Lowest and highest grade of the set.
         """
         # a grade is left out where enough calibration images conform better than it would
-        better = sum(
+        counts = [
             np.searchsorted(scores, member, side="left")
             for scores, member in zip(self.scores, members, strict=True)
-        )
-        kept = better < (1 - self.alpha) * (self.n_images + 1)
+        ]
+        kept = np.sum(counts, axis=0) < (1 - self.alpha) * (self.n_images + 1)
         # models may agree on no grade; the one that is best on the whole is then the set
         kept[np.arange(len(kept)), np.mean(members, axis=0).argmin(axis=1)] = True
         n_grades = kept.shape[1]
