@@ -174,7 +174,7 @@ def test_labels_take_icdr_names_for_five_numbered_grades_only():
             [0, 1],
             [0, 1],
             {"proba": np.full((2, 5), 0.3)},
-            r"must sum to 1. .* sum to 1.5, in row 0",
+            r"must sum to 1. .* to 1.5, in row 0",
         ),
         ([0, 1], [0, 1], {"proba": np.full((2, 4), 0.25)}, r"shape \(2, 5\). Got shape \(2, 4\)"),
     ],

@@ -253,7 +253,7 @@ def _of_grades(
     resampled = bootstrap.scores(statistic)
     confusion = _confusion(true, pred, n_grades)
     measures = {
-        name: bootstrap.measure(score(confusion), resampled[name])
+        name: bootstrap.measure(float(score(confusion)), resampled[name])
         for name, score in OF_CONFUSION.items()
     }
     every = np.ones(len(true), dtype=bool)

@@ -290,10 +290,11 @@ def _condition(
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         scores = {"auc": ranking.auc(weights)}
-        rates = dict(zip(("sensitivity", "specificity"), ranking.rates(weights), strict=True))
+        drawn_sens, drawn_spec = ranking.rates(weights)
+        rates = {"sensitivity": drawn_sens, "specificity": drawn_spec}
         for k, (point, flagged) in enumerate(zip(points, flags, strict=True)):
             if chosen_here:
-                j = chosen_thresholds(*rates.values(), point.wanted, point.goal)
+                j = chosen_thresholds(drawn_sens, drawn_spec, point.wanted, point.goal)
                 for what, of_all in (("sensitivity", sens), ("specificity", spec)):
                     of_sample = rates[what][np.arange(len(j)), j]
                     scores[f"{what}{k}"] = of_all[j] if what == point.wanted else of_sample

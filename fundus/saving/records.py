@@ -75,7 +75,7 @@ def read_model(record: dict[str, Any], reader: Reader) -> Any:
     """
     if record["kind"] == "scikit-learn":
         return reader.estimator(record["file"])
-    read = {
+    read: dict[str, Callable[[dict[str, Any], Reader], Any]] = {
         "FoldEnsemble": _read_ensemble,
         "TransferClassifier": _read_classifier,
         "CumulativeCalibratedClassifierCV": partial(read_calibrated, read=read_model),
