@@ -49,7 +49,7 @@ def evaluate(
     )
     from fundus.cli.files import write_csv, write_json
     from fundus.cli.runs import SKIPPED, open_run, warn_of_training_images
-    from fundus.cli.scored import Scored
+    from fundus.cli.scored import Scored, warn_of_other_criterion
     from fundus.cli.scoring import read_points, score_images
 
     screen = Screen(json=json, quiet=quiet)
@@ -77,6 +77,7 @@ def evaluate(
         scores.screening(graded, operating_points=read_points(trained.operating_points)),
         scores.coverage(graded, trained.conformal),
     )
+    warn_of_other_criterion(trained.with_dme, scored.screening)
     files = scored.draw(
         scores,
         graded,

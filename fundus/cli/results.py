@@ -16,7 +16,7 @@ from fundus import __version__
 from fundus.cli.data import digests_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_json
-from fundus.cli.scored import Scored
+from fundus.cli.scored import Scored, warn_of_other_criterion
 from fundus.cli.scoring import out_of_fold, read_points, score_images
 from fundus.cli.screen import new_table
 from fundus.conformal import OrdinalConformalClassifier
@@ -155,6 +155,7 @@ def write_run(
         "settings": settings.to_dict(),
         "data": data,
         "operating_points": points,
+        "with_dme": None if report.screening is None else report.screening.with_dme,
         "conformal": None if conformal is None else runs.write_rule(conformal.rule_),
     }
     save(model, run / runs.MODEL, about=about)
@@ -183,6 +184,8 @@ def write_run(
             held_scores.screening(held_back, operating_points=read_points(points)),
             held_scores.coverage(held_back, conformal),
         )
+        if report.screening is not None:
+            warn_of_other_criterion(report.screening.with_dme, validation.screening)
         rows.append(validation.rows("validation"))
         write_csv(graded_table(held_names, held_back, held_scores), run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"

@@ -54,6 +54,8 @@ class Run:
         Those chosen in training, by condition; ``None`` where they were not saved.
     conformal : OrdinalConformalClassifier or None
         Makes sets of grades of what the model predicts.
+    with_dme : bool or None
+        Whether macular oedema counted when the points were chosen.
     """
 
     model: Any
@@ -62,6 +64,7 @@ class Run:
     digests: frozenset[str] | None
     operating_points: dict[str, Any] | None = None
     conformal: Any = None
+    with_dme: bool | None = None
 
 
 def new_run(out: Path | None) -> Path:
@@ -161,7 +164,8 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     scale = model.ballot().scale if hasattr(model, "ballot") else model.grades_
     names = about.get("class_names") or _names(scale)
     digests = read_digests(folder / TRAINING_IMAGES)
-    return Run(model, scale, names, digests, about.get("operating_points"), conformal)
+    points, with_dme = about.get("operating_points"), about.get("with_dme")
+    return Run(model, scale, names, digests, points, conformal, with_dme)
 
 
 def write_rule(rule: ConformalRule) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 import fundus.cli.runs as runs
 from fundus.cli.files import whole_file
+from fundus.exceptions import DataWarning
 from fundus.reporting.curves import plot_reliability, plot_roc
 from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion, rounding
 
@@ -131,6 +133,32 @@ class Scored:
             _write(plot_roc(self.screening, title=f"{title}: screening"), path(runs.ROC))
             files[path(runs.ROC).name] = "ROC curves and operating points"
         return files
+
+
+def warn_of_other_criterion(with_dme: bool | None, screening: ScreeningReport | None) -> None:
+    """Warn where macular oedema counted when the operating points were chosen, and now not.
+
+    Parameters
+    ----------
+    with_dme : bool or None
+        Whether it counted in training; ``None`` where no points were chosen.
+    screening : ScreeningReport or None
+        Of the images that are scored.
+
+    Warns
+    -----
+    DataWarning
+        If the two differ, either way.
+    """
+    if with_dme is None or screening is None or with_dme == screening.with_dme:
+        return
+    then, now = ("with", "without") if with_dme else ("without", "with")
+    warnings.warn(
+        f"The operating points were chosen {then} macular oedema, and these images are scored "
+        f"{now} it, so they are about another finding: give both tables a column 'dme', or none.",
+        DataWarning,
+        stacklevel=2,
+    )
 
 
 def _write(figure: Figure, path: Path) -> None:

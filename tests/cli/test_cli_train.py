@@ -75,13 +75,16 @@ def test_train_screens_and_saves_every_score_with_an_interval(trained):
     assert {"roc.png", "reliability.png"} <= set(printed["files"])
 
 
-def test_train_uses_macular_oedema_and_options(document, logistic, folder, tmp_path):
+def test_train_uses_macular_oedema_and_options(run, logistic, folder, tmp_path):
     table = pd.read_csv(folder / "labels.csv")
     table["dme"] = np.where(table["grade"] == 2, 2, 0)
     table.to_csv(tmp_path / "labels.csv", index=False)
     options = ["--image-dir", folder, "--sensitivity", "0.8", "--specificity", "0.7"]
     out = tmp_path / "run"
-    printed = document("train", tmp_path / "labels.csv", *logistic, *options, "--out", out)
+    options += ["--validation", folder / "labels.csv"]  # which does not grade oedema
+    result = run("train", tmp_path / "labels.csv", *logistic, *options, "--out", out, "--json")
+    assert "chosen with macular oedema, and these images are scored without" in result.stderr
+    printed = json.loads(result.stdout)
     screening = printed["out_of_fold"]["screening"]
     assert screening["with_dme"]
     assert screening["sight-threatening"]["n_positive"] == (table["grade"] >= 2).sum()
