@@ -93,6 +93,7 @@ def test_train_uses_macular_oedema_and_options(run, logistic, folder, tmp_path):
     assert printed["settings"]["sensitivity"] == 0.8
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")  # the inner folds are that small
 def test_train_calibrates_inside_every_fold(document, run, tiny, folder, others, tmp_path):
     out = tmp_path / "run"
     options = ["--head", "ridge", "--folds", "2", "--calibrate", "sigmoid", "--alpha", "0.3"]
