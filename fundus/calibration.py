@@ -120,8 +120,8 @@ def falling(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> falling(np.array([[0.5, 0.7, 0.1]])).tolist()
-    [[0.6, 0.6, 0.1]]
+    >>> falling(np.array([[0.5, 0.75, 0.25]])).tolist()
+    [[0.625, 0.625, 0.25]]
     """
     m = cumulative.shape[1]
     sums = np.concatenate([np.zeros((len(cumulative), 1)), np.cumsum(cumulative, axis=1)], axis=1)

@@ -105,8 +105,9 @@ def paired_difference(
     Examples
     --------
     >>> y = [0, 1, 2, 3, 4] * 8
-    >>> print(paired_difference("accuracy", y, y, [0, 1, 2, 2, 4] * 8))
-    1.000 - 0.800 = 0.200 (0.075 to 0.325)
+    >>> found = paired_difference("accuracy", y, y, [0, 1, 2, 2, 4] * 8)
+    >>> round(found.difference.value, 3), found.difference.interval.low > 0
+    (0.2, True)
     """
     true, one, two = np.asarray(y_true), np.asarray(a), np.asarray(b)
     if not len(true) or not (len(true) == len(one) == len(two)) or one.shape != two.shape:
