@@ -17,6 +17,14 @@ def unwrapped(model: Any) -> Any:
     return getattr(model, "best_estimator_", model)
 
 
+def innermost(model: Any) -> Any:
+    """Return the fitted model that reads the images, out of searches and meta-estimators."""
+    for name in ("best_estimator_", "estimator_"):
+        if hasattr(model, name):
+            return innermost(getattr(model, name))
+    return model
+
+
 def has_severity(model: Any) -> bool:
     """Whether a severity can be had from a model."""
     model = unwrapped(model)
@@ -42,7 +50,7 @@ def shared_input(models: list[Any], X: Any) -> Any:
     Source, or `X` itself
         What the models' ``predict`` methods take.
     """
-    inner = [unwrapped(model) for model in models]
+    inner = [innermost(model) for model in models]
     names = {(m.frozen_.name(), m.frozen_.power) if hasattr(m, "frozen_") else None for m in inner}
     if len(names) != 1 or None in names:
         return X
@@ -94,7 +102,12 @@ class Ballot:
     def mean(self, models: list[Any], X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Average all models' probabilities and severities; the shapes are those of `scores`."""
         X = shared_input(models, X)
-        scores = [self.scores(model, X) for model in models]
+        return self.combine([self.scores(model, X) for model in models])
+
+    def combine(
+        self, scores: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Average what `scores` gave of each model."""
         severity = np.mean([s for _, s in scores], axis=0)
         if self.voting == "severity":
             return self._interpolated(severity), severity

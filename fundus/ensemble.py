@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -29,6 +29,7 @@ from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
 from fundus.splits import check_split, frame_patients, is_image_data, make_cv
+from fundus.wrapping import WrapsClassifier
 
 VOTINGS = ("auto", "soft", "hard", "severity")
 
@@ -48,7 +49,7 @@ def _has_severity(ensemble: Any) -> bool:
     return has_severity(_fitted_or_template(ensemble))
 
 
-class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
     """Fit one clone per fold, score each on the fold it has not seen, and average them all.
 
     Parameters
@@ -171,6 +172,28 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         )
         models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)
         return self._keep(models, folds, X, y)
+
+    def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Return one more clone, fitted on all rows; the ensemble itself stays as it is.
+
+        Parameters
+        ----------
+        X : images or array-like
+        y : array-like, shape (n_samples,)
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+
+        Returns
+        -------
+        estimator
+        """
+        check_is_fitted(self, "estimators_")
+        (X,) = indexable(X)
+        labels = column_or_1d(y)
+        groups = frame_patients(X) if groups is None else groups
+        weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        model = self._template(len(self.estimators_), labels, groups)
+        return fit_fold(model, X, labels, np.arange(len(labels)), weight, groups)
 
     def _template(self, fold: int, y: NDArray[Any], groups: Any) -> Any:
         """Return a clone that logs into a folder of its fold, and searches by patient."""
@@ -352,11 +375,3 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             In places on the scale.
         """
         return self.ballot().mean(self.estimators_, X)[1]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        if inner.classifier_tags is not None:
-            tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
-        return tags

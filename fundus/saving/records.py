@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from fundus.calibration import CumulativeCalibratedClassifierCV
+from fundus.conformal import OrdinalConformalClassifier
 from fundus.ensemble import FoldEnsemble
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import BundleError, UnknownNameError
@@ -24,6 +26,14 @@ from fundus.networks.network import Frozen, Network, model_digest
 from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
 from fundus.preprocessing.fitted import Normaliser, normaliser_record
 from fundus.saving.files import Reader, Writer
+from fundus.saving.meta import (
+    labels_of,
+    labels_record,
+    read_calibrated,
+    read_conformal,
+    write_calibrated,
+    write_conformal,
+)
 
 
 def write_model(model: Any, writer: Writer) -> dict[str, Any]:
@@ -44,6 +54,10 @@ def write_model(model: Any, writer: Writer) -> dict[str, Any]:
         return _write_ensemble(model, writer)
     if isinstance(model, TransferClassifier):
         return _write_classifier(model, writer)
+    if isinstance(model, CumulativeCalibratedClassifierCV):
+        return write_calibrated(model, writer, write_model)
+    if isinstance(model, OrdinalConformalClassifier):
+        return write_conformal(model, writer, write_model)
     return {"kind": "scikit-learn", "file": writer.estimator(model)}
 
 
@@ -61,7 +75,12 @@ def read_model(record: dict[str, Any], reader: Reader) -> Any:
     """
     if record["kind"] == "scikit-learn":
         return reader.estimator(record["file"])
-    read = {"FoldEnsemble": _read_ensemble, "TransferClassifier": _read_classifier}
+    read: dict[str, Callable[[dict[str, Any], Reader], Any]] = {
+        "FoldEnsemble": _read_ensemble,
+        "TransferClassifier": _read_classifier,
+        "CumulativeCalibratedClassifierCV": partial(read_calibrated, read=read_model),
+        "OrdinalConformalClassifier": partial(read_conformal, read=read_model),
+    }
     if record["kind"] not in read:
         raise BundleError(f"The bundle holds an unknown kind of model, {record['kind']!r}.")
     return read[record["kind"]](record, reader)
@@ -79,7 +98,7 @@ def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
         "kind": "FoldEnsemble",
         "voting": model.voting,
         "voting_": model.voting_,
-        "classes": _labels(model.classes_),
+        "classes": labels_record(model.classes_),
         "cv_results": {k: np.asarray(v).tolist() for k, v in model.cv_results_.items()},
         "oof": writer.arrays(oof),
         "models": [write_model(m, writer) for m in model.estimators_],
@@ -91,7 +110,7 @@ def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
     ensemble = FoldEnsemble(_unfitted(models[0]), cv=len(models), voting=record["voting"])
     ensemble.estimators_ = models
     ensemble.voting_ = record["voting_"]
-    ensemble.classes_ = _from_labels(record["classes"])
+    ensemble.classes_ = labels_of(record["classes"])
     ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
     for name, array in reader.arrays(record["oof"]).items():
         setattr(ensemble, name, array)
@@ -113,8 +132,8 @@ def _write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, An
     record: dict[str, Any] = {
         "kind": "TransferClassifier",
         "params": _write_params(model, writer),
-        "classes": _labels(model.classes_),
-        "scale": _labels(model.grades_),
+        "classes": labels_record(model.classes_),
+        "scale": labels_record(model.grades_),
         "head": _write_head(model.head_, writer),
     }
     if isinstance(model.head, str):
@@ -135,8 +154,8 @@ def _read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifi
         model.frozen_ = frozen
     if "n_features_in" in record:
         model.n_features_in_ = record["n_features_in"]
-    model.classes_ = _from_labels(record["classes"])
-    model.grades_ = _from_labels(record["scale"])
+    model.classes_ = labels_of(record["classes"])
+    model.grades_ = labels_of(record["scale"])
     model._places = to_positions(model.classes_, model.grades_)
     model.log_dir_ = None
     model.head_ = _read_head(record["head"], reader, None if frozen is None else frozen.network)
@@ -355,11 +374,3 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
     )
     arrays = reader.arrays(record["weights"])
     return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])
-
-
-def _labels(labels: NDArray[Any]) -> dict[str, Any]:
-    return {"dtype": labels.dtype.str, "values": labels.tolist()}
-
-
-def _from_labels(record: dict[str, Any]) -> NDArray[Any]:
-    return np.array(record["values"], dtype=np.dtype(record["dtype"]))
