@@ -122,8 +122,8 @@ def test_labels_in_another_order_than_their_names():
 
 @pytest.mark.parametrize("make", [CumulativeCalibratedClassifierCV, OrdinalConformalClassifier])
 @pytest.mark.parametrize("head", ["logistic", "ridge"])
-def test_on_images_by_patient_nested_and_saved(photographs, tmp_path, make, head):
-    X, y = photographs.frame, photographs.grades
+def test_on_images_by_patient_nested_and_saved(evenly_graded, tmp_path, make, head):
+    X, y = evenly_graded.frame, evenly_graded.grades
     model = make(tiny(head, grades=5), cv=2, random_state=0).fit(X, y)
     again = pickle.loads(pickle.dumps(model))
     assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
@@ -134,10 +134,10 @@ def test_on_images_by_patient_nested_and_saved(photographs, tmp_path, make, head
     if make is OrdinalConformalClassifier:
         for a, b in zip(loaded.predict_set(X), model.predict_set(X), strict=True):
             assert np.array_equal(a, b)
-        assert model.n_calibration_ == 20  # one of each patient's two eyes
+        assert model.n_calibration_ == 40  # one of each patient's two eyes
     outer = FoldEnsemble(make(tiny(head, grades=5), cv=2, random_state=0), cv=2, random_state=0)
     outer.fit(X, y)
-    assert outer.oof_proba_.shape == (40, 5)
+    assert outer.oof_proba_.shape == (80, 5)
     assert outer.ballot().scale.tolist() == list(range(5))
     outer.save(tmp_path / "outer")
     assert np.array_equal(load(tmp_path / "outer").predict_proba(X), outer.predict_proba(X))

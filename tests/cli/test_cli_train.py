@@ -94,7 +94,8 @@ def test_train_uses_macular_oedema_and_options(run, logistic, folder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")  # the inner folds are that small
-def test_train_calibrates_inside_every_fold(document, run, tiny, folder, others, tmp_path):
+def test_train_calibrates_inside_every_fold(document, run, tiny, evenly_graded, others, tmp_path):
+    folder = Path(evenly_graded.paths[0]).parents[1]
     out = tmp_path / "run"
     options = ["--head", "ridge", "--folds", "2", "--calibrate", "sigmoid", "--alpha", "0.3"]
     printed = document("train", folder, *tiny[:-2], *options, "--validation", others, "--out", out)
