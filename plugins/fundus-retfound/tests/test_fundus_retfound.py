@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 
 import fundus
 from fundus.exceptions import BundleError, InvalidParameterError, WeightsNotAvailableError
-from fundus.networks.backbones import build_backbone, pooled
+from fundus.networks.backbones import build_backbone
+from fundus.networks.pooling import pooled
 from fundus.networks.splitting import split
 from fundus.plugins import get_registry
 from fundus.preprocessing import functions
