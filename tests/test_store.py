@@ -322,3 +322,15 @@ def test_half_precision_is_a_cache_of_its_own(photographs, tmp_path):
     assert [info.about.get("dtype") for info in infos] == ["float16", None]
     assert 0 < infos[0].about["rounding_error"] < 2**-11
     assert np.array_equal(extract.set_params(cache=tmp_path).transform(photographs.paths), whole)
+
+
+def test_damaged_claims_are_thrown_away(tmp_path):
+    folder = tmp_path / "store"
+    open_store(folder)
+    code = (
+        "import sys; from fundus.store import open_store\n"
+        "with open_store(sys.argv[1]).claims('0' * 64) as claims: print(claims.take([b'a'], 1))"
+    )
+    (folder / "claims" / "data.mdb").write_bytes(b"no database" * 1000)
+    command = [sys.executable, "-c", code, str(folder)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "([0], 1)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,15 +77,28 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
             took_any = False
             chosen = claimed(job, segment, claims, rows)
             batches = load_rows(job.images, chosen, job.recipe, n_jobs=n_jobs)
-            for done, batch in track(batches, total=len(rows), what=job.what, show=verbose):
-                took_any = True
-                segment.put_many(job.compute(done, batch))
-                claims.release([job.keys[row] for row in done])
+            shown = track(batches, total=len(rows), what=job.what, show=verbose)
+            with ThreadPoolExecutor(1) as writer:  # the disk is waited for during the next batch
+                written: Future[None] | None = None
+                for done, batch in shown:
+                    took_any = True
+                    entries = job.compute(done, batch)
+                    if written is not None:
+                        written.result()
+                    names = [job.keys[row] for row in done]
+                    written = writer.submit(_write, segment, claims, names, entries)
+                if written is not None:
+                    written.result()
             if not took_any:
                 time.sleep(_LOOK_AGAIN)
             rows = missing_rows(segment, job.keys)
     segment.note_rounding()
     store.make_room(keep=segment.name)
+
+
+def _write(segment: Segment, claims: Claims, keys: Sequence[bytes], entries: Entries) -> None:
+    segment.put_many(entries)
+    claims.release(keys)
 
 
 def claimed(job: Job, segment: Segment, claims: Claims, rows: Sequence[int]) -> Iterator[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ class Environment:
     ----------
     path : Path
         The folder; made if absent.
+    disposable : bool, default=False
+        Do not wait for the disk; what a crash of the machine damages is thrown away.
 
     Raises
     ------
@@ -34,17 +37,28 @@ class Environment:
         If the folder cannot be made, read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, disposable: bool = False) -> None:
         self.path = path
         # one transaction at a time in this process: the map must not grow under another one
         self._turn = threading.RLock()
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(str(path), map_size=_FIRST_MAP, max_readers=512, metasync=False)
+            self._env = self._opened(disposable)
         except (OSError, lmdb.Error) as error:
             raise StoreError(
                 f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
             ) from error
+
+    def _opened(self, disposable: bool) -> lmdb.Environment:
+        options: dict[str, Any] = {"map_size": _FIRST_MAP, "max_readers": 512, "metasync": False}
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            return lmdb.open(str(self.path), sync=not disposable, **options)
+        except (lmdb.CorruptedError, lmdb.InvalidError):
+            if not disposable:
+                raise
+            shutil.rmtree(self.path)
+            self.path.mkdir()
+            return lmdb.open(str(self.path), sync=False, **options)
 
     def read(self, keys: Sequence[bytes], take: Callable[[Any], T]) -> list[T]:
         """Apply a function to the buffer under each key, ``None`` where there is none.

@@ -174,7 +174,7 @@ class Store:
         self._turn = threading.RLock()
         _check_format(path)
         self.digests = DigestMemo(Environment(path / "digests"))
-        self._claims = Environment(path / "claims")
+        self._claims = Environment(path / "claims", disposable=True)
 
     def with_settings(self, limit: int, on_error: str, dtype: str) -> Store:
         """Return the same folder, open once, under other settings.
