@@ -9,11 +9,13 @@ from pathlib import Path
 from fundus import make_fundus
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+def arguments(description: str | None, **numbers: int | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="?", type=Path, help="folder with class0 … class4")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     parser.add_argument("--new", type=Path, help="folder of photographs to grade, of any layout")
     parser.add_argument("--out", type=Path, help="where results go (a temporary folder)")
     parser.add_argument("--fast", action="store_true", help="tiny network and few images, as tests")

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fundus.cutpoint_classifiers import FixedCutpointClassifier as FixedCutpointClassifier
+    from fundus.cutpoint_classifiers import TunedCutpointClassifierCV as TunedCutpointClassifierCV
+    from fundus.cutpoints import optimal_cutpoints as optimal_cutpoints
     from fundus.data.loaders import load_image_folder as load_image_folder
     from fundus.data.loaders import load_image_table as load_image_table
     from fundus.data.loaders import load_images as load_images
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from fundus.plugins import list_heads as list_heads
     from fundus.plugins import list_preprocessors as list_preprocessors
     from fundus.saving.bundle import load as load
+    from fundus.second_stage import SecondStageClassifier as SecondStageClassifier
     from fundus.splits import GuardedSplit as GuardedSplit
     from fundus.splits import check_split as check_split
     from fundus.store import Cache as Cache
@@ -43,6 +47,7 @@ _ROOMS = {
     "Augmentation": "images.augment",
     "Cache": "store",
     "FeatureExtractor": "features",
+    "FixedCutpointClassifier": "cutpoint_classifiers",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",
     "GuardedSplit": "splits",
@@ -50,8 +55,10 @@ _ROOMS = {
     "ReluHead": "heads.neural",
     "RidgeHead": "heads.sklearn_heads",
     "SVMHead": "heads.sklearn_heads",
+    "SecondStageClassifier": "second_stage",
     "SoftmaxHead": "heads.neural",
     "TransferClassifier": "estimator",
+    "TunedCutpointClassifierCV": "cutpoint_classifiers",
     "check_split": "splits",
     "inverse_frequency_weights": "metrics",
     "is_referable": "grades",
@@ -65,6 +72,7 @@ _ROOMS = {
     "load_images": "data.loaders",
     "make_fundus": "data.synthetic",
     "make_kappa_scorer": "metrics",
+    "optimal_cutpoints": "cutpoints",
     "quadratic_weighted_kappa": "metrics",
 }
 

@@ -2,55 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.heads.decisions import expected_grade, interpolated_proba
+from fundus.cutpoints import grades_at
+from fundus.heads.decisions import expected_grade, interpolated_proba, nearest_class
 from fundus.labels import to_positions
-
-
-def unwrapped(model: Any) -> Any:
-    """Return what a search has found, or the model itself."""
-    return getattr(model, "best_estimator_", model)
-
-
-def has_severity(model: Any) -> bool:
-    """Whether a severity can be had from a model."""
-    model = unwrapped(model)
-    return hasattr(model, "predict_severity") or hasattr(model, "predict_proba")
+from fundus.severity import (
+    innermost,
+    proba_of,
+    scale_of,
+    severity_of,
+    shared_input,
+    to_scale,
+    unwrapped,
+)
 
 
 def is_ordinal_regressor(model: Any) -> bool:
     """Whether a fitted model's head predicts a severity rather than probabilities."""
-    head = getattr(unwrapped(model), "head_", None)
+    model = innermost(model)
+    head = getattr(getattr(model, "final_estimator_", model), "head_", None)
     return bool(getattr(head, "is_regressor", False))
 
 
-def shared_input(models: list[Any], X: Any) -> Any:
-    """Run frozen work that all models share once.
+class Votes(NamedTuple):
+    """What was said of n images.
 
     Parameters
     ----------
-    models : list of classifier
-    X : images or array-like
-
-    Returns
-    -------
-    Source, or `X` itself
-        What the models' ``predict`` methods take.
+    proba : ndarray of float, shape (n, n_classes), or None
+        ``None`` where the models give none.
+    severity : ndarray of float, shape (n,)
+        In places on the scale.
+    best : ndarray of int, shape (n,)
+        Place of the predicted label in the classes.
     """
-    inner = [unwrapped(model) for model in models]
-    names = {m.frozen_.name() if hasattr(m, "frozen_") else None for m in inner}
-    if len(names) != 1 or None in names:
-        return X
-    return inner[0].shared_input(X)
+
+    proba: NDArray[np.float64] | None
+    severity: NDArray[np.float64]
+    best: NDArray[np.intp]
 
 
-@dataclass(frozen=True)
-class Ballot:
+class Ballot(NamedTuple):
     """The rules of one ensemble.
 
     Parameters
@@ -59,14 +55,14 @@ class Ballot:
         All labels, sorted.
     scale : ndarray, shape (n_grades,)
         The grades in order.
-    voting : {"soft", "hard", "severity"}
+    voting : {"soft", "hard", "severity", "cutpoints"}
     """
 
     classes: NDArray[Any]
     scale: NDArray[Any]
     voting: str
 
-    def scores(self, model: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def scores(self, model: Any, X: Any) -> Votes:
         """Run one model once.
 
         Parameters
@@ -77,28 +73,41 @@ class Ballot:
 
         Returns
         -------
-        proba : ndarray of float, shape (n_samples, n_classes)
+        Votes
             A class that the model never saw has probability 0.
-        severity : ndarray of float, shape (n_samples,)
-            In places on the ensemble's scale.
         """
-        model = unwrapped(model)
-        if self.voting == "severity" and hasattr(model, "predict_severity"):
-            severity = self._on_scale(model, np.asarray(model.predict_severity(X)))
-            return self._interpolated(severity), severity
-        own = model.predict_proba(X)
-        proba = np.zeros((len(own), len(self.classes)))
-        proba[:, np.searchsorted(self.classes, model.classes_)] = own
-        return proba, expected_grade(proba, self._places())
+        return self.mean([model], X)
 
-    def mean(self, models: list[Any], X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Average all models' probabilities and severities; the shapes are those of `scores`."""
+    def mean(self, models: list[Any], X: Any) -> Votes:
+        """Average all models' probabilities and severities.
+
+        Parameters
+        ----------
+        models : list of classifier
+        X : images or array-like
+
+        Returns
+        -------
+        Votes
+        """
+        models = [unwrapped(model) for model in models]
         X = shared_input(models, X)
-        scores = [self.scores(model, X) for model in models]
-        severity = np.mean([s for _, s in scores], axis=0)
+        if self.voting == "soft":
+            proba = self._mean_proba(models, X)
+            assert proba is not None
+            return Votes(proba, expected_grade(proba, self._places()), proba.argmax(axis=1))
+        severity = np.mean([severity_of(model, X, self.scale) for model in models], axis=0)
         if self.voting == "severity":
-            return self._interpolated(severity), severity
-        return np.mean([p for p, _ in scores], axis=0), severity
+            proba = interpolated_proba(severity, self._places())
+            return Votes(proba, severity, proba.argmax(axis=1))
+        cutpoints = middle_cutpoints([self._cutpoints(model) for model in models])
+        best = nearest_class(grades_at(severity, cutpoints), self._places())
+        return Votes(self._mean_proba(models, X), severity, best)
+
+    def _mean_proba(self, models: list[Any], X: Any) -> NDArray[np.float64] | None:
+        given = [proba_of(model, X, self.classes) for model in models]
+        known = [proba for proba in given if proba is not None]
+        return np.mean(known, axis=0) if known else None
 
     def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
         """Return the label most models predict, the lowest of several."""
@@ -110,13 +119,37 @@ class Ballot:
     def _places(self) -> NDArray[np.intp]:
         return to_positions(self.classes, self.scale)
 
-    def _interpolated(self, severity: NDArray[np.float64]) -> NDArray[np.float64]:
-        return interpolated_proba(severity, self._places())
+    def _cutpoints(self, model: Any) -> NDArray[np.float64]:
+        """Return a model's cutpoints on the whole scale; a grade its fold lacked stays empty."""
+        own = scale_of(model, self.scale)
+        cutpoints = to_scale(np.asarray(model.cutpoints_), own, self.scale)
+        padded = np.concatenate([[-np.inf], cutpoints, [np.inf]])
+        entered = np.searchsorted(to_positions(own, self.scale), np.arange(1, len(self.scale)))
+        return padded[entered]
 
-    def _on_scale(self, model: Any, severity: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Severities on a fold's own scale, in places of the ensemble's."""
-        own = getattr(model, "grades_", self.scale)
-        if len(own) == len(self.scale):
-            return severity
-        # the fold lacked a grade and its scale was left to the data, so its steps are wider
-        return np.interp(severity, np.arange(len(own)), to_positions(own, self.scale))
+
+def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Median of each cutpoint over models, which infinite ones do not carry away.
+
+    Parameters
+    ----------
+    cutpoints : list of ndarray of float, shape (n_grades - 1,)
+        Ascending.
+
+    Returns
+    -------
+    ndarray of float, shape (n_grades - 1,)
+        Ascending; of an even number the mean of the middle two, or the lower of them where one is
+        infinite.
+
+    Examples
+    --------
+    >>> middle_cutpoints([np.array([0.5, 1.0]), np.array([0.75, np.inf])]).tolist()
+    [0.625, 1.0]
+    """
+    ranked = np.sort(np.stack(cutpoints), axis=0)
+    low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
+    finite = np.isfinite(low) & np.isfinite(high)
+    middle = low.copy()
+    middle[finite] = (low[finite] + high[finite]) / 2
+    return np.maximum.accumulate(middle)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fundus.labels import to_positions
 from fundus.reporting.report import Report, make_report
+from fundus.severity import shared_input
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -71,10 +72,13 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
     if not hasattr(model, "predict_proba"):
         return Scores(to_positions(model.predict(X), scale), None, None)
     if isinstance(model, FoldEnsemble):
-        proba, severity = model.ballot().mean(model.estimators_, X)
-    else:
-        proba, severity = model.predict_proba(X), model.predict_severity(X)
-    return _on_scale(proba, severity, model.classes_, scale)
+        votes = model.ballot().mean(model.estimators_, X)
+        return _on_scale(model.classes_[votes.best], votes.severity, votes.proba, model, scale)
+    X = shared_input([model], X)
+    proba, severity = model.predict_proba(X), model.predict_severity(X)
+    cut = hasattr(model, "cutpoints_")  # else the most probable grade, without another run
+    labels = model.predict(X) if cut else model.classes_[proba.argmax(axis=1)]
+    return _on_scale(labels, severity, proba, model, scale)
 
 
 def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
@@ -92,16 +96,17 @@ def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
     """
     if not hasattr(model, "oof_proba_"):
         return Scores(to_positions(model.oof_prediction_, scale), None, None)
-    return _on_scale(model.oof_proba_, model.oof_severity_, model.classes_, scale)
+    return _on_scale(model.oof_prediction_, model.oof_severity_, model.oof_proba_, model, scale)
 
 
 def _on_scale(
-    proba: NDArray[np.float64],
+    labels: NDArray[Any],
     severity: NDArray[np.float64],
-    classes: NDArray[Any],
+    proba: NDArray[np.float64] | None,
+    model: Any,
     scale: NDArray[Any],
 ) -> Scores:
-    places = to_positions(classes, scale)
+    assert proba is not None
     full = np.zeros((len(proba), len(scale)))
-    full[:, places] = proba
-    return Scores(places[proba.argmax(axis=1)], severity, full)
+    full[:, to_positions(model.classes_, scale)] = proba
+    return Scores(to_positions(labels, scale), severity, full)

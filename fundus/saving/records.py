@@ -1,4 +1,4 @@
-"""Fitted models to plain records and files, and back; see `fundus.saving.bundle`."""
+"""A fitted `TransferClassifier` to a plain record and files, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from fundus.ensemble import FoldEnsemble
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import BundleError, UnknownNameError
 from fundus.heads.base import Head
@@ -26,95 +25,15 @@ from fundus.preprocessing.fitted import Normaliser, normaliser_record
 from fundus.saving.files import Reader, Writer
 
 
-def write_model(model: Any, writer: Writer) -> dict[str, Any]:
-    """Turn a fitted model into a record, and write its arrays.
-
-    Parameters
-    ----------
-    model : FoldEnsemble, TransferClassifier, search or scikit-learn estimator
-    writer : Writer
-
-    Returns
-    -------
-    dict
-        JSON values only.
-    """
-    model = getattr(model, "best_estimator_", model)
-    if isinstance(model, FoldEnsemble):
-        return _write_ensemble(model, writer)
-    if isinstance(model, TransferClassifier):
-        return _write_classifier(model, writer)
-    return {"kind": "scikit-learn", "file": writer.estimator(model)}
-
-
-def read_model(record: dict[str, Any], reader: Reader) -> Any:
-    """Build a fitted model from its record.
-
-    Parameters
-    ----------
-    record : dict
-    reader : Reader
-
-    Returns
-    -------
-    estimator
-    """
-    if record["kind"] == "scikit-learn":
-        return reader.estimator(record["file"])
-    read = {"FoldEnsemble": _read_ensemble, "TransferClassifier": _read_classifier}
-    if record["kind"] not in read:
-        raise BundleError(f"The bundle holds an unknown kind of model, {record['kind']!r}.")
-    return read[record["kind"]](record, reader)
-
-
-_OOF = ("oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_")
-
-
-def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
-    if not hasattr(model, "estimators_"):
-        raise BundleError("Only a fitted FoldEnsemble can be saved: call fit first.")
-    oof = {name: getattr(model, name) for name in _OOF if hasattr(model, name)}
-    oof["oof_prediction_"] = to_positions(model.oof_prediction_, model.classes_)
-    return {
-        "kind": "FoldEnsemble",
-        "voting": model.voting,
-        "voting_": model.voting_,
-        "classes": _labels(model.classes_),
-        "cv_results": {k: np.asarray(v).tolist() for k, v in model.cv_results_.items()},
-        "oof": writer.arrays(oof),
-        "models": [write_model(m, writer) for m in model.estimators_],
-    }
-
-
-def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
-    models = [read_model(m, reader) for m in record["models"]]
-    ensemble = FoldEnsemble(_unfitted(models[0]), cv=len(models), voting=record["voting"])
-    ensemble.estimators_ = models
-    ensemble.voting_ = record["voting_"]
-    ensemble.classes_ = _from_labels(record["classes"])
-    ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
-    for name, array in reader.arrays(record["oof"]).items():
-        setattr(ensemble, name, array)
-    ensemble.oof_prediction_ = ensemble.classes_[ensemble.oof_prediction_]
-    if hasattr(models[0], "n_features_in_"):
-        ensemble.n_features_in_ = models[0].n_features_in_
-    return ensemble
-
-
-def _unfitted(model: Any) -> Any:
-    from sklearn.base import clone
-
-    return clone(model)
-
-
-def _write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
+def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
+    """Turn a fitted classifier into a record, and write its arrays."""
     if not hasattr(model, "head_"):
         raise BundleError("Only a fitted TransferClassifier can be saved: call fit first.")
     record: dict[str, Any] = {
         "kind": "TransferClassifier",
         "params": _write_params(model, writer),
-        "classes": _labels(model.classes_),
-        "scale": _labels(model.grades_),
+        "classes": labels_record(model.classes_),
+        "scale": labels_record(model.grades_),
         "head": _write_head(model.head_, writer),
     }
     if hasattr(model, "n_features_in_"):
@@ -124,15 +43,16 @@ def _write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, An
     return record
 
 
-def _read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifier:
+def read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifier:
+    """Build a fitted classifier from its record."""
     frozen = _read_frozen(record["frozen"], reader) if "frozen" in record else None
     model = TransferClassifier(**_read_params(record["params"], reader))
     if frozen is not None:
         model.frozen_ = frozen
     if "n_features_in" in record:
         model.n_features_in_ = record["n_features_in"]
-    model.classes_ = _from_labels(record["classes"])
-    model.grades_ = _from_labels(record["scale"])
+    model.classes_ = read_labels_record(record["classes"])
+    model.grades_ = read_labels_record(record["scale"])
     model._places = to_positions(model.classes_, model.grades_)
     model.log_dir_ = None
     model.head_ = _read_head(record["head"], reader, None if frozen is None else frozen.network)
@@ -147,14 +67,15 @@ _NOT_SAVED = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
 
 def _write_params(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
     params = {k: v for k, v in model.get_params(deep=False).items() if k not in _NOT_SAVED}
-    return {name: _encode(value, name, writer) for name, value in params.items()}
+    return {name: encode(value, name, writer) for name, value in params.items()}
 
 
 def _read_params(record: dict[str, Any], reader: Reader) -> dict[str, Any]:
-    return {name: _decode(value, reader) for name, value in record.items()}
+    return {name: decode(value, reader) for name, value in record.items()}
 
 
-def _encode(value: Any, name: str, writer: Writer) -> Any:
+def encode(value: Any, name: str, writer: Writer) -> Any:
+    """Turn a parameter into JSON values, or raise `BundleError`."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -164,13 +85,13 @@ def _encode(value: Any, name: str, writer: Writer) -> Any:
     if isinstance(value, Augmentation):
         return {"augmentation": dataclasses.asdict(value)}
     if isinstance(value, dict):
-        return {"dict": [[_encode(k, name, writer), _encode(v, name, writer)]
+        return {"dict": [[encode(k, name, writer), encode(v, name, writer)]
                          for k, v in value.items()]}  # fmt: skip
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_encode(v, name, writer) for v in value]
+        return [encode(v, name, writer) for v in value]
     if isinstance(value, Head):
         return {"head": _head_class(value), "params": {
-            k: _encode(v, k, writer) for k, v in value.get_params(deep=False).items()
+            k: encode(v, k, writer) for k, v in value.get_params(deep=False).items()
         }}  # fmt: skip
     if isinstance(value, BaseEstimator):
         return {"skops": writer.estimator(value)}
@@ -182,9 +103,10 @@ def _encode(value: Any, name: str, writer: Writer) -> Any:
     )
 
 
-def _decode(value: Any, reader: Reader) -> Any:
+def decode(value: Any, reader: Reader) -> Any:
+    """Build a parameter from its JSON values."""
     if isinstance(value, list):
-        return [_decode(v, reader) for v in value]
+        return [decode(v, reader) for v in value]
     if not isinstance(value, dict):
         return value
     if "augmentation" in value:
@@ -193,10 +115,10 @@ def _decode(value: Any, reader: Reader) -> Any:
         }
         return Augmentation(**options)
     if "dict" in value:
-        return {_decode(k, reader): _decode(v, reader) for k, v in value["dict"]}
+        return {decode(k, reader): decode(v, reader) for k, v in value["dict"]}
     if "skops" in value:
         return reader.estimator(value["skops"])
-    params = {k: _decode(v, reader) for k, v in value["params"].items()}
+    params = {k: decode(v, reader) for k, v in value["params"].items()}
     return _head_from(value["head"])(**params)
 
 
@@ -303,7 +225,7 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
     tail, weights = head.tail, head.network().get_weights()
     return {
         "kind": "net",
-        "head": _encode(tail.head, "head", writer),
+        "head": encode(tail.head, "head", writer),
         "n_grades": tail.n_grades,
         "n_features": tail.n_features,
         "history": head.history,
@@ -321,7 +243,7 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
 
     width = record["n_features"]
     tail = Tail(
-        _decode(record["head"], reader),
+        decode(record["head"], reader),
         record["n_grades"],
         width,
         network if width is None else None,
@@ -330,9 +252,11 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
     return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])
 
 
-def _labels(labels: NDArray[Any]) -> dict[str, Any]:
+def labels_record(labels: NDArray[Any]) -> dict[str, Any]:
+    """Turn labels into JSON values that keep their dtype."""
     return {"dtype": labels.dtype.str, "values": labels.tolist()}
 
 
-def _from_labels(record: dict[str, Any]) -> NDArray[Any]:
+def read_labels_record(record: dict[str, Any]) -> NDArray[Any]:
+    """Build labels from their record."""
     return np.array(record["values"], dtype=np.dtype(record["dtype"]))
