@@ -22,9 +22,9 @@ from fundus import (
     TunedCutpointClassifierCV,
     load_image_folder,
     load_image_table,
-    quadratic_weighted_kappa,
 )
 from fundus.images import ImageRecipe, load_image
+from fundus.reporting.bootstrap import kappa_of
 
 QUALITY = ["brightness", "contrast", "sharpness"]
 
@@ -35,6 +35,10 @@ def quality(path: str) -> list[float]:
     return [retina.mean(), retina.std(), np.log1p(cv2.Laplacian(image, cv2.CV_64F).var())]
 
 
+def kappa(y, pred):
+    return kappa_of(np.bincount(5 * y + pred, minlength=25).reshape(5, 5))
+
+
 def interval(y, one, two, patients, n_resamples=1000):
     """95 % of the differences in kappa, two minus one, on resampled patients."""
     rng = np.random.default_rng(0)
@@ -42,8 +46,7 @@ def interval(y, one, two, patients, n_resamples=1000):
     differences = []
     for _ in range(n_resamples):
         drawn = np.concatenate([rows[k] for k in rng.integers(0, len(rows), len(rows))])
-        scores = [quadratic_weighted_kappa(y[drawn], pred[drawn]) for pred in (one, two)]
-        differences.append(scores[1] - scores[0])
+        differences.append(kappa(y[drawn], two[drawn]) - kappa(y[drawn], one[drawn]))
     return np.percentile(differences, [2.5, 97.5])
 
 
@@ -80,7 +83,7 @@ def main() -> None:
         for name, model in models.items():
             folds = FoldEnsemble(model, cv=options.folds, random_state=seed).fit(X, y)
             pred = folds.oof_prediction_
-            shown = f"seed {seed}: {name:28} kappa {quadratic_weighted_kappa(y, pred):.3f}"
+            shown = f"seed {seed}: {name:28} kappa {kappa(y, pred):.3f}"
             if baseline is None:
                 baseline = pred
             else:
