@@ -28,11 +28,11 @@ def arguments(description: str | None, **numbers: int | None) -> argparse.Namesp
     return options
 
 
-def folder_of_photographs(options: argparse.Namespace) -> Path:
+def folder_of_photographs(options: argparse.Namespace, n_fast: int = 30) -> Path:
     if options.data is not None:
         return options.data
     folder = options.out / "photographs"
-    n, size = (30, 64) if options.fast else (200, 256)
+    n, size = (n_fast, 64) if options.fast else (200, 256)
     make_fundus(n, size, 0, out_dir=folder)
     return folder
 

@@ -52,7 +52,7 @@ def interval(y, one, two, patients, n_resamples=1000):
 
 def main() -> None:
     options = arguments(__doc__, image_size=None, seeds=1)
-    source = folder_of_photographs(options)
+    source = folder_of_photographs(options, n_fast=120)
     load = load_image_folder if source.is_dir() else load_image_table
     data = load(source)
     X, y = data.frame[[c for c in ("path", "patient", "eye") if c in data.frame]], data.grades
@@ -72,12 +72,12 @@ def main() -> None:
         second = SecondStageClassifier(
             first, "ridge", columns=QUALITY, cv=options.folds, random_state=seed
         )
-        inner = {"cv": options.folds, "random_state": seed}
         models = {
             "one model, nearest grade": first,
-            "one model, then cutpoints": TunedCutpointClassifierCV(first, **inner),
+            "one model, then cutpoints": TunedCutpointClassifierCV(
+                first, cv=options.folds, random_state=seed
+            ),
             "second stage, nearest grade": second,
-            "second stage, then cutpoints": TunedCutpointClassifierCV(second, **inner),
         }
         baseline = None
         for name, model in models.items():
