@@ -17,6 +17,7 @@ from rich import print
 
 from fundus import (
     FoldEnsemble,
+    RidgeHead,
     SecondStageClassifier,
     TransferClassifier,
     TunedCutpointClassifierCV,
@@ -70,7 +71,7 @@ def main() -> None:
             random_state=0,
         )
         second = SecondStageClassifier(
-            first, "ridge", columns=QUALITY, cv=options.folds, random_state=seed
+            first, RidgeHead(alpha=1.0), columns=QUALITY, cv=options.folds, random_state=seed
         )
         models = {
             "one model, nearest grade": first,
