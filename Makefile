@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-plugins check soak format clean
+.PHONY: setup demo test test-plugins check soak bench format clean
 
 setup: $(READY)
 
@@ -34,6 +34,11 @@ check: setup
 
 soak: setup
 	$(BIN)/python -m pytest -m soak
+
+# make bench DATA=folder [BENCH="--only B D --resume"]; see benchmarks/README.md
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks $(if $(DATA),--data '$(DATA)') $(BENCH)
 
 format: setup
 	$(BIN)/ruff check --fix .

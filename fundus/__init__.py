@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fundus.audit import audit_images as audit_images
     from fundus.cutpoint_classifiers import FixedCutpointClassifier as FixedCutpointClassifier
     from fundus.cutpoint_classifiers import TunedCutpointClassifierCV as TunedCutpointClassifierCV
     from fundus.cutpoints import optimal_cutpoints as optimal_cutpoints
@@ -24,8 +25,18 @@ if TYPE_CHECKING:
     from fundus.features import FeatureExtractor as FeatureExtractor
     from fundus.grades import GRADE_NAMES as GRADE_NAMES
     from fundus.grades import is_referable as is_referable
+    from fundus.grades import patient_grades as patient_grades
     from fundus.heads.neural import ReluHead as ReluHead
     from fundus.heads.neural import SoftmaxHead as SoftmaxHead
+    from fundus.heads.ordinal import CoralHead as CoralHead
+    from fundus.heads.ordinal import CornHead as CornHead
+    from fundus.heads.ordinal import SoftLabelHead as SoftLabelHead
+    from fundus.heads.ordinal_estimators import OrdinalLogisticHead as OrdinalLogisticHead
+    from fundus.heads.ordinal_estimators import (
+        OrdinalLogisticRegression as OrdinalLogisticRegression,
+    )
+    from fundus.heads.ordinal_ridge import OrdinalRidge as OrdinalRidge
+    from fundus.heads.ordinal_ridge import OrdinalRidgeHead as OrdinalRidgeHead
     from fundus.heads.sklearn_heads import LogisticHead as LogisticHead
     from fundus.heads.sklearn_heads import RidgeHead as RidgeHead
     from fundus.heads.sklearn_heads import SVMHead as SVMHead
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     from fundus.metrics import kappa_scorer as kappa_scorer
     from fundus.metrics import make_kappa_scorer as make_kappa_scorer
     from fundus.metrics import quadratic_weighted_kappa as quadratic_weighted_kappa
+    from fundus.near_duplicates import find_near_duplicates as find_near_duplicates
     from fundus.plugins import list_backbones as list_backbones
     from fundus.plugins import list_heads as list_heads
     from fundus.plugins import list_preprocessors as list_preprocessors
@@ -46,20 +58,29 @@ if TYPE_CHECKING:
 _ROOMS = {
     "Augmentation": "images.augment",
     "Cache": "store",
+    "CoralHead": "heads.ordinal",
+    "CornHead": "heads.ordinal",
     "FeatureExtractor": "features",
     "FixedCutpointClassifier": "cutpoint_classifiers",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",
     "GuardedSplit": "splits",
     "LogisticHead": "heads.sklearn_heads",
+    "OrdinalLogisticHead": "heads.ordinal_estimators",
+    "OrdinalLogisticRegression": "heads.ordinal_estimators",
+    "OrdinalRidge": "heads.ordinal_ridge",
+    "OrdinalRidgeHead": "heads.ordinal_ridge",
     "ReluHead": "heads.neural",
     "RidgeHead": "heads.sklearn_heads",
     "SVMHead": "heads.sklearn_heads",
     "SecondStageClassifier": "second_stage",
     "SoftmaxHead": "heads.neural",
+    "SoftLabelHead": "heads.ordinal",
     "TransferClassifier": "estimator",
     "TunedCutpointClassifierCV": "cutpoint_classifiers",
+    "audit_images": "audit",
     "check_split": "splits",
+    "find_near_duplicates": "near_duplicates",
     "inverse_frequency_weights": "metrics",
     "is_referable": "grades",
     "kappa_scorer": "metrics",
@@ -73,6 +94,7 @@ _ROOMS = {
     "make_fundus": "data.synthetic",
     "make_kappa_scorer": "metrics",
     "optimal_cutpoints": "cutpoints",
+    "patient_grades": "grades",
     "quadratic_weighted_kappa": "metrics",
 }
 

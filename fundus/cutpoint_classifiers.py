@@ -16,7 +16,6 @@ from fundus.cutpoints import check_cost, grades_at, optimal_cutpoints
 from fundus.exceptions import InvalidParameterError
 from fundus.folds import (
     Training,
-    check_grades_known,
     fit_fold,
     fold_template,
     out_of_fold,
@@ -24,6 +23,7 @@ from fundus.folds import (
 )
 from fundus.heads.decisions import nearest_class
 from fundus.labels import to_positions
+from fundus.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid
 from fundus.saving.mixin import Saves
 from fundus.severity import (
@@ -262,7 +262,7 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
                 "The 'refit' parameter of TunedCutpointClassifierCV must be True where cv has "
                 f"several folds. Got False and {len(folds)} folds instead."
             )
-        check_grades_known(folds, data.y, data.groups)
+        refuse_unseen_grades(folds, data.y, data.groups)
         train, test = folds[0]
         rows = np.arange(len(data.y)) if self.refit else train
         self._fit_rows(data, rows, self.random_state)

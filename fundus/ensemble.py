@@ -167,6 +167,7 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 train,
                 data.weight,
                 data.groups,
+                tell=k == 0,
             )
             for k, (train, _) in enumerate(folds)
         )

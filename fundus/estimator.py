@@ -11,30 +11,27 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fundus.data.inputs import Images, as_images
 from fundus.fitting.checks import (
-    as_augmentation,
     check_parameters,
-    head_is_regressor,
+    head_assumes_order,
     is_precomputed,
 )
+from fundus.fitting.inputs import plan_fit, prediction_source, training_source
+from fundus.fitting.plan import Plan
 from fundus.fitting.stages import (
     check_duplicates,
     fit_estimator,
     fit_net,
     new_log_dir,
-    training_source,
 )
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
 from fundus.heads.fitted import FittedEstimator, FittedHead
-from fundus.images.augment import Augmentation
 from fundus.labels import Grades, read_grades, read_labels, to_positions
 from fundus.metrics import class_sample_weight
 from fundus.networks.preparation import draw_seed, prepare
 from fundus.networks.sources import ArraySource, Source
-from fundus.networks.views import with_views
 from fundus.parameters import invalid
 from fundus.prediction import Predicts
 from fundus.saving.mixin import Saves
-from fundus.store import open_store
 
 
 class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
@@ -113,6 +110,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Losses and learning rate by epoch; neural heads only.
     frozen_ : Frozen
         The frozen part; not for precomputed features.
+    plan_ : Plan
+        What was kept of the frozen work, and why; not for precomputed features.
     log_dir_ : str or None
         Folder of this fit's log.
     n_features_in_ : int
@@ -252,7 +251,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         groups: NDArray[Any] | None,
     ) -> None:
         seed = draw_seed(self.random_state)
-        for name in ("frozen_", "history_"):  # of an earlier fit, with other parameters
+        for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters
             self.__dict__.pop(name, None)
         # weights are by label, for a dict's sake, and by weight of rows, for the counts'
         fit_weight = class_sample_weight(self.class_weight, grades.scale[grades.positions], weight)
@@ -263,7 +262,11 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         self._places = to_positions(grades.classes, grades.scale)
         self.log_dir_: str | None = None
         self.head_: FittedHead
-        source = self._source(data, as_augmentation(self.augment, self), seed)
+        source: Source
+        if isinstance(data, Images):
+            source, self.plan_ = training_source(self, data, self.frozen_, head, seed)
+        else:
+            source = ArraySource(data)
         n_views = self.augment_views or 0
         if isinstance(head, NeuralHead):
             self.log_dir_ = new_log_dir(self.log_dir)
@@ -286,26 +289,38 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
 
     def _input(self, X: Any) -> Source:
-        return self._source(self._read(X, reset=False), None, 0)
-
-    def _source(
-        self, data: Images | NDArray[Any], augmentation: Augmentation | None, seed: int
-    ) -> Source:
+        data = self._read(X, reset=False)
         if not isinstance(data, Images):
             return ArraySource(data)
-        if augmentation is not None and self.augment_views:
-            data = with_views(data, augmentation, seed, self.augment_views)
-            augmentation = None
-        return training_source(
-            data,
-            self.frozen_,
-            augmentation=augmentation,
-            store=open_store(self.cache),
-            seed=seed,
-            batch_size=self.batch_size,
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
+        return prediction_source(self, data, self.frozen_)
+
+    def plan(self, X: Any) -> Plan:
+        """Say what `fit` would compute and keep, and what that costs.
+
+        Two batches run through the frozen layers, so that the time can be told; their results are
+        kept for `fit`.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter cannot be used, or the features are precomputed.
+        ImageReadError
+            If files cannot be read; the first is named, the rest counted.
+        """
+        head = check_parameters(self)
+        data = self._read(X, reset=False)
+        if not isinstance(data, Images):
+            raise invalid(self, "backbone", "one that runs on images", self.backbone)
+        return plan_fit(self, data, head)
 
     def _read(self, X: Any, *, reset: bool) -> Images | NDArray[Any]:
         if is_precomputed(self.backbone):
@@ -317,5 +332,5 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         precomputed = is_precomputed(self.backbone)
         tags.input_tags.two_d_array = precomputed
         tags.input_tags.string = not precomputed
-        tags.classifier_tags.poor_score = head_is_regressor(self)
+        tags.classifier_tags.poor_score = head_assumes_order(self)
         return tags

@@ -61,6 +61,10 @@ class DataWarning(FundusWarning):
     """Data was usable, but something about it should be known."""
 
 
+class NearDuplicateWarning(DataWarning):
+    """Nearly identical images stand on both sides of a fold."""
+
+
 class PluginWarning(FundusWarning):
     """A plugin could not be loaded and was left out."""
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fundus.data.inputs import as_images
-from fundus.networks.frozen import features
+from fundus.networks.frozen import features, start_work
 from fundus.networks.preparation import draw_seed, prepare
 from fundus.parameters import check_int
 from fundus.store import open_store
@@ -129,12 +129,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             If files cannot be read; the first is named, the rest counted.
         """
         check_is_fitted(self)
+        store = open_store(self.cache)
+        images = as_images(X)
         return features(
-            as_images(X),
-            self.frozen_,
-            open_store(self.cache),
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
+            start_work(images, self.frozen_, store, n_jobs=self.n_jobs, verbose=self.verbose)
         )
 
     def __sklearn_tags__(self) -> Any:

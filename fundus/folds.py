@@ -16,12 +16,12 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
 
 from fundus.data.inputs import as_images
-from fundus.exceptions import DataError, SplitError
+from fundus.exceptions import DataError
+from fundus.fitting.plan import plans_told
 from fundus.labels import read_labels
+from fundus.leaks import Folds
 from fundus.severity import proba_of, severity_of, shared_input
 from fundus.splits import check_split, frame_patients, is_image_data, make_cv
-
-Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ def fit_fold(
     train: NDArray[np.intp],
     weight: NDArray[np.float64] | None,
     groups: Any,
+    *,
+    tell: bool = True,
 ) -> Any:
     """Fit a clone on the training rows of a fold; weights and patients go along.
 
@@ -132,6 +134,8 @@ def fit_fold(
         Rows to train on.
     weight : ndarray of float, shape (n_samples,), or None
     groups : array-like, shape (n_samples,), or None
+    tell : bool, default=True
+        Whether a verbose model prints its plan.
 
     Returns
     -------
@@ -146,7 +150,8 @@ def fit_fold(
         or (is_search(model) and get_routing_for_object(model.cv).consumes("split", ["groups"]))
     ):
         extra["groups"] = np.asarray(groups)[train]
-    return model.fit(_safe_indexing(X, train), y[train], **extra)
+    with plans_told(tell):
+        return model.fit(_safe_indexing(X, train), y[train], **extra)
 
 
 def fold_template(
@@ -221,28 +226,7 @@ def _fit_and_score(
     scale: NDArray[Any],
     classes: NDArray[Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    fit_fold(model, data.X, data.y, train, data.weight, data.groups)
+    # the model of all rows has told the plan
+    fit_fold(model, data.X, data.y, train, data.weight, data.groups, tell=False)
     part = shared_input([model], _safe_indexing(data.X, test))
     return severity_of(model, part, scale), proba_of(model, part, classes)
-
-
-def check_grades_known(folds: Folds, y: NDArray[Any], groups: Any) -> None:
-    """Raise `SplitError` where a fold's model is scored on a grade that it has never seen."""
-    for k, (train, test) in enumerate(folds):
-        unseen = np.setdiff1d(y[test], y[train])
-        if not len(unseen):
-            continue
-        grade = unseen.tolist()[0]
-        rows = np.flatnonzero(y == grade)
-        holders = None if groups is None else np.unique(np.asarray(groups)[rows]).tolist()
-        if holders is not None and len(holders) == 1:
-            why = f"all {len(rows)} images of grade {grade!r} are of one patient, {holders[0]!r}"
-        else:
-            why = f"it tests on all {np.isin(rows, test).sum()} images of grade {grade!r}" + (
-                "" if len(rows) > 1 else ", the only one there is"
-            )
-        raise SplitError(
-            f"Fold {k} trains without grade {grade!r}, so what its model says of that grade "
-            f"teaches nothing: {why}. Add images, leave the grade out, or use a splitter that "
-            "leaves some of it in every training part."
-        )

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
     from fundus.heads.base import Head
 
-#: The number of this contract; a plugin may state the one it was written for as ``fundus_api``.
+#: The number of this contract. It rises when something is removed or changes its meaning; new
+#: hooks, new arguments of hooks and new fields with a default leave it. A plugin states the number
+#: it was written for as ``fundus_api``; one that states none is taken for 1.
 API_VERSION = 1
+
+#: The minor release that brought each number; in that release the number before it still works.
+API_SINCE = {1: (0, 1)}
 
 #: Entry-point group and pluggy project name.
 GROUP = "fundus"

@@ -1,17 +1,67 @@
-"""Threads that work ahead of their consumer by a bounded distance."""
+"""Threads that work ahead of their consumer by a bounded distance, and how many there are."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+import cv2
 
 from fundus.exceptions import InvalidParameterError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_opencv = threading.Lock()
+_opencv_users = 0
+_opencv_threads = 1
+
+
+@contextmanager
+def opencv_in_our_threads() -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own while ours decode.
+
+    Its pool spins between the small jobs of one photograph: decoding a 512x340 JPEG took 6.6 ms of
+    processor time with it and 2.8 ms without. The setting is the process's, and restored when the
+    last user leaves.
+    """
+    global _opencv_users, _opencv_threads
+    with _opencv:
+        if _opencv_users == 0:
+            _opencv_threads = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _opencv_users += 1
+    try:
+        yield
+    finally:
+        with _opencv:
+            _opencv_users -= 1
+            if _opencv_users == 0:
+                cv2.setNumThreads(_opencv_threads)
+
+
+def processor_share() -> int:
+    """Return how many processors this process is to use.
+
+    Those it may run on, at most ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so
+    that together they do not start more threads than there are processors.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    try:  # not on macOS and Windows
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:
+        available = os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is by level of nesting
+    return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
 
 
 def thread_count(n_jobs: int | None) -> int:
@@ -20,7 +70,8 @@ def thread_count(n_jobs: int | None) -> int:
     Parameters
     ----------
     n_jobs : int or None
-        ``None`` and -1 mean one per processor this process may use, -2 all but one, as in joblib.
+        ``None`` and -1 mean one per processor of this process's share, -2 all but one, as in
+        joblib.
 
     Returns
     -------
@@ -32,10 +83,7 @@ def thread_count(n_jobs: int | None) -> int:
     InvalidParameterError
         If `n_jobs` is 0 or no int.
     """
-    try:  # not on macOS and Windows
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:
-        available = os.cpu_count() or 1
+    available = processor_share()
     if n_jobs is None:
         return available
     if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
@@ -63,7 +111,7 @@ def prefetch(
     tuple of item and result
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with opencv_in_our_threads(), ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(function, item)))

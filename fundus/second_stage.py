@@ -16,16 +16,16 @@ from sklearn.utils.validation import check_is_fitted
 from fundus.data.columns import fellow_severity, numeric_column, right_eyes
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import DataError, SplitError
-from fundus.fitting.checks import PRECOMPUTED, has_proba
+from fundus.fitting.checks import PRECOMPUTED, has_proba, head_assumes_order
 from fundus.folds import (
     Training,
-    check_grades_known,
     fit_fold,
     fold_template,
     out_of_fold,
     read_training,
 )
 from fundus.heads.sklearn_heads import LogisticHead
+from fundus.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid
 from fundus.saving.mixin import Saves
 from fundus.severity import (
@@ -263,8 +263,10 @@ class SecondStageClassifier(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEsti
         inner = get_tags(self.estimator)
         tags.input_tags = inner.input_tags
         # probabilities of unordered classes pass through whole, severities do not
-        tags.classifier_tags.poor_score = inner.classifier_tags is None or (
-            inner.classifier_tags.poor_score
+        tags.classifier_tags.poor_score = (
+            inner.classifier_tags is None
+            or inner.classifier_tags.poor_score
+            or head_assumes_order(self._second(None))
         )
         return tags
 
@@ -335,7 +337,7 @@ class SecondStageClassifier(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEsti
                 )
 
     def _check_folds(self, folds: Any, data: Training) -> None:
-        check_grades_known(folds, data.y, data.groups)
+        refuse_unseen_grades(folds, data.y, data.groups)
         tested = np.concatenate([test for _, test in folds])
         if len(tested) < len(data.y):
             raise SplitError(

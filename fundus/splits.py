@@ -18,7 +18,14 @@ from sklearn.model_selection import (
 from sklearn.utils.validation import _num_samples
 
 from fundus.data.inputs import as_images, known_patients
-from fundus.exceptions import DataError, SplitError
+from fundus.exceptions import (
+    DataError,
+    InvalidGradeError,
+    InvalidParameterError,
+    SplitError,
+)
+from fundus.leaks import Folds, refuse_shared, refuse_unseen_grades, warn_near_duplicates
+from fundus.near_duplicates import find_near_duplicates
 from fundus.networks.duplicates import pixel_digests
 from fundus.store import open_store
 
@@ -82,8 +89,9 @@ def check_split(
     groups: ArrayLike | None = None,
     *,
     cache: Any = True,
+    near_duplicates: Any = False,
     random_state: Any = None,
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+) -> Folds:
     """Refuse a split that has one patient, or one image, on both sides of a fold.
 
     Parameters
@@ -97,6 +105,9 @@ def check_split(
         Patients; a frame's own ``patient`` column where they are not given.
     cache : bool or path, default=True
         Store that remembers the digests of files.
+    near_duplicates : bool, FeatureExtractor or array-like of float, default=False
+        Whether to look for nearly identical images on both sides too, which only warn; see
+        `find_near_duplicates`, which takes the extractor or the features.
     random_state : int, RandomState or None, default=None
         Shuffles the folds where `cv` is an int.
 
@@ -108,9 +119,19 @@ def check_split(
     Raises
     ------
     SplitError
-        If a patient or an image stands on both sides; it is named, and the rest counted.
+        If a patient or an image stands on both sides; it is named, and the rest counted. If the
+        data cannot be split: there are fewer patients than folds, a fold is empty, or a splitter
+        leaves none of a grade to train on, such as one that a single patient has. Folds that are
+        given as row numbers may lack a grade.
+    InvalidGradeError
+        If a grade is missing.
     ImageReadError
         If an image file cannot be read.
+
+    Warns
+    -----
+    NearDuplicateWarning
+        Where nearly identical images were looked for and stand on both sides.
 
     Examples
     --------
@@ -124,41 +145,64 @@ def check_split(
     n_rows = _num_samples(X)
     if groups is not None and len(groups) != n_rows:
         raise DataError(f"groups must have one patient a row. Got {len(groups)} for {n_rows} rows.")
-    splitter = make_cv(cv, y if y is not None else np.zeros(n_rows), groups, random_state)
-    with warnings.catch_warnings():
-        # whether the splitter heeds the patients is what is checked below
-        warnings.filterwarnings("ignore", "The groups parameter is ignored")
-        folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, groups)]
+    y = None if y is None else _complete(y, n_rows)
+    folds = _make_folds(cv, X, y, groups, random_state)
     if groups is not None:
-        _refuse_shared(folds, groups, "patient", "split by patient, as StratifiedGroupKFold does")
+        refuse_shared(folds, groups, "patient", "split by patient, as StratifiedGroupKFold does")
+    if y is not None and (hasattr(cv, "split") or isinstance(cv, (int, np.integer))):
+        refuse_unseen_grades(folds, y, groups)
+    wanted = near_duplicates is not None and near_duplicates is not False
     if is_image_data(X):
         images = as_images(X)
         content = np.array(pixel_digests(images, open_store(cache)), dtype=object)
         names = content if images.paths is None else images.paths
-        _refuse_shared(
+        refuse_shared(
             folds, content, "the same image", "remove the copies or give them one patient", names
+        )
+        if wanted:
+            features = None if near_duplicates is True else near_duplicates
+            warn_near_duplicates(folds, find_near_duplicates(X, features, cache=cache), images)
+    elif wanted:
+        raise InvalidParameterError(
+            "The 'near_duplicates' parameter must be False where X holds no images. "
+            f"Got {near_duplicates!r} instead."
         )
     return folds
 
 
-def _refuse_shared(
-    folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
-    values: NDArray[Any],
-    what: str,
-    remedy: str,
-    names: NDArray[Any] | None = None,
-) -> None:
-    codes = pd.factorize(values)[0]
+def _complete(y: ArrayLike, n_rows: int) -> NDArray[Any]:
+    labels = np.asarray(y)
+    if len(labels) != n_rows:
+        raise DataError(f"y must have one grade a row. Got {len(labels)} for {n_rows} rows.")
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        raise InvalidGradeError(
+            f"y must have a grade in every row. Got {labels[missing[0]]} in row {missing[0]}, and "
+            f"{len(missing)} missing in all: leave such rows out."
+        )
+    return labels
+
+
+def _make_folds(
+    cv: Any, X: Any, y: NDArray[Any] | None, groups: NDArray[Any] | None, random_state: Any
+) -> Folds:
+    n_rows = _num_samples(X)
+    splitter = make_cv(cv, y if y is not None else np.zeros(n_rows), groups, random_state)
+    with warnings.catch_warnings():
+        # whether the splitter heeds the patients is what is checked afterwards
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        try:
+            folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, groups)]
+        except (SplitError, DataError):
+            raise
+        except ValueError as error:
+            who = "" if groups is None else f" of {len(pd.unique(groups))} patients"
+            raise SplitError(f"{splitter!r} cannot split {n_rows} rows{who}: {error}") from error
     for k, (train, test) in enumerate(folds):
-        shared = np.intersect1d(codes[train], codes[test])
-        if not len(shared):
-            continue
-        a = int(train[np.flatnonzero(codes[train] == shared[0])[0]])
-        b = int(test[np.flatnonzero(codes[test] == shared[0])[0]])
-        shown = f"{what} {values.tolist()[a]!r}" if names is None else what
-        pair = f"rows {a} and {b}" + ("" if names is None else f" ({names[a]!r} and {names[b]!r})")
-        more = f", and {len(shared) - 1} more" if len(shared) > 1 else ""
-        raise SplitError(f"Fold {k} has {shown} on both sides: {pair}{more}; {remedy}.")
+        if not len(train) or not len(test):
+            part = "test" if len(train) else "train on"
+            raise SplitError(f"Fold {k} has no rows to {part}: use fewer folds.")
+    return folds
 
 
 class GuardedSplit(BaseCrossValidator):
@@ -170,6 +214,8 @@ class GuardedSplit(BaseCrossValidator):
         The splitter to guard.
     cache : bool or path, default=True
         Store that remembers the digests of files.
+    near_duplicates : bool or FeatureExtractor, default=False
+        Whether to warn of nearly identical images on both sides, and what computes the features.
 
     Examples
     --------
@@ -182,9 +228,10 @@ class GuardedSplit(BaseCrossValidator):
     # the base class declares groups unused; metadata routing would then never pass them
     __metadata_request__split = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
-    def __init__(self, cv: Any = 5, *, cache: Any = True) -> None:
+    def __init__(self, cv: Any = 5, *, cache: Any = True, near_duplicates: Any = False) -> None:
         self.cv = cv
         self.cache = cache
+        self.near_duplicates = near_duplicates
 
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
@@ -201,7 +248,9 @@ class GuardedSplit(BaseCrossValidator):
         ------
         train, test : ndarray of int
         """
-        yield from check_split(self.cv, X, y, groups, cache=self.cache)
+        yield from check_split(
+            self.cv, X, y, groups, cache=self.cache, near_duplicates=self.near_duplicates
+        )
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,36 @@ def blobs():
     y = np.arange(90) % 3
     X = rng.normal(size=(90, 12)) + 3 * np.eye(12)[y]
     return X.astype(np.float32), y
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that puts a fake distribution on sys.path."""
+    from fundus import plugins
+
+    monkeypatch.delenv("FUNDUS_STRICT_PLUGINS", raising=False)
+    monkeypatch.delenv("FUNDUS_DISABLE_PLUGINS", raising=False)
+
+    def add(point, code, *, distribution=None, version="1.0", folder=None):
+        # a module name of its own, since Python remembers modules by name
+        module = f"fake_plugin_{next(_numbers)}"
+        distribution = distribution or f"dist-{point}"
+        place = tmp_path / (folder or f"site{next(_numbers)}")
+        place.mkdir(exist_ok=True)
+        (place / f"{module}.py").write_text(textwrap.dedent(code))
+        info = place / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        )
+        (info / "entry_points.txt").write_text(f"[fundus]\n{point} = {module}\n")
+        monkeypatch.syspath_prepend(place)
+        return place
+
+    # the registry of this process is kept, and must not keep what a test installs
+    plugins._loaded.cache_clear()
+    yield add
+    plugins._loaded.cache_clear()

@@ -14,7 +14,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 400
 
 #: Imported themselves only when a network trains.
-TRAINING = {"fundus.heads.batches", "fundus.heads.callbacks", "fundus.heads.trainer"}
+TRAINING = {
+    "fundus.heads.batches",
+    "fundus.heads.callbacks",
+    "fundus.heads.ordinal_layers",
+    "fundus.heads.trainer",
+}
 
 
 def module_name(path: Path) -> str:

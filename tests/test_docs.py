@@ -70,7 +70,8 @@ def test_public_methods_document_their_parameters(name):
     assert any(doc["Summary"]), f"{name} has no docstring"
     if not doc["Parameters"]:  # the base class that asks for the method may document it
         bases = (vars(base).get(method) for base in getattr(fundus, cls).__mro__[1:])
-        doc = next((FunctionDoc(base) for base in bases if base is not None), doc)
+        docs = (FunctionDoc(base) for base in bases if base is not None)
+        doc = next((base for base in docs if base["Parameters"]), doc)
     documented = {n.strip() for p in doc["Parameters"] for n in p.name.split(",")}
     parameters = set(inspect.signature(function).parameters) - {"self"}
     if method in ("set_fit_request", "set_score_request"):  # made by scikit-learn

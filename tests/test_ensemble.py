@@ -123,9 +123,9 @@ def test_a_fold_that_lacks_a_grade_is_aligned(photographs):
     X, y = photographs.paths, photographs.grades
     kept = np.flatnonzero((y != 4) | (np.cumsum(y == 4) == 1))  # one image of grade 4
     X, y = X[kept], y[kept]
-    model = FoldEnsemble(tiny(), cv=3, random_state=0)
     with pytest.warns(UserWarning, match="least populated class"):
-        model.fit(X, y)
+        folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
+    model = FoldEnsemble(tiny(), cv=folds).fit(X, y)
     assert model.classes_.tolist() == [0, 1, 2, 3, 4]
     held = int(model.oof_fold_[y == 4][0])
     assert model.estimators_[held].classes_.tolist() == [0, 1, 2, 3]
@@ -137,9 +137,9 @@ def test_a_regressors_own_scale_is_mapped_to_the_ensembles(photographs):
     X, y = photographs.paths, np.where(photographs.grades == 3, 2, photographs.grades)
     one_three = y.copy()
     one_three[np.flatnonzero(y == 2)[0]] = 3  # grade 3 in one fold only
-    model = FoldEnsemble(tiny(RidgeHead(alpha=10.0)), cv=3, random_state=0)
     with pytest.warns(UserWarning, match="least populated class"):
-        model.fit(X, one_three)
+        folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, one_three))
+    model = FoldEnsemble(tiny(RidgeHead(alpha=10.0)), cv=folds).fit(X, one_three)
     held = int(model.oof_fold_[one_three == 3][0])
     own = model.estimators_[held]
     assert own.grades_.tolist() == [0, 1, 2, 4]

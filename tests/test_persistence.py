@@ -16,8 +16,10 @@ from sklearn.preprocessing import StandardScaler
 
 from fundus import (
     Augmentation,
+    CoralHead,
     FoldEnsemble,
     LogisticHead,
+    OrdinalRidgeHead,
     ReluHead,
     SoftmaxHead,
     TransferClassifier,
@@ -39,12 +41,26 @@ def tiny(head="logistic", **options):
         tiny(),
         tiny("svm", class_weight={0: 1.0, 4: 2.5}),
         tiny("ridge", grades=5),
+        tiny("ordinal_logistic", grades=5),
+        tiny(OrdinalRidgeHead((1.0, 100.0))),
+        tiny(CoralHead(**SMALL), epochs=1),
         tiny(make_pipeline(StandardScaler(), LogisticRegression())),
         tiny(SoftmaxHead(**SMALL), epochs=1, augment=Augmentation(rotation=3.0)),
         tiny(ReluHead(**SMALL), epochs=1, freeze=5),
         tiny(weights=None, normalise="corpus_mean", image_size=40, crop=None, pooling="max"),
     ],
-    ids=["logistic", "svm", "ridge", "foreign", "softmax", "relu-finetuned", "random-weights"],
+    ids=[
+        "logistic",
+        "svm",
+        "ridge",
+        "ordinal_logistic",
+        "ordinal_ridge",
+        "coral",
+        "foreign",
+        "softmax",
+        "relu-finetuned",
+        "random-weights",
+    ],
 )
 def test_predictions_are_identical(photographs, tmp_path, model):
     X, y = photographs.paths, photographs.grades
@@ -225,3 +241,80 @@ def test_the_folder_of_a_run_is_told_from_its_model(photographs, tmp_path):
     tiny().fit(photographs.paths, photographs.grades).save(tmp_path / "run" / "model")
     with pytest.raises(BundleError, match=r"its model is in .*model'"):
         load(tmp_path / "run")
+
+
+PLUGIN = """
+import keras
+from fundus.heads.neural import SoftmaxHead
+from fundus.heads.sklearn_heads import LogisticHead
+from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec, hookimpl
+
+def build(*, image_size, weights):
+    inputs = keras.Input((image_size, image_size, 3))
+    x = keras.layers.Conv2D(4, 3, strides=4, name="a")(inputs)
+    return keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=4, name="b")(x))
+
+class PluginHead(SoftmaxHead):
+    pass
+
+class PluginLogistic(LogisticHead):
+    pass
+
+def halved(images):
+    return images.astype("float32") / 128 - 1
+
+@hookimpl
+def fundus_backbones():
+    return [BackboneSpec(name="net", build=build, image_size=32, parameters=260, licence="MIT")]
+
+@hookimpl
+def fundus_heads():
+    return [HeadSpec(name="own_softmax", make=PluginHead, description="Softmax."),
+            HeadSpec(name="own_logistic", make=PluginLogistic, description="Logistic.")]
+
+@hookimpl
+def fundus_preprocessors():
+    return [PreprocessorSpec(name="halved", apply=halved, description="-1 to 1.")]
+"""
+
+OF_A_PLUGIN = {
+    "backbone": {"backbone": "net", "weights": None},
+    "head by name": {"head": "own_logistic"},
+    "head as an object": {"head": None},
+    "preprocessor": {"normalise": "halved"},
+}
+
+
+@pytest.mark.parametrize("part", OF_A_PLUGIN)
+def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, install, part):
+    from fundus import plugins
+
+    place = install("saver", PLUGIN, distribution="fundus-saver", version="1.2")
+    options = OF_A_PLUGIN[part]
+    if part == "head as an object":
+        make = plugins.get_registry().find("head", "own_softmax").spec.make
+        options = {"head": make(units=4, layers=1), "epochs": 1}
+    model = TransferClassifier(**{
+        "backbone": "tiny", "weights": "fixed", "head": "logistic", "image_size": 32,
+        "random_state": 0, **options,
+    })  # fmt: skip
+    X = photographs.paths[:10]
+    model.fit(X, photographs.grades[:10]).save(tmp_path / "model")
+    severity = model.predict_severity(X)
+
+    # another plugin that offers the short names does not disturb
+    install("other", PLUGIN, distribution="other-dist")
+    plugins._loaded.cache_clear()
+    assert np.array_equal(load(tmp_path / "model").predict_severity(X), severity)
+
+    # nor is a stranger of the same name taken for it
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(place)])
+    plugins._loaded.cache_clear()
+    needs = r"needs the .* 'saver/\w+' of the package 'fundus-saver', "
+    fix = r".*pip install fundus-saver \(saved with version 1.2\)"
+    with pytest.raises(UnknownNameError, match=needs + "which is not installed" + fix):
+        load(tmp_path / "model")
+    install("saver", PLUGIN, distribution="stranger")
+    plugins._loaded.cache_clear()
+    with pytest.raises(UnknownNameError, match=needs + ".*comes with 'stranger'" + fix):
+        load(tmp_path / "model")

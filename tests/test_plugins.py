@@ -4,14 +4,16 @@ import itertools
 import os
 import subprocess
 import sys
-import textwrap
 import warnings
+from dataclasses import MISSING, fields
 
 import pytest
 
-from fundus import hookspecs, plugins
+from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
-from fundus.plugins import HOOKS, get_registry, load_registry
+from fundus.plugins import HOOKS, get_registry, load_registry, plugin_statuses
+from fundus.registry import contract, discovery
+from fundus.registry.contract import collect
 
 HEAD = """
 from fundus.hookspecs import HeadSpec, hookimpl
@@ -20,33 +22,6 @@ from fundus.hookspecs import HeadSpec, hookimpl
 def fundus_heads():
     return [HeadSpec(name="{name}", make=dict, description="A head.")]
 """
-
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Return a function that puts a fake distribution on sys.path."""
-    monkeypatch.delenv("FUNDUS_STRICT_PLUGINS", raising=False)
-    monkeypatch.delenv("FUNDUS_DISABLE_PLUGINS", raising=False)
-
-    def add(point, code, *, distribution=None, version="1.0", folder=None):
-        # a module name of its own, since Python remembers modules by name
-        module = f"fake_plugin_{next(_numbers)}"
-        distribution = distribution or f"dist-{point}"
-        place = tmp_path / (folder or f"site{next(_numbers)}")
-        place.mkdir(exist_ok=True)
-        (place / f"{module}.py").write_text(textwrap.dedent(code))
-        info = place / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        )
-        (info / "entry_points.txt").write_text(f"[fundus]\n{point} = {module}\n")
-        monkeypatch.syspath_prepend(place)
-        return place
-
-    return add
 
 
 def quiet():
@@ -85,10 +60,20 @@ FAILURES = {
         "PluginError",
         "fundus_heads of plugin 'bad' is no hook yet: put @hookimpl above it",
     ),
+    "misspelt and unmarked": (
+        SPEC + "def fundus_head():\n    return []",
+        "PluginError",
+        "fundus_head of plugin 'bad' is no hook. Did you mean 'fundus_heads'?",
+    ),
+    "no hook at all": (
+        "def something():\n    return []",
+        "PluginError",
+        "Plugin 'bad' has no hook: its entry point must name the module",
+    ),
     "wrong arguments": (
         SPEC + "@hookimpl\ndef fundus_heads(config):\n    return []",
-        "PluginValidationError",
-        "",
+        "PluginError",
+        "{'config'} are declared in the hookimpl but can not be found in the hookspec",
     ),
     "returns one record": (
         SPEC + "@hookimpl\ndef fundus_heads():\n"
@@ -145,6 +130,21 @@ FAILURES = {
         "    return 2 * [HeadSpec(name='x', make=dict, description='X.')]",
         "PluginError",
         "fundus_heads of plugin 'bad' returns 'x' twice",
+    ),
+    "asks for the registry": (
+        SPEC + "import fundus\n@hookimpl\ndef fundus_heads():\n    fundus.list_heads()",
+        "PluginError",
+        "asks for what is registered while it is being loaded itself",
+    ),
+    "hook leaves Python": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n    raise SystemExit(3)",
+        "SystemExit",
+        "3",
+    ),
+    "an error that cannot be shown": (
+        "class Odd(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Odd",
+        "Odd",
+        "(its message cannot be shown)",
     ),
     "hook raises": (
         SPEC + "@hookimpl\ndef fundus_heads():\n    return 1 / 0",
@@ -325,7 +325,7 @@ def test_listing_imports_no_keras():
 
 
 def test_built_in_failures_are_never_hidden(monkeypatch):
-    monkeypatch.setattr(plugins, "BUILTIN_MODULES", ("fundus.builtin.not_there",))
+    monkeypatch.setattr(discovery, "BUILTIN_MODULES", ("fundus.builtin.not_there",))
     with pytest.raises(ModuleNotFoundError, match="not_there"):
         load_registry()
 
@@ -336,7 +336,7 @@ def test_a_plugin_may_be_an_object_and_its_hooks_generators():
         def fundus_heads(self):
             yield hookspecs.HeadSpec(name="made", make=dict, description="A head.")
 
-    found = plugins._collect(Plugin(), "object")
+    found = collect(Plugin(), "object")
     assert [spec.name for spec in found["head"]] == ["made"]
 
 
@@ -352,4 +352,110 @@ def test_wrong_contract_message_says_what_to_install():
         fundus_api = 2
 
     with pytest.raises(PluginError, match="install versions of the plugin and of fundus-zoo"):
-        plugins._collect(Plugin(), "newer")
+        collect(Plugin(), "newer")
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second_contract(monkeypatch):
+    """As if a removal had brought plugin API 2 with the release that is running."""
+    monkeypatch.setattr(hookspecs, "API_VERSION", 2)
+    monkeypatch.setattr(hookspecs, "API_SINCE", {1: (0, 1), 2: (0, 3)})
+    monkeypatch.setattr(discovery._Builtin, "fundus_api", 2)
+    return lambda release: monkeypatch.setattr(contract, "__version__", release)
+
+
+@pytest.mark.parametrize("stated", ["fundus_api = 1", ""])
+def test_the_previous_contract_is_accepted_for_one_minor_release(install, second_contract, stated):
+    install("old", stated + HEAD.format(name="old_head"))
+    for release in ("0.3.0", "0.3.7"):
+        second_contract(release)
+        with pytest.warns(PluginWarning, match="API 1, this is 2: it still works, but not with"):
+            registry = load_registry()
+        assert status(registry, "old")[0].state == "loaded"
+    second_contract("0.4.0")
+    with pytest.warns(PluginWarning, match="was written for plugin API 1, this is 2: install"):
+        registry = load_registry()
+    assert status(registry, "old")[0].state == "failed"
+
+
+def test_the_release_of_the_contract_is_known():
+    assert max(hookspecs.API_SINCE) == hookspecs.API_VERSION
+
+
+@pytest.mark.filterwarnings("ignore:Argument:UserWarning")
+def test_new_hooks_and_arguments_break_no_plugin(install, monkeypatch):
+    @hookspecs.hookspec
+    def fundus_heads(config):
+        """Return heads, with an argument that plugins of today do not know."""
+
+    @hookspecs.hookspec
+    def fundus_metrics():
+        """A hook that plugins of today do not have."""
+
+    monkeypatch.setattr(hookspecs, "fundus_heads", fundus_heads)
+    monkeypatch.setattr(hookspecs, "fundus_metrics", fundus_metrics, raising=False)
+    monkeypatch.setitem(contract.HOOKS, "fundus_metrics", ("head", hookspecs.HeadSpec))
+    install("today", "fundus_api = 1" + HEAD.format(name="today_head"))
+    monkeypatch.setattr(discovery, "BUILTIN_MODULES", ("fundus.builtin.tiny",))
+    assert status(load_registry(), "today")[0].error == ""
+
+
+def test_a_hook_of_a_later_release_may_be_optional(install):
+    later = "\n@hookimpl(optionalhook=True)\ndef fundus_metrics():\n    return []\n"
+    install("later", HEAD.format(name="later_head") + later)
+    assert status(load_registry(), "later")[0].state == "loaded"
+
+
+def test_what_a_record_of_the_first_contract_must_give():
+    """A field that is new needs a default, or it breaks every plugin there is."""
+    required = {
+        record.__name__: {f.name for f in fields(record) if f.default is MISSING}
+        for _, record in HOOKS.values()
+    }
+    assert required == {
+        "BackboneSpec": {"name", "build", "image_size", "parameters", "licence"},
+        "HeadSpec": {"name", "make", "description"},
+        "PreprocessorSpec": {"name", "apply", "description"},
+    }
+
+
+# --- nothing of a plugin reaches others ----------------------------------------------------------
+
+
+def test_what_a_plugin_prints_stays_out_of_the_output(install, capsys):
+    install("loud", HEAD.format(name="loud_head") + "\nprint('loud')\n")
+    load_registry()
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "loud\n")
+
+
+def test_the_list_of_plugins_warns_of_none(install):
+    install("bad", "import not_there_at_all")
+    (bad,) = [s for s in plugin_statuses() if s.name == "bad"]  # warnings are errors here
+    assert bad.state == "failed"
+
+
+def test_disabled_by_the_name_of_the_package(install, monkeypatch):
+    install("twin", HEAD.format(name="first"), distribution="a.dist")
+    install("twin", HEAD.format(name="second"), distribution="b-dist")
+    monkeypatch.setenv("FUNDUS_DISABLE_PLUGINS", "A_Dist")
+    registry = load_registry()
+    assert [s.state for s in status(registry, "twin")] == ["disabled", "loaded"]
+    assert registry.find("head", "twin/second")
+    with pytest.raises(UnknownNameError, match="FUNDUS_DISABLE_PLUGINS leaves out: twin"):
+        registry.find("head", "first")
+
+
+def test_a_damaged_package_that_has_no_plugin_is_no_concern(install):
+    place = install("lost", HEAD.format(name="lost_head"))
+    (info,) = place.glob("*.dist-info")
+    (info / "entry_points.txt").write_text("[console_scripts]\nno equals sign\n")
+    assert status(load_registry(), "lost") == []
+
+
+def test_capitals_do_not_keep_a_near_name_from_being_offered():
+    with pytest.raises(UnknownNameError, match="Did you mean 'vgg16'"):
+        get_registry().find("backbone", "VGG16")

@@ -1,16 +1,27 @@
-"""scikit-learn's own conformance suite, in full, on precomputed features for every head."""
+"""scikit-learn's own conformance suite on precomputed features: in full for every kind of head.
+
+The ordinal neural heads share everything but their loss with the others, so that the structural
+checks suffice for every run; the full suite, about a minute each, is left to `make soak`.
+"""
 
 from __future__ import annotations
 
 import pytest
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 from fundus import (
+    CoralHead,
+    CornHead,
     FixedCutpointClassifier,
     LogisticHead,
+    OrdinalLogisticHead,
+    OrdinalLogisticRegression,
+    OrdinalRidge,
+    OrdinalRidgeHead,
     ReluHead,
     RidgeHead,
     SecondStageClassifier,
+    SoftLabelHead,
     SoftmaxHead,
     SVMHead,
     TransferClassifier,
@@ -35,6 +46,11 @@ CUT_ELSEWHERE = {
     "predict"
 }
 
+LEFT_OUT_ROW = dict.fromkeys(
+    INNER_SPLIT,
+    "leaving out one of two equal rows is not leaving out one row of twice the weight",
+)
+
 
 def neural(head):
     return TransferClassifier(
@@ -52,6 +68,8 @@ def neural(head):
 LOGISTIC = TransferClassifier("precomputed", LogisticHead(C=1.0))
 RIDGE = TransferClassifier("precomputed", RidgeHead(alpha=1.0))
 
+ORDINAL_NEURAL = {"corn": CornHead, "coral": CoralHead, "soft_labels": SoftLabelHead}
+
 CASES = {
     "logistic": (LOGISTIC, {}),
     "svm": (TransferClassifier("precomputed", SVMHead(C=1.0)), INNER_SPLIT),
@@ -62,12 +80,39 @@ CASES = {
     ),
     "fixed cutpoints": (FixedCutpointClassifier(RIDGE), {}),
     "second stage": (SecondStageClassifier(LOGISTIC, cv=2, random_state=0), INNER_SPLIT),
+    "ordinal_logistic": (TransferClassifier("precomputed", OrdinalLogisticHead(C=1.0)), {}),
+    "ordinal_ridge": (TransferClassifier("precomputed", OrdinalRidgeHead()), LEFT_OUT_ROW),
+    "OrdinalLogisticRegression": (OrdinalLogisticRegression(), {}),
+    "OrdinalRidge": (OrdinalRidge(), LEFT_OUT_ROW),
     "softmax": (neural(SoftmaxHead(units=16, layers=1, dropout=0.0)), INNER_SPLIT),
     "relu": (neural(ReluHead(units=16, layers=1, dropout=0.0)), INNER_SPLIT),
+    **{
+        name: (neural(head(units=16, layers=1, dropout=0.0)), INNER_SPLIT)
+        for name, head in ORDINAL_NEURAL.items()
+    },
+}
+
+#: Checks that fit little or nothing.
+STRUCTURE = {
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_do_not_raise_errors_in_init_or_set_param",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_mixin_order",
+    "check_estimators_unfitted",
+    "check_dict_unchanged",
+    "check_classifiers_one_label",
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.soak) if n in ORDINAL_NEURAL else n for n in CASES]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
 def test_check_estimator(name):
     model, expected = CASES[name]
@@ -76,3 +121,15 @@ def test_check_estimator(name):
     assert failed == []
     passed = [r["check_name"] for r in records if r["status"] == "passed"]
     assert len(passed) >= AT_LEAST, passed
+
+
+@pytest.mark.parametrize("name", ORDINAL_NEURAL)
+def test_structure(name):
+    """The checks of the suite that cost nothing, for heads whose full suite is soaked."""
+    model, _ = CASES[name]
+    seen = set()
+    for estimator, check in estimator_checks_generator(model):
+        if check.func.__name__ in STRUCTURE:
+            check(estimator)
+            seen.add(check.func.__name__)
+    assert len(seen) >= 10, seen

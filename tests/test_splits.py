@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    StratifiedKFold,
+    cross_val_score,
+)
 
 from fundus import GuardedSplit, TransferClassifier, check_split
-from fundus.exceptions import SplitError
+from fundus.exceptions import DataError, InvalidGradeError, SplitError
 from fundus.splits import inner_split
 
 
@@ -141,3 +147,35 @@ def test_the_inner_split_of_many_patients():
     assert len(held) == pytest.approx(4_000, rel=0.01)
     shares = np.bincount(positions[held], minlength=5) / np.bincount(positions, minlength=5)
     assert shares == pytest.approx(np.full(5, 0.1), abs=0.03)
+
+
+def test_a_grade_of_one_patient_is_refused(photographs):
+    y = np.where(photographs.grades == 4, 3, photographs.grades)
+    holder = photographs.patients[0]
+    y[photographs.patients == holder] = 4
+    with pytest.raises(SplitError, match=rf"no image of grade 4 .* only patient '{holder}' has it"):
+        check_split(KFold(2), photographs.paths, y, photographs.patients)
+    y[:] = np.repeat([0, 1], 20)
+    with pytest.raises(SplitError, match="all 20 of it are in the test part; shuffle or stratify"):
+        check_split(KFold(2), np.zeros((40, 2)), y)
+    y[:], y[0] = 0, 1
+    with pytest.raises(SplitError, match="only row 0 has it; add images of it, or join"):
+        check_split(KFold(2), np.zeros((40, 2)), y)
+    given = list(KFold(2).split(y))
+    assert len(check_split(given, np.zeros((40, 2)), y)) == 2
+
+
+def test_what_cannot_be_split_is_told():
+    X, y = np.zeros((6, 1)), [0, 1] * 3
+    with pytest.raises(SplitError, match="6 rows of 3 patients: Cannot have number of splits"):
+        check_split(GroupKFold(5), X, y, groups=list("aabbcc"))
+    with pytest.raises(SplitError, match="5 folds need at least 5 patients. Got 3"):
+        check_split(5, X, y, groups=list("aabbcc"))
+    with pytest.raises(SplitError, match="Fold 1 has no rows to test"):
+        check_split([([0, 1], [2]), ([3], np.array([], int))], X, y)
+    with pytest.raises(InvalidGradeError, match="Got nan in row 1, and 2 missing in all"):
+        check_split(2, X, [0, np.nan, 1, 0, np.nan, 1])
+    with pytest.raises(DataError, match="one grade a row. Got 2 for 6 rows"):
+        check_split(2, X, [0, 1])
+    with pytest.raises(DataError, match="one patient a row. Got 2 for 6 rows"):
+        check_split(2, X, y, groups=["a", "b"])

@@ -62,9 +62,10 @@ def test_it_grows_beyond_its_first_map(segment):
 
 
 def test_a_folder_is_opened_once(store, tmp_path):
-    assert open_store(str(tmp_path / "store")) is store
-    assert open_store(Cache(tmp_path / "store", limit="1GB")) is store
-    assert store.limit == 10**9
+    again = open_store(Cache(str(tmp_path / "store"), limit="1GB"))
+    assert again.limit == 10**9 != store.limit
+    assert again.digests is store.digests
+    assert again.segment(NAME, about) is store.segment(NAME, about)
     assert open_store(False) is None
     assert store.segment(NAME, about) is store.segment(NAME, about)
 
@@ -282,3 +283,42 @@ def test_a_segment_says_what_made_it(photographs, tmp_path):
     (info,) = open_store(tmp_path).infos()
     assert info.about["backbone"] == "tiny"
     assert json.loads((tmp_path / "segments" / info.name / "about.json").read_text()) == info.about
+
+
+def test_half_precision_measures_its_error(store):
+    segment = store.segment(NAME, about, half=True)
+    array = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    segment.put_many([(b"a", array), (b"bytes", np.arange(3, dtype=np.uint8))])
+    found, whole = segment.get_many([b"a", b"bytes"])
+    assert found.dtype == np.float32
+    assert np.array_equal(found, array.astype(np.float16).astype(np.float32))
+    assert whole.dtype == np.uint8
+    error = np.abs(found - array).max() / np.abs(array).max()
+    assert 0 < error < 2**-11
+    assert segment.rounding_error == pytest.approx(error)
+    segment.note_rounding()
+    segment.note_rounding()
+    (info,) = store.infos()
+    assert info.about == {"backbone": "tiny", "rounding_error": pytest.approx(error)}
+
+
+def test_half_precision_refuses_what_it_cannot_hold(store):
+    segment = store.segment(NAME, about, half=True)
+    with pytest.raises(StoreError, match=r"7e\+04 is too large for float16"):
+        segment.put_many([(b"a", np.array([1, -7e4], dtype=np.float32))])
+    assert not segment.has_many([b"a"]).any()
+
+
+def test_half_precision_is_a_cache_of_its_own(photographs, tmp_path):
+    options = {"weights": "fixed"}
+    extract = FeatureExtractor("tiny", cache=tmp_path, **options)
+    whole = extract.fit_transform(photographs.paths)
+    half = extract.set_params(cache=Cache(tmp_path, dtype="float16")).fit_transform(
+        photographs.paths
+    )
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - whole).max() < 2**-11 * np.abs(whole).max()
+    infos = open_store(tmp_path).infos()
+    assert [info.about.get("dtype") for info in infos] == ["float16", None]
+    assert 0 < infos[0].about["rounding_error"] < 2**-11
+    assert np.array_equal(extract.set_params(cache=tmp_path).transform(photographs.paths), whole)

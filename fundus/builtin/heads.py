@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fundus.heads.neural import ReluHead, SoftmaxHead
+from fundus.heads.ordinal import CoralHead, CornHead, SoftLabelHead
+from fundus.heads.ordinal_estimators import OrdinalLogisticHead
+from fundus.heads.ordinal_ridge import OrdinalRidgeHead
 from fundus.heads.sklearn_heads import LogisticHead, RidgeHead, SVMHead
 from fundus.hookspecs import HeadSpec, hookimpl
 
@@ -35,5 +38,30 @@ def fundus_heads() -> list[HeadSpec]:
             name="ridge",
             make=RidgeHead,
             description="Ridge regression on the grade axis, frozen features.",
+        ),
+        HeadSpec(
+            name="ordinal_logistic",
+            make=OrdinalLogisticHead,
+            description="Penalised proportional odds (cumulative logit), frozen features.",
+        ),
+        HeadSpec(
+            name="ordinal_ridge",
+            make=OrdinalRidgeHead,
+            description="Ridge regression with fitted thresholds, frozen features.",
+        ),
+        HeadSpec(
+            name="corn",
+            make=CornHead,
+            description="CORN: conditional probabilities of the next grade (Keras).",
+        ),
+        HeadSpec(
+            name="coral",
+            make=CoralHead,
+            description="CORAL: one score with ordered biases (Keras).",
+        ),
+        HeadSpec(
+            name="soft_labels",
+            make=SoftLabelHead,
+            description="Softmax on Gaussian soft labels (Keras).",
         ),
     ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fundus import __version__
-from fundus.cli import cache, demo, evaluate, listings, predict, train
+from fundus.cli import audit, cache, demo, evaluate, listings, plan, predict, train
 from fundus.cli.screen import CommandGroup
 from fundus.cli.tensorflow_noise import hush_tensorflow
 
@@ -23,7 +23,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command("audit")(audit.audit)
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("backbones")(listings.backbones)

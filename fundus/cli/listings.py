@@ -66,7 +66,7 @@ def _backbone(name: str, entry: Entry) -> dict[str, Any]:
         for weights in spec.pretrained:
             found = None if spec.weights_path is None else spec.weights_path(weights)
             files[weights] = None if found is None else str(found)
-    except Exception as failure:  # a plugin's fault must not take the list down
+    except (Exception, SystemExit) as failure:  # a plugin's fault must not take the list down
         error = f"{type(failure).__name__}: {failure}"
     return {
         "name": name,
@@ -107,9 +107,9 @@ def heads(json: Json = False) -> None:
 
 def plugins(verbose: Verbose = False, json: Json = False) -> None:
     """List the plugins, what they offer, and why one was left out."""
-    from fundus.plugins import get_registry
+    from fundus.plugins import plugin_statuses
 
-    statuses = get_registry().statuses
+    statuses = plugin_statuses()  # the table tells what a warning would
     screen = Screen(json=json)
     screen.emit({"plugins": [_plugin(status, verbose) for status in statuses]})
     table = new_table("Plugins", "name", "package", "version", "state")

@@ -34,6 +34,78 @@ class ClassWeight(StrEnum):
 
 
 _COLUMNS = "Columns of a table"
+_MODEL = "Model"
+TRAINING = "Training"
+
+Backbone = Annotated[
+    str, typer.Option(help="Name that 'fundus backbones' lists.", rich_help_panel=_MODEL)
+]
+Head = Annotated[str, typer.Option(help="Name that 'fundus heads' lists.", rich_help_panel=_MODEL)]
+Weights = Annotated[
+    str, typer.Option(help="imagenet, a weights file, or none.", rich_help_panel=_MODEL)
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Edge of the square input in pixels; by default the backbone's.",
+        min=1,
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+CropOption = Annotated[
+    Crop,
+    typer.Option(
+        help="Crop to the field of view, pad to a square, or squash.", rich_help_panel=_MODEL
+    ),
+]
+Freeze = Annotated[
+    str,
+    typer.Option(
+        help="Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
+        "those up to a named one, or 0.",
+        rich_help_panel=_MODEL,
+    ),
+]
+LearningRate = Annotated[
+    str,
+    typer.Option(
+        help="auto is 1e-5 where the backbone is trained, else 1e-3.",
+        rich_help_panel=TRAINING,
+    ),
+]
+BatchSize = Annotated[int, typer.Option(help="Images per step.", min=1, rich_help_panel=TRAINING)]
+Epochs = Annotated[
+    int,
+    typer.Option(help="Most passes over the training images.", min=1, rich_help_panel=TRAINING),
+]
+Augment = Annotated[
+    bool,
+    typer.Option(
+        "--augment/--no-augment",
+        help="Warp training images at random.",
+        rich_help_panel=TRAINING,
+    ),
+]
+ClassFolders = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the class folders in the order of their grades, parted by commas.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
+]
+GradesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Length of the scale; by default 5, or that of --class-folders.",
+        min=2,
+        show_default=False,
+    ),
+]
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")

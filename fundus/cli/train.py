@@ -12,104 +12,40 @@ import fundus.cli.options as opt
 from fundus.cli.screen import Screen
 from fundus.cli.settings import Settings
 
-_MODEL = "Model"
-_TRAINING = "Training"
-
 
 def train(
-    data: Annotated[
-        Path,
-        typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
-    ],
-    backbone: Annotated[
-        str, typer.Option(help="Name that 'fundus backbones' lists.", rich_help_panel=_MODEL)
-    ] = "efficientnet_lite0",
-    head: Annotated[
-        str, typer.Option(help="Name that 'fundus heads' lists.", rich_help_panel=_MODEL)
-    ] = "softmax",
-    weights: Annotated[
-        str, typer.Option(help="imagenet, a weights file, or none.", rich_help_panel=_MODEL)
-    ] = "imagenet",
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Edge of the square input in pixels; by default the backbone's.",
-            min=1,
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    crop: Annotated[
-        opt.Crop,
-        typer.Option(
-            help="Crop to the field of view, pad to a square, or squash.", rich_help_panel=_MODEL
-        ),
-    ] = opt.Crop.FOV,
-    freeze: Annotated[
-        str,
-        typer.Option(
-            help="Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
-            "those up to a named one, or 0.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "all",
-    learning_rate: Annotated[
-        str,
-        typer.Option(
-            help="auto is 1e-5 where the backbone is trained, else 1e-3.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        int, typer.Option(help="Images per step.", min=1, rich_help_panel=_TRAINING)
-    ] = 16,
-    epochs: Annotated[
-        int,
-        typer.Option(
-            help="Most passes over the training images.", min=1, rich_help_panel=_TRAINING
-        ),
-    ] = 40,
-    augment: Annotated[
-        bool,
-        typer.Option(
-            "--augment/--no-augment",
-            help="Warp training images at random.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = False,
+    data: opt.Data,
+    backbone: opt.Backbone = "efficientnet_lite0",
+    head: opt.Head = "softmax",
+    weights: opt.Weights = "imagenet",
+    image_size: opt.ImageSize = None,
+    crop: opt.CropOption = opt.Crop.FOV,
+    freeze: opt.Freeze = "all",
+    learning_rate: opt.LearningRate = "auto",
+    batch_size: opt.BatchSize = 16,
+    epochs: opt.Epochs = 40,
+    augment: opt.Augment = False,
     class_weight: Annotated[
         opt.ClassWeight,
-        typer.Option(help="Weight of each grade.", rich_help_panel=_TRAINING),
+        typer.Option(help="Weight of each grade.", rich_help_panel=opt.TRAINING),
     ] = opt.ClassWeight.BALANCED,
     folds: Annotated[
-        int, typer.Option(help="Folds of the cross-validation.", min=2, rich_help_panel=_TRAINING)
+        int,
+        typer.Option(help="Folds of the cross-validation.", min=2, rich_help_panel=opt.TRAINING),
     ] = 5,
     seed: Annotated[
-        int, typer.Option(help="Decides all that is drawn.", min=0, rich_help_panel=_TRAINING)
+        int, typer.Option(help="Decides all that is drawn.", min=0, rich_help_panel=opt.TRAINING)
     ] = 0,
     jobs: Annotated[
         int,
         typer.Option(
             help="Folds trained at a time, each in a process of its own.",
             min=1,
-            rich_help_panel=_TRAINING,
+            rich_help_panel=opt.TRAINING,
         ),
     ] = 1,
-    class_folders: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the class folders in the order of their grades, parted by commas.",
-            show_default=False,
-        ),
-    ] = None,
-    grades: Annotated[
-        int | None,
-        typer.Option(
-            help="Length of the scale; by default 5, or that of --class-folders.",
-            min=2,
-            show_default=False,
-        ),
-    ] = None,
+    class_folders: opt.ClassFolders = None,
+    grades: opt.GradesOption = None,
     validation: Annotated[
         Path | None,
         typer.Option(

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from fundus.data.official import Photographs
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -286,7 +287,7 @@ def finish(
     frame = pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in columns.items()})
     if rows.extra is not None:
         frame = frame.join(rows.extra.iloc[kept].reset_index(drop=True))
-    return Bunch(
+    return Photographs(
         paths=columns["path"],
         grades=grades,
         patients=columns["patient"],

@@ -76,6 +76,15 @@ def head_is_regressor(owner: Any) -> bool:
         return False
 
 
+def head_assumes_order(owner: Any) -> bool:
+    """Whether classes without an order are hard for the head, as for every regressor."""
+    try:
+        head = make_head(owner.head, owner)
+    except ValueError:  # as above
+        return False
+    return head.is_regressor or head.assumes_order
+
+
 def has_proba(owner: Any) -> bool:
     """Whether a `TransferClassifier` offers ``predict_proba``, before and after it is fitted."""
     if hasattr(owner, "head_"):

@@ -18,21 +18,13 @@ from fundus.data.inputs import Images
 from fundus.exceptions import DataError, DataWarning
 from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
-from fundus.images.augment import Augmentation
 from fundus.labels import Grades
-from fundus.networks.frozen import features, tolerating
-from fundus.networks.network import Frozen, Network, all_frozen, cut_size
+from fundus.networks.network import Network
 from fundus.networks.sources import (
-    ArraySource,
-    LiveSource,
     Source,
-    check_all_decode,
-    decoded_source,
-    stored_source,
 )
 from fundus.parameters import invalid
 from fundus.splits import inner_split
-from fundus.store import Segment, Store
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
@@ -52,10 +44,10 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     """
     if images.paths is None:
         return
-    first: dict[str, int] = {}
+    first: dict[Any, int] = {}
     again = []
     for row, path in enumerate(images.paths):
-        earlier = first.setdefault(os.path.normcase(os.path.realpath(path)), row)
+        earlier = first.setdefault(_file_identity(path), row)
         if earlier != row and (duplicates == "error" or positions[earlier] != positions[row]):
             again.append((earlier, row))
     if not again:
@@ -69,39 +61,14 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
     raise DataError(f"Rows {a} and {b} are one file, {images.paths[a]!r}: {advice}.{more}")
 
 
-def training_source(
-    images: Images,
-    frozen: Frozen,
-    *,
-    augmentation: Augmentation | None,
-    store: Store | None,
-    seed: int,
-    batch_size: int,
-    n_jobs: int | None,
-    verbose: int,
-) -> Source:
-    """Return what a neural head trains on; every image has been read once when it returns.
-
-    Pooled features are held in memory, flattened ones and activations at a cut are streamed from
-    the store, and augmented images, or all of them where there is no store, are made at every use.
-    """
-    wide = frozen.network.pooling == "flatten" and store is not None
-    if all_frozen(frozen.network) and augmentation is None and not wide:
-        return ArraySource(features(images, frozen, store, n_jobs=n_jobs, verbose=verbose))
-    n_tensors = cut_size(frozen.network)
-    if augmentation is None and store is not None and n_tensors:
-        with tolerating(store):
-            return stored_source(images, frozen, store, n_tensors, n_jobs=n_jobs, verbose=verbose)
-    decoded: Segment | None = None
-    keys: list[bytes] = []
-    if store is None:
-        check_all_decode(images, frozen.recipe, n_jobs=n_jobs)
-    else:
-        with tolerating(store):
-            decoded, keys = decoded_source(
-                images, frozen.recipe, store, n_jobs=n_jobs, verbose=verbose
-            )
-    return LiveSource(images, frozen, augmentation, seed, decoded, keys, batch_size, n_jobs)
+def _file_identity(path: str) -> Any:
+    """What two names of one file have in common; links are seen through."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return os.path.normcase(os.path.abspath(path))
+    # not every file system numbers its files
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(path))
 
 
 def fit_estimator(

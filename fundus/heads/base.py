@@ -23,10 +23,14 @@ class Head(BaseEstimator, ABC):
     is_regressor : bool
         Whether the head predicts a severity, of which the nearest grade is the prediction;
         otherwise it predicts probabilities, and the most probable grade is.
+    assumes_order : bool
+        Whether the head takes grades to follow each other along one direction of the features, as
+        a regressor does; classes without an order are hard for it.
     """
 
     needs_frozen: bool = True
     is_regressor: bool = False
+    assumes_order: bool = False
 
 
 class NeuralHead(Head):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 
 def expected_grade(proba: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -106,3 +107,60 @@ def nearest_class(grades: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray
     order = np.argsort(places)
     distance = np.abs(grades[:, np.newaxis] - places[order])
     return order[distance.argmin(axis=1)]
+
+
+def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities from cumulative logits: those of a grade above each of all but the highest.
+
+    The difference of two neighbouring cumulative probabilities is taken as a product, so that it
+    is exact where both are close to 1, and never negative.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (n_samples, n_grades - 1)
+        Log-odds of ``y > k``; must not rise along a row.
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples, n_grades)
+        Every row sums to 1.
+
+    Examples
+    --------
+    >>> ordered_logit_proba(np.log([[3.0, 1 / 3]])).tolist()
+    [[0.25, 0.5, 0.25]]
+    """
+    z = _bounded(logits)
+    sure = np.ones((len(z), 1))
+    at_least, at_most = np.hstack([sure, expit(z)]), np.hstack([expit(-z), sure])
+    between = np.hstack([sure, -np.expm1(np.diff(z)), sure])
+    return normalised(at_least * at_most * between)
+
+
+def conditional_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities from conditional logits: those of ``y > k`` given ``y >= k``.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (n_samples, n_grades - 1)
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples, n_grades)
+        Every row sums to 1.
+
+    Examples
+    --------
+    >>> conditional_logit_proba(np.zeros((1, 2))).tolist()
+    [[0.5, 0.25, 0.25]]
+    """
+    z = _bounded(logits)
+    sure = np.ones((len(z), 1))
+    at_least = np.cumprod(np.hstack([sure, expit(z)]), axis=1)
+    return normalised(at_least * np.hstack([expit(-z), sure]))
+
+
+def _bounded(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    # no probability of a single step underflows to 0, so that a row's does not vanish where the
+    # one grade it is sure of was not trained on
+    return np.clip(logits.astype(np.float64), -700.0, 700.0)

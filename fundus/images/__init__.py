@@ -141,17 +141,16 @@ def decode(data: bytes, recipe: ImageRecipe, *, name: str) -> NDArray[np.uint8]:
     """
     size = recipe.image_size
     image = decode_bytes(data, name=name, min_side=size)
-    if recipe.crop == "fov":
-        top, bottom, left, right = find_fov(image)
-        side = min(bottom - top, right - left)
-        if side < size:
-            # The crop has fewer pixels than are wanted: see whether the file holds more.
-            needed = math.ceil(size * min(image.shape[:2]) / side)
-            if reduction(data, name=name, min_side=needed) < reduction(
-                data, name=name, min_side=size
-            ):
-                image = decode_bytes(data, name=name, min_side=needed)
-    return prepare_array(image, recipe)
+    if recipe.crop != "fov":
+        return prepare_array(image, recipe)
+    cropped = crop_to_fov(image)
+    side = min(cropped.shape[:2])
+    if side < size:
+        # The crop has fewer pixels than are wanted: see whether the file holds more.
+        needed = math.ceil(size * min(image.shape[:2]) / side)
+        if reduction(data, name=name, min_side=needed) < reduction(data, name=name, min_side=size):
+            cropped = crop_to_fov(decode_bytes(data, name=name, min_side=needed))
+    return resize(pad_to_square(cropped), size)
 
 
 def prepare_array(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8]:

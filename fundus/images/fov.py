@@ -72,19 +72,10 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """
     check_rgb(image)
     height, width = image.shape[:2]
-    whole = (0, height, 0, width)
-    scale = min(1.0, _SEARCH_SIDE / max(height, width))
-    small_size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    # The brightest channel: the rim of a retina is lit in red long before the others.
-    grey = cv2.medianBlur(np.ascontiguousarray(small.max(axis=2)), 3)
-    mask = _lit(grey)
+    mask = _region(image)
     if mask is None:
-        return whole
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    left, top, box_width, box_height, area = stats[1:][stats[1:, cv2.CC_STAT_AREA].argmax()]
-    if area < 0.05 * mask.size:
-        return whole
+        return 0, height, 0, width
+    left, top, box_width, box_height = cv2.boundingRect(mask)
     rows, columns = height / mask.shape[0], width / mask.shape[1]
     return (
         int(top * rows),
@@ -92,6 +83,59 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
         int(left * columns),
         math.ceil((left + box_width) * columns),
     )
+
+
+def fov_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """Which pixels lie in the field of view, as `find_fov` sees it.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width), or None
+        ``None`` where no field of view is found.
+
+    Raises
+    ------
+    DataError
+        If `image` has another dtype or shape.
+
+    Examples
+    --------
+    >>> image = np.zeros((100, 200, 3), np.uint8)
+    >>> image[20:80, 50:150] = (180, 90, 40)
+    >>> mask = fov_mask(image)
+    >>> round(float(mask.mean()), 2)
+    0.3
+    """
+    check_rgb(image)
+    mask = _region(image)
+    if mask is None:
+        return None
+    height, width = image.shape[:2]
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+def _region(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Mask of the field of view on a small copy; None where there is none."""
+    height, width = image.shape[:2]
+    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    small_size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    # The brightest channel: the rim of a retina is lit in red long before the others.
+    red, green, blue = cv2.split(small)
+    grey = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 3)
+    mask = _lit(grey)
+    if mask is None:
+        return None
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    if stats[largest, cv2.CC_STAT_AREA] < 0.05 * mask.size:
+        return None
+    return (labels == largest).astype(np.uint8)
 
 
 def _lit(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:

@@ -30,6 +30,7 @@ from fundus.exceptions import (
 )
 from fundus.hookspecs import BackboneSpec
 from fundus.networks.splitting import Split, resolve_freeze, split
+from fundus.parallel import processor_share
 
 if TYPE_CHECKING:
     import keras
@@ -50,7 +51,7 @@ POOLING = ("avg", "flatten", "max")
 
 
 def require_tensorflow() -> None:
-    """Make sure that Keras runs on TensorFlow, and that a GPU's memory is taken as needed.
+    """Make sure that Keras runs on TensorFlow, on this process's share of processors and memory.
 
     Called before anything else uses Keras.
 
@@ -79,7 +80,28 @@ def require_tensorflow() -> None:
             "fundus needs Keras's image data format to be 'channels_last', but it is "
             f"{data_format!r}; change 'image_data_format' in keras.json."
         )
+    _keep_to_share()
     _grow_gpu_memory()
+
+
+@functools.cache
+def _keep_to_share() -> None:
+    """Give TensorFlow as many threads as this process has processors, if nobody has said."""
+    import tensorflow as tf
+
+    threading_config = tf.config.threading
+    said = (
+        os.environ.get("TF_NUM_INTRAOP_THREADS")
+        or threading_config.get_intra_op_parallelism_threads()
+    )
+    share = processor_share()
+    if said or share >= (os.cpu_count() or 1):
+        return
+    try:
+        threading_config.set_intra_op_parallelism_threads(share)
+        threading_config.set_inter_op_parallelism_threads(share)
+    except RuntimeError:
+        return  # TensorFlow runs already, with the threads of whoever started it
 
 
 @functools.cache

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fundus.data.inputs import Images
 from fundus.exceptions import ImageReadError
 from fundus.images import ImageRecipe, array_digest, decode
-from fundus.networks.frozen import digests, entry_keys, raise_unreadable, tolerating
+from fundus.networks.frozen import digests, entry_keys, tolerating
+from fundus.networks.loading import raise_unreadable
 from fundus.parallel import thread_count
 from fundus.store import Segment, Store
 

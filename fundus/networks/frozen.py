@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
 from fundus.exceptions import ImageReadError, StoreError, StoreWarning
-from fundus.images import ImageRecipe, image_digest, verify
+from fundus.images import image_digest, verify
+from fundus.networks.filling import Entries, Job, fill
+from fundus.networks.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
 from fundus.networks.network import Frozen, load_frozen
-from fundus.parallel import prefetch, thread_count
+from fundus.parallel import thread_count
 from fundus.progress import track
 from fundus.store import Segment, Store
 from fundus.store.memo import FileState, file_state
 from fundus.warn import warn_once
-
-#: Images per forward pass of a frozen part; every batch is padded to it, so nothing is retraced.
-FORWARD_BATCH = 32
-
-#: What this process has done: ``"decodes"`` and ``"forward_passes"``, both in images.
-work_done: Counter[str] = Counter()
 
 # Keras compiles at the first call, and TensorFlow uses all processors in each
 _one_at_a_time = threading.Lock()
@@ -94,9 +91,6 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
         known = store.digests.known(states)
 
     def one(row: int) -> str | ImageReadError:
-        found = known[row]
-        if found is not None:
-            return found
         try:
             content = images.content(row)
             assert isinstance(content, bytes)
@@ -105,14 +99,17 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
             return error
         return image_digest(content)
 
-    with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
-        results = list(pool.map(one, range(len(paths))))
-    raise_unreadable(images, {k: r for k, r in enumerate(results) if not isinstance(r, str)})
-    digest_list = [r for r in results if isinstance(r, str)]
-    if store is not None:
-        new = zip(states, known, digest_list, strict=True)
-        with tolerating(store):
-            store.digests.remember([(s, d) for s, k, d in new if k is None and s is not None])
+    new = [row for row, digest in enumerate(known) if digest is None]
+    if new:
+        with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+            results = dict(zip(new, pool.map(one, new), strict=True))
+        raise_unreadable(images, {k: r for k, r in results.items() if not isinstance(r, str)})
+        fresh = {row: digest for row, digest in results.items() if isinstance(digest, str)}
+        if store is not None:
+            found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
+            with tolerating(store):
+                store.digests.remember(found)
+    digest_list = [fresh[row] if digest is None else digest for row, digest in enumerate(known)]
     return [images.digest_of(row, digest) for row, digest in enumerate(digest_list)]
 
 
@@ -127,108 +124,107 @@ def tolerating(store: Store) -> Iterator[None]:
         warn_once(f"{error} Work goes on without it.", StoreWarning)
 
 
-def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
-    """Raise one error for all unreadable rows; nothing where there are none."""
-    if not errors:
-        return
-    first = min(errors)
-    more = f" {len(errors) - 1} more rows cannot be read either." if len(errors) > 1 else ""
-    raise ImageReadError(f"Row {first}: {errors[first]}{more}") from errors[first]
-
-
-def load_rows(
-    images: Images, rows: Sequence[int], recipe: ImageRecipe, *, n_jobs: int | None = None
-) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """Decode rows in threads, ahead of their use, in batches of `FORWARD_BATCH`.
-
-    Parameters
-    ----------
-    images : Images
-    rows : sequence of int
-        Which rows, in which order.
-    recipe : ImageRecipe
-    n_jobs : int, default=None
-        Threads.
-
-    Yields
-    ------
-    tuple of list of int and ndarray of uint8, shape (n, size, size, 3)
-
-    Raises
-    ------
-    ImageReadError
-        After all rows have been tried, if any could not be decoded.
-    """
-
-    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
-        try:
-            return images.picture(row, recipe)
-        except ImageReadError as error:
-            return error
-
-    errors: dict[int, ImageReadError] = {}
-    batch_rows: list[int] = []
-    batch: list[NDArray[np.uint8]] = []
-    for row, image in prefetch(one, rows, threads=thread_count(n_jobs), ahead=3 * FORWARD_BATCH):
-        if isinstance(image, ImageReadError):
-            errors[row] = image
-            continue
-        work_done["decodes"] += images.paths is not None
-        batch_rows.append(row)
-        batch.append(image)
-        if len(batch) == FORWARD_BATCH:
-            yield batch_rows, np.stack(batch)
-            batch_rows, batch = [], []
-    if batch:
-        yield batch_rows, np.stack(batch)
-    raise_unreadable(images, errors)
-
-
 def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
     """Keys of images in a segment of the store."""
     return [bytes.fromhex(digest) for digest in digest_list]
 
 
-def features(
-    images: Images,
-    frozen: Frozen,
-    store: Store | None,
-    *,
-    n_jobs: int | None = None,
-    verbose: int = 0,
-) -> NDArray[np.float32]:
-    """Pooled features of every image, from the store where they are there.
+@dataclass(frozen=True)
+class Work:
+    """A frozen part, the images it is to run on, and where its results are kept.
 
     Parameters
     ----------
     images : Images
     frozen : Frozen
-        With ``freeze="all"``.
+    digests : list of str
+        SHA-256 of every image.
     store : Store or None
-        ``None`` computes all of them and keeps nothing.
-    n_jobs : int, default=None
-        Decoding threads; ``None`` and -1 mean one per processor.
-    verbose : int, default=0
+    segment : Segment or None
+        The part of the store that is the frozen part's; ``None`` without a store.
+    n_jobs : int or None
+        Decoding threads; ``None`` and -1 mean one per processor of this process's share.
+    verbose : int
         1 shows progress.
+    """
+
+    images: Images
+    frozen: Frozen
+    digests: list[str]
+    store: Store | None
+    segment: Segment | None
+    n_jobs: int | None
+    verbose: int
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Key of every image in a segment."""
+        return entry_keys(self.digests)
+
+
+def start_work(
+    images: Images, frozen: Frozen, store: Store | None, *, n_jobs: int | None, verbose: int
+) -> Work:
+    """Find the images' digests, and where the results are kept.
+
+    Parameters
+    ----------
+    images : Images
+    frozen : Frozen
+    store : Store or None
+    n_jobs : int or None
+        Threads.
+    verbose : int
+
+    Returns
+    -------
+    Work
+
+    Raises
+    ------
+    ImageReadError
+        If files are missing, empty, truncated or no images; the first is named, the rest counted.
+    """
+    names = digests(images, store, n_jobs=n_jobs)
+    segment = None if store is None else _segment(frozen, store)
+    return Work(images, frozen, names, store, segment, n_jobs, verbose)
+
+
+def _segment(frozen: Frozen, store: Store) -> Segment:
+    name = frozen.name()
+    if store.dtype == "float32":
+        return store.segment(name, frozen.about)
+    name = hashlib.sha256(f"{name} {store.dtype}".encode()).hexdigest()
+    return store.segment(name, lambda: frozen.about() | {"dtype": store.dtype}, half=True)
+
+
+def features(work: Work) -> NDArray[np.float32]:
+    """Pooled features of every image, from the store where they are there.
+
+    Parameters
+    ----------
+    work : Work
+        With ``freeze="all"``.
 
     Returns
     -------
     ndarray of float32, shape (n_images, n_features)
     """
-    digest_list = digests(images, store, n_jobs=n_jobs)
-    if store is None:
-        return _compute_features(images, frozen, digest_list, n_jobs, verbose)
-    keys = entry_keys(digest_list)
+    store, segment = work.store, work.segment
+    if store is None or segment is None:
+        return _compute_features(work)
     with tolerating(store):
-        fill_store(images, frozen, store, keys, n_jobs, verbose)
-    segment = store.segment(frozen.name(), frozen.about)
+        fill(frozen_job(work), store, segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    keys = work.keys
     found = segment.get_many(keys)
     lost = [k for k, array in enumerate(found) if array is None]
     if lost:  # damaged entries, or a store that could not be written
-        again = np.array(lost)
-        fresh = _compute_features(
-            images.subset(again), frozen, [digest_list[k] for k in lost], n_jobs, verbose
+        again = replace(
+            work,
+            images=work.images.subset(np.array(lost)),
+            digests=[work.digests[k] for k in lost],
         )
+        fresh = _compute_features(again)
         with tolerating(store):
             segment.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
         for j, k in enumerate(lost):
@@ -236,53 +232,40 @@ def features(
     return np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
 
 
-def _compute_features(
-    images: Images, frozen: Frozen, digest_list: Sequence[str], n_jobs: int | None, verbose: int
-) -> NDArray[np.float32]:
-    first = {digest: row for row, digest in reversed(list(enumerate(digest_list)))}
+def _compute_features(work: Work) -> NDArray[np.float32]:
+    first = {digest: row for row, digest in reversed(list(enumerate(work.digests)))}
     rows = sorted(first.values())
     results: dict[int, NDArray[np.float32]] = {}
-    batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
-    for done, batch in track(batches, total=len(rows), what="Extracting features", show=verbose):
-        (output,) = run_frozen(frozen, batch)
+    batches = load_rows(work.images, rows, work.frozen.recipe, n_jobs=work.n_jobs)
+    shown = track(batches, total=len(rows), what="Extracting features", show=work.verbose)
+    for done, batch in shown:
+        (output,) = run_frozen(work.frozen, batch)
         results.update(zip(done, output, strict=True))
-    return np.stack([results[first[digest]] for digest in digest_list])
+    return np.stack([results[first[digest]] for digest in work.digests])
 
 
-def fill_store(
-    images: Images,
-    frozen: Frozen,
-    store: Store,
-    keys: Sequence[bytes],
-    n_jobs: int | None,
-    verbose: int,
-) -> None:
-    """Compute and store what is missing; identical images once, two processes one after another."""
-    name = frozen.name()
-    segment = store.segment(name, frozen.about)
-    if segment.has_many(keys).all():
-        return
-    with store.lock(name):
-        rows = missing_rows(segment, keys)
-        batches = load_rows(images, rows, frozen.recipe, n_jobs=n_jobs)
-        shown = track(batches, total=len(rows), what="Running the frozen layers", show=verbose)
-        for done, batch in shown:
-            outputs = run_frozen(frozen, batch)
-            segment.put_many(
-                (part_key(keys[row], k), output[j])
-                for j, row in enumerate(done)
-                for k, output in enumerate(outputs)
-            )
-    store.make_room(keep=name)
+def frozen_job(work: Work) -> Job:
+    """Return the job of running a frozen part on its images.
 
+    Parameters
+    ----------
+    work : Work
 
-def missing_rows(segment: Segment, keys: Sequence[bytes]) -> list[int]:
-    """Rows whose image has no entry, one row for each image."""
-    missing: dict[bytes, int] = {}
-    for row, present in enumerate(segment.has_many(keys)):
-        if not present:
-            missing.setdefault(keys[row], row)
-    return list(missing.values())
+    Returns
+    -------
+    Job
+    """
+    keys = work.keys
+
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+        outputs = run_frozen(work.frozen, batch)
+        return [
+            (part_key(keys[row], k), output[j])
+            for j, row in enumerate(rows)
+            for k, output in enumerate(outputs)
+        ]
+
+    return Job(work.images, work.frozen.recipe, keys, compute, "Running the frozen layers")
 
 
 def part_key(key: bytes, k: int) -> bytes:

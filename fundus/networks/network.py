@@ -126,8 +126,8 @@ class Frozen:
         what = {
             "backbone": spec.name,
             "origin": _origin(network.backbone),
-            "keras": metadata.version("keras"),
-            "tensorflow": metadata.version("tensorflow"),
+            "keras": _version("keras"),
+            "tensorflow": _version("tensorflow"),
             "precision": _precision(),
             "weights": _weights_identity(network),
             "image": self.recipe.key(),
@@ -138,13 +138,18 @@ class Frozen:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
+@lru_cache(maxsize=64)
+def _version(distribution: str) -> str:
+    return metadata.version(distribution)
+
+
 def _origin(backbone: str | BackboneSpec) -> str:
     """Which code builds the network: its release, and the functions as they are."""
     if isinstance(backbone, BackboneSpec):
         release, spec = "", backbone
     else:
         entry = get_registry().find("backbone", backbone)
-        release = f"{entry.distribution} {metadata.version(entry.distribution)} "
+        release = f"{entry.distribution} {_version(entry.distribution)} "
         spec = entry.spec
     load = "" if spec.load_weights is None else code_identity(spec.load_weights)
     return f"{release}{code_identity(spec.build)} {load}"
@@ -209,29 +214,68 @@ def load_frozen(network: Network) -> keras.Model | None:
         From normalised images to pooled features (all frozen) or to the tensors at the cut;
         ``None`` where nothing but the input is frozen.
     """
-    return _built(network, _stamp(network), _precision())[0]
+    return _built(network, _stamp(network), _precision()).prefix
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a network is cut.
+
+    Parameters
+    ----------
+    prefix : keras.Model or None
+        The frozen part; ``None`` where nothing but the input is frozen.
+    all_frozen : bool
+        Whether no layer of the backbone is trained.
+    n_frozen : int
+        Initial layers that are frozen, the input layer included.
+    names : list of str
+        Layers whose tensors cross the cut.
+    shapes : list of tuple of int
+        Shapes of these tensors, without the batch; of the pooled features where all is frozen.
+    """
+
+    prefix: keras.Model | None
+    all_frozen: bool
+    n_frozen: int
+    names: list[str]
+    shapes: list[tuple[int, ...]]
+
+
+def find_cut(network: Network) -> Cut:
+    """Build a network, once per process, and say where it is cut.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    Cut
+    """
+    return _built(network, _stamp(network), _precision())
 
 
 @lru_cache(maxsize=4)
-def _built(
-    network: Network, stamp: tuple[int, ...], precision: str
-) -> tuple[keras.Model | None, bool, int]:
-    """The frozen part, whether it is everything, and how many tensors cross the cut."""
+def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
     from fundus.networks.backbones import pooled
 
     parts = network.split()
-    prefix = parts.prefix
-    if network.freeze == "all" and prefix is not None:
-        prefix = pooled(prefix, network.pooling)
-    crossing = 0 if parts.prefix is None else max(1, len(parts.cut_shapes))
-    return prefix, parts.suffix is None, crossing
+    prefix, shapes = parts.prefix, parts.cut_shapes
+    if prefix is not None and (network.freeze == "all" or not shapes):
+        prefix = pooled(prefix, network.pooling) if network.freeze == "all" else prefix
+        shapes = [tuple(prefix.output_shape[1:])]
+    return Cut(prefix, parts.suffix is None, parts.n_frozen, parts.cut_names, shapes)
 
 
 def all_frozen(network: Network) -> bool:
     """Whether no layer of the backbone is trained."""
-    return network.freeze == "all" or _built(network, _stamp(network), _precision())[1]
+    return network.freeze == "all" or find_cut(network).all_frozen
 
 
 def cut_size(network: Network) -> int:
     """Return how many tensors cross the cut; 0 where nothing but the input is frozen."""
-    return 1 if network.freeze == "all" else _built(network, _stamp(network), _precision())[2]
+    if network.freeze == "all":
+        return 1
+    cut = find_cut(network)
+    return 0 if cut.prefix is None else len(cut.shapes)

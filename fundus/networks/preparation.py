@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from fundus.data.inputs import Images
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
-from fundus.networks.frozen import load_rows
+from fundus.networks.loading import load_rows
 from fundus.networks.network import Frozen, Network, all_frozen
 from fundus.parameters import check_int, check_option, invalid
 from fundus.plugins import get_registry, list_backbones

@@ -14,18 +14,11 @@ from numpy.typing import NDArray
 from fundus.data.inputs import Images
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
-from fundus.networks.frozen import (
-    Frozen,
-    digests,
-    entry_keys,
-    fill_store,
-    load_rows,
-    missing_rows,
-    part_key,
-    run_frozen,
-)
-from fundus.parallel import thread_count
-from fundus.progress import track
+from fundus.networks.filling import Entries, Job, fill
+from fundus.networks.frozen import Frozen, Work, frozen_job, part_key, run_frozen
+from fundus.networks.loading import load_rows
+from fundus.networks.network import cut_size
+from fundus.parallel import opencv_in_our_threads, thread_count
 from fundus.store import Segment, Store
 
 
@@ -117,7 +110,7 @@ class LiveSource:
             seed = np.random.SeedSequence([self.seed, epoch, row])
             return self.augmentation.augment(picture, seed)
 
-        with ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
+        with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
             pictures = np.stack(list(pool.map(make, range(len(rows)))))
         return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
 
@@ -126,27 +119,13 @@ class LiveSource:
 SOURCES = (ArraySource, StoredSource, LiveSource)
 
 
-def stored_source(
-    images: Images,
-    frozen: Frozen,
-    store: Store,
-    n_tensors: int,
-    *,
-    n_jobs: int | None,
-    verbose: int,
-) -> StoredSource:
+def stored_source(work: Work) -> StoredSource:
     """Compute what the store lacks, and return a source that reads it.
 
     Parameters
     ----------
-    images : Images
-    frozen : Frozen
-    store : Store
-    n_tensors : int
-        Tensors at the cut.
-    n_jobs : int or None
-        Decoding threads.
-    verbose : int
+    work : Work
+        With a store.
 
     Returns
     -------
@@ -157,49 +136,56 @@ def stored_source(
     StoreError
         If the store cannot be written.
     """
-    keys = entry_keys(digests(images, store, n_jobs=n_jobs))
-    fill_store(images, frozen, store, keys, n_jobs, verbose)
-    segment = store.segment(frozen.name(), frozen.about)
-    return StoredSource(images, frozen, segment, keys, n_tensors)
+    assert work.store is not None
+    assert work.segment is not None
+    fill(frozen_job(work), work.store, work.segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    n_tensors = cut_size(work.frozen.network)
+    return StoredSource(work.images, work.frozen, work.segment, work.keys, n_tensors)
 
 
-def decoded_source(
-    images: Images, recipe: ImageRecipe, store: Store, *, n_jobs: int | None, verbose: int
-) -> tuple[Segment, list[bytes]]:
+def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
+    """Return where a store keeps decoded images.
+
+    Parameters
+    ----------
+    recipe : ImageRecipe
+    store : Store
+
+    Returns
+    -------
+    Segment
+    """
+    name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
+    return store.segment(name, lambda: {"decoded": recipe.key()})
+
+
+def fill_decoded(work: Work) -> Segment:
     """Decode what the store lacks, and return where the decoded images are.
 
     Parameters
     ----------
-    images : Images
-    recipe : ImageRecipe
-    store : Store
-    n_jobs : int or None
-        Decoding threads.
-    verbose : int
+    work : Work
+        With a store.
 
     Returns
     -------
-    segment : Segment
-    keys : list of bytes
+    Segment
 
     Raises
     ------
     StoreError
         If the store cannot be written.
     """
-    name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
-    segment = store.segment(name, lambda: {"decoded": recipe.key()})
-    keys = entry_keys(digests(images, store, n_jobs=n_jobs))
-    if segment.has_many(keys).all():
-        return segment, keys
-    with store.lock(name):
-        missing = missing_rows(segment, keys)
-        batches = load_rows(images, missing, recipe, n_jobs=n_jobs)
-        shown = track(batches, total=len(missing), what="Decoding images", show=verbose)
-        for rows, batch in shown:
-            segment.put_many((keys[row], p) for row, p in zip(rows, batch, strict=True))
-    store.make_room(keep=name)
-    return segment, keys
+    assert work.store is not None
+    keys = work.keys
+
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+        return [(keys[row], picture) for row, picture in zip(rows, batch, strict=True)]
+
+    segment = decoded_segment(work.frozen.recipe, work.store)
+    job = Job(work.images, work.frozen.recipe, keys, compute, "Decoding images")
+    fill(job, work.store, segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    return segment
 
 
 def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,8 @@ def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, s
     -------
     dict
         ``"normalise"``, a registered name or ``"backbone"`` for a function of the backbone's
-        record, and ``"normaliser_from"``, the package a registered one comes with.
+        record, and ``"normaliser_from"`` and ``"normaliser_version"``, the package a registered
+        one comes with.
 
     Raises
     ------
@@ -126,11 +128,16 @@ def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, s
     """
     function = normaliser.function
     if isinstance(function, str):
-        package = get_registry().find("preprocessor", function).distribution
-        return {"normalise": function, "normaliser_from": package}
+        entry = get_registry().find("preprocessor", function)
+        return {
+            # in full, since another plugin may come to offer the short name
+            "normalise": entry.lasting_name,
+            "normaliser_from": entry.distribution,
+            "normaliser_version": metadata.version(entry.distribution),
+        }
     # by its code, since a partial that went through a pickle equals no other
     if callable(spec.normalise) and code_identity(function) == code_identity(spec.normalise):
-        return {"normalise": "backbone", "normaliser_from": ""}
+        return {"normalise": "backbone", "normaliser_from": "", "normaliser_version": ""}
     raise BundleError(
         f"The normaliser {function!r} cannot be saved without code: register it as a preprocessor "
         "through a plugin and pass its name."

@@ -17,6 +17,10 @@ TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.model_selection._split.StratifiedKFold",
+    "fundus.heads.ordinal_estimators.OrdinalLogisticRegression",
+    "fundus.heads.ordinal_ridge.OrdinalRidge",
+    # an imputer's; read from an empty array, without pickle
+    "numpy.dtype",
     # a pipeline that begins with a FeatureExtractor
     "fundus.features.FeatureExtractor",
     "fundus.images.ImageRecipe",

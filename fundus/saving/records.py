@@ -20,7 +20,7 @@ from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.labels import to_positions
 from fundus.networks.network import Frozen, Network, model_digest
-from fundus.plugins import Kind, get_registry
+from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
 from fundus.preprocessing.fitted import Normaliser, normaliser_record
 from fundus.saving.files import Reader, Writer
 
@@ -36,6 +36,8 @@ def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any
         "scale": labels_record(model.grades_),
         "head": _write_head(model.head_, writer),
     }
+    if isinstance(model.head, str):
+        record["head_from"] = _origin(get_registry().find("head", model.head))
     if hasattr(model, "n_features_in_"):
         record["n_features_in"] = int(model.n_features_in_)
     if hasattr(model, "frozen_"):
@@ -45,6 +47,8 @@ def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any
 
 def read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifier:
     """Build a fitted classifier from its record."""
+    if "head_from" in record:
+        _find("head", record["head_from"])
     frozen = _read_frozen(record["frozen"], reader) if "frozen" in record else None
     model = TransferClassifier(**_read_params(record["params"], reader))
     if frozen is not None:
@@ -127,10 +131,10 @@ def _head_class(head: Head) -> dict[str, str]:
     from fundus.heads.sklearn_heads import EstimatorAsHead
 
     if type(head) is EstimatorAsHead:
-        return {"name": "", "distribution": "fundus-zoo"}
+        return {"name": "", "distribution": OWN}
     for entry in get_registry().entries["head"]:
         if entry.spec.make is type(head):
-            return {"name": entry.qualified_name, "distribution": entry.distribution}
+            return _origin(entry)
     raise BundleError(
         f"The head {head!r} cannot be saved, since its class is not registered: offer "
         f"{type(head).__name__} as a HeadSpec's 'make' in a plugin."
@@ -142,17 +146,36 @@ def _head_from(where: dict[str, str]) -> Callable[..., Any]:
 
     if not where["name"]:
         return EstimatorAsHead
-    return _find("head", where["name"], where["distribution"]).make
+    return _find("head", where).make
 
 
-def _find(kind: Kind, name: str, distribution: str) -> Any:
+def _origin(entry: Entry) -> dict[str, str]:
+    return {
+        "name": entry.qualified_name,
+        "distribution": entry.distribution,
+        "version": metadata.version(entry.distribution),
+    }
+
+
+def _find(kind: Kind, where: dict[str, str]) -> Any:
+    """Find what a model was saved with; older bundles do not tell every version."""
+    name, package = where["name"], where["distribution"]
+    needs = f"The model needs the {kind} {name!r} of the package {package!r}"
+    saved = f" (saved with version {where['version']})" if where.get("version") else ""
     try:
-        return get_registry().find(kind, name).spec
+        entry = get_registry().find(kind, name)
     except UnknownNameError as error:
         raise UnknownNameError(
-            f"The model needs the {kind} {name!r} of the package {distribution!r}, which is not "
-            f"installed or does not load: pip install {distribution}. ({error})"
+            f"{needs}, which is not installed or does not load: pip install {package}{saved}. "
+            f"({error})"
         ) from error
+    if canonical(entry.distribution) != canonical(package):
+        raise UnknownNameError(
+            f"{needs}, but what goes by that name here comes with {entry.distribution!r}: "
+            f"pip install {package}{saved}, and uninstall the other or leave it out with "
+            "FUNDUS_DISABLE_PLUGINS."
+        )
+    return entry.spec
 
 
 def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
@@ -165,7 +188,7 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
     entry = get_registry().find("backbone", network.backbone)
     by_name = network.weights in network.spec.pretrained
     record = {
-        "backbone": entry.qualified_name if entry.plugin != "builtin" else entry.spec.name,
+        "backbone": entry.lasting_name,
         "distribution": entry.distribution,
         "version": metadata.version(entry.distribution),
         "weights": network.weights if by_name else None,
@@ -187,10 +210,12 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
 
 
 def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
-    spec = _find("backbone", record["backbone"], record["distribution"])
+    spec = _find("backbone", {**record, "name": record["backbone"]})
     function = spec.normalise if record["normalise"] == "backbone" else record["normalise"]
     if isinstance(function, str):
-        _find("preprocessor", function, record["normaliser_from"])
+        where = {"distribution": record["normaliser_from"]}
+        where["version"] = record.get("normaliser_version", "")
+        _find("preprocessor", {**where, "name": function})
     weights = record["weights"]
     if "file" in record:
         weights = str((reader.folder / record["file"]).absolute())

@@ -37,6 +37,9 @@ class Cache:
     on_error : {"raise", "warn"}, default="raise"
         Whether work goes on uncached, with a warning, where the disk is full or the folder cannot
         be used.
+    dtype : {"float32", "float16"}, default="float32"
+        How activations are kept. ``"float16"`` halves the store; the largest rounding error, as a
+        share of an array's largest value, stands in ``plan_`` and in ``fundus cache info``.
 
     Examples
     --------
@@ -47,6 +50,7 @@ class Cache:
     folder: Any = None
     limit: str | int | None = None
     on_error: str = "raise"
+    dtype: str = "float32"
 
     def path(self) -> Path:
         """Return the folder.
@@ -119,10 +123,14 @@ def open_store(cache: Any) -> Store | None:
         cache = Cache()
     elif isinstance(cache, (str, os.PathLike)):
         cache = Cache(cache)
-    if not isinstance(cache, Cache) or cache.on_error not in ("raise", "warn"):
+    if (
+        not isinstance(cache, Cache)
+        or cache.on_error not in ("raise", "warn")
+        or cache.dtype not in ("float32", "float16")
+    ):
         raise InvalidParameterError(
             "The 'cache' parameter must be a bool, a folder or a Cache whose on_error is 'raise' "
-            f"or 'warn'. Got {cache!r} instead."
+            f"or 'warn' and whose dtype is 'float32' or 'float16'. Got {cache!r} instead."
         )
     path, limit = cache.path(), cache.n_bytes()
     with _open_lock:
@@ -130,12 +138,10 @@ def open_store(cache: Any) -> Store | None:
         key = (os.getpid(), str(path))
         if key not in _open or not path.is_dir():
             try:
-                _open[key] = Store(path, limit, cache.on_error)
+                _open[key] = Store(path, limit, cache.on_error, cache.dtype)
             except StoreError as error:
                 if cache.on_error == "raise":
                     raise
                 warn_once(f"{error} Work goes on without a cache.", StoreWarning)
                 return None
-        store = _open[key]
-        store.limit, store.on_error = limit, cache.on_error
-        return store
+        return _open[key].with_settings(limit, cache.on_error, cache.dtype)

@@ -75,6 +75,31 @@ class Environment:
 
         self._guarded(action)
 
+    def update(self, change: Callable[[Any], T]) -> T:
+        """Apply a function to a write transaction; no other process writes meanwhile.
+
+        Parameters
+        ----------
+        change : callable
+            Takes a transaction with ``get``, ``put`` and ``delete``.
+
+        Returns
+        -------
+        object
+            What the function returns.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or fails.
+        """
+
+        def action() -> T:
+            with self._env.begin(write=True) as txn:
+                return change(txn)
+
+        return self._guarded(action)
+
     def delete(self, keys: Sequence[bytes]) -> None:
         """Remove entries."""
 
@@ -107,9 +132,9 @@ class Environment:
     def __len__(self) -> int:
         return int(self._env.stat()["entries"])
 
-    def _guarded(self, action: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], T]) -> T:
         try:
-            self._retrying(action)
+            return self._retrying(action)
         except lmdb.Error as error:
             raise StoreError(
                 f"The cache at {str(self.path)!r} cannot be written ({error}): {ADVICE}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from fundus.exceptions import StoreError, StoreWarning
+from fundus.store.claims import Claims
 from fundus.store.entries import pack, unpack
 from fundus.store.environment import ADVICE, Environment
 from fundus.store.memo import DigestMemo
@@ -26,6 +27,7 @@ from fundus.warn import warn_once
 #: Raised when the layout changes; a folder of a newer format is refused.
 FORMAT = 1
 
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 _CHECK_EVERY = 1 << 26  # bytes written between two looks at the size of the store
 
 
@@ -38,12 +40,16 @@ class Segment:
     name : str
         Identity of the function.
     path : Path
+    half : bool
+        Keep float32 arrays as float16.
     """
 
-    def __init__(self, store: Store, name: str, path: Path) -> None:
-        self.store, self.name, self.path = store, name, path
+    def __init__(self, store: Store, name: str, path: Path, half: bool) -> None:
+        self.store, self.name, self.path, self.half = store, name, path, half
         self.environment = Environment(path)
         self._written = 0
+        #: Largest rounding error of float16 so far, as a share of the array's largest value.
+        self.rounding_error = 0.0
 
     def get_many(self, keys: Sequence[bytes]) -> list[NDArray[Any] | None]:
         """Return copies of the arrays under some keys, ``None`` for those that are absent.
@@ -58,6 +64,8 @@ class Segment:
                 return None
             array = unpack(buffer)
             damaged = damaged or array is None
+            if self.half and array is not None and array.dtype == np.float16:
+                return array.astype(np.float32)
             return array
 
         found = self.environment.read(keys, take)
@@ -78,14 +86,41 @@ class Segment:
         Raises
         ------
         StoreError
-            If the disk is full or fails, or the store's limit is too small for this segment.
+            If the disk is full or fails, the store's limit is too small for this segment, or a
+            value is too large for float16.
         """
-        packed = [(key, pack(array)) for key, array in items]
+        packed = [(key, pack(self._rounded(array))) for key, array in items]
         self.environment.write(packed)
         self._written += sum(len(value) for _, value in packed)
         if self._written >= _CHECK_EVERY:
             self._written = 0
             self.store.make_room(keep=self.name)
+
+    def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
+        if not self.half or array.dtype != np.float32:
+            return array
+        largest = float(np.abs(array).max(initial=0.0))
+        if largest > _LARGEST_HALF:
+            raise StoreError(
+                f"An activation of {largest:.3g} is too large for float16, which ends at "
+                f"{_LARGEST_HALF:.0f}: use Cache(dtype='float32')."
+            )
+        half = array.astype(np.float16)
+        if largest:
+            error = float(np.abs(half.astype(np.float32) - array).max()) / largest
+            if error > self.rounding_error:
+                self.rounding_error = error
+        return half
+
+    def note_rounding(self) -> None:
+        """Write the largest rounding error so far beside what made the segment."""
+        if not self.half:
+            return
+        note = self.path / "about.json"
+        about = json.loads(note.read_text(encoding="utf-8"))
+        self.rounding_error = max(self.rounding_error, about.get("rounding_error", 0.0))
+        if self.rounding_error > about.get("rounding_error", -1.0):
+            _write_whole(note, json.dumps(about | {"rounding_error": self.rounding_error}))
 
     def damaged(self) -> list[bytes]:
         """Return the keys of entries whose checksum is wrong."""
@@ -124,6 +159,8 @@ class Store:
         Size in bytes above which segments are evicted, the least recently used first.
     on_error : {"raise", "warn"}
         Whether work goes on uncached where the folder fails.
+    dtype : {"float32", "float16"}
+        How activations are kept.
 
     Raises
     ------
@@ -131,14 +168,33 @@ class Store:
         If the folder cannot be made, read or written, or has a newer format.
     """
 
-    def __init__(self, path: Path, limit: int, on_error: str) -> None:
-        self.path, self.limit, self.on_error = path, limit, on_error
+    def __init__(self, path: Path, limit: int, on_error: str, dtype: str = "float32") -> None:
+        self.path, self.limit, self.on_error, self.dtype = path, limit, on_error, dtype
         self._segments: dict[str, Segment] = {}
         self._turn = threading.RLock()
         _check_format(path)
         self.digests = DigestMemo(Environment(path / "digests"))
+        self._claims = Environment(path / "claims")
 
-    def segment(self, name: str, about: Callable[[], dict[str, Any]]) -> Segment:
+    def with_settings(self, limit: int, on_error: str, dtype: str) -> Store:
+        """Return the same folder, open once, under other settings.
+
+        Parameters
+        ----------
+        limit, on_error, dtype
+            As at construction.
+
+        Returns
+        -------
+        Store
+        """
+        other = copy.copy(self)
+        other.limit, other.on_error, other.dtype = limit, on_error, dtype
+        return other
+
+    def segment(
+        self, name: str, about: Callable[[], dict[str, Any]], *, half: bool = False
+    ) -> Segment:
         """Open a segment, and note that it is used.
 
         Parameters
@@ -147,6 +203,8 @@ class Store:
             Identity of the function, at least 32 hexadecimal digits.
         about : callable
             Describes the function, for people.
+        half : bool, default=False
+            Whether what is written is kept as float16.
 
         Returns
         -------
@@ -157,18 +215,26 @@ class Store:
         with self._turn:
             # another process may have evicted what this one has open
             if name not in self._segments or not folder.is_dir():
-                self._segments[name] = Segment(self, name, folder)
+                self._segments[name] = Segment(self, name, folder, half)
                 note = folder / "about.json"
                 if not note.exists():
                     _write_whole(note, json.dumps(about(), indent=1))
             os.utime(folder)
             return self._segments[name]
 
-    def lock(self, name: str) -> FileLock:
-        """Return a lock between processes, so that they do not do the same work twice."""
-        folder = self.path / "locks"
-        folder.mkdir(exist_ok=True)
-        return FileLock(folder / f"{name[:32]}.lock")
+    def claims(self, name: str) -> Claims:
+        """Return a context in which entries of a segment are claimed before they are computed.
+
+        Parameters
+        ----------
+        name : str
+            Identity of the function.
+
+        Returns
+        -------
+        Claims
+        """
+        return Claims(self._claims, self.path / "workers", name)
 
     def infos(self) -> list[SegmentInfo]:
         """Describe all segments, the most recently used first."""

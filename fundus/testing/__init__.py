@@ -7,18 +7,23 @@ Each check takes what a plugin offers, as a record or by its registered name, an
 
     def test_my_backbone():
         check_backbone("my_net", image_size=64)
+
+`check_plugin` does so for everything that an installed package offers, and
+``pytest --fundus-plugin NAME`` makes a test of each of its checks.
 """
 
 from __future__ import annotations
 
 from fundus.testing.backbone import check_backbone
 from fundus.testing.head import check_head
+from fundus.testing.plugin import check_plugin
 from fundus.testing.preprocessor import check_preprocessor
 from fundus.testing.probes import probe_features, probe_images
 
 __all__ = [
     "check_backbone",
     "check_head",
+    "check_plugin",
     "check_preprocessor",
     "probe_features",
     "probe_images",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from fundus.testing.checks import (
     check_saving,
     expect,
     registered,
+    run_checks,
 )
 from fundus.testing.preprocessor import check_apply
 from fundus.testing.probes import probe_images
@@ -82,44 +86,86 @@ def check_backbone(
     >>> check_backbone("tiny", weights="fixed")
     """
     with registered("backbone", BackboneSpec, backbone) as entry:
-        spec: BackboneSpec = entry.spec
-        what = f"The backbone {spec.name!r}"
-        size = spec.image_size if image_size is None else image_size
-        normaliser = _check_preprocessing(spec, golden, tolerance, what)
-        _check_weights_path(spec, what)
-        model = _check_builds(spec, size, weights, what)
-        x = normaliser.apply(probe_images(4, size))
-        output = _check_inference(model, x, what)
-        if golden_features is not None:
-            n, m = np.shape(golden_features)
-            images = normaliser.apply(probe_images(n, size))
-            features = np.asarray(pooled(model, "avg")(images, training=False))[:, :m]
-            check_golden(features, golden_features, tolerance, f"{what}: its pooled features")
-        _check_weights_file(spec, model, x, output, what)
-        _check_cuts(model, x, output, what)
-        _check_training(model, x, what)
-        _check_in_classifier(entry, size, weights, 4 * len(model.layers) // 5)
+        case = BackboneCase(entry, weights, image_size, golden, golden_features, tolerance)
+        run_checks(case, BACKBONE_CHECKS)
 
 
-def _check_preprocessing(
-    spec: BackboneSpec, golden: ArrayLike | None, tolerance: float, what: str
-) -> Normaliser:
-    advice = "Give the name of a registered preprocessor (as 'plugin/name' if others share it)."
-    with attempt(f"{what}: its preprocessing {spec.normalise!r}", advice):
-        normaliser = fit_normaliser("backbone", spec, lambda: iter([probe_images(4, 24)]))
-    what = f"{what}: its preprocessing"
+@dataclass
+class BackboneCase:
+    """A backbone under test, with what several checks need: made once, where it is first asked for.
+
+    Parameters
+    ----------
+    entry : Entry
+    weights, image_size, golden, golden_features, tolerance
+        As in `check_backbone`.
+    """
+
+    entry: Entry
+    weights: Weights = None
+    image_size: int | None = None
+    golden: ArrayLike | None = None
+    golden_features: ArrayLike | None = None
+    tolerance: float = 1e-4
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The backbone's record."""
+        return self.entry.spec
+
+    @property
+    def what(self) -> str:
+        """How messages begin."""
+        return f"The backbone {self.spec.name!r}"
+
+    @property
+    def size(self) -> int:
+        """Edge of the input, in pixels."""
+        return self.spec.image_size if self.image_size is None else self.image_size
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        """Its own preprocessing, fitted where it needs that."""
+        advice = "Give the name of a registered preprocessor (as 'plugin/name' if others share it)."
+        with attempt(f"{self.what}: its preprocessing {self.spec.normalise!r}", advice):
+            return fit_normaliser("backbone", self.spec, lambda: iter([probe_images(4, 24)]))
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The network."""
+        return self.build(seed=0)
+
+    def build(self, *, seed: int) -> keras.Model:
+        """Build the network afresh."""
+        call = f"build(image_size={self.size}, weights={self.weights!r})"
+        with attempt(f"{self.what}: {call}", "Fix that error."):
+            return build_backbone(self.spec, image_size=self.size, weights=self.weights, seed=seed)
+
+    @cached_property
+    def x(self) -> NDArray[np.float32]:
+        """Four images as the network gets them."""
+        return self.normaliser.apply(probe_images(4, self.size))
+
+    @cached_property
+    def output(self) -> NDArray[Any]:
+        """What the network makes of them."""
+        return _run(self.model, self.x)[0]
+
+
+def _check_preprocessing(case: BackboneCase) -> None:
+    normaliser = case.normaliser
+    what = f"{case.what}: its preprocessing"
     check_apply(Normaliser(normaliser.call, normaliser.state), what)
-    if golden is not None:
-        shape = np.shape(golden)
-        expect(
-            len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}."
-        )
-        values = normaliser.apply(probe_images(shape[0], shape[1]))
-        check_golden(values, golden, tolerance, what)
-    return normaliser
+    if case.golden is None:
+        return
+    shape = np.shape(case.golden)
+    expect(len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.")
+    values = normaliser.apply(probe_images(shape[0], shape[1]))
+    check_golden(values, case.golden, case.tolerance, what)
 
 
-def _check_weights_path(spec: BackboneSpec, what: str) -> None:
+def _check_weights_path(case: BackboneCase) -> None:
+    spec, what = case.spec, case.what
     for name in spec.pretrained if spec.weights_path is not None else ():
         assert spec.weights_path is not None
         with attempt(f"{what}: weights_path({name!r})", "Return a Path or None; never raise."):
@@ -131,47 +177,45 @@ def _check_weights_path(spec: BackboneSpec, what: str) -> None:
         )
 
 
-def _check_builds(spec: BackboneSpec, size: int, weights: Weights, what: str) -> keras.Model:
-    with attempt(f"{what}: build(image_size={size}, weights={weights!r})", "Fix that error."):
-        model = build_backbone(spec, image_size=size, weights=weights, seed=0)
-        # pretrained weights must be the same whatever the seed
-        seed = 0 if weights is None else 1
-        again = build_backbone(spec, image_size=size, weights=weights, seed=seed)
-    same = weights_digest(model) == weights_digest(again)
+def _check_initial_weights(case: BackboneCase) -> None:
+    # pretrained weights must be the same whatever the seed
+    again = case.build(seed=0 if case.weights is None else 1)
+    same = weights_digest(case.model) == weights_digest(again)
     expect(
-        same or weights is not None,
-        f"{what}: two builds with one seed must have the same weights; use Keras's initialisers "
-        "without a seed of their own, or draw from numpy's global generator.",
+        same or case.weights is not None,
+        f"{case.what}: two builds with one seed must have the same weights; use Keras's "
+        "initialisers without a seed of their own, or draw from numpy's global generator.",
     )
     expect(
         same,
-        f"{what}: weights={weights!r} must set every weight, but some stay random: compare "
-        "the layers that load with model.layers.",
+        f"{case.what}: weights={case.weights!r} must set every weight, but some stay random: "
+        "compare the layers that load with model.layers.",
     )
-    counted = model.count_params()
-    if counted != spec.parameters and size != spec.image_size:
+
+
+def _check_parameters(case: BackboneCase) -> None:
+    spec, counted = case.spec, case.model.count_params()
+    if counted != spec.parameters and case.size != spec.image_size:
         # position embeddings and the like grow with the image
         counted = build_backbone(spec, weights=None, seed=0).count_params()
     expect(
         counted == spec.parameters,
-        f"{what}: 'parameters' must be the number of weights without a top, {counted}. "
+        f"{case.what}: 'parameters' must be the number of weights without a top, {counted}. "
         f"Got {spec.parameters}.",
     )
-    _check_smallest(spec, size, what)
-    return model
 
 
-def _check_smallest(spec: BackboneSpec, size: int, what: str) -> None:
-    smallest = spec.min_image_size
-    if smallest == size:
+def _check_smallest(case: BackboneCase) -> None:
+    smallest = case.spec.min_image_size
+    if smallest == case.size:
         return
-    with attempt(f"{what}: at its 'min_image_size' of {smallest} pixels", "Raise it."):
-        model = build_backbone(spec, image_size=smallest, weights=None, seed=0)
+    what = f"{case.what}: at its 'min_image_size' of {smallest} pixels"
+    with attempt(what, "Raise it."):
+        model = build_backbone(case.spec, image_size=smallest, weights=None, seed=0)
         output = np.asarray(model(np.zeros((1, smallest, smallest, 3), np.float32)))
     expect(
         output.size > 0 and np.isfinite(output).all(),
-        f"{what}: at its 'min_image_size' of {smallest} pixels the output is empty or not finite: "
-        "raise it.",
+        f"{what} the output is empty or not finite: raise it.",
     )
 
 
@@ -185,8 +229,8 @@ def _close(got: NDArray[Any], wanted: NDArray[Any], relative: float = 1e-5) -> b
     return got.shape == wanted.shape and bool(np.abs(got - wanted).max() <= allowed)
 
 
-def _check_inference(model: keras.Model, x: NDArray[np.float32], what: str) -> NDArray[Any]:
-    (output,) = _run(model, x)
+def _check_inference(case: BackboneCase) -> None:
+    model, x, output, what = case.model, case.x, case.output, case.what
     expect(
         output.dtype == np.float32 and np.isfinite(output).all(),
         f"{what}: the output must be finite float32. Got {output.dtype} with "
@@ -207,27 +251,31 @@ def _check_inference(model: keras.Model, x: NDArray[np.float32], what: str) -> N
         spread > 0,
         f"{what}: different images must give different outputs, but all {len(x)} probes give one.",
     )
-    return output
+    if case.golden_features is None:
+        return
+    n, m = np.shape(case.golden_features)
+    images = case.normaliser.apply(probe_images(n, case.size))
+    features = np.asarray(pooled(model, "avg")(images, training=False))[:, :m]
+    check_golden(features, case.golden_features, case.tolerance, f"{what}: its pooled features")
 
 
-def _check_weights_file(
-    spec: BackboneSpec, model: keras.Model, x: Any, output: NDArray[Any], what: str
-) -> None:
-    size = model.input_shape[1]
+def _check_weights_file(case: BackboneCase) -> None:
+    what = case.what
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved.weights.h5"
         advice = "Every layer must keep its weights as Keras layers do (add_weight, sublayers)."
         with attempt(f"{what}: saving its weights and building with them", advice):
-            model.save_weights(path)
-            loaded = build_backbone(spec, image_size=size, weights=path, seed=1)
+            case.model.save_weights(path)
+            loaded = build_backbone(case.spec, image_size=case.size, weights=path, seed=1)
     expect(
-        np.array_equal(_run(loaded, x)[0], output),
+        np.array_equal(_run(loaded, case.x)[0], case.output),
         f"{what}: a build with weights=<file of its own weights> must give the same outputs; "
         "build the same network whatever 'weights' is.",
     )
 
 
-def _check_cuts(model: keras.Model, x: Any, output: NDArray[Any], what: str) -> None:
+def _check_cuts(case: BackboneCase) -> None:
+    model, x, output, what = case.model, case.x, case.output, case.what
     n = len(model.layers)
     expect(
         n >= 3,
@@ -238,7 +286,7 @@ def _check_cuts(model: keras.Model, x: Any, output: NDArray[Any], what: str) -> 
         place = f"{what}: cut after {freeze} of {n} layers ({model.layers[freeze - 1].name!r})"
         with attempt(place, "Use Keras layers and keras.ops on Keras tensors only."):
             parts = split(model, freeze)
-            tensors = [x] if parts.prefix is None else _run(parts.prefix, x)
+            tensors: list[Any] = [x] if parts.prefix is None else _run(parts.prefix, x)
             if parts.suffix is not None:
                 tensors = _run(parts.suffix, tensors if len(tensors) > 1 else tensors[0])
         expect(
@@ -249,9 +297,12 @@ def _check_cuts(model: keras.Model, x: Any, output: NDArray[Any], what: str) -> 
         )
 
 
-def _check_training(model: keras.Model, x: Any, what: str) -> None:
+def _check_training(case: BackboneCase) -> None:
     import keras
 
+    # its own, since the step changes the weights
+    model, what = case.build(seed=0), case.what
+    x: Any = case.x
     n = len(model.layers)
     trained = [
         k for k, layer in enumerate(model.layers) if layer.trainable_weights or layer.weights
@@ -288,7 +339,9 @@ def _check_training(model: keras.Model, x: Any, what: str) -> None:
     )
 
 
-def _check_in_classifier(entry: Entry, size: int, weights: Weights, freeze: int) -> None:
+def _check_in_classifier(case: BackboneCase) -> None:
+    entry, size, weights = case.entry, case.size, case.weights
+    freeze = 4 * len(case.model.layers) // 5
     images, y = probe_images(9, size)[3:], np.arange(6) % 3
     heads = {"all": "logistic", freeze: SoftmaxHead(units=4, layers=1)}
     for frozen, head in heads.items():
@@ -304,3 +357,17 @@ def _check_in_classifier(entry: Entry, size: int, weights: Weights, freeze: int)
         check_predictions(fitted, images, what)
     # the model with trained layers holds all that the other one does
     check_saving(fitted, images, what)
+
+
+BACKBONE_CHECKS: dict[str, Callable[[BackboneCase], None]] = {
+    "preprocessing": _check_preprocessing,
+    "weights path": _check_weights_path,
+    "initial weights": _check_initial_weights,
+    "parameters": _check_parameters,
+    "smallest image": _check_smallest,
+    "inference": _check_inference,
+    "weights file": _check_weights_file,
+    "cuts": _check_cuts,
+    "training": _check_training,
+    "in a classifier": _check_in_classifier,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,12 @@ def expect(condition: Any, message: str) -> None:
     """Fail a check unless a condition holds; unlike ``assert``, under ``python -O`` too."""
     if not condition:
         raise AssertionError(message)
+
+
+def run_checks(case: Any, checks: Mapping[str, Callable[[Any], None]]) -> None:
+    """Run the checks of one entry in turn; the first that fails ends it."""
+    for check in checks.values():
+        check(case)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,15 @@ from fundus.estimator import TransferClassifier
 from fundus.exceptions import InvalidParameterError
 from fundus.heads.base import Head, NeuralHead
 from fundus.hookspecs import HeadSpec
-from fundus.testing.checks import attempt, check_predictions, check_saving, expect, registered
+from fundus.plugins import Entry
+from fundus.testing.checks import (
+    attempt,
+    check_predictions,
+    check_saving,
+    expect,
+    registered,
+    run_checks,
+)
 from fundus.testing.probes import probe_features, probe_images
 
 
@@ -58,26 +68,59 @@ def check_head(
     >>> check_head("ridge", params={"alpha": 1.0})
     """
     with registered("head", HeadSpec, head) as entry:
-        what = f"The head {entry.spec.name!r}"
-        made = _check_make(entry.spec, params or {}, what)
-        value = entry.qualified_name if params is None else made
-        weighted = "balanced" if takes_weights else None
-        _check_learns(_classifier(value, epochs, class_weight=weighted), trusted, what)
-        _check_missing_grade(_classifier(value, 2, grades=5, class_weight=weighted), what)
-        _check_two_grades(_classifier(value, 2, class_weight=None), takes_weights, what)
-        if isinstance(made, NeuralHead):
-            _check_trains_backbone(value, what)
+        run_checks(HeadCase(entry, params, takes_weights, trusted, epochs), HEAD_CHECKS)
 
 
-def _classifier(head: Any, epochs: int, **options: Any) -> TransferClassifier:
-    return TransferClassifier(
-        "precomputed", head, epochs=epochs, validation_fraction=0.0, random_state=0, **options
-    )
+@dataclass
+class HeadCase:
+    """A head under test.
+
+    Parameters
+    ----------
+    entry : Entry
+    params, takes_weights, trusted, epochs
+        As in `check_head`.
+    """
+
+    entry: Entry
+    params: dict[str, Any] | None = None
+    takes_weights: bool = True
+    trusted: Sequence[str] = ()
+    epochs: int = 20
+
+    @property
+    def what(self) -> str:
+        """How messages begin."""
+        return f"The head {self.entry.spec.name!r}"
+
+    @cached_property
+    def made(self) -> Any:
+        """One object that the record's ``make`` returned."""
+        params = self.params or {}
+        with attempt(f"{self.what}: make(**{params!r})", "Give every parameter a default."):
+            return self.entry.spec.make(**params)
+
+    @property
+    def value(self) -> Any:
+        """What users pass as ``head=``."""
+        return self.entry.qualified_name if self.params is None else self.made
+
+    def classifier(self, epochs: int, *, class_weight: str | None = None, **options: Any) -> Any:
+        """Return an unfitted `TransferClassifier` of 2-D features with this head."""
+        return TransferClassifier(
+            "precomputed", self.value, epochs=epochs, class_weight=class_weight,
+            validation_fraction=0.0, random_state=0, **options,
+        )  # fmt: skip
+
+    @property
+    def class_weight(self) -> str | None:
+        """The library's default, where the head can take it."""
+        return "balanced" if self.takes_weights else None
 
 
-def _check_make(spec: HeadSpec, params: dict[str, Any], what: str) -> Any:
-    with attempt(f"{what}: make(**{params!r})", "Give every parameter a default."):
-        made, other = spec.make(**params), spec.make(**params)
+def _check_make(case: HeadCase) -> None:
+    made, what = case.made, case.what
+    other = case.entry.spec.make(**(case.params or {}))
     expect(
         isinstance(made, (Head, BaseEstimator)) and not isinstance(made, type),
         f"{what}: make must return a NeuralHead, an EstimatorHead or a scikit-learn estimator. "
@@ -92,10 +135,9 @@ def _check_make(spec: HeadSpec, params: dict[str, Any], what: str) -> Any:
         f"{what}: a clone must have the parameters of the original. Got {copy.get_params()!r} "
         f"for {made.get_params()!r}: {advice}",
     )
-    return made
 
 
-def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -> Any:
+def _fit(case: HeadCase, model: Any, X: Any, y: Any, what: str, **options: Any) -> Any:
     try:
         with attempt(f"{what}: fit", "Fix that error."):
             return clone(model).fit(X, y, **options)
@@ -103,16 +145,17 @@ def _fit(model: TransferClassifier, X: Any, y: Any, what: str, **options: Any) -
         cause = error.__cause__
         if isinstance(cause, InvalidParameterError) and "takes no weights" in str(cause):
             raise AssertionError(
-                f"{what} takes no sample weights, which the default class_weight='balanced' "
+                f"{case.what} takes no sample weights, which the default class_weight='balanced' "
                 "needs: give its estimator's fit a 'sample_weight', or state it with "
                 "check_head(..., takes_weights=False) and in the description."
             ) from cause
         raise
 
 
-def _check_learns(model: TransferClassifier, trusted: Sequence[str], what: str) -> None:
+def _check_learns(case: HeadCase) -> None:
     X, y = probe_features()
-    fitted = _fit(model, X, y, what)
+    what = case.what
+    fitted = _fit(case, case.classifier(case.epochs, class_weight=case.class_weight), X, y, what)
     what = f"{what} with five grades"
     severity = check_predictions(fitted, X, what)
     # not their difference, which a strong penalty makes small
@@ -124,7 +167,7 @@ def _check_learns(model: TransferClassifier, trusted: Sequence[str], what: str) 
         "of the grades, or give more epochs.",
     )
     _check_agreement(fitted, X, what)
-    check_saving(fitted, X, what, trusted)
+    check_saving(fitted, X, what, case.trusted)
 
 
 def _check_agreement(fitted: Any, X: Any, what: str) -> None:
@@ -148,11 +191,12 @@ def _check_agreement(fitted: Any, X: Any, what: str) -> None:
     )
 
 
-def _check_missing_grade(model: TransferClassifier, what: str) -> None:
+def _check_missing_grade(case: HeadCase) -> None:
+    model = case.classifier(2, grades=5, class_weight=case.class_weight)
     X, y = probe_features()
     X, y = X[y != 2], y[y != 2]
-    what = f"{what} on a fold without grade 2"
-    first, second = _fit(model, X, y, what), _fit(model, X, y, what)
+    what = f"{case.what} on a fold without grade 2"
+    first, second = _fit(case, model, X, y, what), _fit(case, model, X, y, what)
     expect(
         first.classes_.tolist() == [0, 1, 3, 4],
         f"{what}: classes_ must be [0, 1, 3, 4]. Got {first.classes_.tolist()}.",
@@ -167,15 +211,16 @@ def _check_missing_grade(model: TransferClassifier, what: str) -> None:
     )
 
 
-def _check_two_grades(model: TransferClassifier, takes_weights: bool, what: str) -> None:
+def _check_two_grades(case: HeadCase) -> None:
+    model = case.classifier(2)
     X, y = probe_features(30, n_grades=2)
     labels = np.array(["healthy", "referable"])[y]
-    what = f"{what} with two grades"
-    plain = check_predictions(_fit(model, X, labels, what), X, what)
-    if not takes_weights:
+    what = f"{case.what} with two grades"
+    plain = check_predictions(_fit(case, model, X, labels, what), X, what)
+    if not case.takes_weights:
         return
     weights = np.where(y == 1, 20.0, 0.05)
-    fitted = _fit(model, X, labels, what, sample_weight=weights)
+    fitted = _fit(case, model, X, labels, what, sample_weight=weights)
     weighted = check_predictions(fitted, X, f"{what} and sample_weight")
     expect(
         not np.allclose(plain, weighted, atol=1e-6),
@@ -184,13 +229,24 @@ def _check_two_grades(model: TransferClassifier, takes_weights: bool, what: str)
     )
 
 
-def _check_trains_backbone(head: Any, what: str) -> None:
+def _check_trains_backbone(case: HeadCase) -> None:
+    if not isinstance(case.made, NeuralHead):
+        return
     images, y = probe_images(9, 32)[3:], np.arange(6) % 3
     model = TransferClassifier(
-        "tiny", head, weights="fixed", freeze=0.5, epochs=1, validation_fraction=0.0,
+        "tiny", case.value, weights="fixed", freeze=0.5, epochs=1, validation_fraction=0.0,
         cache=False, random_state=0,
     )  # fmt: skip
-    what = f"{what} on a backbone with trained layers"
-    fitted = _fit(model, images, y, what)
+    what = f"{case.what} on a backbone with trained layers"
+    fitted = _fit(case, model, images, y, what)
     check_predictions(fitted, images, what)
     check_saving(fitted, images, what)
+
+
+HEAD_CHECKS: dict[str, Callable[[HeadCase], None]] = {
+    "make": _check_make,
+    "five grades": _check_learns,
+    "missing grade": _check_missing_grade,
+    "two grades": _check_two_grades,
+    "trained backbone": _check_trains_backbone,
+}

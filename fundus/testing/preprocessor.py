@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from fundus.estimator import TransferClassifier
 from fundus.hookspecs import PreprocessorSpec
+from fundus.plugins import Entry
 from fundus.preprocessing.fitted import Normaliser
-from fundus.testing.checks import attempt, check_golden, check_saving, expect, registered
+from fundus.testing.checks import (
+    attempt,
+    check_golden,
+    check_saving,
+    expect,
+    registered,
+    run_checks,
+)
 from fundus.testing.probes import probe_images
 
 
@@ -50,21 +60,50 @@ def check_preprocessor(
     >>> check_preprocessor("scale", golden=probe_images(2, 4) / 255)
     """
     with registered("preprocessor", PreprocessorSpec, preprocessor) as entry:
-        spec = entry.spec
-        what = f"The preprocessor {spec.name!r}"
-        state = {} if spec.fit is None else check_fit(spec.fit, what)
-        check_apply(Normaliser(spec.apply, tuple(state.items())), what)
-        if golden is not None:
-            shape = np.shape(golden)
-            expect(
-                len(shape) == 4,
-                f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.",
-            )
-            images = probe_images(shape[0], shape[1])
-            if spec.fit is not None:
-                state = plain_state(spec.fit(iter([images])))
-            check_golden(spec.apply(images, **state), golden, tolerance, what)
-        _check_in_classifier(entry.qualified_name, what)
+        run_checks(PreprocessorCase(entry, golden, tolerance), PREPROCESSOR_CHECKS)
+
+
+@dataclass
+class PreprocessorCase:
+    """A preprocessor under test.
+
+    Parameters
+    ----------
+    entry : Entry
+    golden, tolerance
+        As in `check_preprocessor`.
+    """
+
+    entry: Entry
+    golden: ArrayLike | None = None
+    tolerance: float = 1e-4
+
+    @property
+    def what(self) -> str:
+        """How messages begin."""
+        return f"The preprocessor {self.entry.spec.name!r}"
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """What its ``fit`` finds on the probe images."""
+        fit = self.entry.spec.fit
+        return {} if fit is None else check_fit(fit, self.what)
+
+
+def _check_fit(case: PreprocessorCase) -> None:
+    _ = case.state
+
+
+def _check_apply(case: PreprocessorCase) -> None:
+    spec, what = case.entry.spec, case.what
+    check_apply(Normaliser(spec.apply, tuple(case.state.items())), what)
+    if case.golden is None:
+        return
+    shape = np.shape(case.golden)
+    expect(len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.")
+    images = probe_images(shape[0], shape[1])
+    state = {} if spec.fit is None else plain_state(spec.fit(iter([images])))
+    check_golden(spec.apply(images, **state), case.golden, case.tolerance, what)
 
 
 def check_apply(normaliser: Normaliser, what: str) -> None:
@@ -159,7 +198,8 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check_in_classifier(name: str, what: str) -> None:
+def _check_in_classifier(case: PreprocessorCase) -> None:
+    name, what = case.entry.qualified_name, case.what
     images, y = probe_images(11, 24)[3:], np.arange(8) % 2
     model = TransferClassifier(
         "tiny", "logistic", weights="fixed", normalise=name, cache=False, random_state=0
@@ -167,3 +207,10 @@ def _check_in_classifier(name: str, what: str) -> None:
     with attempt(f"{what}: fitting a TransferClassifier with it", "Fix that error."):
         model.fit(images, y)
     check_saving(model, images, f"A TransferClassifier with the preprocessor {name!r}")
+
+
+PREPROCESSOR_CHECKS: dict[str, Callable[[PreprocessorCase], None]] = {
+    "fit": _check_fit,
+    "apply": _check_apply,
+    "in a classifier": _check_in_classifier,
+}

@@ -1,8 +1,5 @@
 """The plugin as its users meet it: installed, found by name, next to the built-in entries."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fundus_example import SoftLabelsHead, green_clahe
@@ -10,7 +7,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 import fundus
 from fundus.plugins import get_registry
-from fundus.testing import check_backbone, check_head, check_preprocessor
+from fundus.testing import check_plugin
 
 #: Rows of the green channel of ``probe_images(3, 8)`` after equalisation: a ramp from top to
 #: bottom, black and white. They must never change under one name.
@@ -36,16 +33,15 @@ def test_it_is_installed_and_loads():
     assert "sepnet" in fundus.list_backbones()
 
 
-def test_backbone_keeps_the_contract():
-    check_backbone("sepnet", image_size=32, golden=GOLDEN)
-
-
-def test_head_keeps_the_contract():
-    check_head("soft_labels", params={"units": 32, "layers": 1, "dropout": 0.0})
-
-
-def test_preprocessor_keeps_the_contract():
-    check_preprocessor("green_clahe", golden=GOLDEN)
+def test_everything_keeps_the_contract():
+    check_plugin(
+        "fundus-example",
+        options={
+            "backbone:sepnet": {"image_size": 32, "golden": GOLDEN},
+            "head:soft_labels": {"params": {"units": 32, "layers": 1, "dropout": 0.0}},
+            "preprocessor:green_clahe": {"golden": GOLDEN},
+        },
+    )
 
 
 def test_preprocessor_reads_the_green_channel_alone_and_raises_local_contrast():
@@ -61,17 +57,6 @@ def test_targets_spread_over_neighbouring_grades():
     target = SoftLabelsHead(width=0.5).encode(np.array([1]), 4)[0]
     weights = [np.exp(-2), 1, np.exp(-2), np.exp(-4)]
     np.testing.assert_allclose(target, weights / np.sum(weights), rtol=1e-6)
-
-
-def test_the_backbone_of_the_readme_keeps_the_contract():
-    readme = Path(__file__).parents[1] / "README.md"
-    code = re.search(
-        r"`my_plugin.py`:\n\n```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL
-    )
-    namespace = {}
-    exec(code[1], namespace)
-    (spec,) = namespace["fundus_backbones"]()
-    check_backbone(spec, image_size=32)
 
 
 def test_everything_in_a_grid_search(tmp_path):

@@ -1,0 +1,170 @@
+"""``fundus audit``: copies, doubtful labels and poor photographs of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import fundus.cli.options as opt
+from fundus.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from fundus.reporting.audit import Audit
+
+#: A column of this name marks labels on which graders disagree.
+DISPUTED = "disputed"
+
+
+def audit(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Where a row for each image goes.", dir_okay=False),
+    ] = Path("audit.csv"),
+    backbone: Annotated[
+        str, typer.Option(help="Name that 'fundus backbones' lists.")
+    ] = "efficientnet_lite0",
+    weights: Annotated[str, typer.Option(help="imagenet, a weights file, or none.")] = "imagenet",
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Edge of the square input in pixels; by default the backbone's.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help="Whose out-of-fold probabilities are compared with the labels.")
+    ] = "logistic",
+    folds: Annotated[
+        int, typer.Option(help="Folds for the labels; 0 leaves labels out.", min=0)
+    ] = 5,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--near-duplicates/--no-near-duplicates",
+            help="Look for nearly identical images, which takes longest.",
+        ),
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Decides all that is drawn.", min=0)] = 0,
+    class_folders: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the class folders in the order of their grades, parted by commas.",
+            show_default=False,
+        ),
+    ] = None,
+    grades: Annotated[
+        int | None,
+        typer.Option(
+            help="Length of the scale; by default 5, or that of --class-folders.",
+            min=2,
+            show_default=False,
+        ),
+    ] = None,
+    image_dir: opt.ImageDir = None,
+    path_column: opt.PathColumn = None,
+    grade_column: opt.GradeColumn = None,
+    patient_column: opt.PatientColumn = None,
+    cache_dir: opt.CacheDir = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Look for copies, doubtful labels and poor photographs; change nothing."""
+    import warnings
+
+    from fundus.audit import audit_images
+    from fundus.cli.data import Columns, check_columns, load_graded
+    from fundus.cli.files import write_csv
+    from fundus.features import FeatureExtractor
+
+    screen = Screen(json=json, quiet=quiet)
+    columns = Columns(image_dir, path_column, grade_column, patient_column)
+    check_columns(columns, data)
+    with warnings.catch_warnings():
+        # they are in the table and the CSV
+        warnings.filterwarnings("ignore", "Set aside")
+        warnings.filterwarnings("ignore", "Left out")
+        loaded = load_graded(
+            data,
+            class_names=opt.as_names(class_folders),
+            grades=grades,
+            on_error=opt.OnError.SKIP.value,
+            columns=columns,
+            min_classes=1,
+        )
+    cache: Any = True if cache_dir is None else cache_dir
+    found = audit_images(
+        loaded.paths,
+        loaded.grades,
+        loaded.patients if loaded.patients_known else None,
+        grades=loaded.n_grades,
+        extractor=FeatureExtractor(
+            backbone,
+            weights=opt.or_none(weights),
+            image_size=image_size,
+            cache=cache,
+            random_state=seed,
+            verbose=int(not screen.silent),
+        ),
+        head=head,
+        cv=folds or None,
+        near_duplicates=near_duplicates,
+        cache=cache,
+        random_state=seed,
+        verbose=int(not screen.silent),
+    )
+    disputed = _disputed(found, loaded)
+    whole = _with_skipped(found, loaded)
+    write_csv(whole.images, out)
+    screen.emit({"results": str(out), **whole.to_dict(), "disputed": disputed})
+    screen.show(whole.to_table())
+    if disputed:
+        screen.show(
+            f"{disputed['found']} of {disputed['n_marked']} labels marked as disputed are among "
+            f"the {disputed['n_top']} most suspect (95 % interval of the share "
+            f"{disputed['low']:.2f}-{disputed['high']:.2f}); {disputed['expected']:.1f} would be "
+            f"by chance (hypergeometric p = {disputed['p_value']:.2g}). Neither list is one of "
+            "errors."
+        )
+    screen.show(f"A row for each image: {out}")
+
+
+def _disputed(found: Audit, loaded: Bunch) -> dict[str, Any] | None:
+    """Return how many disputed labels are suspect, where a table marks them."""
+    if DISPUTED not in loaded.frame.columns or found.images["self_confidence"].isna().all():
+        return None
+    return found.enrichment(loaded.frame[DISPUTED].fillna(0).astype(bool).to_numpy())
+
+
+def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
+    """Name images as the data set does, and add those that could not be loaded."""
+    import pandas as pd
+
+    from fundus.cli.data import names_of
+    from fundus.data.rows import check_files
+    from fundus.reporting.audit import Audit
+
+    images = found.images.copy()
+    for column in ("path", "duplicate_of", "near_duplicate_of"):
+        known = images[column].dropna()
+        images[column] = pd.Series(names_of(known.tolist(), loaded.root), known.index, dtype=object)
+    if not loaded.patients_known:
+        images["patient"] = None
+    if len(loaded.skipped):
+        aside = loaded.skipped[["path", "reason"]].reset_index(drop=True)
+        unreadable = check_files(aside["path"].tolist())
+        aside["issues"] = [
+            "unreadable" if row in unreadable else "set_aside" for row in range(len(aside))
+        ]
+        aside["path"] = names_of(aside["path"].tolist(), loaded.root)
+        aside = aside.reindex(columns=images.columns).astype(images.dtypes)
+        images = pd.concat([images, aside], ignore_index=True)
+    return Audit(images, found.pairs, found.patients_known)

@@ -1,0 +1,236 @@
+"""The plan of a fit: what is computed, what is kept, what that costs, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_told: ContextVar[bool] = ContextVar("told", default=True)
+
+#: What each way of doing the frozen work means.
+WAYS = {
+    "features": "pooled features: computed once, kept, held in memory",
+    "activations": "activations at the cut: computed once, kept, streamed",
+    "images": "decoded images: kept; the frozen layers run at every use",
+    "files": "nothing is kept: files are decoded and the frozen layers run at every use",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to do the frozen work of a fit.
+
+    Parameters
+    ----------
+    way : {"features", "activations", "images", "files"}
+        What is kept; see `WAYS`.
+    disk_bytes : int
+        What the store will hold of it, with what is there already.
+    decodes, forward_passes : int
+        Images still to be decoded, and to be run through the frozen layers, over all epochs.
+    fits : bool
+        Whether the cache's limit and the disk allow it.
+    seconds : float or None
+        Expected time, without the training itself; ``None`` where nothing was measured.
+    """
+
+    way: str
+    disk_bytes: int
+    decodes: int
+    forward_passes: int
+    fits: bool = True
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit does with the frozen layers.
+
+    Parameters
+    ----------
+    n_images, n_distinct : int
+        Rows, and different images among them.
+    n_present : int
+        Different images whose result is in the store already.
+    cut : str
+        Where the frozen part ends.
+    bytes_per_image : int
+        Of its result.
+    ram_bytes : int
+        What the inputs of the training take in memory at a time.
+    epochs : int
+        Uses of every image; 1 for a head that is fitted on features.
+    chosen : Option
+    others : tuple of Option
+        What was weighed against it.
+    reason : str
+        Why.
+    training_seconds : float or None
+        Expected time of the training itself, where it was measured.
+
+    Examples
+    --------
+    >>> plan = Plan(2, 2, 0, "all layers", 5120, 10240, 1, Option("features", 10240, 2, 2), (), "")
+    >>> dict(plan.rows())["forward passes"]
+    '2 to do, 0 there already'
+    """
+
+    n_images: int
+    n_distinct: int
+    n_present: int
+    cut: str
+    bytes_per_image: int
+    ram_bytes: int
+    epochs: int
+    chosen: Option
+    others: tuple[Option, ...]
+    reason: str
+    training_seconds: float | None = None
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the plan as pairs of a label and a text, for a table.
+
+        Returns
+        -------
+        list of tuple of str
+        """
+        chosen = self.chosen
+        images = f"{self.n_images:,}"
+        if self.n_distinct != self.n_images:
+            images += f", {self.n_distinct:,} different ones"
+        there = f", {self.n_present:,} there already" if chosen.way != "files" else ""
+        found = [
+            ("images", images),
+            ("frozen part", f"{self.cut}; {in_bytes(self.bytes_per_image)} an image"),
+            ("kept", WAYS[chosen.way]),
+            ("why", self.reason),
+            ("decodes", f"{chosen.decodes:,} to do"),
+            ("forward passes", f"{chosen.forward_passes:,} to do{there}"),
+            ("disk", in_bytes(chosen.disk_bytes)),
+            ("memory", in_bytes(self.ram_bytes)),
+        ]
+        if chosen.seconds is not None:
+            found.append(("expected time", in_time(chosen.seconds) + " for the frozen layers"))
+        if self.training_seconds is not None:
+            found.append(
+                ("", f"{in_time(self.training_seconds)} for the training, at most {self.epochs} "
+                 f"epoch{'s' * (self.epochs > 1)}")
+            )  # fmt: skip
+        for other in self.others:
+            time = "" if other.seconds is None else f", {in_time(other.seconds)}"
+            room = "" if other.fits else ", more than there is room for"
+            found.append(("instead of", f"{other.way}: {in_bytes(other.disk_bytes)}{time}{room}"))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values.
+
+        Returns
+        -------
+        dict
+        """
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label:15}{text}" for label, text in self.rows())
+
+
+def in_bytes(n: int) -> str:
+    """Write a number of bytes for people.
+
+    Parameters
+    ----------
+    n : int
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> in_bytes(512), in_bytes(1_900_000)
+    ('512 bytes', '1.9 MB')
+    """
+    if n < 1000:
+        return f"{n} bytes"
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if n >= size:
+            return f"{n / size:,.1f} {unit}"
+    return f"{n / 1000:.1f} KB"
+
+
+def in_time(seconds: float) -> str:
+    """Write a duration for people.
+
+    Parameters
+    ----------
+    seconds : float
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> in_time(0.2), in_time(80), in_time(8000)
+    ('less than a second', '80 s', '2.2 h')
+    """
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 180:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def plan_table(plan: Plan) -> Table:
+    """Return a plan as a table.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, show_header=False, title="Plan", title_justify="left")
+    for label, text in plan.rows():
+        table.add_row(Text(label, style="bold"), Text(text))
+    return table
+
+
+@contextmanager
+def plans_told(told: bool) -> Iterator[None]:
+    """Say whether fits in this context print their plans; the folds after the first need not.
+
+    What is not told stays untold in contexts within this one.
+    """
+    token = _told.set(told and _told.get())
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+def show_plan(plan: Plan) -> None:
+    """Print a plan on standard error, unless `plans_told` says no.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+    if not _told.get():
+        return
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(plan_table(plan))

@@ -1,0 +1,138 @@
+"""What is registered, by kind and name, and what became of each plugin."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fundus.exceptions import UnknownNameError
+
+Kind = Literal["backbone", "head", "preprocessor"]
+
+#: Name of the plugin that ships, and its distribution.
+BUILTIN = "builtin"
+OWN = "fundus-zoo"
+
+
+@dataclass(frozen=True)
+class PluginStatus:
+    """What became of one plugin.
+
+    Parameters
+    ----------
+    name : str
+        Name of its entry point.
+    distribution, version : str
+        The installed package it came with.
+    state : {"loaded", "failed", "disabled"}
+    error : str
+        One line; empty unless the state is ``"failed"``.
+    details : str
+        The traceback of the failure.
+    offers : tuple of str
+        What it registered, as ``"backbone:name"``.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    state: Literal["loaded", "failed", "disabled"]
+    error: str = ""
+    details: str = ""
+    offers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered spec and the plugin it came from."""
+
+    plugin: str
+    distribution: str
+    spec: Any
+
+    @property
+    def qualified_name(self) -> str:
+        """``plugin/name``, by which the entry can always be reached."""
+        return f"{self.plugin}/{self.spec.name}"
+
+    @property
+    def lasting_name(self) -> str:
+        """The name that means this entry whatever is installed later."""
+        return self.spec.name if self.plugin == BUILTIN else self.qualified_name
+
+
+@dataclass
+class Registry:
+    """All specs by kind and name, and the status of every plugin."""
+
+    entries: dict[Kind, list[Entry]] = field(
+        default_factory=lambda: {"backbone": [], "head": [], "preprocessor": []}
+    )
+    statuses: list[PluginStatus] = field(default_factory=list)
+
+    def find(self, kind: Kind, name: str) -> Entry:
+        """Look an entry up by short or qualified name.
+
+        Parameters
+        ----------
+        kind : {"backbone", "head", "preprocessor"}
+        name : str
+            ``"vgg16"`` or ``"plugin/vgg16"``.
+
+        Returns
+        -------
+        Entry
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such name, or several plugins offer it.
+        """
+        entries = self.entries[kind]
+        for entry in entries:
+            if name == entry.qualified_name or (
+                entry.plugin == BUILTIN and name == entry.spec.name
+            ):
+                return entry
+        named = [entry for entry in entries if entry.spec.name == name]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            offers = " and ".join(repr(entry.qualified_name) for entry in named)
+            raise UnknownNameError(f"The {kind} name {name!r} is ambiguous: give {offers} in full.")
+        raise UnknownNameError(self._unknown(kind, name))
+
+    def _unknown(self, kind: Kind, name: str) -> str:
+        names = self.names(kind)
+        message = f"There is no {kind} called {name!r}."
+        near = difflib.get_close_matches(str(name).lower(), names, n=3)
+        if near:
+            message += f" Did you mean {' or '.join(repr(n) for n in near)}?"
+        else:
+            message += f" Registered: {', '.join(names)}."
+        failed = [s for s in self.statuses if s.state == "failed"]
+        if failed:
+            message += " Plugins that failed to load: " + "; ".join(
+                f"{s.name} ({s.error.rstrip('.')})" for s in failed
+            )
+            message += "."
+        disabled = [s.name for s in self.statuses if s.state == "disabled"]
+        if disabled:
+            message += f" Plugins that FUNDUS_DISABLE_PLUGINS leaves out: {', '.join(disabled)}."
+        return message
+
+    def names(self, kind: Kind) -> list[str]:
+        """Names by which entries can be reached: short where unambiguous, else qualified."""
+        entries = self.entries[kind]
+        builtin = {e.spec.name for e in entries if e.plugin == BUILTIN}
+        counts: dict[str, int] = {}
+        for entry in entries:
+            counts[entry.spec.name] = counts.get(entry.spec.name, 0) + 1
+        names = {
+            e.spec.name
+            if e.plugin == BUILTIN or (e.spec.name not in builtin and counts[e.spec.name] == 1)
+            else e.qualified_name
+            for e in entries
+        }
+        return sorted(names)

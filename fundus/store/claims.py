@@ -1,0 +1,114 @@
+"""Which process computes which entries, so that several share one piece of work."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fundus.store.environment import Environment
+
+
+class Claims:
+    """Entries of one segment that this worker has taken on; a context that gives them back.
+
+    A worker shows that it lives by holding the lock on a file of its own, which the operating
+    system releases when it dies; what a dead one had claimed is anybody's.
+
+    Parameters
+    ----------
+    environment : Environment
+        Claims of all segments.
+    folder : Path
+        Where the lock files are.
+    segment : str
+        Name of the segment.
+    """
+
+    def __init__(self, environment: Environment, folder: Path, segment: str) -> None:
+        self._environment, self._folder = environment, folder
+        self._prefix = bytes.fromhex(segment[:32])
+        self._token = uuid.uuid4().hex
+        self._life = FileLock(self._file(self._token))
+        self._mine: set[bytes] = set()
+
+    def __enter__(self) -> Claims:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._life.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.release(list(self._mine))
+        finally:
+            self._life.release()
+            self._file(self._token).unlink(missing_ok=True)
+
+    def take(self, keys: Sequence[bytes], n: int) -> tuple[list[int], int]:
+        """Claim the first entries that no living worker has claimed, this one included.
+
+        Parameters
+        ----------
+        keys : sequence of bytes
+            Entries that are wanted, in this order.
+        n : int
+            How many to claim at most.
+
+        Returns
+        -------
+        taken : list of int
+            Places in `keys` of what is claimed.
+        seen : int
+            How many keys were looked at.
+        """
+        alive: dict[bytes, bool] = {self._token.encode(): True}
+
+        def change(txn: Any) -> tuple[list[int], int]:
+            taken: list[int] = []
+            for place, key in enumerate(keys):
+                if len(taken) == n:
+                    return taken, place
+                owner = txn.get(self._prefix + key)
+                if owner is not None:
+                    owner = bytes(owner)
+                    if owner not in alive:
+                        alive[owner] = self._lives(owner.decode())
+                    if alive[owner]:
+                        continue
+                txn.put(self._prefix + key, self._token.encode())
+                taken.append(place)
+            return taken, len(keys)
+
+        taken, seen = self._environment.update(change)
+        self._mine.update(keys[place] for place in taken)
+        return taken, seen
+
+    def release(self, keys: Sequence[bytes]) -> None:
+        """Give claims back, once the entries are written or have failed."""
+        if keys:
+            self._environment.delete([self._prefix + key for key in keys])
+            self._mine.difference_update(keys)
+
+    def _file(self, token: str) -> Path:
+        return self._folder / f"{token}.lock"
+
+    def _lives(self, token: str) -> bool:
+        file = self._file(token)
+        if not file.exists():
+            return False
+        try:
+            with FileLock(file, timeout=0):
+                dead = True
+        except Timeout:
+            return True
+        file.unlink(missing_ok=True)
+        return not dead

@@ -1,0 +1,136 @@
+"""The guide to plugins, from an empty folder to a grid search, beside a broken plugin."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from fundus.plugins import HOOKS
+
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "write-a-plugin.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+
+#: ``name`` and text of each file, and each command, in the order of the page.
+FILES = dict(re.findall(r"`([\w.]+)`:\n\n```(?:python|toml)\n(.*?)```", TEXT, re.DOTALL))
+COMMANDS = [
+    line[2:]
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def install(folder: Path, site: Path) -> None:
+    """Install as pip does, without an index; without its build backend, write what pip would."""
+    if importlib.util.find_spec("hatchling"):
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        command += ["--no-build-isolation", "--disable-pip-version-check", "--target", str(site)]
+        subprocess.run([*command, str(folder)], check=True, capture_output=True)
+        return
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    about, wheel = project["project"], project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    write_info(site, about["name"], about["version"], about["entry-points"]["fundus"])
+    for name in wheel["include"]:
+        (site / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def write_info(site: Path, name: str, version: str, points: dict[str, str]) -> None:
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = [f"{point} = {module}\n" for point, module in points.items()]
+    (info / "entry_points.txt").write_text("[fundus]\n" + "".join(lines))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Follow the page; return what its commands printed."""
+    folder, site = tmp_path_factory.mktemp("plugin"), tmp_path_factory.mktemp("site")
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_info(site, "fundus-broken", "1.0", {"broken": "fundus_broken"})
+    (site / "fundus_broken.py").write_text("print('{noise')\nraise SystemExit(3)\n")
+    path = [str(site), str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "FUNDUS_CACHE_DIR": str(folder / "cache"),
+        "COLUMNS": "200",
+    }
+    programs = {
+        "fundus": [sys.executable, "-m", "fundus.cli"],
+        "pytest": [sys.executable, "-m", "pytest", "-v", "-p", "fundus.pytest_plugin"],
+        "python": [sys.executable],
+    }
+
+    def run(command: str) -> str:
+        program, *arguments = shlex.split(command)
+        result = subprocess.run(
+            [*programs[program], *arguments],
+            capture_output=True, text=True, cwd=folder, env=environment,
+        )  # fmt: skip
+        assert result.returncode == 0, f"{command}: {result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    found = {}
+    for command in COMMANDS:
+        if command == "pip install .":
+            install(folder, site)
+        else:
+            found[command] = run(command)
+    found["json"] = run("fundus plugins --json --verbose")
+    found["help"] = run("fundus --help")
+    record = json.loads((folder / "model" / "model.json").read_text())
+    return found | {"model": record["model"]}
+
+
+def test_the_page_has_what_it_takes():
+    assert list(FILES) == ["fundus_green.py", "pyproject.toml", "grid.py"]
+    assert COMMANDS == [
+        "pip install .",
+        "fundus plugins",
+        "pytest --fundus-plugin fundus-green",
+        "python grid.py",
+    ]
+
+
+def test_the_plugin_is_found_and_the_broken_one_disturbs_nothing(outputs):
+    plugins = {p["name"]: p for p in json.loads(outputs["json"])["plugins"]}
+    assert plugins["green"]["state"] == "loaded"
+    assert plugins["green"]["offers"] == ["backbone:green_net", "head:bayes", "preprocessor:green"]
+    assert (plugins["broken"]["state"], plugins["broken"]["error"]) == ("failed", "SystemExit: 3")
+    assert "Traceback" in plugins["broken"]["details"]
+    assert "fundus-green" in outputs["fundus plugins"]
+    assert "noise" not in outputs["fundus plugins"]
+    assert "plugins" in outputs["help"]
+
+
+def test_it_passes_the_checks(outputs):
+    printed = outputs["pytest --fundus-plugin fundus-green"]
+    assert re.search(r"\d+ passed", printed)
+    assert not re.search(r"\d+ (failed|skipped|warning)", printed)
+    for kind, name in (("backbone", "green_net"), ("head", "bayes"), ("preprocessor", "green")):
+        assert re.search(rf"fundus-green::{kind}:{name}::\w.* PASSED", printed)
+
+
+def test_the_search_works_and_its_model_records_the_plugin(outputs):
+    assert "'normalise':" in outputs["python grid.py"]
+    frozen = outputs["model"]["frozen"]
+    assert frozen["backbone"] == "green/green_net"
+    assert (frozen["distribution"], frozen["version"]) == ("fundus-green", "0.1.0")
+    assert len(frozen["weights_sha256"]) == 64
+
+
+def test_every_hook_and_field_is_on_the_page():
+    for hook, (_, record) in HOOKS.items():
+        (row,) = re.findall(rf"^\| `{hook}` \| (.*) \|$", TEXT, re.MULTILINE)
+        assert sorted(re.findall(r"`(\w+)`", row)) == sorted(f.name for f in fields(record))

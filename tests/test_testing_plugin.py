@@ -1,0 +1,169 @@
+"""`check_plugin` and `pytest --fundus-plugin`, on fake distributions."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fundus.exceptions import UnknownNameError
+from fundus.plugins import get_registry
+from fundus.testing import check_plugin
+from fundus.testing.plugin import plan_checks
+
+SOUND = """
+import numpy as np
+from fundus.heads.base import EstimatorHead
+from sklearn.neighbors import KNeighborsClassifier
+from fundus.hookspecs import HeadSpec, PreprocessorSpec, hookimpl
+
+fundus_api = 1
+fundus_checks = {"head:neighbours": {"takes_weights": False}}
+
+class Neighbours(EstimatorHead):
+    def make_estimator(self, *, grade_counts, random_state):
+        return KNeighborsClassifier(algorithm="brute")
+
+def scaled(images):
+    return images.astype(np.float32) / 255
+
+@hookimpl
+def fundus_heads():
+    return [HeadSpec(name="neighbours", make=Neighbours, description="Neighbours.")]
+
+@hookimpl
+def fundus_preprocessors():
+    return [PreprocessorSpec(name="scaled", apply=scaled, description="0 to 1.")]
+"""
+
+FAULTY = SOUND.replace(
+    "images.astype(np.float32) / 255", "images / 255.0"
+).replace('{"takes_weights": False}', "{}")  # fmt: skip
+
+BROKEN = "import not_there_at_all"
+
+
+def test_a_sound_plugin_passes_beside_a_broken_one(install):
+    install("good", SOUND, distribution="Good.Dist")
+    install("bad", BROKEN)
+    check_plugin("good-dist")  # as pip compares names
+    titles = [check.title for check in plan_checks("good-dist")]
+    assert titles[:3] == ["plugin:good, loads", "plugin:good, imports", "plugin:good, options"]
+    assert "head:neighbours, missing grade" in titles
+    assert "preprocessor:scaled, apply" in titles
+    with pytest.raises(AssertionError) as caught:
+        check_plugin("dist-bad")
+    message = str(caught.value)
+    assert "1 of 1 checks of dist-bad failed:\n- plugin:bad, loads: The plugin 'bad'" in message
+    assert "No module named 'not_there_at_all': fix that error" in message
+    assert "Traceback" in message
+
+
+def test_every_fault_is_listed_once_with_what_to_change(install):
+    install("faulty", FAULTY)
+    with pytest.raises(AssertionError) as caught:
+        check_plugin("dist-faulty")
+    first, *faults = str(caught.value).splitlines()
+    assert first == "2 of 11 checks of dist-faulty failed:"
+    assert len(faults) == 2
+    assert faults[0].startswith("- head:neighbours, five grades: The head 'neighbours' takes no ")
+    assert "takes_weights=False" in faults[0]
+    assert faults[1].startswith("- preprocessor:scaled, apply: The preprocessor 'scaled' must")
+    assert "begin with images.astype(np.float32)" in faults[1]
+    with pytest.raises(AssertionError, match="1 of 11 checks"):
+        check_plugin("dist-faulty", options={"head:neighbours": {"takes_weights": False}})
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ('{"head:neighbors": {}}', "must go by what the plugin offers, head:neighbours, pre"),
+        ('{"head:neighbours": {"weights": 1}}', r"arguments of its check, params, takes_weights.*"
+         r"Got \['weights'\]"),
+        ("3", "must be a dict of dicts"),
+    ],
+)  # fmt: skip
+def test_options_that_mean_nothing_are_told(install, stated, message):
+    install("odd", SOUND.replace('{"head:neighbours": {"takes_weights": False}}', stated))
+    with pytest.raises(AssertionError, match=f"(?s)plugin:odd, options: .*{message}"):
+        check_plugin("dist-odd")
+
+
+def test_keras_and_its_kin_wait_until_something_is_built(install):
+    place = install("heavy", f"import keras\n{SOUND}")
+    (place / "keras.py").write_text("")  # a stand-in, since the real one takes long
+    (check,) = [check for check in plan_checks("dist-heavy") if check.name == "imports"]
+    with pytest.raises(AssertionError, match="must load without keras, so that 'fundus plugins'"):
+        check.run()
+
+
+def test_a_plugin_that_is_left_out_or_not_there(install, monkeypatch):
+    install("good", SOUND)
+    with pytest.raises(UnknownNameError, match="'dist-god' offers.* Did you mean 'dist-good'"):
+        check_plugin("dist-god")
+    with pytest.raises(UnknownNameError, match=r"Those that do: .*fundus-zoo.* group 'fundus'"):
+        check_plugin("zzz")
+
+
+def test_a_disabled_plugin_does_not_pass(install, monkeypatch):
+    install("good", SOUND)
+    monkeypatch.setenv("FUNDUS_DISABLE_PLUGINS", "dist-good")
+    with pytest.raises(AssertionError, match="left out by FUNDUS_DISABLE_PLUGINS: unset it"):
+        check_plugin("dist-good")
+
+
+def test_the_core_is_planned_entry_by_entry():
+    subjects = {check.subject for check in plan_checks("fundus-zoo")}
+    entries = get_registry().entries
+    assert {f"{k}:{e.spec.name}" for k in entries for e in entries[k] if e.plugin == "builtin"} == (
+        subjects - {"plugin:builtin"}
+    )
+
+
+def run_pytest(folder, *places, arguments):
+    path = os.pathsep.join([*map(str, places), *filter(None, sys.path)])
+    command = [sys.executable, "-m", "pytest", "-p", "fundus.pytest_plugin", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": path}
+    )
+
+
+def test_the_pytest_plugin_makes_a_test_of_every_check(install, tmp_path):
+    places = install("faulty", FAULTY), install("bad", BROKEN)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    names = ["dist-faulty", "dist-bad", "not-there"]
+    options = [f"--fundus-plugin={name}" for name in names]
+    run = run_pytest(
+        folder, *places, arguments=["-rA", *options, "--continue-on-collection-errors"]
+    )
+    out = run.stdout
+    assert run.returncode == 1, run.stderr
+    assert "3 failed, 7 passed, 2 skipped, 1 error" in out
+    assert "PASSED dist-faulty::preprocessor:scaled::fit" in out
+    assert "FAILED dist-faulty::head:neighbours::five grades" in out
+    assert "begin with images.astype(np.float32)" in out
+    assert "FAILED dist-bad::plugin:bad::loads" in out
+    assert "No installed package 'not-there' offers a plugin" in out
+
+
+def test_the_pytest_plugin_costs_nothing_where_it_is_not_asked(tmp_path):
+    (tmp_path / "test_nothing.py").write_text(
+        "import sys\n\n\ndef test_nothing():\n"
+        "    heavy = {'numpy', 'sklearn', 'keras'} & set(sys.modules)\n"
+        "    assert not heavy\n    assert 'fundus.plugins' not in sys.modules\n"
+    )
+    run = run_pytest(tmp_path, arguments=["-q"])
+    assert run.returncode == 0, run.stdout
+
+
+def test_pytest_finds_the_option_by_itself():
+    import tomllib
+    from importlib import metadata
+    from pathlib import Path
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    (point,) = project["entry-points"]["pytest11"].items()
+    loaded = metadata.EntryPoint(point[0], point[1], "pytest11").load()
+    assert hasattr(loaded, "pytest_addoption")
+    assert loaded.__name__ == point[0]  # else -p would load it a second time
