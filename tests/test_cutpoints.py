@@ -24,6 +24,7 @@ from fundus import (
     FixedCutpointClassifier,
     FoldEnsemble,
     LogisticHead,
+    OrdinalRidgeHead,
     RidgeHead,
     TransferClassifier,
     TunedCutpointClassifierCV,
@@ -189,6 +190,10 @@ def ridge(**options):
 
 def logistic(**options):
     return TransferClassifier("precomputed", LogisticHead(C=1.0), grades=5, **options)
+
+
+def ordinal_ridge():
+    return TransferClassifier("precomputed", OrdinalRidgeHead(), grades=5)
 
 
 def tuned(estimator, **options):
@@ -383,7 +388,7 @@ def test_processes_and_clones_give_the_same(graded):
     assert np.array_equal(one.predict(X), two.predict(X))
 
 
-@pytest.mark.parametrize("make", [ridge, logistic, Ridge])
+@pytest.mark.parametrize("make", [ridge, logistic, ordinal_ridge, Ridge])
 def test_an_ensemble_cuts_the_mean_severity(graded, make, tmp_path):
     X, y = graded
     model = FoldEnsemble(tuned(make()), cv=3, random_state=0).fit(X, y)

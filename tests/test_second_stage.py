@@ -8,6 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedGroupKFold, cross_val_predict
+from sklearn.utils import get_tags
 
 from fundus import (
     FoldEnsemble,
@@ -78,7 +79,9 @@ def test_the_fellow_eye_helps_where_eyes_are_alike():
         kappas = [
             quadratic_weighted_kappa(
                 y,
-                FoldEnsemble(two_stages(final_estimator="ridge", fellow=f), cv=3, random_state=0)
+                FoldEnsemble(
+                    two_stages(RIDGE, RidgeHead(alpha=1.0), fellow=f), cv=3, random_state=0
+                )
                 .fit(X, y)
                 .oof_prediction_,
             )
@@ -113,7 +116,7 @@ def test_one_image_alone_and_missing_values(pairs):
 
 
 def test_permuted_grades_score_as_chance():
-    for final in (None, "ridge"):
+    for final in (None, RidgeHead(alpha=1.0)):
         kappas = []
         for seed in range(8):
             rng = np.random.default_rng(seed)
@@ -192,6 +195,13 @@ def test_nests_saves_and_clones(tmp_path):
         model.save(tmp_path / "none")
     parallel = two_stages(n_jobs=2).fit(X, y)
     assert np.array_equal(parallel.oof_severity_, two_stages().fit(X, y).oof_severity_)
+
+
+def test_a_second_model_that_assumes_an_order_says_so():
+    first = TransferClassifier("precomputed", LogisticHead(C=1.0))
+    for final, expected in ((None, False), ("ridge", True), ("ordinal_ridge", True)):
+        tags = get_tags(two_stages(first, final))
+        assert tags.classifier_tags.poor_score is expected
 
 
 def test_on_photographs(photographs):
