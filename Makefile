@@ -9,12 +9,20 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
+# the plugins bring 200 MB of their own, so they wait until their tests are run
+PLUGINS := fundus-keras-hub fundus-retfound
+PLUGINS_READY := $(VENV)/.plugins
+
 $(READY): pyproject.toml plugins/fundus-example/pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'fundus needs Python 3.11 or later: make PYTHON=python3.12 …')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e plugins/fundus-example
 	touch $(READY)
+
+$(PLUGINS_READY): $(READY) $(PLUGINS:%=plugins/%/pyproject.toml)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PLUGINS:%=-e plugins/%)
+	touch $(PLUGINS_READY)
 
 demo: setup
 	$(BIN)/fundus demo
@@ -23,8 +31,8 @@ test: setup
 	$(BIN)/python -m pytest
 	$(MAKE) test-plugins
 
-test-plugins: setup
-	cd plugins/fundus-example && ../../$(BIN)/python -m pytest
+test-plugins: $(PLUGINS_READY)
+	for plugin in fundus-example $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest) || exit 1; done
 
 check: setup
 	$(BIN)/ruff check .

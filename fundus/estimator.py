@@ -59,8 +59,13 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Crop to the field of view, pad to a square, or squash.
     normalise : str or callable, default="backbone"
         What the backbone's weights expect, another preprocessor, or a function of uint8 RGB images.
-    pooling : {"avg", "max", "flatten"}, default="avg"
-        How a feature map becomes a vector.
+    pooling : str, default="avg"
+        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
+        "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
+        stage of the network, which needs ``freeze="all"``.
+    power : float or None, default=None
+        Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
+        square root. Needs ``freeze="all"``.
     augment : Augmentation, bool or None, default=None
         Random warps of training images, anew in every epoch; True is ``Augmentation()``.
     augment_views : int or None, default=None
@@ -141,6 +146,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         crop: str | None = "fov",
         normalise: Any = "backbone",
         pooling: str = "avg",
+        power: float | None = None,
         augment: Any = None,
         augment_views: int | None = None,
         class_weight: Any = "balanced",
@@ -172,6 +178,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         self.crop = crop
         self.normalise = normalise
         self.pooling = pooling
+        self.power = power
         self.augment = augment
         self.augment_views = augment_views
         self.class_weight = class_weight

@@ -6,21 +6,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fundus.data.inputs import as_images
 from fundus.networks.frozen import features, start_work
+from fundus.networks.network import load_frozen
+from fundus.networks.pooling import signed_power
 from fundus.networks.preparation import draw_seed, prepare
 from fundus.parameters import check_int
 from fundus.store import open_store
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):
+class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn images into the pooled features of a frozen backbone.
 
     An image's features are computed once and kept in the store, for every fold, candidate, process
-    and later run.
+    and later run. The names of the features, which ``set_output(transform="pandas")`` asks for,
+    are ``featureextractor0``, …; to count them, the network is built where this process has not.
 
     Parameters
     ----------
@@ -34,8 +37,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Crop to the field of view, pad to a square, or squash.
     normalise : str or callable, default="backbone"
         What the backbone's weights expect, another preprocessor, or a function of uint8 RGB images.
-    pooling : {"avg", "max", "flatten"}, default="avg"
-        How a feature map becomes a vector.
+    pooling : str, default="avg"
+        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
+        "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
+        stage of the network.
+    power : float or None, default=None
+        Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
+        square root.
     cache : bool, path or Cache, default=True
         Where features are kept; ``False`` keeps none.
     n_jobs : int, default=None
@@ -70,6 +78,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         crop: str | None = "fov",
         normalise: Any = "backbone",
         pooling: str = "avg",
+        power: float | None = None,
         cache: Any = True,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -81,6 +90,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.crop = crop
         self.normalise = normalise
         self.pooling = pooling
+        self.power = power
         self.cache = cache
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -131,9 +141,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         store = open_store(self.cache)
         images = as_images(X)
-        return features(
+        found = features(
             start_work(images, self.frozen_, store, n_jobs=self.n_jobs, verbose=self.verbose)
         )
+        return signed_power(found, self.frozen_.power)
+
+    @property
+    def _n_features_out(self) -> int:  # of scikit-learn's mixin
+        model = load_frozen(self.frozen_.network)
+        assert model is not None  # all layers are frozen
+        return int(model.outputs[0].shape[-1])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -152,7 +152,7 @@ def shared_input(models: list[Any], X: Any) -> Any:
         What the models' ``predict`` methods take.
     """
     inner = [innermost(model) for model in models]
-    names = {m.frozen_.name() if hasattr(m, "frozen_") else None for m in inner}
+    names = {(m.frozen_.name(), m.frozen_.power) if hasattr(m, "frozen_") else None for m in inner}
     if len(names) != 1 or None in names or not hasattr(inner[0], "shared_input"):
         return X
     return inner[0].shared_input(X)

@@ -15,6 +15,7 @@ MOST_LINES = 400
 
 #: Imported themselves only when a network trains.
 TRAINING = {
+    "fundus.heads.adam",
     "fundus.heads.batches",
     "fundus.heads.callbacks",
     "fundus.heads.ordinal_layers",

@@ -18,7 +18,6 @@ from fundus.exceptions import (
 from fundus.hookspecs import BackboneSpec
 from fundus.networks.backbones import (
     build_backbone,
-    pooled,
     require_tensorflow,
     seeded,
     weights_digest,
@@ -193,7 +192,7 @@ def test_a_network_that_breaks_the_contract(case):
         build_backbone(spec, weights=None)
 
 
-# --- digest and pooling ------------------------------------------------------------------------
+# --- digest ------------------------------------------------------------------------------------
 
 
 def unnamed():
@@ -220,32 +219,6 @@ def test_digest_tells_shapes_apart():
         )
 
     assert weights_digest(dense(2, 3)) != weights_digest(dense(3, 2))
-
-
-@pytest.mark.parametrize(
-    ("pooling", "expected"),
-    [
-        ("avg", lambda a: a.mean(axis=tuple(range(1, a.ndim - 1)))),
-        ("max", lambda a: a.max(axis=tuple(range(1, a.ndim - 1)))),
-        ("flatten", lambda a: a.reshape(len(a), -1)),
-    ],
-)
-@pytest.mark.parametrize("shape", [(4, 5, 3), (6, 3)])
-def test_pooled(pooling, expected, shape):
-    inputs = keras.Input(shape)
-    model = pooled(keras.Model(inputs, keras.layers.ReLU()(inputs)), pooling)
-    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-    np.testing.assert_allclose(model(x), expected(np.maximum(x, 0)), rtol=1e-5)
-
-
-def test_pooled_leaves_vectors_and_refuses_unknown_words():
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, keras.layers.ReLU()(inputs))
-    assert pooled(model, "avg") is model
-    with pytest.raises(
-        InvalidParameterError, match=r"The 'pooling' parameter .* Got 'mean' instead"
-    ):
-        pooled(model, "mean")
 
 
 # --- the backend -------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ MADE = [
     line("fundus extraction, large", extract_s=2.0, images=64),
     line("limit, large", limit_per_s=40.0, decode_cpu_s=0.04, forward_cpu_s=0.01),
     line("OpenCV loop, large", extract_s=8.0),
-    line("fundus fine-tuning, net", epoch_s=2.0, forward_s=0.1, trained=7.0),
+    line("fundus fine-tuning, net", epoch_s=2.0, forward_s=0.1, step_s=0.5, steps=4.0, trained=7.0),
     line("Keras fine-tuning, net", epoch_s=7.2, forward_s=1.0, trained=7.0),
     line("fundus extraction, 10 images", images=10, rss=1010.0, matrix_bytes=10 * 2**20),
     line("fundus extraction, 100 images", images=100, rss=1300.0, matrix_bytes=100 * 2**20),
@@ -135,7 +135,14 @@ def test_no_head_that_reaches_the_chapter_is_no_gain():
 def test_networks_that_train_different_weights_are_not_compared():
     lines = pd.DataFrame(
         [
-            line("fundus fine-tuning, net", epoch_s=2.0, forward_s=0.1, trained=7.0),
+            line(
+                "fundus fine-tuning, net",
+                epoch_s=2.0,
+                forward_s=0.1,
+                step_s=0.5,
+                steps=4.0,
+                trained=7.0,
+            ),
             line("Keras fine-tuning, net", epoch_s=7.2, forward_s=1.0, trained=8.0),
         ]
     )

@@ -1,5 +1,6 @@
 """Files are written here by hand, so no PyTorch is needed to test its format."""
 
+import argparse
 import hashlib
 import os
 import pickle
@@ -7,7 +8,8 @@ import struct
 import sys
 import types
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -231,6 +233,60 @@ def test_a_checkpoint_with_the_tensors_in_one_entry(tmp_path):
         read_torch_state(tmp_path / "w.pt")
     with pytest.raises(BundleError, match=r"has no entry 'weights'; it has \['model', 'epoch'\]"):
         read_torch_state(tmp_path / "w.pt", key="weights")
+
+
+@WRITERS
+def test_the_rest_of_a_checkpoint_is_neither_run_nor_read(tmp_path, write):
+    """As training programs write it: with an optimizer, arguments and whatever else."""
+    weights = Storage("0", np.arange(4, dtype="f4"))
+    moments = Storage("1", np.zeros(9, "f4"))
+    last = Storage("2", np.full(2, 7, "f4"))
+    checkpoint = {
+        "model": OrderedDict(
+            a=Tensor(weights, 0, (2, 2), (2, 1)), b=Parameter(Tensor(last, 0, (2,), (1,)))
+        ),
+        "optimizer": {"state": {0: {"step": 3, "exp_avg": Tensor(moments, 0, (3, 3), (3, 1))}}},
+        "args": argparse.Namespace(lr=0.1, output_dir=PurePosixPath("out")),
+        "counts": Counter("aab"),
+        "seen": {frozenset([1])},
+        "hostile": Malicious(tmp_path / "ran"),
+    }
+    write(tmp_path / "w.pth", checkpoint)
+    state = read_torch_state(tmp_path / "w.pth", key="model")
+    assert list(state) == ["a", "b"]
+    np.testing.assert_array_equal(state["a"], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(state["b"], [7, 7])
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(BundleError, match="refused"):
+        read_torch_state(tmp_path / "w.pth")
+    with pytest.raises(BundleError, match=r"must hold a dictionary of tensors.*Namespace"):
+        read_torch_state(tmp_path / "w.pth", key="args")
+
+
+def test_an_object_among_the_tensors_is_refused(tmp_path):
+    write_zip(tmp_path / "w.pth", {"model": {"a": Malicious(tmp_path / "ran")}})
+    with pytest.raises(BundleError, match=r"its entry 'a' is a (posix|nt)\.system"):
+        read_torch_state(tmp_path / "w.pth", key="model")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_storages_beside_the_tensors_are_not_read(tmp_path):
+    """An optimizer's state is two thirds of a checkpoint; here it is not even there."""
+    kept = Tensor(Storage("0", np.ones(2, "f4")), 0, (2,), (1,))
+    other = Tensor(Storage("1", np.zeros(2, "f4"), numel=10**9), 0, (2,), (1,))
+    write_zip(tmp_path / "w.pth", {"model": {"a": kept}, "optimizer": {"m": other}})
+    np.testing.assert_array_equal(read_torch_state(tmp_path / "w.pth", key="model")["a"], [1, 1])
+
+
+def test_a_file_cannot_change_how_the_next_is_read(tmp_path):
+    # BUILD writes into the object that stands for a storage's type
+    data = b"\x80\x02ctorch\nFloatStorage\n}X\x04\x00\x00\x00nameX\x0d\x00\x00\x00DoubleStoragesb."
+    (tmp_path / "hostile.pt").write_bytes(data)
+    with pytest.raises(BundleError):
+        read_torch_state(tmp_path / "hostile.pt")
+    tensor = Tensor(Storage("0", np.ones(2, "f4")), 0, (2,), (1,))
+    write_zip(tmp_path / "w.pt", {"a": tensor})
+    np.testing.assert_array_equal(read_torch_state(tmp_path / "w.pt")["a"], [1, 1])
 
 
 def test_no_dictionary_and_no_file(tmp_path):

@@ -11,11 +11,8 @@ from fundus.exceptions import (
     BundleError,
     WeightsNotAvailableError,
 )
-from fundus.networks.backbones import (
-    build_backbone,
-    pooled,
-    weights_digest,
-)
+from fundus.networks.backbones import build_backbone, weights_digest
+from fundus.networks.pooling import pooled
 
 # numpy 2 deprecates a call that Keras makes whenever it saves a model
 pytestmark = pytest.mark.filterwarnings(

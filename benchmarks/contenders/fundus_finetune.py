@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.contenders.timing import EpochClock, forward_seconds
+from benchmarks.contenders.timing import EpochClock, forward_seconds, training_seconds
 from benchmarks.job import Answer, Job
 from fundus import TransferClassifier
 from fundus.networks.frozen import work_done
@@ -27,6 +27,8 @@ def run(job: Job) -> Answer:
     figures = {
         "epoch_s": float(np.median(clock.seconds[1:])),
         "forward_s": forward_seconds(model.model_, job.options["batch_size"]),
+        "step_s": training_seconds(model.model_, job.options["batch_size"]),
+        "steps": -(-len(job.paths) // job.options["batch_size"]),
         "trained": sum(weight.numpy().size for weight in model.model_.trainable_weights),
     }
     return Answer([], work_done["forward_passes"], figures)

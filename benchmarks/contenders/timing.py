@@ -40,3 +40,16 @@ def forward_seconds(model: keras.Model, batch_size: int, repeats: int = 7) -> fl
         model.predict_on_batch(x)
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds[1:]))
+
+
+def training_seconds(model: keras.Model, batch_size: int, repeats: int = 5) -> float:
+    """Median seconds of one training step on a batch in memory, after one that compiles."""
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(batch_size, *i.shape[1:])).astype(np.float32) for i in model.inputs]
+    x, y = x[0] if len(x) == 1 else tuple(x), np.zeros(batch_size, dtype=np.intp)
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        model.train_on_batch(x, y)
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:]))

@@ -131,10 +131,13 @@ def check_parameters(owner: Any) -> Head:
     check_real(owner, "min_learning_rate", low=0)
     check_option(owner, "duplicates", ("error", "allow"))
     augmentation = as_augmentation(owner.augment, owner)
-    if is_precomputed(owner.backbone) and (augmentation is not None or owner.freeze != "all"):
+    if is_precomputed(owner.backbone) and (
+        augmentation is not None or owner.freeze != "all" or owner.power is not None
+    ):
         raise InvalidParameterError(
-            "backbone='precomputed' takes features, so 'augment' must be None and 'freeze' 'all'. "
-            f"Got augment={owner.augment!r} and freeze={owner.freeze!r} instead."
+            "backbone='precomputed' takes features as they are, so 'augment' and 'power' must be "
+            f"None and 'freeze' 'all'. Got augment={owner.augment!r}, power={owner.power!r} and "
+            f"freeze={owner.freeze!r} instead."
         )
     if owner.augment_views and augmentation is None:
         expected = "an Augmentation or True where augment_views is given"

@@ -18,6 +18,7 @@ from fundus.networks.sources import (
     Source,
     check_all_decode,
     fill_decoded,
+    powered,
     stored_source,
 )
 from fundus.networks.views import with_views
@@ -54,7 +55,7 @@ def training_source(
     plan = make_plan(work, request)
     if owner.verbose:
         show_plan(plan)
-    return _follow(plan, work, request, seed), plan
+    return powered(_follow(plan, work, request, seed), frozen.power), plan
 
 
 def prediction_source(owner: Any, images: Images, frozen: Frozen) -> Source:
@@ -73,7 +74,7 @@ def prediction_source(owner: Any, images: Images, frozen: Frozen) -> Source:
     store = open_store(owner.cache)
     work = start_work(images, frozen, store, n_jobs=owner.n_jobs, verbose=owner.verbose)
     request = Request(None, 1, owner.batch_size)
-    return _follow(make_plan(work, request), work, request, 0)
+    return powered(_follow(make_plan(work, request), work, request, 0), frozen.power)
 
 
 def plan_fit(owner: Any, images: Images, head: Head) -> Plan:

@@ -11,6 +11,9 @@ from fundus.networks.network import Network
 if TYPE_CHECKING:
     import keras
 
+#: Training steps of a head on features that TensorFlow takes without coming back to Python.
+STEPS_PER_CALL = 32
+
 
 @dataclass(frozen=True)
 class Training:
@@ -69,20 +72,24 @@ class Tail:
     network: Network | None = None
 
 
-def build_tail(tail: Tail, training: Training) -> keras.Model:
+def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> keras.Model:
     """Build and compile the trained part of a network.
 
     Parameters
     ----------
     tail : Tail
     training : Training
+    to_train : bool, default=False
+        Compile it for our own training loop: with `FusedAdam`, and several steps of a head on
+        features in one call. Callbacks of the caller's see each step, and Keras's own optimizer.
 
     Returns
     -------
     keras.Model
         From the tensors at the cut to the head's outputs.
     """
-    from fundus.networks.backbones import pooled, require_tensorflow
+    from fundus.networks.backbones import require_tensorflow
+    from fundus.networks.pooling import pooled
 
     require_tensorflow()
     import keras
@@ -96,12 +103,21 @@ def build_tail(tail: Tail, training: Training) -> keras.Model:
         inputs = body.inputs
         outputs = tail.head.build(body.outputs[0], tail.n_grades)
     model = keras.Model(inputs, outputs)
-    optimizer = keras.optimizers.Adam(
+    adam, steps = keras.optimizers.Adam, 1
+    if to_train and not training.callbacks:
+        from fundus.heads.adam import FusedAdam
+
+        adam, steps = FusedAdam, STEPS_PER_CALL if tail.network is None else 1
+    optimizer = adam(
         training.learning_rate,
         beta_1=training.beta_1,
         beta_2=training.beta_2,
         epsilon=training.epsilon,
     )
-    loss = tail.head.loss(tail.n_grades)
-    model.compile(optimizer=optimizer, loss=loss, metrics=tail.head.metrics(tail.n_grades))
+    model.compile(
+        optimizer=optimizer,
+        loss=tail.head.loss(tail.n_grades),
+        metrics=tail.head.metrics(tail.n_grades),
+        steps_per_execution=steps,
+    )
     return model

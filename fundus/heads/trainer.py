@@ -7,7 +7,6 @@ defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from scikeras.wrappers import BaseWrapper
 
 from fundus.heads.batches import RowBatches
 from fundus.heads.callbacks import training_callbacks
+from fundus.heads.compiled import fresh_network, lent_network
 from fundus.heads.tail import Tail, Training, build_tail
 from fundus.networks.backbones import one_at_a_time
 from fundus.networks.sources import Source
@@ -52,13 +52,13 @@ class KerasTrainer(BaseWrapper):
     Parameters
     ----------
     model : functools.partial
-        Of `build_tail`.
+        Of `fresh_network`.
     random_state : int or None
     training : Training
     """
 
     def __init__(
-        self, model: Callable[..., keras.Model], random_state: int | None, training: Training
+        self, model: partial[keras.Model], random_state: int | None, training: Training
     ) -> None:
         super().__init__(model=model, random_state=random_state, batch_size=training.batch_size)
         self.training = training
@@ -106,11 +106,18 @@ class KerasTrainer(BaseWrapper):
         self.history_ = {
             name: [float(v) for v in values] for name, values in history.history.items()
         }
+        # the network is lent, and the next fit will change it
+        self.weights_ = self.model_.get_weights()
+        del self.model_
 
     def _predict_raw(self, X: Any, **kwargs: Any) -> NDArray[np.float32]:
         """Outputs of the network for every row of a source, shape (n, n_outputs)."""
         source: Source = kwargs["source"]
-        model = self.network()
+        if "model_" in self.__dict__:
+            model = self.model_
+        else:
+            model = lent_network(**self.model.keywords)
+            model.set_weights(self.weights_)
         rows = np.asarray(X)[:, 0]
         outputs = []
         for start in range(0, len(rows), PREDICT_BATCH):
@@ -123,9 +130,9 @@ class KerasTrainer(BaseWrapper):
         return np.concatenate(outputs)
 
     def network(self) -> keras.Model:
-        """Return the trained Keras model; rebuilt first, where this came out of a pickle."""
+        """Return the trained Keras model, built at the first call; from then on it predicts."""
         if "model_" not in self.__dict__:
-            self.model_ = self.model()
+            self.model_ = build_tail(**self.model.keywords)
             self.model_.set_weights(self.__dict__.pop("weights_"))
         return self.model_
 
@@ -213,7 +220,7 @@ def train_net(
             source, held_out, targets[held_out], None if weights is None else weights[held_out]
         )
     trainer = KerasTrainer(
-        partial(build_tail, tail=tail, training=training), training.seed, training
+        partial(fresh_network, tail=tail, training=training), training.seed, training
     )
     with one_at_a_time:
         # asked once, so that scikeras finds the switch as it was and can restore it
@@ -246,7 +253,7 @@ def trained_net(
         The Keras model is built at its first use.
     """
     training = Training(learning_rate=1e-3)
-    trainer = KerasTrainer(partial(build_tail, tail=tail, training=training), None, training)
+    trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), None, training)
     trainer.history_ = history
     trainer.weights_ = weights
     return TrainedNet(tail, trainer)

@@ -36,18 +36,14 @@ if TYPE_CHECKING:
     import keras
 
 __all__ = [
-    "POOLING",
     "Split",
     "build_backbone",
-    "pooled",
     "require_tensorflow",
     "resolve_freeze",
     "seeded",
     "split",
     "weights_digest",
 ]
-
-POOLING = ("avg", "flatten", "max")
 
 
 def require_tensorflow() -> None:
@@ -347,46 +343,3 @@ def weights_digest(model: keras.Model) -> str:
         digest.update(f"{name}|{value.shape}|{value.dtype.str}|".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def pooled(model: keras.Model, pooling: str) -> keras.Model:
-    """Turn a model's feature map into one vector per image.
-
-    Parameters
-    ----------
-    model : keras.Model
-        With one output: ``(batch, height, width, channels)``, ``(batch, tokens, channels)`` or
-        ``(batch, channels)``; the last is returned as it is.
-    pooling : {"avg", "max", "flatten"}
-        Mean or maximum over the positions, or all values one after another.
-
-    Returns
-    -------
-    keras.Model
-        Shares the layers of `model`; output ``(batch, features)``.
-
-    Raises
-    ------
-    InvalidParameterError
-        If `pooling` is none of the three.
-    """
-    if pooling not in POOLING:
-        raise InvalidParameterError(
-            "The 'pooling' parameter of TransferClassifier must be a str among "
-            f"{set(POOLING)}. Got {pooling!r} instead."
-        )
-    import keras
-    from keras import layers
-
-    (output,) = model.outputs
-    if len(output.shape) == 2:
-        return model
-    planar = len(output.shape) == 4
-    makers = {
-        "avg": layers.GlobalAveragePooling2D if planar else layers.GlobalAveragePooling1D,
-        "max": layers.GlobalMaxPooling2D if planar else layers.GlobalMaxPooling1D,
-        "flatten": layers.Flatten,
-    }
-    features = makers[pooling](name=f"pool_{pooling}")(output)
-    inputs = model.inputs if len(model.inputs) > 1 else model.inputs[0]
-    return keras.Model(inputs, features, name=f"{model.name}_{pooling}")

@@ -12,8 +12,8 @@ from fundus.data.inputs import Images
 from fundus.exceptions import ImageReadError
 from fundus.images import ImageRecipe, array_digest, decode
 from fundus.networks.frozen import digests, entry_keys, tolerating
-from fundus.networks.loading import raise_unreadable
-from fundus.parallel import thread_count
+from fundus.networks.loading import raise_unreadable, work_done
+from fundus.parallel import opencv_in_our_threads, thread_count
 from fundus.store import Segment, Store
 
 #: Pictures are compared at this size, so that large files are decoded at a reduced scale.
@@ -55,9 +55,6 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
         known = segment.get_many(keys)
 
     def one(row: int) -> NDArray[np.uint8] | ImageReadError:
-        found = known[row]
-        if found is not None:
-            return found
         content = images.content(row)
         assert isinstance(content, bytes)
         try:
@@ -66,13 +63,16 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
             return error
         return np.frombuffer(bytes.fromhex(array_digest(picture)), dtype=np.uint8)
 
-    with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
-        results = list(pool.map(one, range(len(keys))))
-    bad = {row: r for row, r in enumerate(results) if isinstance(r, ImageReadError)}
-    raise_unreadable(images, bad)
-    found = [r for r in results if not isinstance(r, ImageReadError)]
     new = [row for row, entry in enumerate(known) if entry is None]
-    if new and store is not None and segment is not None:
+    with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+        results = dict(zip(new, pool.map(one, new), strict=True))
+    work_done["decodes"] += len(new)
+    raise_unreadable(
+        images, {row: r for row, r in results.items() if isinstance(r, ImageReadError)}
+    )
+    fresh = {row: r for row, r in results.items() if not isinstance(r, ImageReadError)}
+    if fresh and store is not None and segment is not None:
         with tolerating(store):
-            segment.put_many((keys[row], found[row]) for row in new)
-    return [r.tobytes().hex() for r in found]
+            segment.put_many((keys[row], digest) for row, digest in fresh.items())
+    found = [fresh[row] if entry is None else entry for row, entry in enumerate(known)]
+    return [entry.tobytes().hex() for entry in found]

@@ -40,7 +40,7 @@ class Network:
     freeze : "all", int, float or str
         How many initial layers stay as they are.
     pooling : str
-        ``"avg"``, ``"max"`` or ``"flatten"``; part of the frozen work when all is frozen.
+        One of `POOLINGS`; part of the frozen work when all is frozen.
     seed : int or None
         Seed of random weights.
     """
@@ -101,11 +101,15 @@ class Frozen:
         How a file becomes a square uint8 image.
     normaliser : Normaliser
         How that becomes the network's float32 input.
+    power : float or None
+        `signed_power` of what leaves the frozen part. It costs next to nothing, so the store holds
+        the outputs without it, and one entry serves all powers.
     """
 
     network: Network
     recipe: ImageRecipe
     normaliser: Normaliser
+    power: float | None = None
 
     def about(self) -> dict[str, Any]:
         """Describe the function for people."""
@@ -121,7 +125,10 @@ class Frozen:
         }
 
     def name(self) -> str:
-        """Identity of the function, as 64 hexadecimal digits: two equal names, equal outputs."""
+        """Identity of the function, as 64 hexadecimal digits: two equal names, equal outputs.
+
+        Of the function before the power.
+        """
         network, spec = self.network, self.network.spec
         what = {
             "backbone": spec.name,
@@ -258,7 +265,7 @@ def find_cut(network: Network) -> Cut:
 
 @lru_cache(maxsize=4)
 def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
-    from fundus.networks.backbones import pooled
+    from fundus.networks.pooling import pooled
 
     parts = network.split()
     prefix, shapes = parts.prefix, parts.cut_shapes

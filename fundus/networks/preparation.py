@@ -15,11 +15,10 @@ from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.networks.loading import load_rows
 from fundus.networks.network import Frozen, Network, all_frozen
-from fundus.parameters import check_int, check_option, invalid
+from fundus.networks.pooling import POOLINGS, of_all_stages
+from fundus.parameters import check_int, check_option, check_real, invalid
 from fundus.plugins import get_registry, list_backbones
 from fundus.preprocessing.fitted import fit_normaliser
-
-POOLINGS = ("avg", "max", "flatten")
 
 
 def draw_seed(random_state: Any) -> int:
@@ -101,7 +100,7 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     Parameters
     ----------
     owner : estimator
-        With the attributes of `resolve_network`, and ``normalise, n_jobs``.
+        With the attributes of `resolve_network`, and ``normalise, power, n_jobs``.
     images : Images
         The training images.
     freeze : "all", int, float or str
@@ -110,14 +109,40 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     Returns
     -------
     Frozen
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter cannot be used, or needs frozen features and layers are trained.
     """
+    check_real(owner, "power", low=0, high=1, low_open=True, also=(None,))
     network = resolve_network(owner, freeze=freeze, seed=seed)
     if freeze != "all" and all_frozen(network):
         network = replace(network, freeze="all")
+    if network.freeze != "all":
+        _check_trained(owner)
     recipe = ImageRecipe(network.image_size, owner.crop)
 
     def batches() -> Any:
         rows = range(len(images))
         return (batch for _, batch in load_rows(images, rows, recipe, n_jobs=owner.n_jobs))
 
-    return Frozen(network, recipe, fit_normaliser(owner.normalise, network.spec, batches))
+    normaliser = fit_normaliser(owner.normalise, network.spec, batches)
+    return Frozen(network, recipe, normaliser, owner.power)
+
+
+def _check_trained(owner: Any) -> None:
+    """Refuse what is for frozen features only, where layers of the backbone are trained."""
+    if of_all_stages(owner.pooling):
+        allowed = ", ".join(repr(name) for name in POOLINGS if not of_all_stages(name))
+        expected = (
+            f"one of {allowed} unless freeze='all', as the stages before the cut are not there "
+            f"in training (freeze={owner.freeze!r})"
+        )
+        raise invalid(owner, "pooling", expected, owner.pooling)
+    if owner.power is not None:
+        expected = (
+            "None unless freeze='all', as a root has no finite slope at 0 to train through "
+            f"(freeze={owner.freeze!r})"
+        )
+        raise invalid(owner, "power", expected, owner.power)

@@ -18,6 +18,7 @@ from fundus.networks.filling import Entries, Job, fill
 from fundus.networks.frozen import Frozen, Work, frozen_job, part_key, run_frozen
 from fundus.networks.loading import load_rows
 from fundus.networks.network import cut_size
+from fundus.networks.pooling import signed_power
 from fundus.parallel import opencv_in_our_threads, thread_count
 from fundus.store import Segment, Store
 
@@ -115,8 +116,43 @@ class LiveSource:
         return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
 
 
+@dataclass
+class PoweredSource:
+    """Another source's inputs, raised to a power with their signs kept."""
+
+    source: Source
+    power: float
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Read some rows of the other source, and raise them."""
+        return [signed_power(array, self.power) for array in self.source.batch(rows, epoch)]
+
+
 #: The sources there are.
-SOURCES = (ArraySource, StoredSource, LiveSource)
+SOURCES = (ArraySource, StoredSource, LiveSource, PoweredSource)
+
+
+def powered(source: Source, power: float | None) -> Source:
+    """Raise what a source gives to a power; features in memory once and for all.
+
+    Parameters
+    ----------
+    source : Source
+    power : float or None
+        ``None`` returns the source itself.
+
+    Returns
+    -------
+    Source
+    """
+    if power is None:
+        return source
+    if isinstance(source, ArraySource):
+        return ArraySource(signed_power(source.features, power))
+    return PoweredSource(source, power)
 
 
 def stored_source(work: Work) -> StoredSource:

@@ -159,7 +159,7 @@ def _cut(model: keras.Model, n_frozen: int) -> Split:
     inside: dict[int, Any] = {id(tensor): tensor for tensor in model.inputs}
     suffix_nodes = []
     computed = False
-    for node in _nodes(model):
+    for node in graph_nodes(model):
         operation = node.operation
         # what is no layer has no weights to train
         is_frozen = id(operation) in frozen or not isinstance(operation, keras.Layer)
@@ -175,8 +175,9 @@ def _cut(model: keras.Model, n_frozen: int) -> Split:
     used = {id(tensor) for node in suffix_nodes for tensor in node.input_tensors}
     used |= {id(tensor) for tensor in model.outputs}
     cut = [tensor for key, tensor in inside.items() if key in used]
+    inputs, outputs = one_or_list(model.inputs), one_or_list(cut)
     return Split(
-        prefix=keras.Model(_one(model.inputs), _one(cut), name=f"{model.name}_prefix"),
+        prefix=keras.Model(inputs, outputs, name=f"{model.name}_prefix"),
         suffix=_replay(model, suffix_nodes, cut),
         n_frozen=n_frozen,
         cut_shapes=[_shape(model, tensor) for tensor in cut],
@@ -184,7 +185,7 @@ def _cut(model: keras.Model, n_frozen: int) -> Split:
     )
 
 
-def _nodes(model: keras.Model) -> Iterator[Any]:
+def graph_nodes(model: keras.Model) -> Iterator[Any]:
     """Yield the calls of a model's graph, each after those it depends on."""
     # Keras has no public way to a graph's calls; the tests pin this one over the whole zoo
     by_depth = model._nodes_by_depth
@@ -203,20 +204,40 @@ def _replay(model: keras.Model, nodes: list[Any], cut: list[Any]) -> keras.Model
         for i, tensor in enumerate(cut)
     ]
     replaced = {id(old): new for old, new in zip(cut, inputs, strict=True)}
+    for node in nodes:
+        outputs = call_again(node, replaced)
+        replaced.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
+    outputs = [replaced[id(tensor)] for tensor in model.outputs]
+    return keras.Model(one_or_list(inputs), one_or_list(outputs), name=f"{model.name}_suffix")
+
+
+def call_again(node: Any, replaced: dict[int, Any]) -> list[Any]:
+    """Repeat a call of a graph on other tensors.
+
+    Parameters
+    ----------
+    node : Node
+        As `graph_nodes` yields them.
+    replaced : dict of int to KerasTensor
+        By the ``id`` of a tensor in the old graph, the one in its place.
+
+    Returns
+    -------
+    list of KerasTensor
+        In the order of ``node.outputs``.
+    """
+    import keras
 
     def current(argument: Any) -> Any:
         return replaced[id(argument)] if isinstance(argument, keras.KerasTensor) else argument
 
-    for node in nodes:
-        arguments = (node.arguments.args, node.arguments.kwargs)
-        args, kwargs = keras.tree.map_structure(current, arguments)
-        outputs = keras.tree.flatten(node.operation(*args, **kwargs))
-        replaced.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
-    outputs = [replaced[id(tensor)] for tensor in model.outputs]
-    return keras.Model(_one(inputs), _one(outputs), name=f"{model.name}_suffix")
+    arguments = (node.arguments.args, node.arguments.kwargs)
+    args, kwargs = keras.tree.map_structure(current, arguments)
+    return keras.tree.flatten(node.operation(*args, **kwargs))
 
 
-def _one(tensors: list[Any]) -> Any:
+def one_or_list(tensors: list[Any]) -> Any:
+    """Return the one tensor of a list, or the list: how Keras wants inputs and outputs."""
     return tensors[0] if len(tensors) == 1 else tensors
 
 

@@ -1,18 +1,20 @@
 """Read the tensors of a PyTorch file with numpy alone, and without running what is in it.
 
 Both formats of ``torch.save`` are pickles. The reader follows an allow-list of the five kinds of
-object a state dictionary is made of and refuses everything else, so a hostile file can raise an
-error and nothing more.
+object a state dictionary is made of. Everything else it refuses or, beside the tensors of a
+training checkpoint, replaces by an object that does nothing, so a hostile file can raise an error
+and nothing more.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -94,22 +96,44 @@ def _rebuild_parameter(data: Any, *_unused: Any) -> Any:
     return data
 
 
+class _Foreign:
+    """Stands for an object that is no tensor; whatever the file does to it has no effect."""
+
+    def __new__(cls, *_args: Any, **_named: Any) -> _Foreign:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any, **_named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def _ignore(self, *_args: Any) -> None:
+        pass
+
+    __setitem__ = append = extend = add = _ignore
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    **{("torch", name): _StorageType(name) for name in _STORAGES},
 }
 
 
 class _StateUnpickler(pickle.Unpickler):
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: Path, *, replace_foreign: bool = False) -> None:
         super().__init__(file, encoding="utf-8")
         self._path = path
+        self._replace_foreign = replace_foreign
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _STORAGES:
+            return _StorageType(name)  # a new one, since a pickle may write to what it is given
         if (module, name) not in _ALLOWED:
+            if self._replace_foreign:
+                return type(f"{module}.{name}", (_Foreign,), {})
             raise BundleError(
                 f"The file {str(self._path)!r} was refused because it asks for "
                 f"{module + '.' + name!r}, which is no part of a dictionary of tensors; "
@@ -142,7 +166,8 @@ def read_torch_state(
     sha256 : str, default=None
         Expected SHA-256 of the file, in hexadecimal; checked before anything is parsed.
     key : str, default=None
-        Entry that holds the tensors, for a checkpoint such as ``{"model": {...}}``.
+        Entry that holds the tensors, for a checkpoint such as ``{"model": {...}}``. What else the
+        checkpoint holds, such as an optimizer and the arguments of a program, is not read.
 
     Returns
     -------
@@ -163,8 +188,9 @@ def read_torch_state(
     if sha256 is not None:
         _check_digest(path, sha256)
     try:
-        content, arrays = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-        return {name: _view(t, arrays) for name, t in _tensors_of(content, key, path)}
+        read = _read_zip if zipfile.is_zipfile(path) else _read_legacy
+        tensors, arrays = read(path, key)
+        return {name: _view(tensor, arrays) for name, tensor in tensors.items()}
     except BundleError:
         raise
     except _DAMAGE as error:
@@ -184,7 +210,7 @@ def _check_digest(path: Path, expected: str) -> None:
         )
 
 
-def _tensors_of(content: Any, key: str | None, path: Path) -> Iterable[tuple[str, _Tensor]]:
+def _tensors_of(content: Any, key: str | None, path: Path) -> Mapping[str, _Tensor]:
     if key is not None and isinstance(content, Mapping):
         if key not in content:
             raise BundleError(
@@ -202,10 +228,13 @@ def _tensors_of(content: Any, key: str | None, path: Path) -> Iterable[tuple[str
                 f"The file {str(path)!r} must hold tensors by name, but its entry {name!r} is a "
                 f"{type(value).__name__}; if that is where the tensors are, pass key={name!r}."
             )
-    return content.items()
+    return content
 
 
-def _read_legacy(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
+_Read = tuple[Mapping[str, _Tensor], dict[str, NDArray[Any]]]
+
+
+def _read_legacy(path: Path, key: str | None) -> _Read:
     with path.open("rb") as file:
         if _StateUnpickler(file, path).load() != _LEGACY_MAGIC:
             raise pickle.UnpicklingError("it does not start as torch.save would")
@@ -213,19 +242,23 @@ def _read_legacy(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
         if protocol != _LEGACY_PROTOCOL:
             raise pickle.UnpicklingError(f"an unknown protocol {protocol!r}")
         order = "<" if _StateUnpickler(file, path).load()["little_endian"] else ">"
-        unpickler = _StateUnpickler(file, path)
-        content = unpickler.load()
+        unpickler = _StateUnpickler(file, path, replace_foreign=key is not None)
+        tensors = _tensors_of(unpickler.load(), key, path)
+        needed = {tensor.storage.key for tensor in tensors.values()}
         arrays = {}
-        for key in _StateUnpickler(file, path).load():
-            storage = unpickler.storages[key]
+        for name in _StateUnpickler(file, path).load():
+            storage = unpickler.storages[name]
             (numel,) = struct.unpack(order + "q", file.read(8))
             if numel != storage.numel:
-                raise ValueError(f"storage {key!r} has {numel} elements, not {storage.numel}")
-            arrays[key] = _storage_array(storage, order, file.read)
-    return content, arrays
+                raise ValueError(f"storage {name!r} has {numel} elements, not {storage.numel}")
+            if name in needed:
+                arrays[name] = _storage_array(storage, order, file.read)
+            else:
+                file.seek(numel * np.dtype(_STORAGES[storage.kind.name]).itemsize, os.SEEK_CUR)
+    return tensors, arrays
 
 
-def _read_zip(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
+def _read_zip(path: Path, key: str | None) -> _Read:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         root = next((n.removesuffix("data.pkl") for n in names if n.endswith("/data.pkl")), None)
@@ -235,13 +268,13 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
         if root + "byteorder" in names and archive.read(root + "byteorder") == b"big":
             order = ">"
         with archive.open(root + "data.pkl") as file:
-            unpickler = _StateUnpickler(file, path)
-            content = unpickler.load()
+            unpickler = _StateUnpickler(file, path, replace_foreign=key is not None)
+            tensors = _tensors_of(unpickler.load(), key, path)
         arrays = {}
-        for key, storage in unpickler.storages.items():
-            with archive.open(f"{root}data/{key}") as file:
-                arrays[key] = _storage_array(storage, order, file.read)
-    return content, arrays
+        for storage in {tensor.storage.key: tensor.storage for tensor in tensors.values()}.values():
+            with archive.open(f"{root}data/{storage.key}") as file:
+                arrays[storage.key] = _storage_array(storage, order, file.read)
+    return tensors, arrays
 
 
 def _storage_array(storage: _Storage, order: str, read: Callable[[int], bytes]) -> NDArray[Any]:

@@ -197,6 +197,7 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
         "freeze": network.freeze,
         "pooling": network.pooling,
         "crop": frozen.recipe.crop,
+        "power": frozen.power,
         **normaliser_record(normaliser, network.spec),
         "state": [[name, value] for name, value in normaliser.state],
     }
@@ -236,6 +237,7 @@ def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
         network,
         ImageRecipe(record["image_size"], record["crop"]),
         Normaliser(function, state),
+        record.get("power"),  # bundles of the first release have none
     )
 
 

@@ -17,8 +17,9 @@ from sklearn.base import clone
 from fundus.estimator import TransferClassifier
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec
-from fundus.networks.backbones import build_backbone, pooled, weights_digest
-from fundus.networks.splitting import split
+from fundus.networks.backbones import build_backbone, weights_digest
+from fundus.networks.pooling import pooled, stage_outputs
+from fundus.networks.splitting import one_or_list, split
 from fundus.plugins import Entry
 from fundus.preprocessing.fitted import Normaliser, fit_normaliser
 from fundus.testing.checks import (
@@ -53,8 +54,8 @@ def check_backbone(
     Its preprocessing must return finite float32 and treat each image on its own; the network must
     have the shapes and dtypes of `BackboneSpec`, as many weights as the record says, repeat itself
     in inference and in seeded initial weights, read back the weights it wrote, equal itself when it
-    is cut at any of several layers, train what is not frozen and nothing else, and work in a
-    `TransferClassifier` that is cloned, fitted, saved and pickled.
+    is cut at any of several layers and where its stages are read, train what is not frozen and
+    nothing else, and work in a `TransferClassifier` that is cloned, fitted, saved and pickled.
 
     Parameters
     ----------
@@ -297,6 +298,20 @@ def _check_cuts(case: BackboneCase) -> None:
         )
 
 
+def _check_stages(case: BackboneCase) -> None:
+    import keras
+
+    model = case.model
+    with attempt(f"{case.what}: finding its stages for pooling='multilevel'", "Fix that error."):
+        inputs, maps = stage_outputs(model)
+        values = _run(keras.Model(one_or_list(inputs), maps), case.x)
+    expect(
+        _close(values[-1], case.output) and all(np.isfinite(value).all() for value in values),
+        f"{case.what}: the maps of its stages must be finite and the last one its output; nested "
+        "models must be plain functional ones, without a 'call' of their own.",
+    )
+
+
 def _check_training(case: BackboneCase) -> None:
     import keras
 
@@ -368,6 +383,7 @@ BACKBONE_CHECKS: dict[str, Callable[[BackboneCase], None]] = {
     "inference": _check_inference,
     "weights file": _check_weights_file,
     "cuts": _check_cuts,
+    "stages": _check_stages,
     "training": _check_training,
     "in a classifier": _check_in_classifier,
 }

@@ -1,0 +1,344 @@
+"""Poolings of the last map and of every stage, the finder of stages, and the power."""
+
+import itertools
+import pickle
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+from sklearn.base import clone
+from sklearn.pipeline import FeatureUnion
+
+from fundus import (
+    FeatureExtractor,
+    FoldEnsemble,
+    LogisticHead,
+    SoftmaxHead,
+    TransferClassifier,
+    load,
+)
+from fundus.ballot import shared_input
+from fundus.exceptions import InvalidParameterError
+from fundus.networks.backbones import build_backbone
+from fundus.networks.frozen import work_done
+from fundus.networks.pooling import pooled, signed_power, stage_outputs
+from fundus.networks.splitting import graph_nodes
+from fundus.plugins import get_registry
+
+SMALL_HEAD = SoftmaxHead(units=4, layers=1, dropout=0.0)
+
+#: The layers after which each family is down-sampled, read off the papers' tables and the graphs.
+STAGES = {
+    "efficientnet_lite0": "block2a_expand_activation block3a_expand_activation "
+    "block4a_expand_activation block6a_expand_activation top_activation",
+    "mobilenet_v2": "block_1_expand_relu block_3_expand_relu block_6_expand_relu "
+    "block_13_expand_relu out_relu",
+    "resnet50": "conv1_relu conv2_block3_out conv3_block4_out conv4_block6_out conv5_block3_out",
+    "vgg16": "block1_conv2 block2_conv2 block3_conv3 block4_conv3 block5_conv3 block5_pool",
+    # the strided paths of a block start at its input, or at what its first layers make of it
+    "resnet50_v2": "conv1_conv conv2_block2_out conv3_block3_out conv4_block5_out post_relu",
+    "densenet121": "conv1_relu pool2_conv pool3_conv pool4_conv relu",
+    "convnext_tiny": "convnext_tiny_downsampling_layernorm_0 "
+    "convnext_tiny_downsampling_layernorm_1 convnext_tiny_downsampling_layernorm_2 "
+    "layer_normalization",
+    "efficientnet_b0": "block2a_expand_activation block3a_expand_activation "
+    "block4a_expand_activation block6a_expand_activation top_activation",
+    "efficientnet_v2_b0": "block1a_project_activation block2b_add block4a_expand_activation "
+    "block6a_expand_activation top_activation",
+    # a cell reads the two before it, so no map is crossed by all paths
+    "nasnet_mobile": "stem_bn1 reduction_concat_stem_1 normal_concat_3 normal_concat_8 activation",
+    "xception": "block1_conv2_act add add add block14_sepconv2_act",
+    "inception_v3": "activation activation mixed2 mixed7 mixed10",
+    "inception_resnet_v2": "activation activation block35_10_ac block17_20_ac conv_7b_ac",
+    "mobilenet": "conv_pw_1_relu conv_pw_3_relu conv_pw_5_relu conv_pw_11_relu conv_pw_13_relu",
+    "mobilenet_v3_small": "activation re_lu activation activation activation",
+}
+#: Keras numbers these by what was built before.
+UNNAMED = ("activation", "add", "layer_normalization", "re_lu")
+QUICK = ("efficientnet_lite0", "mobilenet_v2", "vgg16")
+
+
+def tiny(head="logistic", **options):
+    return TransferClassifier("tiny", head, **({"weights": "fixed", "random_state": 0} | options))
+
+
+def extractor(**options):
+    return FeatureExtractor("tiny", **({"weights": "fixed", "cache": False} | options))
+
+
+def over_positions(function, array):
+    return function(array, axis=tuple(range(1, array.ndim - 1)))
+
+
+# --- the last map ------------------------------------------------------------------------------
+
+LAST = {
+    "avg": lambda a: over_positions(np.mean, a),
+    "max": lambda a: over_positions(np.max, a),
+    "avg+max": lambda a: np.hstack([over_positions(np.mean, a), over_positions(np.max, a)]),
+    "gem": lambda a: np.cbrt(over_positions(np.mean, np.maximum(a, 0.0) ** 3)),
+    "flatten": lambda a: a.reshape(len(a), -1),
+}
+
+
+@pytest.mark.parametrize("pooling", LAST)
+@pytest.mark.parametrize("shape", [(4, 5, 3), (6, 3)])
+def test_pooling_of_the_last_map(pooling, shape):
+    inputs = keras.Input(shape)
+    model = pooled(keras.Model(inputs, layers.Activation("linear")(inputs)), pooling)
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    np.testing.assert_allclose(model(x), LAST[pooling](x), rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_stay_and_unknown_words_are_refused():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.ReLU()(inputs))
+    assert pooled(model, "gem") is model
+    message = r"The 'pooling' parameter .* 'avg', 'max', .* Got 'mean' instead"
+    with pytest.raises(InvalidParameterError, match=message):
+        pooled(model, "mean")
+    with pytest.raises(InvalidParameterError, match=message):
+        extractor(pooling="mean").fit(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+# --- every stage -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pooling", "functions"),
+    [("multilevel", "avg"), ("multilevel_max", "max"), ("multilevel_avg+max", "avg+max")],
+)
+def test_multilevel_equals_a_computation_by_hand(pooling, functions):
+    spec = get_registry().find("backbone", "efficientnet_lite0").spec
+    network = build_backbone(spec, image_size=64)
+    maps = [network.get_layer(name).output for name in STAGES["efficientnet_lite0"].split()]
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    by_hand = [LAST[functions](np.asarray(m)) for m in keras.Model(network.input, maps)(x)]
+    found = pooled(network, pooling)(x)
+    np.testing.assert_allclose(found, np.hstack(by_hand), rtol=1e-4, atol=1e-5)
+
+
+def check_family(name):
+    spec = get_registry().find("backbone", name).spec
+    network = build_backbone(spec, weights=None)
+    inputs, maps = stage_outputs(network)
+    names = [tensor._keras_history.operation.name for tensor in maps]
+    for name_found, wanted in zip(names, STAGES[name].split(), strict=True):
+        assert name_found == wanted or (wanted in UNNAMED and name_found.startswith(wanted))
+    edges = [tensor.shape[1] for tensor in maps]
+    assert all(2 * b <= a + 1 for a, b in itertools.pairwise(edges))
+    assert all(2 * b >= a - 5 for a, b in itertools.pairwise(edges))  # none is left out
+    if name != "nasnet_mobile":
+        flat = keras.Model(inputs[0], maps[-1])
+        assert all(cuts(flat, tensor) for tensor in maps)
+
+
+def cuts(network, tensor):
+    """Whether the output cannot be reached from the input without a tensor."""
+    reached = {id(t) for t in network.inputs}
+    for node in graph_nodes(network):
+        if any(id(t) in reached for t in node.input_tensors):
+            reached |= {id(t) for t in node.outputs} - {id(tensor)}
+    return id(network.outputs[0]) not in reached
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_stages(name):
+    check_family(name)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(set(STAGES) - set(QUICK)))
+def test_stages_of_every_family(name):
+    check_family(name)
+
+
+def convolution(x, channels, stride=1):
+    return layers.Conv2D(channels, 3, stride, padding="same", activation="relu")(x)
+
+
+def widths(model):
+    return [tuple(tensor.shape[1:]) for tensor in stage_outputs(model)[1]]
+
+
+def test_a_block_ends_with_its_sum_and_gates_are_no_stages():
+    x = inputs = keras.Input((32, 32, 3))
+    x = convolution(layers.ZeroPadding2D()(layers.Rescaling(2.0)(x)), 4, 2)
+    x = layers.Add()([x, convolution(convolution(x, 8), 4)])
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = layers.Multiply()([x, layers.Conv2D(4, 1, activation="sigmoid")(gate)])
+    wide = convolution(x, 16)  # later than the shortcut, and no end of the stage
+    x = layers.Add()([convolution(x, 5, 2), convolution(wide, 5, 2)])
+    assert widths(keras.Model(inputs, x)) == [(17, 17, 4), (9, 9, 5)]
+
+
+def nested(wrap):
+    inner_inputs = keras.Input((16, 16, 4))
+    y = layers.Dropout(0.5)(convolution(inner_inputs, 6))
+    inner = keras.Model(inner_inputs, convolution(y, 7, 2))
+    x = inputs = keras.Input((32, 32, 3))
+    x = convolution(x, 4, 2)
+    x = wrap(inner)(x)
+    return keras.Model(inputs, convolution(x, 8, 2))
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: keras.Sequential([m])])
+def test_nested_models_are_looked_into(wrap):
+    model = nested(wrap)
+    assert widths(model) == [(16, 16, 6), (8, 8, 7), (4, 4, 8)]
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    features = np.asarray(pooled(model, "multilevel")(x))
+    assert features.shape == (2, 21)
+    np.testing.assert_allclose(features[:, 13:], LAST["avg"](np.asarray(model(x))), rtol=1e-5)
+
+
+class Doubled(keras.Model):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs)
+
+
+def test_a_nested_model_with_a_call_of_its_own_is_one_step():
+    def wrap(model):
+        return Doubled(model.inputs[0], model.outputs[0])
+
+    model = nested(wrap)
+    assert widths(model) == [(16, 16, 4), (8, 8, 7), (4, 4, 8)]
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    features = np.asarray(pooled(model, "multilevel")(x))
+    np.testing.assert_allclose(features[:, -8:], LAST["avg"](np.asarray(model(x))), rtol=1e-5)
+
+
+def transformer():
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.Reshape((16, 8))(layers.Conv2D(8, 8, 8)(x))
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4)(x, x)])
+    return keras.Model(inputs, layers.LayerNormalization()(x), name="vit")
+
+
+def test_a_network_of_one_stage_is_refused_with_advice():
+    model = transformer()
+    assert widths(model) == [(16, 8)]
+    assert pooled(model, "avg+max").output_shape == (None, 16)
+    with pytest.raises(InvalidParameterError, match=r"must be 'avg', .*'vit', .* has one stage"):
+        pooled(model, "multilevel")
+
+
+def test_a_vector_takes_the_place_of_the_last_map():
+    x = inputs = keras.Input((32, 32, 3))
+    x = convolution(convolution(x, 4, 2), 5, 2)
+    x = layers.GlobalAveragePooling2D()(x)
+    assert widths(keras.Model(inputs, x)) == [(16, 16, 4), (5,)]
+
+
+# --- the estimators ----------------------------------------------------------------------------
+
+
+def test_signed_power():
+    x = np.array([[-4.0, 0.0, 9.0]], np.float32)
+    assert signed_power(x, None) is x
+    root = signed_power(x, 0.5)
+    assert root.dtype == np.float32
+    assert root.tolist() == [[-2.0, 0.0, 3.0]]
+
+
+def test_one_entry_of_the_store_serves_all_powers(photographs, tmp_path):
+    plain, root = (extractor(cache=tmp_path, pooling="multilevel", power=p) for p in (None, 0.5))
+    F = plain.fit_transform(photographs.paths[:6])
+    before = work_done["forward_passes"]
+    G = root.fit_transform(photographs.paths[:6])
+    assert work_done["forward_passes"] == before
+    np.testing.assert_allclose(G, np.sqrt(F), rtol=1e-6)
+    assert F.shape == (6, 24)  # 8 of the first stage, 16 of the second
+    np.testing.assert_allclose(
+        F[:, 8:], extractor().fit_transform(photographs.paths[:6]), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("power", [0, -0.5, 2, "sqrt", True])
+def test_powers_that_are_none(power):
+    with pytest.raises(InvalidParameterError, match=r"'power' parameter of FeatureExtractor must"):
+        extractor(power=power).fit(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_names_of_features_and_frames(photographs):
+    both = FeatureUnion(
+        [("last", extractor()), ("all", extractor(pooling="multilevel", power=0.5))]
+    ).set_output(transform="pandas")
+    X = both.fit_transform(photographs.paths[:3])
+    assert isinstance(X, pd.DataFrame)
+    names = both.get_feature_names_out().tolist()
+    assert X.columns.tolist() == names
+    assert len(names) == 16 + 24
+    assert names[16] == "all__featureextractor0"
+
+
+def test_extractors_clone_and_pickle(photographs):
+    model = clone(extractor(pooling="multilevel_avg+max", power=0.25)).fit(photographs.paths[:3])
+    again = pickle.loads(pickle.dumps(model))
+    X = photographs.paths[:3]
+    assert np.array_equal(again.transform(X), model.transform(X))
+    assert again.get_feature_names_out().shape == (48,)
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        ("logistic", {"pooling": "multilevel_max"}),
+        (SMALL_HEAD, {"pooling": "multilevel", "freeze": 1.0, "epochs": 1}),
+        (SMALL_HEAD, {"pooling": "flatten", "epochs": 1}),
+        (SMALL_HEAD, {"pooling": "gem", "augment": True, "epochs": 1}),
+    ],
+    ids=["estimator", "neural", "streamed", "live"],
+)
+def test_classifiers_with_a_power_predict_the_same_after_loading(
+    photographs, tmp_path, head, options
+):
+    X, y = photographs.paths, photographs.grades
+    model = tiny(head, power=0.5, **options).fit(X, y)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.get_params()["power"] == 0.5
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+    source = model.shared_input(X)
+    first = extractor(pooling=options["pooling"], power=0.5).fit_transform(X[:2])
+    np.testing.assert_allclose(source.batch(np.arange(2), None)[0], first, rtol=1e-4, atol=1e-5)
+
+
+def test_the_classifier_is_the_extractor_and_the_head(photographs):
+    X, y = photographs.paths, photographs.grades
+    how = {"pooling": "multilevel", "power": 0.5}
+    joined = tiny(LogisticHead(), **how).fit(X, y)
+    apart = TransferClassifier("precomputed", LogisticHead(), random_state=0)
+    F = extractor(**how).fit_transform(X)
+    assert np.allclose(joined.predict_proba(X), apart.fit(F, y).predict_proba(F), atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["avg+max", "gem"])
+def test_poolings_of_a_trained_network(photographs, pooling):
+    model = tiny(SMALL_HEAD, freeze=5, epochs=2, pooling=pooling)
+    model.fit(photographs.paths, photographs.grades)
+    assert np.isfinite(model.history_["loss"]).all()
+    assert np.isfinite(model.predict_proba(photographs.paths)).all()
+
+
+def test_what_needs_a_frozen_network(photographs):
+    X, y = photographs.paths, photographs.grades
+    with pytest.raises(InvalidParameterError, match=r"'pooling' .* unless freeze='all'.*freeze=5"):
+        tiny(SMALL_HEAD, freeze=5, pooling="multilevel").fit(X, y)
+    with pytest.raises(InvalidParameterError, match=r"'power' .* unless freeze='all'.*Got 0.5"):
+        tiny(SMALL_HEAD, freeze=5, power=0.5).fit(X, y)
+    with pytest.raises(InvalidParameterError, match="'power' must be None"):
+        TransferClassifier("precomputed", power=0.5).fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_an_ensemble_does_not_share_features_between_powers(photographs):
+    X, y = photographs.paths, photographs.grades
+    models = [tiny(power=power).fit(X, y) for power in (None, 0.5)]
+    assert shared_input(models, X) is X
+    assert shared_input(models[:1] * 2, X) is not X
+    ensemble = FoldEnsemble(tiny(), cv=2, voting="soft").fit(X, y)
+    ensemble.estimators_ = models
+    apart = np.mean([model.predict_proba(X) for model in models], axis=0)
+    np.testing.assert_allclose(ensemble.predict_proba(X), apart, atol=1e-9)
