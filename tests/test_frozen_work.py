@@ -211,3 +211,14 @@ def test_damaged_activations_are_computed_again(photographs, tmp_path, freeze):
         again = model.predict_proba(X)
     assert np.allclose(again, expected, atol=1e-5)
     assert np.allclose(model.predict_proba(X), expected, atol=1e-5)
+
+
+def test_batches_of_any_length_are_traced_once(photographs):
+    from fundus.networks.network import load_frozen
+
+    extract = FeatureExtractor("tiny", weights="fixed", image_size=33, cache=False)
+    extract.fit(photographs.paths[:1])
+    for n in (5, 1, 40):
+        assert extract.transform(photographs.paths[:n]).shape[0] == n
+    network = load_frozen(extract.frozen_.network)
+    assert network.predict_function.experimental_get_tracing_count() == 1

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
-from fundus import FeatureExtractor
+from fundus import FeatureExtractor, LogisticHead, TransferClassifier
 from fundus.data.inputs import as_images
 from fundus.images import ImageRecipe
 from fundus.networks import filling
@@ -151,3 +152,22 @@ def test_opencvs_threads_come_back():
             assert cv2.getNumThreads() == 1
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
+
+
+def test_warm_workers_import_no_tensorflow(photographs, tmp_path):
+    from sklearn.model_selection import GridSearchCV
+
+    model = TransferClassifier("tiny", "logistic", weights="fixed", cache=tmp_path)
+    grid = {"head": [LogisticHead(C=1e-3), LogisticHead(C=1e-2)]}
+    X, y = photographs.paths, photographs.grades
+    search = GridSearchCV(model, grid, cv=2, scoring=report_tensorflow, refit=False)
+    search.fit(X, y)
+    get_reusable_executor().shutdown(wait=True)  # workers that have loaded it for another test
+    search.set_params(n_jobs=2).fit(X, y)
+    seen = np.concatenate([search.cv_results_[f"split{k}_test_score"] for k in range(2)])
+    assert (seen == 0).all()
+
+
+def report_tensorflow(model, X, y):
+    model.predict(X)
+    return float("tensorflow" in sys.modules)
