@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/fundus demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 	$(MAKE) test-plugins
 
 test-plugins: $(PLUGINS_READY)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from fundus import GRADE_NAMES
 from fundus.data.synthetic import draw_fundus
-from fundus.reporting.displays import SeverityDisplay
+from fundus.reporting.displays import SeverityDisplay, rounding
 
 
 def main() -> None:
@@ -31,7 +31,9 @@ def main() -> None:
         ax.set_title(f"{grade} {GRADE_NAMES[grade]}", fontsize=9)
         ax.axis("off")
     photographs.suptitle("Synthetic photographs, by grade", fontsize=10)
-    display = SeverityDisplay.from_predictions(oof["target"], oof["severity"])
+    display = SeverityDisplay.from_predictions(
+        oof["target"], oof["severity"], boundaries=rounding(len(GRADE_NAMES))
+    )
     display.plot(ax=plot.subplots())
     plot.suptitle(
         f"Out-of-fold severity of {len(oof)} real photographs (IDRiD), by true grade", fontsize=10

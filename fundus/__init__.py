@@ -13,6 +13,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fundus.audit import audit_images as audit_images
+    from fundus.calibration import (
+        CumulativeCalibratedClassifierCV as CumulativeCalibratedClassifierCV,
+    )
+    from fundus.conformal import OrdinalConformalClassifier as OrdinalConformalClassifier
     from fundus.cutpoint_classifiers import FixedCutpointClassifier as FixedCutpointClassifier
     from fundus.cutpoint_classifiers import TunedCutpointClassifierCV as TunedCutpointClassifierCV
     from fundus.cutpoints import optimal_cutpoints as optimal_cutpoints
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from fundus.features import FeatureExtractor as FeatureExtractor
     from fundus.grades import GRADE_NAMES as GRADE_NAMES
     from fundus.grades import is_referable as is_referable
+    from fundus.grades import is_sight_threatening as is_sight_threatening
     from fundus.grades import patient_grades as patient_grades
     from fundus.heads.neural import ReluHead as ReluHead
     from fundus.heads.neural import SoftmaxHead as SoftmaxHead
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from fundus.heads.sklearn_heads import RidgeHead as RidgeHead
     from fundus.heads.sklearn_heads import SVMHead as SVMHead
     from fundus.images.augment import Augmentation as Augmentation
+    from fundus.metrics import adjacent_accuracy as adjacent_accuracy
     from fundus.metrics import inverse_frequency_weights as inverse_frequency_weights
     from fundus.metrics import kappa_scorer as kappa_scorer
     from fundus.metrics import make_kappa_scorer as make_kappa_scorer
@@ -49,6 +55,14 @@ if TYPE_CHECKING:
     from fundus.plugins import list_backbones as list_backbones
     from fundus.plugins import list_heads as list_heads
     from fundus.plugins import list_preprocessors as list_preprocessors
+    from fundus.proba_metrics import brier_score as brier_score
+    from fundus.proba_metrics import expected_calibration_error as expected_calibration_error
+    from fundus.proba_metrics import macro_auc as macro_auc
+    from fundus.proba_metrics import ranked_probability_score as ranked_probability_score
+    from fundus.reporting.comparison import paired_difference as paired_difference
+    from fundus.reporting.coverage import coverage_report as coverage_report
+    from fundus.reporting.operating_points import operating_point as operating_point
+    from fundus.reporting.screening import screening_report as screening_report
     from fundus.saving.bundle import load as load
     from fundus.second_stage import SecondStageClassifier as SecondStageClassifier
     from fundus.splits import GuardedSplit as GuardedSplit
@@ -60,12 +74,14 @@ _ROOMS = {
     "Cache": "store",
     "CoralHead": "heads.ordinal",
     "CornHead": "heads.ordinal",
+    "CumulativeCalibratedClassifierCV": "calibration",
     "FeatureExtractor": "features",
     "FixedCutpointClassifier": "cutpoint_classifiers",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",
     "GuardedSplit": "splits",
     "LogisticHead": "heads.sklearn_heads",
+    "OrdinalConformalClassifier": "conformal",
     "OrdinalLogisticHead": "heads.ordinal_estimators",
     "OrdinalLogisticRegression": "heads.ordinal_estimators",
     "OrdinalRidge": "heads.ordinal_ridge",
@@ -78,11 +94,16 @@ _ROOMS = {
     "SoftLabelHead": "heads.ordinal",
     "TransferClassifier": "estimator",
     "TunedCutpointClassifierCV": "cutpoint_classifiers",
+    "adjacent_accuracy": "metrics",
     "audit_images": "audit",
+    "brier_score": "proba_metrics",
     "check_split": "splits",
+    "coverage_report": "reporting.coverage",
+    "expected_calibration_error": "proba_metrics",
     "find_near_duplicates": "near_duplicates",
     "inverse_frequency_weights": "metrics",
     "is_referable": "grades",
+    "is_sight_threatening": "grades",
     "kappa_scorer": "metrics",
     "list_backbones": "plugins",
     "list_heads": "plugins",
@@ -91,11 +112,16 @@ _ROOMS = {
     "load_image_folder": "data.loaders",
     "load_image_table": "data.loaders",
     "load_images": "data.loaders",
+    "macro_auc": "proba_metrics",
     "make_fundus": "data.synthetic",
     "make_kappa_scorer": "metrics",
+    "operating_point": "reporting.operating_points",
     "optimal_cutpoints": "cutpoints",
+    "paired_difference": "reporting.comparison",
     "patient_grades": "grades",
     "quadratic_weighted_kappa": "metrics",
+    "ranked_probability_score": "proba_metrics",
+    "screening_report": "reporting.screening",
 }
 
 __all__ = sorted(_ROOMS)

@@ -11,21 +11,39 @@ from fundus.cutpoints import grades_at
 from fundus.heads.decisions import expected_grade, interpolated_proba, nearest_class
 from fundus.labels import to_positions
 from fundus.severity import (
-    innermost,
     proba_of,
     scale_of,
     severity_of,
     shared_input,
     to_scale,
     unwrapped,
+    whole_scale,
 )
 
 
 def is_ordinal_regressor(model: Any) -> bool:
-    """Whether a fitted model's head predicts a severity rather than probabilities."""
-    model = innermost(model)
+    """Whether the nearest grade to the severity is what a fitted model predicts."""
+    model = unwrapped(model)
     head = getattr(getattr(model, "final_estimator_", model), "head_", None)
     return bool(getattr(head, "is_regressor", False))
+
+
+def voting_of(model: Any) -> str:
+    """Return how fitted models of this kind vote unless told otherwise.
+
+    Parameters
+    ----------
+    model : classifier
+
+    Returns
+    -------
+    {"cutpoints", "severity", "soft", "hard"}
+    """
+    if hasattr(unwrapped(model), "cutpoints_"):
+        return "cutpoints"
+    if is_ordinal_regressor(model):
+        return "severity"
+    return "soft" if hasattr(model, "predict_proba") else "hard"
 
 
 class Votes(NamedTuple):
@@ -39,11 +57,19 @@ class Votes(NamedTuple):
         In places on the scale.
     best : ndarray of int, shape (n,)
         Place of the predicted label in the classes.
+    cutpoints : ndarray of float, shape (n_grades - 1,), default=None
+        Where `severity` was cut, in places on the scale.
     """
 
     proba: NDArray[np.float64] | None
     severity: NDArray[np.float64]
     best: NDArray[np.intp]
+    cutpoints: NDArray[np.float64] | None = None
+
+    def of(self, rows: NDArray[np.intp]) -> Votes:
+        """Return what was said of some images."""
+        proba = None if self.proba is None else self.proba[rows]
+        return Votes(proba, self.severity[rows], self.best[rows], self.cutpoints)
 
 
 class Ballot(NamedTuple):
@@ -76,10 +102,17 @@ class Ballot(NamedTuple):
         Votes
             A class that the model never saw has probability 0.
         """
-        return self.mean([model], X)
+        model = unwrapped(model)
+        X = shared_input([model], X)
+        if self.voting == "soft":
+            return self._most_probable(proba_of(model, X, self.classes))
+        severity = severity_of(model, X, self.scale)
+        if self.voting == "severity":
+            return self._nearest(severity)
+        return self._cut(severity, self._cutpoints(model), proba_of(model, X, self.classes))
 
     def mean(self, models: list[Any], X: Any) -> Votes:
-        """Average all models' probabilities and severities.
+        """Average all models, each run once.
 
         Parameters
         ----------
@@ -90,24 +123,30 @@ class Ballot(NamedTuple):
         -------
         Votes
         """
-        models = [unwrapped(model) for model in models]
         X = shared_input(models, X)
-        if self.voting == "soft":
-            proba = self._mean_proba(models, X)
-            assert proba is not None
-            return Votes(proba, expected_grade(proba, self._places()), proba.argmax(axis=1))
-        severity = np.mean([severity_of(model, X, self.scale) for model in models], axis=0)
-        if self.voting == "severity":
-            proba = interpolated_proba(severity, self._places())
-            return Votes(proba, severity, proba.argmax(axis=1))
-        cutpoints = middle_cutpoints([self._cutpoints(model) for model in models])
-        best = nearest_class(grades_at(severity, cutpoints), self._places())
-        return Votes(self._mean_proba(models, X), severity, best)
+        return self.combine([self.scores(model, X) for model in models])
 
-    def _mean_proba(self, models: list[Any], X: Any) -> NDArray[np.float64] | None:
-        given = [proba_of(model, X, self.classes) for model in models]
-        known = [proba for proba in given if proba is not None]
-        return np.mean(known, axis=0) if known else None
+    def combine(self, votes: list[Votes]) -> Votes:
+        """Average what `scores` gave of each model.
+
+        Parameters
+        ----------
+        votes : list of Votes
+
+        Returns
+        -------
+        Votes
+            Mean probabilities and severities, and the median of each cutpoint.
+        """
+        known = [vote.proba for vote in votes if vote.proba is not None]
+        proba = np.mean(known, axis=0) if known else None
+        if self.voting == "soft":
+            return self._most_probable(proba)
+        severity = np.mean([vote.severity for vote in votes], axis=0)
+        if self.voting == "severity":
+            return self._nearest(severity)
+        cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
+        return self._cut(severity, middle_cutpoints(cutpoints), proba)
 
     def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
         """Return the label most models predict, the lowest of several."""
@@ -115,6 +154,23 @@ class Ballot(NamedTuple):
         votes = np.stack([np.searchsorted(self.classes, m.predict(X)) for m in models])
         counts = np.stack([(votes == k).sum(axis=0) for k in range(len(self.classes))])
         return self.classes[counts.argmax(axis=0)]
+
+    def _most_probable(self, proba: NDArray[np.float64] | None) -> Votes:
+        assert proba is not None
+        return Votes(proba, expected_grade(proba, self._places()), proba.argmax(axis=1))
+
+    def _nearest(self, severity: NDArray[np.float64]) -> Votes:
+        proba = interpolated_proba(severity, self._places())
+        return Votes(proba, severity, proba.argmax(axis=1))
+
+    def _cut(
+        self,
+        severity: NDArray[np.float64],
+        cutpoints: NDArray[np.float64],
+        proba: NDArray[np.float64] | None,
+    ) -> Votes:
+        best = nearest_class(grades_at(severity, cutpoints), self._places())
+        return Votes(proba, severity, best, cutpoints)
 
     def _places(self) -> NDArray[np.intp]:
         return to_positions(self.classes, self.scale)
@@ -126,6 +182,11 @@ class Ballot(NamedTuple):
         padded = np.concatenate([[-np.inf], cutpoints, [np.inf]])
         entered = np.searchsorted(to_positions(own, self.scale), np.arange(1, len(self.scale)))
         return padded[entered]
+
+
+def ballot_of(model: Any) -> Ballot:
+    """Return the rules by which one fitted classifier votes alone."""
+    return Ballot(model.classes_, whole_scale(model, model.classes_), voting_of(model))
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:

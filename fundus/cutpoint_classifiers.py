@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -34,19 +34,19 @@ from fundus.severity import (
     severity_of,
     whole_scale,
 )
+from fundus.wrapping import WrapsClassifier
 
 
 def _has_proba(owner: Any) -> bool:
     return hasattr(getattr(owner, "estimator_", owner.estimator), "predict_proba")
 
 
-class _CutpointClassifier(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class _CutpointClassifier(Saves, WrapsClassifier, BaseEstimator):
     """The ``predict`` methods; the grade is the number of cutpoints at or below the severity."""
 
     # asked for, so that metadata routing brings the patients by itself
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
-    estimator: Any
     estimator_: Any
     classes_: NDArray[Any]
     grades_: NDArray[Any]
@@ -129,16 +129,6 @@ class _CutpointClassifier(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstima
             self.__dict__.pop(name, None)
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        # the labels are taken for ordered
-        tags.classifier_tags.poor_score = (
-            inner.classifier_tags is None or inner.classifier_tags.poor_score
-        )
-        return tags
 
 
 class TunedCutpointClassifierCV(_CutpointClassifier):

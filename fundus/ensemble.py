@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from fundus.ballot import Ballot, is_ordinal_regressor
+from fundus.ballot import Ballot, voting_of
 from fundus.exceptions import InvalidParameterError
 from fundus.folds import (
     Folds,
@@ -27,6 +27,7 @@ from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
 from fundus.severity import has_severity, unwrapped, whole_scale
 from fundus.splits import check_split
+from fundus.wrapping import WrapsClassifier
 
 VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
 
@@ -47,7 +48,7 @@ def _has_severity(ensemble: Any) -> bool:
     return has_severity(_fitted_or_template(ensemble))
 
 
-class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
     """Fit one clone per fold, score each on the fold it has not seen, and average them all.
 
     Parameters
@@ -174,6 +175,27 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)
         return self._keep(models, folds, data.X, data.y)
 
+    def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Return one more clone, fitted on all rows; the ensemble itself stays as it is.
+
+        Parameters
+        ----------
+        X : images or array-like
+        y : array-like, shape (n_samples,)
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+
+        Returns
+        -------
+        estimator
+        """
+        check_is_fitted(self, "estimators_")
+        data = read_training(X, y, sample_weight, groups, self)
+        fold = len(self.estimators_)
+        model = fold_template(self.estimator, fold, data.y, data.groups, self.random_state)
+        rows = np.arange(len(data.y))
+        return fit_fold(model, data.X, data.y, rows, data.weight, data.groups)
+
     @classmethod
     def from_cv_results(
         cls,
@@ -258,11 +280,7 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                     f"without cutpoints. Got 'cutpoints' for {model!r} instead."
                 )
             return self.voting
-        if hasattr(unwrapped(model), "cutpoints_"):
-            return "cutpoints"
-        if is_ordinal_regressor(model):
-            return "severity"
-        return "soft" if hasattr(model, "predict_proba") else "hard"
+        return voting_of(model)
 
     def _score_folds(self, folds: Folds, X: Any, y: NDArray[Any]) -> None:
         n = len(y)
@@ -362,11 +380,3 @@ class FoldEnsemble(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             In places on the scale.
         """
         return self.ballot().mean(self.estimators_, X).severity
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        if inner.classifier_tags is not None:
-            tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
-        return tags

@@ -25,6 +25,10 @@ class SplitError(FundusError, ValueError):
     """A cross-validation split would leak: a patient or an image stands on both sides."""
 
 
+class OperatingPointError(FundusError, ValueError):
+    """No threshold reaches the sensitivity or specificity that is wanted."""
+
+
 class PluginError(FundusError, RuntimeError):
     """A plugin breaks the contract."""
 

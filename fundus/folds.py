@@ -159,8 +159,13 @@ def fold_template(
 ) -> Any:
     """Return a clone that logs into a folder of its fold, if any, and searches by patient."""
     model = clone(estimator)
-    if fold is not None and getattr(model, "log_dir", None) is not None:
-        model.set_params(log_dir=Path(model.log_dir) / f"fold-{fold}")
+    if fold is not None:
+        logs = {
+            name: Path(value) / f"fold-{fold}"
+            for name, value in model.get_params().items()
+            if name.split("__")[-1] == "log_dir" and value is not None
+        }
+        model.set_params(**logs)
     if is_search(model) and groups is not None and not hasattr(model.cv, "split"):
         cv = 5 if model.cv is None else model.cv
         model.set_params(cv=make_cv(cv, y, groups, random_state))

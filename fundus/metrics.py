@@ -87,6 +87,44 @@ def quadratic_weighted_kappa(
     )
 
 
+def adjacent_accuracy(
+    y_true: ArrayLike, y_pred: ArrayLike, *, n_grades: int | Sequence[Hashable] = N_GRADES
+) -> float:
+    """Share of images that are graded right or one grade off.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like, shape (n_samples,)
+        Grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
+    n_grades : int or sequence of labels, default=5
+        The scale.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Chance alone reaches high values on a short scale.
+
+    Raises
+    ------
+    InvalidGradeError
+        If a grade lies outside the scale, there is none, or lengths differ.
+
+    Examples
+    --------
+    >>> adjacent_accuracy([0, 1, 2, 4], [0, 2, 0, 3])
+    0.75
+    """
+    scale = grade_scale(n_grades)
+    true = to_positions(y_true, scale, name="y_true")
+    pred = to_positions(y_pred, scale, name="y_pred")
+    if len(true) != len(pred) or not len(true):
+        raise InvalidGradeError(
+            "y_true and y_pred must be of one length, and hold a grade at least. "
+            f"Got {len(true)} and {len(pred)} rows."
+        )
+    return float((np.abs(true - pred) <= 1).mean())
+
+
 def make_kappa_scorer(grades: int | Sequence[Hashable] = N_GRADES) -> Any:
     """Return a scorer of quadratic weighted kappa on a fixed scale.
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
-from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -36,6 +35,7 @@ from fundus.severity import (
     shared_input,
     whole_scale,
 )
+from fundus.wrapping import WrapsClassifier
 
 #: Columns of a frame that are not measurements.
 _KEYS = ("path", "patient", "eye")
@@ -49,7 +49,7 @@ def _final_has_proba(owner: Any) -> bool:
     return has_proba(_final(owner))
 
 
-class SecondStageClassifier(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
     """Grade by a second model, from the first one's scores, the fellow eye and measurements.
 
     The second model is trained on out-of-fold scores of the first, so it never sees what the first
@@ -260,14 +260,8 @@ class SecondStageClassifier(Saves, MetaEstimatorMixin, ClassifierMixin, BaseEsti
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
         # probabilities of unordered classes pass through whole, severities do not
-        tags.classifier_tags.poor_score = (
-            inner.classifier_tags is None
-            or inner.classifier_tags.poor_score
-            or head_assumes_order(self._second(None))
-        )
+        tags.classifier_tags.poor_score |= head_assumes_order(self._second(None))
         return tags
 
     def _second(self, grades: Any) -> TransferClassifier:

@@ -18,9 +18,12 @@ def unwrapped(model: Any) -> Any:
 
 
 def innermost(model: Any) -> Any:
-    """Return the model whose scores are cut, below searches and cutpoint classifiers."""
+    """Return the fitted model that reads the images, out of searches and meta-estimators.
+
+    A model of two stages stays whole, since it reads more than what its first stage does.
+    """
     model = unwrapped(model)
-    while hasattr(model, "cutpoints_"):
+    while hasattr(model, "estimator_") and not hasattr(model, "final_estimator_"):
         model = unwrapped(model.estimator_)
     return model
 

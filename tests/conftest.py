@@ -45,6 +45,15 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def evenly_graded(tmp_path_factory):
+    """80 synthetic photographs with enough patients of each grade for folds inside folds."""
+    from fundus import make_fundus
+
+    folder = tmp_path_factory.mktemp("evenly")
+    return make_fundus(80, 32, 0, out_dir=folder, grade_weights=[0.2] * 5)
+
+
+@pytest.fixture(scope="session")
 def blobs():
     """90 rows of 12 features whose three classes are easy to tell apart."""
     rng = np.random.default_rng(0)

@@ -21,9 +21,11 @@ from sklearn.model_selection import (
 )
 
 from fundus import (
+    CumulativeCalibratedClassifierCV,
     FixedCutpointClassifier,
     FoldEnsemble,
     LogisticHead,
+    OrdinalConformalClassifier,
     OrdinalRidgeHead,
     RidgeHead,
     TransferClassifier,
@@ -35,6 +37,7 @@ from fundus import (
 )
 from fundus.ballot import middle_cutpoints
 from fundus.cli.scoring import out_of_fold, score_images
+from fundus.conformal_sets import nonconformity_of_severity
 from fundus.cutpoints import grades_at
 from fundus.exceptions import (
     BundleError,
@@ -416,6 +419,50 @@ def test_an_ensemble_cuts_the_mean_severity(graded, make, tmp_path):
     assert np.array_equal(again.estimators_[1].cutpoints_, model.estimators_[1].cutpoints_)
     with pytest.raises(InvalidParameterError, match="without cutpoints"):
         FoldEnsemble(LogisticRegression(), voting="cutpoints", cv=2).fit(X, y)
+
+
+@pytest.mark.parametrize("prefit", [False, True])
+@pytest.mark.parametrize("make", [ridge, logistic, Ridge])
+def test_conformal_sets_around_cutpoints(graded, make, prefit, tmp_path):
+    """They are those of the severity; the grade is the cutpoints'."""
+    X, y = graded
+    new = np.random.default_rng(1).normal(size=(200, 8))
+    grades = np.digitize(new[:, 0], [0.0, 0.3, 1.0, 1.3])
+    if prefit:
+        inner = tuned(make()).fit(X, y)
+        model = OrdinalConformalClassifier(inner, alpha=0.2, cv="prefit").fit(new, grades)
+        away = nonconformity_of_severity(inner.predict_severity(new), np.arange(5))
+        assert np.array_equal(model.rule_.scores[0], np.sort(away[np.arange(200), grades]))
+    else:
+        model = OrdinalConformalClassifier(tuned(make()), alpha=0.2, cv=3, random_state=0)
+        low, high = model.fit(X, y).predict_set(new)
+        assert ((low <= grades) & (grades <= high)).mean() > 0.75
+    assert model.ballot_.voting == "cutpoints"
+    assert np.array_equal(model.predict(X), model.ensemble_.predict(X))
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert np.array_equal(again.predict(X), model.predict(X))
+    assert np.array_equal(again.predict_set(X), model.predict_set(X))
+    assert hasattr(model, "predict_proba") == (make is not Ridge)
+
+
+def test_calibration_goes_inside_cutpoints(tmp_path):
+    X = np.random.default_rng(0).normal(size=(400, 4))
+    y = np.digitize(X[:, 0] + 0.2 * X[:, 1], [0.0, 0.3, 1.0, 1.3])
+    with pytest.raises(InvalidParameterError, match="put the cutpoints around the calibrated one"):
+        CumulativeCalibratedClassifierCV(tuned(ridge()), cv=3).fit(X, y)
+    for make in (ridge, logistic):
+        calibrated = CumulativeCalibratedClassifierCV(make(), cv=2, random_state=0)
+        model = FoldEnsemble(tuned(calibrated, cv=2), cv=2, random_state=0).fit(X, y)
+        assert model.voting_ == "cutpoints"
+        own = model.estimators_[0]
+        np.testing.assert_allclose(
+            own.predict_severity(X), own.estimator_.predict_proba(X) @ np.arange(5)
+        )
+        model.save(tmp_path / make.__name__)
+        again = load(tmp_path / make.__name__)
+        assert np.array_equal(again.predict(X), model.predict(X))
+        assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
 def test_the_middle_of_cutpoints():

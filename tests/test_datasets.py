@@ -53,7 +53,7 @@ def eyes(tmp_path):
         ("Image name,Retinopathy grade,Risk of macular edema ,,,", ["a,0,1,,,", "b,4,2,,,"]),
         (
             "image_id,adjudicated_dr_grade,adjudicated_dme,adjudicated_gradable",
-            ["a,0,1,1", "b,4,2,1"],
+            ["a,0,0,1", "b,4,1,1"],
         ),
         ("file,image,grade,dme,disputed", ["images/a.jpg,x,0,1,0", "images/b.jpg,y,4,2,1"]),
         ("Filename;Label", ["a.jpg;0", "b.jpg;4"]),
@@ -73,7 +73,10 @@ def test_known_tables(tmp_path, header, rows):
     assert data.patients.tolist() == data.paths.tolist()
     assert not data.patients_known
     if "dme" in header or "edema" in header:
-        assert data.frame["dme"].tolist() == [1, 2]
+        expected = [0, 2] if "adjudicated" in header else [1, 2]
+        assert data.frame["dme"].tolist() == data.dme.tolist() == expected
+    else:
+        assert data.dme is None
     assert not {"grade", "level", "diagnosis", "file"} & set(data.frame)
 
 

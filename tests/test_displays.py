@@ -44,6 +44,24 @@ def test_all_severities_are_in_view():
     assert high >= 6.0
 
 
+def test_boundaries_are_a_regressors_and_the_legend_names_what_is_drawn(severities):
+    true, severity = severities
+    ax = SeverityDisplay.from_predictions(true, severity).ax_
+    assert not [line for line in ax.lines if line.get_linestyle() == ":"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["image", "quartiles", "median"]
+
+    class Ensemble:
+        voting_ = "severity"
+
+        def predict_severity(self, X):
+            return severity[X]
+
+    ax = SeverityDisplay.from_estimator(Ensemble(), np.arange(40), true).ax_
+    drawn = [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+    assert drawn == [0.5, 1.5, 2.5, 3.5]
+    assert len(ax.get_legend().get_texts()) == 4
+
+
 def test_given_axes_are_drawn_on(severities):
     figure = Figure()
     ax = figure.subplots()

@@ -9,17 +9,22 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fundus import (
+    adjacent_accuracy,
+    brier_score,
+    expected_calibration_error,
     inverse_frequency_weights,
     kappa_scorer,
+    macro_auc,
     make_kappa_scorer,
     quadratic_weighted_kappa,
+    ranked_probability_score,
 )
-from fundus.exceptions import InvalidGradeError, InvalidParameterError
+from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
 from fundus.labels import grade_scale
 from fundus.metrics import class_sample_weight
 
@@ -61,6 +66,51 @@ def test_an_absent_grade_keeps_its_place():
     assert fixed == pytest.approx(brute_force_kappa(y_true, y_pred, 5, [1] * 6))
     # without fixed labels grade 4 moves next to grade 2
     assert fixed != pytest.approx(cohen_kappa_score(y_true, y_pred, weights="quadratic"))
+
+
+def test_adjacent_accuracy():
+    assert adjacent_accuracy([0, 1, 2, 4], [0, 2, 0, 3]) == 0.75
+    names = ["none", "mild", "severe"]
+    assert adjacent_accuracy(["none", "severe"], ["mild", "none"], n_grades=names) == 0.5
+    with pytest.raises(InvalidGradeError, match="Got 1 and 2 rows"):
+        adjacent_accuracy([0], [0, 1])
+    with pytest.raises(InvalidGradeError, match="Got 0 and 0 rows"):
+        adjacent_accuracy([], [])
+
+
+def test_scores_of_probabilities():
+    rng = np.random.default_rng(0)
+    proba, true = rng.dirichlet(np.ones(5), 80), rng.integers(0, 5, 80)
+    assert macro_auc(true, proba) == pytest.approx(roc_auc_score(true, proba, multi_class="ovr"))
+    squares = [sum((p[k] - (k == t)) ** 2 for k in range(5)) for p, t in zip(proba, true)]  # noqa: B905
+    assert brier_score(true, proba) == pytest.approx(np.mean(squares))
+    ranked = [
+        np.mean([(p[k:].sum() - (t >= k)) ** 2 for k in range(1, 5)])
+        for p, t in zip(proba, true)  # noqa: B905
+    ]
+    assert ranked_probability_score(true, proba) == pytest.approx(np.mean(ranked))
+    assert ranked_probability_score([0], [[0, 0, 0, 0, 1.0]]) == 1
+
+
+@pytest.mark.parametrize(
+    "score", [macro_auc, brier_score, ranked_probability_score, expected_calibration_error]
+)
+def test_probabilities_must_be_some(score):
+    with pytest.raises(DataError, match=r"sum to 1.1, in row 1 \(1 more such rows\)"):
+        score([0, 1, 1], [[0.5, 0.5], [0.6, 0.5], [-0.1, 1.1]], n_grades=2)
+    with pytest.raises(DataError, match=r"shape \(2, 5\). Got shape \(2, 2\)"):
+        score([0, 1], [[0.5, 0.5], [0.5, 0.5]])
+    with pytest.raises(InvalidGradeError, match="row 1"):
+        score([0, 2], [[0.5, 0.5], [0.5, 0.5]], n_grades=2)
+    with pytest.raises(DataError):
+        score([], np.empty((0, 2)), n_grades=2)
+
+
+def test_an_auc_needs_two_grades_and_an_error_bins():
+    with pytest.raises(DataError, match="all of grade 1"):
+        macro_auc([1, 1], [[0.5, 0.5], [0.5, 0.5]], n_grades=2)
+    with pytest.raises(InvalidParameterError, match="'n_bins'"):
+        expected_calibration_error([0], [[1.0, 0.0]], n_grades=2, n_bins=0)
 
 
 def test_kappa_of_chance_and_of_nothing():

@@ -8,11 +8,19 @@ import warnings
 import numpy as np
 import pytest
 from rich.console import Console
-from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix
+from sklearn.metrics import (
+    accuracy_score,
+    cohen_kappa_score,
+    confusion_matrix,
+    recall_score,
+    roc_auc_score,
+)
 
-from fundus.exceptions import DataError, InvalidGradeError
-from fundus.reporting.bootstrap import kappa_of
+import fundus
+from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
+from fundus.reporting.bootstrap import wilson
 from fundus.reporting.report import TOO_NARROW, grade_labels, make_report
+from fundus.weighted import kappa_of
 
 
 @pytest.fixture
@@ -80,7 +88,7 @@ def test_two_alike_eyes_are_worth_one(grading):
     of_patients = make_report(true, pred, patients=patients)
     of_one_eye = make_report(true[::2], pred[::2])
     of_images = make_report(true, pred)
-    for name in ("qwk", "accuracy"):
+    for name in ("qwk", "accuracy", "mean_absolute_error"):
         two, one = of_patients.intervals[name], of_one_eye.intervals[name]
         assert (two.low, two.high) == (one.low, one.high)
         narrow = of_images.intervals[name]
@@ -100,9 +108,10 @@ def test_intervals_do_not_hang_on_the_order_of_rows(grading):
 def test_patients_may_be_names_and_have_any_number_of_images():
     report = make_report([0, 1, 2, 3, 4], [0, 1, 2, 3, 3], patients=["b", "a", "a", "a", "c"])
     assert report.n_patients == 3
-    low, high = report.intervals["accuracy"].low, report.intervals["accuracy"].high
-    assert low == 0.0
-    assert high == 1.0
+    interval = report.intervals["accuracy"]
+    assert interval.method == "wilson"
+    # four of five images right, of three patients: as of 2.4 of 3 trials
+    assert (interval.low, interval.high) == pytest.approx(wilson(2.4, 3))
 
 
 def test_what_is_undefined_is_none_in_json():
@@ -112,16 +121,19 @@ def test_what_is_undefined_is_none_in_json():
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["qwk"] is None
     assert document["intervals"]["qwk"] == {
-        "low": None, "high": None, "confidence": 0.95, "by_patient": False
+        "low": None, "high": None, "confidence": 0.95, "by_patient": False, "method": "bootstrap"
     }  # fmt: skip
+    assert document["intervals"]["accuracy"]["method"] == "wilson"
+    assert document["intervals"]["accuracy"]["low"] < 0.5
+    assert document["sensitivity_by_grade"][0]["value"] is None
     assert document["accuracy"] == 1.0
     assert document["n_true"] == [0, 0, 3, 0, 0]
 
 
 def test_severity_error_is_in_grades():
     report = make_report([0, 4], [0, 4], severity=[0.5, 3.0])
-    assert report.severity_error == 0.75
-    assert make_report([0, 4], [0, 4]).severity_error is None
+    assert report.measures["severity_error"].value == 0.75
+    assert "severity_error" not in make_report([0, 4], [0, 4]).measures
 
 
 def test_table_says_how_the_intervals_came_about(grading):
@@ -151,13 +163,60 @@ def test_labels_take_icdr_names_for_five_numbered_grades_only():
 
 
 @pytest.mark.parametrize(
-    ("true", "pred", "patients"), [([], [], None), ([0, 1], [0], None), ([0, 1], [0, 1], ["a"])]
+    ("true", "pred", "options", "message"),
+    [
+        ([], [], {}, "one true grade and one prediction"),
+        ([0, 1], [0], {}, "one true grade and one prediction"),
+        ([0, 1], [0, 1], {"patients": ["a"]}, r"one patient for each of 2 images. Got shape \(1,"),
+        ([0, 1], [0, 1], {"patients": ["a", None]}, "Got none in row 1"),
+        ([0, 1], [0, 1], {"severity": [0.0, np.nan]}, "one finite number .* 1 that are not"),
+        (
+            [0, 1],
+            [0, 1],
+            {"proba": np.full((2, 5), 0.3)},
+            r"must sum to 1. .* to 1.5, in row 0",
+        ),
+        ([0, 1], [0, 1], {"proba": np.full((2, 4), 0.25)}, r"shape \(2, 5\). Got shape \(2, 4\)"),
+    ],
 )
-def test_lengths_must_agree(true, pred, patients):
-    with pytest.raises(DataError, match="one true grade, one prediction and one patient"):
-        make_report(true, pred, patients=patients)
+def test_bad_input_is_told(true, pred, options, message):
+    with pytest.raises(DataError, match=message):
+        make_report(true, pred, **options)
+
+
+def test_confidence_and_resamples_are_checked():
+    for options in ({"confidence": 95}, {"n_resamples": 0}):
+        with pytest.raises(InvalidParameterError):
+            make_report([0, 1], [0, 1], **options)
 
 
 def test_grades_must_lie_on_the_scale():
     with pytest.raises(InvalidGradeError, match="row 1"):
         make_report([0, 3], [0, 1], n_grades=3)
+
+
+def test_measures_of_probabilities_are_scikit_learns(grading):
+    true, _, patients = grading
+    rng = np.random.default_rng(3)
+    proba = rng.dirichlet(np.ones(5), 120) * 0.7 + 0.3 * np.eye(5)[true]
+    measures = make_report(true, proba.argmax(axis=1), proba=proba, patients=patients).measures
+    auc = roc_auc_score(true, proba, multi_class="ovr", average="macro")
+    assert measures["macro_auc"].value == pytest.approx(auc)
+    for name, function in (
+        ("brier_score", fundus.brier_score),
+        ("ranked_probability_score", fundus.ranked_probability_score),
+        ("expected_calibration_error", fundus.expected_calibration_error),
+    ):
+        assert measures[name].value == pytest.approx(function(true, proba))
+    for measure in measures.values():
+        assert measure.interval.low < measure.value < measure.interval.high
+
+
+def test_sensitivities_are_recalls(grading):
+    true, pred, _ = grading
+    report = make_report(true, pred)
+    expected = recall_score(true, pred, labels=range(5), average=None)
+    assert [measure.value for measure in report.sensitivities] == pytest.approx(expected.tolist())
+    assert report.measures["mean_absolute_error"].value == pytest.approx(np.abs(true - pred).mean())
+    assert report.measures["adjacent_accuracy"].value == 1.0
+    assert report.measures["adjacent_accuracy"].interval.method == "wilson"

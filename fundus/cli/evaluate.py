@@ -37,6 +37,7 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Score a run on graded images it has not seen, with the average of its folds."""
+    from fundus.ballot import is_ordinal_regressor
     from fundus.cli.data import (
         Columns,
         check_columns,
@@ -46,9 +47,10 @@ def evaluate(
         names_of,
         patients_do_not_matter,
     )
-    from fundus.cli.files import write_csv
+    from fundus.cli.files import write_csv, write_json
     from fundus.cli.runs import SKIPPED, open_run, warn_of_training_images
-    from fundus.cli.scoring import score_images
+    from fundus.cli.scored import Scored, warn_of_other_criterion
+    from fundus.cli.scoring import read_points, score_images
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
@@ -70,9 +72,26 @@ def evaluate(
     if on_error is opt.OnError.SKIP:
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(graded.skipped, document["skipped"])
-    report = scores.report(graded, trained.class_names)
-    screen.emit({**document, "training_images": seen, "scores": report.to_dict()})
-    screen.show(report.to_table("Scores of the averaged folds"), f"Predictions: {output}")
+    scored = Scored(
+        scores.report(graded, trained.class_names),
+        scores.screening(graded, operating_points=read_points(trained.operating_points)),
+        scores.coverage(graded, trained.conformal),
+    )
+    warn_of_other_criterion(trained.with_dme, scored.screening)
+    files = scored.draw(
+        scores,
+        graded,
+        lambda name: output.with_name(f"{output.stem}-{name}"),
+        title="Averaged folds",
+        regressor=getattr(trained.model, "voting_", "") == "severity"
+        or is_ordinal_regressor(trained.model),
+    )
+    write_csv(scored.rows("evaluation"), output.with_name(f"{output.stem}-scores.csv"))
+    document |= {"training_images": seen, "scores": scored.to_dict(), "figures": list(files)}
+    write_json(document, output.with_suffix(".json"))
+    screen.emit(document)
+    screen.show(*scored.tables("Scores of the averaged folds"), f"Predictions: {output}")
+    screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
 
 
 def graded_table(names: list[str], graded: Bunch, scores: Scores, **more: Any) -> Any:

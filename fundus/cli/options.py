@@ -33,6 +33,14 @@ class ClassWeight(StrEnum):
     NONE = "none"
 
 
+class Calibrate(StrEnum):
+    """How probabilities are calibrated."""
+
+    NONE = "none"
+    SIGMOID = "sigmoid"
+    ISOTONIC = "isotonic"
+
+
 _COLUMNS = "Columns of a table"
 _MODEL = "Model"
 TRAINING = "Training"

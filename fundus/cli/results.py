@@ -15,19 +15,18 @@ import fundus.cli.runs as runs
 from fundus import __version__
 from fundus.cli.data import digests_of, names_of
 from fundus.cli.evaluate import graded_table
-from fundus.cli.files import whole_file, write_csv, write_json
-from fundus.cli.scoring import out_of_fold, score_images
+from fundus.cli.files import write_csv, write_json
+from fundus.cli.scored import Scored, warn_of_other_criterion
+from fundus.cli.scoring import out_of_fold, read_points, score_images
 from fundus.cli.screen import new_table
-from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion
-from fundus.reporting.report import Report, grade_labels
+from fundus.conformal import OrdinalConformalClassifier
+from fundus.reporting.report import grade_labels
 from fundus.saving.bundle import save
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.table import Table
     from sklearn.utils import Bunch
 
-    from fundus.cli.scoring import Scores
     from fundus.cli.settings import Settings
     from fundus.ensemble import FoldEnsemble
 
@@ -46,9 +45,9 @@ class Results:
         What the images are, as JSON values.
     folds : dict of str to ndarray
         ``cv_results_`` of the ensemble.
-    report : Report
+    report : Scored
         Of the out-of-fold predictions.
-    validation : Report or None
+    validation : Scored or None
         Of the averaged folds on the images held back.
     validation_seen : int or None
         How many of these are training images.
@@ -61,8 +60,8 @@ class Results:
     settings: dict[str, Any]
     data: dict[str, Any]
     folds: dict[str, NDArray[Any]]
-    report: Report
-    validation: Report | None
+    report: Scored
+    validation: Scored | None
     validation_seen: int | None
     seconds: float
     files: dict[str, str]
@@ -89,9 +88,9 @@ class Results:
 
     def tables(self) -> list[Any]:
         """Return the results for a terminal."""
-        shown: list[Any] = [self._fold_table(), self.report.to_table("Out-of-fold scores")]
+        shown: list[Any] = [self._fold_table(), *self.report.tables("Out-of-fold scores")]
         if self.validation is not None:
-            shown.append(self.validation.to_table("Validation, averaged folds"))
+            shown += self.validation.tables("Validation, averaged folds")
         shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
         width = max(map(len, self.files))
         shown += [f"  {name.ljust(width)}  {what}" for name, what in self.files.items()]
@@ -138,7 +137,27 @@ def write_run(
     """
     names, scale = graded.class_names, model.ballot().scale
     data = _summary(graded)
-    about = {"class_names": names, "settings": settings.to_dict(), "data": data}
+    scores = out_of_fold(model, scale)
+    goals = {"sensitivity": settings.sensitivity, "specificity": settings.specificity}
+    report = Scored(scores.report(graded, names), scores.screening(graded, **goals))
+    points = None if report.screening is None else report.screening.operating_points()
+    conformal = None
+    if scores.severity is not None:
+        conformal = OrdinalConformalClassifier.from_ensemble(
+            model,
+            graded.grades,
+            groups=graded.patients,
+            alpha=settings.alpha,
+            random_state=settings.seed,
+        )
+    about = {
+        "class_names": names,
+        "settings": settings.to_dict(),
+        "data": data,
+        "operating_points": points,
+        "with_dme": None if report.screening is None else report.screening.with_dme,
+        "conformal": None if conformal is None else runs.write_rule(conformal.rule_),
+    }
     save(model, run / runs.MODEL, about=about)
     digests = digests_of(graded.paths, settings.cache_dir)
     runs.write_digests(digests, model.oof_fold_, run / runs.MODEL / runs.TRAINING_IMAGES)
@@ -146,25 +165,36 @@ def write_run(
     if (run / runs.LOGS).exists():
         files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"
 
-    scores = out_of_fold(model, scale)
-    report = scores.report(graded, names)
     table = graded_table(names_of(graded.paths, graded.root), graded, scores, fold=model.oof_fold_)
     write_csv(table, run / runs.OOF)
     files[runs.OOF] = "out-of-fold predictions"
-    files.update(_draw(run, scores, graded, report))
+    regressor = model.voting_ == "severity"
+    files |= report.draw(
+        scores, graded, lambda name: run / name, title="Out of fold", regressor=regressor
+    )
+    rows = [report.rows("out of fold")]
     validation = seen = None
     if held_back is not None:
         held_names = names_of(held_back.paths, held_back.root)
         held_digests = digests_of(held_back.paths, settings.cache_dir)
         seen = runs.warn_of_training_images(held_names, held_digests, frozenset(digests))
         held_scores = score_images(model, held_back.frame, scale)
-        validation = held_scores.report(held_back, names)
+        validation = Scored(
+            held_scores.report(held_back, names),
+            held_scores.screening(held_back, operating_points=read_points(points)),
+            held_scores.coverage(held_back, conformal),
+        )
+        if report.screening is not None:
+            warn_of_other_criterion(report.screening.with_dme, validation.screening)
+        rows.append(validation.rows("validation"))
         write_csv(graded_table(held_names, held_back, held_scores), run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
     skipped = [graded.skipped] if held_back is None else [graded.skipped, held_back.skipped]
     if any(len(frame) for frame in skipped):
         write_csv(pd.concat([frame for frame in skipped if len(frame)]), run / runs.SKIPPED)
         files[runs.SKIPPED] = "files set aside, and why"
+    write_csv(pd.concat(rows), run / runs.SCORES)
+    files[runs.SCORES] = "these scores as a table"
     files[runs.METRICS] = "these scores"
     seconds = time.perf_counter() - started
     results = Results(
@@ -194,27 +224,3 @@ def _summary(graded: Bunch) -> dict[str, Any]:
         "n_true": np.bincount(graded.grades, minlength=graded.n_grades).tolist(),
         "n_skipped": len(graded.skipped),
     }
-
-
-def _draw(run: Path, scores: Scores, graded: Bunch, report: Report) -> dict[str, str]:
-    title = f"Out of fold: QWK {report.qwk:.3f}, accuracy {report.accuracy:.3f}"
-    confusion = plot_confusion(report.confusion, report.class_names, title=title)
-    _write_figure(confusion, run / runs.CONFUSION)
-    files = {runs.CONFUSION: "confusion matrix"}
-    if scores.severity is not None:
-        figure = new_figure()
-        SeverityDisplay.from_predictions(
-            graded.grades,
-            scores.severity,
-            n_grades=graded.n_grades,
-            class_names=graded.class_names,
-            ax=figure.subplots(),
-        )
-        _write_figure(figure, run / runs.SEVERITY)
-        files[runs.SEVERITY] = "out-of-fold severity by true grade"
-    return files
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=120)

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fundus.conformal_sets import ConformalRule
+
 #: Where runs go that are not told where.
 RUNS = "runs"
 MODEL = "model"
 LOGS = "logs"
 OOF = "oof.csv"
 CONFUSION = "confusion.png"
+ROC = "roc.png"
+RELIABILITY = "reliability.png"
+SCORES = "scores.csv"
 SEVERITY = "severity.png"
 VALIDATION = "validation.csv"
 SKIPPED = "skipped.csv"
@@ -45,12 +50,21 @@ class Run:
         Name of every grade.
     digests : frozenset of str or None
         SHA-256 of the training images; ``None`` where they were not saved.
+    operating_points : dict or None
+        Those chosen in training, by condition; ``None`` where they were not saved.
+    conformal : OrdinalConformalClassifier or None
+        Makes sets of grades of what the model predicts.
+    with_dme : bool or None
+        Whether macular oedema counted when the points were chosen.
     """
 
     model: Any
     scale: NDArray[Any]
     class_names: list[str]
     digests: frozenset[str] | None
+    operating_points: dict[str, Any] | None = None
+    conformal: Any = None
+    with_dme: bool | None = None
 
 
 def new_run(out: Path | None) -> Path:
@@ -119,6 +133,8 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     """
     import fundus
     from fundus.saving.bundle import MANIFEST, read_record
+    from fundus.saving.meta import with_rule
+    from fundus.severity import innermost
 
     folder = path
     if not (path / MANIFEST).is_file():
@@ -131,18 +147,40 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
                 "a training that has ended, or of a saved model."
             )
     about = read_record(folder)["about"]
-    model = fundus.load(folder)
+    loaded = fundus.load(folder)
+    conformal = loaded if isinstance(loaded, fundus.OrdinalConformalClassifier) else None
+    model = loaded if conformal is None else conformal.ensemble_
+    if about.get("conformal"):
+        conformal = with_rule(model, model.ballot(), read_rule(about["conformal"]), prefit=False)
     fold_models = getattr(model, "estimators_", [model])
-    if not all(hasattr(one, "frozen_") for one in fold_models):
+    readers = [innermost(one) for one in fold_models]
+    if not all(hasattr(one, "frozen_") for one in readers):
         raise BundleError(
-            f"The model in {str(folder)!r} takes features, not images, so the command line cannot "
-            "use it: load it in Python."
+            f"The model in {str(folder)!r} takes features, or more than images, so the command "
+            "line cannot use it: load it in Python."
         )
-    for one in fold_models:
+    for one in readers:
         one.set_params(cache=True if cache_dir is None else cache_dir, verbose=int(verbose))
     scale = model.ballot().scale if hasattr(model, "ballot") else model.grades_
     names = about.get("class_names") or _names(scale)
-    return Run(model, scale, names, read_digests(folder / TRAINING_IMAGES))
+    digests = read_digests(folder / TRAINING_IMAGES)
+    points, with_dme = about.get("operating_points"), about.get("with_dme")
+    return Run(model, scale, names, digests, points, conformal, with_dme)
+
+
+def write_rule(rule: ConformalRule) -> dict[str, Any]:
+    """Turn a conformal rule into JSON values."""
+    return {"alpha": rule.alpha, "scores": [scores.tolist() for scores in rule.scores]}
+
+
+def read_rule(record: dict[str, Any]) -> ConformalRule:
+    """Build a conformal rule from its record."""
+    import numpy as np
+
+    from fundus.conformal_sets import ConformalRule
+
+    scores = tuple(np.array(scores, dtype=np.float64) for scores in record["scores"])
+    return ConformalRule(record["alpha"], scores)
 
 
 def _names(scale: NDArray[Any]) -> list[str]:

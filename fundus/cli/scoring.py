@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.ballot import Votes, ballot_of
+from fundus.grades import N_GRADES
 from fundus.labels import to_positions
+from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.report import Report, make_report
+from fundus.reporting.screening import OperatingPoint, ScreeningReport, screening_report
 from fundus.severity import shared_input
 
 if TYPE_CHECKING:
@@ -28,11 +32,14 @@ class Scores:
     severity : ndarray of float, shape (n,), or None
     proba : ndarray of float, shape (n, n_grades), or None
         ``None``, as the severity, where the head gives no probabilities.
+    members : list of Votes, default=None
+        What each model of an ensemble says, with a column for each of its classes.
     """
 
     grades: NDArray[np.intp]
     severity: NDArray[np.float64] | None
     proba: NDArray[np.float64] | None
+    members: list[Votes] | None = None
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return severity and probabilities as columns of a table, where there are any."""
@@ -49,8 +56,66 @@ class Scores:
             n_grades=len(class_names),
             class_names=class_names,
             severity=self.severity,
+            proba=self.proba,
             patients=data.patients if data.patients_known else None,
         )
+
+    def screening(self, data: Bunch, **options: Any) -> ScreeningReport | None:
+        """Score as a screening test, where there are severities on the scale of five grades.
+
+        Parameters
+        ----------
+        data : Bunch
+            Its ungradable images count as referred.
+        **options
+            Of `screening_report`.
+
+        Returns
+        -------
+        ScreeningReport or None
+        """
+        if self.severity is None or data.n_grades != N_GRADES:
+            return None
+        failed = data.ungradable
+        n = len(failed)
+        dme = None
+        if data.dme is not None:
+            dme = np.concatenate([data.dme, failed["dme"].to_numpy(dtype=float)])
+        patients = None
+        if data.patients_known:
+            patients = np.concatenate([data.patients, failed["patient"].to_numpy()])
+        return screening_report(
+            np.concatenate([data.grades, failed["grade"].to_numpy(dtype=int)]),
+            np.concatenate([self.severity, np.full(n, np.nan)]),
+            dme=dme,
+            patients=patients,
+            ungradable=np.arange(len(self.severity) + n) >= len(self.severity),
+            **options,
+        )
+
+    def coverage(self, data: Bunch, conformal: Any) -> CoverageReport | None:
+        """Score the sets of a conformal rule, where there is one."""
+        if conformal is None or self.members is None:
+            return None
+        scale, members = conformal.ballot_.scale, self.members
+        if len(members) != len(conformal.rule_.scores):  # the average was calibrated
+            members = [conformal.ballot_.combine(members)]
+        low, high = (to_positions(end, scale) for end in conformal.sets_of(members))
+        return coverage_report(
+            data.grades,
+            low,
+            high,
+            n_grades=len(scale),
+            patients=data.patients if data.patients_known else None,
+        )
+
+
+def read_points(record: dict[str, Any] | None) -> dict[str, list[OperatingPoint]]:
+    """Read operating points that were saved with a model."""
+    return {
+        name: [OperatingPoint(**point) for point in points]
+        for name, points in (record or {}).items()
+    }
 
 
 def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
@@ -71,14 +136,14 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
 
     if not hasattr(model, "predict_proba"):
         return Scores(to_positions(model.predict(X), scale), None, None)
-    if isinstance(model, FoldEnsemble):
-        votes = model.ballot().mean(model.estimators_, X)
-        return _on_scale(model.classes_[votes.best], votes.severity, votes.proba, model, scale)
-    X = shared_input([model], X)
-    proba, severity = model.predict_proba(X), model.predict_severity(X)
-    cut = hasattr(model, "cutpoints_")  # else the most probable grade, without another run
-    labels = model.predict(X) if cut else model.classes_[proba.argmax(axis=1)]
-    return _on_scale(labels, severity, proba, model, scale)
+    models = model.estimators_ if isinstance(model, FoldEnsemble) else [model]
+    ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model)
+    shared = shared_input(models, X)
+    members = [ballot.scores(one, shared) for one in models]
+    votes = ballot.combine(members)
+    labels = model.classes_[votes.best]
+    scores = _on_scale(labels, votes.severity, votes.proba, model.classes_, scale)
+    return replace(scores, members=members)
 
 
 def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
@@ -96,17 +161,19 @@ def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
     """
     if not hasattr(model, "oof_proba_"):
         return Scores(to_positions(model.oof_prediction_, scale), None, None)
-    return _on_scale(model.oof_prediction_, model.oof_severity_, model.oof_proba_, model, scale)
+    return _on_scale(
+        model.oof_prediction_, model.oof_severity_, model.oof_proba_, model.classes_, scale
+    )
 
 
 def _on_scale(
     labels: NDArray[Any],
     severity: NDArray[np.float64],
     proba: NDArray[np.float64] | None,
-    model: Any,
+    classes: NDArray[Any],
     scale: NDArray[Any],
 ) -> Scores:
     assert proba is not None
     full = np.zeros((len(proba), len(scale)))
-    full[:, to_positions(model.classes_, scale)] = proba
+    full[:, to_positions(classes, scale)] = proba
     return Scores(to_positions(labels, scale), severity, full)

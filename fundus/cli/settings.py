@@ -27,6 +27,10 @@ class Settings:
     augment: bool
     class_weight: opt.ClassWeight
     folds: int
+    calibrate: opt.Calibrate
+    sensitivity: float
+    specificity: float
+    alpha: float
     seed: int
     jobs: int
     class_folders: str | None

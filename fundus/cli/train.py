@@ -12,6 +12,8 @@ import fundus.cli.options as opt
 from fundus.cli.screen import Screen
 from fundus.cli.settings import Settings
 
+_SCORES = "Scores"
+
 
 def train(
     data: opt.Data,
@@ -33,6 +35,40 @@ def train(
         int,
         typer.Option(help="Folds of the cross-validation.", min=2, rich_help_panel=opt.TRAINING),
     ] = 5,
+    calibrate: Annotated[
+        opt.Calibrate,
+        typer.Option(
+            help="Calibrate probabilities inside every fold, on 5 inner folds: six fits for one.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = opt.Calibrate.NONE,
+    sensitivity: Annotated[
+        float,
+        typer.Option(
+            help="Choose an operating point of this sensitivity.",
+            min=0.01,
+            max=1.0,
+            rich_help_panel=_SCORES,
+        ),
+    ] = 0.9,
+    specificity: Annotated[
+        float,
+        typer.Option(
+            help="Choose an operating point of this specificity.",
+            min=0.01,
+            max=1.0,
+            rich_help_panel=_SCORES,
+        ),
+    ] = 0.9,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Share of images whose set of grades may miss the true one.",
+            min=0.001,
+            max=0.999,
+            rich_help_panel=_SCORES,
+        ),
+    ] = 0.1,
     seed: Annotated[
         int, typer.Option(help="Decides all that is drawn.", min=0, rich_help_panel=opt.TRAINING)
     ] = 0,

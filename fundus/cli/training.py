@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -149,7 +149,14 @@ def fit_folds(
     from fundus.ensemble import FoldEnsemble
 
     classifier.set_params(grades=graded.n_grades, log_dir=run / LOGS)
+    model: Any = classifier
+    if settings.calibrate is not opt.Calibrate.NONE:
+        from fundus.calibration import CumulativeCalibratedClassifierCV
+
+        model = CumulativeCalibratedClassifierCV(
+            classifier, method=settings.calibrate.value, random_state=settings.seed
+        )
     ensemble = FoldEnsemble(
-        classifier, cv=settings.folds, n_jobs=settings.jobs, random_state=settings.seed
+        model, cv=settings.folds, n_jobs=settings.jobs, random_state=settings.seed
     )
     return ensemble.fit(graded.frame, graded.grades)

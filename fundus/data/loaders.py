@@ -17,7 +17,7 @@ from fundus.data.tables import (
     IMAGE_SUFFIXES,
     Columns,
     ImageFinder,
-    is_dme,
+    dme_codes,
     read_table,
     recognise_columns,
 )
@@ -228,8 +228,15 @@ def load_image_table(
             Name of each grade.
         n_grades : int or None
             Length of the scale.
+        dme : ndarray of float, shape (n,), or None
+            Risk of macular oedema, 0–2 as in IDRiD (Messidor-2's 1 becomes 2), NaN where it is
+            not known; ``None`` without such a column (``dme``, ``Risk of macular edema`` or
+            ``adjudicated_dme``).
         skipped : DataFrame
             Rows set aside: path, row (from 1, without the header) and reason.
+        ungradable : DataFrame
+            Those of them whose image cannot be read or is marked as ungradable, but whose grade
+            is known: path, patient, grade and dme.
         patients_known : bool
             Whether every patient is known.
 
@@ -237,8 +244,8 @@ def load_image_table(
     ------
     DataError
         If the table cannot be read or has no rows, a column is ambiguous or not found, a file
-        stands in two rows, an eye is neither left nor right, or there are fewer grades than
-        `min_classes`.
+        stands in two rows, an eye is neither left nor right, macular oedema is off its scale, or
+        there are fewer grades than `min_classes`.
     InvalidGradeError
         If a grade is missing, no integer or outside the scale, or an image is marked ungradable.
     ImageReadError
@@ -299,9 +306,11 @@ def _table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) ->
 
     used = {columns.path, columns.grade, columns.patient, columns.eye, "path", "patient", "eye"}
     extra = content[[name for name in content.columns if name not in used]]
-    dme = [name for name in extra.columns if is_dme(name)]
-    if len(dme) == 1 and "dme" not in extra.columns:
-        extra = extra.rename(columns={dme[0]: "dme"})
+    dme = [name for name in extra.columns if dme_codes(name) is not None]
+    dme = [name for name in dme if name == "dme"] or dme
+    if len(dme) > 1:
+        raise DataError(f"Columns {dme} could each be macular oedema: name one of them 'dme'.")
+    extra = extra.rename(columns={dme[0]: "dme"}) if len(dme) == 1 else extra
     names = content[columns.path].tolist()
     rows = Rows(
         [""] * len(names),
@@ -311,6 +320,9 @@ def _table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) ->
         numbered=True,
         extra=extra,
     )
+    if len(dme) == 1 and rows.grades is not None:
+        rows.dme = _graded_oedema(rows, dme[0], content[dme[0]])
+        rows.extra = extra.assign(dme=rows.dme)
     for index, gradable in enumerate(values(columns.gradable) or []):
         if gradable == 0:
             reason = f"the image is marked as ungradable ({columns.gradable} is 0)"
@@ -323,6 +335,20 @@ def _table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) ->
         if problem is not None:
             rows.add_problem(index, "unreadable image", problem)
     return rows
+
+
+def _graded_oedema(rows: Rows, name: str, column: pd.Series) -> list[float]:
+    """Put macular oedema on IDRiD's scale, and note values that are none; missing is NaN."""
+    codes = dme_codes(name)
+    assert codes is not None
+    numbers = pd.to_numeric(column, errors="coerce")
+    graded: list[float] = [codes.get(number, float("nan")) for number in numbers]
+    for index, (value, grade) in enumerate(zip(column, graded, strict=True)):
+        if pd.isna(grade) and not pd.isna(value):
+            expected = f"expected one of {sorted(codes)}, or nothing where it is not known"
+            reason = f"the column {name!r} is {value!r}, {expected}"
+            rows.add_problem(index, "invalid macular oedema", reason)
+    return graded
 
 
 def _no_images(where: object, what: str = "") -> str:

@@ -32,6 +32,9 @@ _LATERALITY = re.compile(
 )
 _EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
 
+#: Kinds of problems of the image itself: a screening programme refers such a patient.
+UNGRADABLE = ("unreadable image", "ungradable image")
+
 #: Kinds of problems, in the singular, and the error each becomes.
 KINDS: dict[str, type[DataError] | type[ImageReadError]] = {
     "unreadable image": ImageReadError,
@@ -39,6 +42,7 @@ KINDS: dict[str, type[DataError] | type[ImageReadError]] = {
     "ungradable image": InvalidGradeError,
     "duplicate": DataError,
     "invalid eye": DataError,
+    "invalid macular oedema": DataError,
     "image outside the class folders": DataError,
 }
 
@@ -58,6 +62,8 @@ class Rows:
         Whether the rows have numbers a user knows, those of a table (from 1).
     extra : DataFrame, default=None
         Further columns.
+    dme : list of float, default=None
+        Risk of macular oedema, 0–2, NaN where it is not known.
     problems : dict
         Kind and reason by index of the row.
     """
@@ -68,6 +74,7 @@ class Rows:
     eyes: list[Any] | None = None
     numbered: bool = False
     extra: pd.DataFrame | None = None
+    dme: list[float] | None = None
     problems: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def where(self, index: int) -> str:
@@ -295,9 +302,29 @@ def finish(
         frame=frame,
         class_names=class_names,
         n_grades=None if class_names is None else len(class_names),
+        dme=None if rows.dme is None else np.array([rows.dme[i] for i in kept], dtype=np.float64),
         skipped=skipped,
+        ungradable=_ungradable(rows, len(class_names or ())),
         patients_known=known,
     )
+
+
+def _ungradable(rows: Rows, n_grades: int) -> pd.DataFrame:
+    """Rows whose image is there and cannot be used, but whose grade is known."""
+    grades = rows.grades or [None] * len(rows.paths)
+    records = [
+        (
+            rows.paths[index],
+            rows.patients[index] if rows.patients is not None else None,
+            grades[index],
+            float("nan") if rows.dme is None else rows.dme[index],
+        )
+        for index, (kind, _) in sorted(rows.problems.items())
+        if kind in UNGRADABLE and grades[index] in range(n_grades)
+        if os.path.isfile(rows.paths[index])
+    ]
+    frame = pd.DataFrame(records, columns=["path", "patient", "grade", "dme"])
+    return frame.astype({"grade": np.int64, "dme": np.float64})
 
 
 def _objects(values: list[Any]) -> NDArray[Any]:

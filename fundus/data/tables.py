@@ -42,7 +42,9 @@ _GRADE = (
 _PATIENT = (("patient", "patient id", "subject", "subject id"),)
 _EYE = (("eye", "laterality"),)
 _GRADABLE = (("adjudicated gradable", "gradable"),)  # Messidor-2
-_DME = {"risk of macular edema", "adjudicated dme"}  # IDRiD, Messidor-2
+_DME = {"dme": {0: 0, 1: 1, 2: 2}, "risk of macular edema": {0: 0, 1: 1, 2: 2}}  # IDRiD
+# Messidor-2 knows referable oedema only: exudates within one disc diameter of the fovea, IDRiD's 2
+_DME["adjudicated dme"] = {0: 0, 1: 2}
 
 _RECOGNISED = (
     "path or file, grade (optionally patient, eye); id_code, diagnosis (APTOS); image, level "
@@ -144,9 +146,12 @@ def normal_name(name: object) -> str:
     return re.sub(r"[\s_]+", " ", str(name)).strip().lower()
 
 
-def is_dme(name: object) -> bool:
-    """Whether a column of a public data set holds the grade of macular oedema."""
-    return normal_name(name) in _DME
+def dme_codes(name: object) -> dict[int, int] | None:
+    """Return the values of a column of macular oedema and what each is on IDRiD's scale, 0–2.
+
+    ``None`` where the column is none of macular oedema.
+    """
+    return _DME.get(normal_name(name))
 
 
 def read_table(file: Path) -> pd.DataFrame:

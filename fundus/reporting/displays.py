@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fundus.ballot import is_ordinal_regressor
 from fundus.exceptions import DataError
 from fundus.grades import N_GRADES
 from fundus.labels import grade_scale, to_positions
@@ -17,6 +18,7 @@ from fundus.reporting.report import grade_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 
 class SeverityDisplay:
@@ -32,6 +34,9 @@ class SeverityDisplay:
         Predicted places on the scale.
     class_names : sequence of str
         Name of every grade.
+    boundaries : sequence of float, default=()
+        Severities at which the predicted grade changes. Only regressors and cutpoints have them:
+        a classifier predicts the most probable grade, whatever its severity.
 
     Attributes
     ----------
@@ -57,10 +62,12 @@ class SeverityDisplay:
         y_true: NDArray[np.intp],
         severity: NDArray[np.float64],
         class_names: Sequence[str],
+        boundaries: Sequence[float] = (),
     ) -> None:
         self.y_true = y_true
         self.severity = severity
         self.class_names = class_names
+        self.boundaries = boundaries
 
     @classmethod
     def from_predictions(
@@ -70,6 +77,7 @@ class SeverityDisplay:
         *,
         n_grades: int = N_GRADES,
         class_names: Sequence[str] | None = None,
+        boundaries: Sequence[float] = (),
         ax: Axes | None = None,
     ) -> SeverityDisplay:
         """Draw severities that are there already.
@@ -83,6 +91,8 @@ class SeverityDisplay:
             Length of the scale.
         class_names : sequence of str, shape (n_grades,), default=None
             By default ``class0``, ``class1``, …
+        boundaries : sequence of float, default=()
+            Severities at which the predicted grade changes, drawn as dotted lines.
         ax : matplotlib.axes.Axes, default=None
             A new figure's where it is not given.
 
@@ -106,7 +116,9 @@ class SeverityDisplay:
                 f"grade. Got shapes {values.shape} and {true.shape}, and {len(names)} names for "
                 f"{n_grades} grades."
             )
-        return cls(y_true=true, severity=values, class_names=names).plot(ax)
+        return cls(
+            y_true=true, severity=values, class_names=names, boundaries=tuple(boundaries)
+        ).plot(ax)
 
     @classmethod
     def from_estimator(
@@ -125,16 +137,20 @@ class SeverityDisplay:
         ax : matplotlib.axes.Axes, default=None
             A new figure's where it is not given.
         **options
-            ``n_grades`` and ``class_names`` of `from_predictions`.
+            ``n_grades``, ``class_names`` and ``boundaries`` of `from_predictions`; a regressor's
+            boundaries are the halves between grades unless they are given.
 
         Returns
         -------
         SeverityDisplay
         """
+        regressor = getattr(estimator, "voting_", "") == "severity"
+        if (regressor or is_ordinal_regressor(estimator)) and "boundaries" not in options:
+            options["boundaries"] = rounding(options.get("n_grades", N_GRADES))
         return cls.from_predictions(y, estimator.predict_severity(X), ax=ax, **options)
 
     def plot(self, ax: Axes | None = None) -> SeverityDisplay:
-        """Draw a dot for every image, the quartiles of every true grade, and the thresholds.
+        """Draw a dot for every image, the quartiles of every true grade, and the boundaries.
 
         Parameters
         ----------
@@ -150,17 +166,27 @@ class SeverityDisplay:
             ax = new_figure().subplots()
         n_grades = len(self.class_names)
         rng = np.random.default_rng(0)
+        drawn: dict[str, Line2D] = {}
         for k in range(n_grades):
             values = self.severity[self.y_true == k]
             if not len(values):
                 continue
             spread = rng.uniform(-0.3, 0.3, len(values))
-            ax.plot(k + spread, values, ".", color="tab:blue", alpha=0.35, markersize=5)
+            (drawn["image"],) = ax.plot(
+                k + spread, values, ".", color="tab:blue", alpha=0.35, markersize=5
+            )
             low, middle, high = np.percentile(values, [25, 50, 75])
-            ax.plot([k, k], [low, high], color="black", linewidth=5, solid_capstyle="butt")
-            ax.plot(k, middle, "o", color="white", markeredgecolor="black", markersize=7)
-        for threshold in np.arange(n_grades - 1) + 0.5:
-            ax.axhline(threshold, color="grey", linewidth=0.8, linestyle=":")
+            (drawn["quartiles"],) = ax.plot(
+                [k, k], [low, high], color="black", linewidth=5, solid_capstyle="butt"
+            )
+            (drawn["median"],) = ax.plot(
+                k, middle, "o", color="white", markeredgecolor="black", markersize=7
+            )
+        for boundary in self.boundaries:
+            drawn["boundary of predicted grades"] = ax.axhline(
+                boundary, color="grey", linewidth=0.8, linestyle=":"
+            )
+        ax.legend(drawn.values(), drawn.keys(), fontsize="small", loc="upper left")
         counts = np.bincount(self.y_true, minlength=n_grades)
         labels = [_wrapped(label) for label in grade_labels(self.class_names)]
         ax.set_xticks(
@@ -213,6 +239,11 @@ def plot_confusion(
         text.set(text=str(n), color="white" if share > 0.6 else "black")
     ax.set(xlabel="predicted grade", ylabel="true grade", title=title)
     return figure
+
+
+def rounding(n_grades: int) -> list[float]:
+    """Severities at which the nearest grade changes: 0.5, 1.5, …"""
+    return [k + 0.5 for k in range(n_grades - 1)]
 
 
 def new_figure() -> Figure:

@@ -1,4 +1,4 @@
-"""The score of a grading: agreement with its interval, and the confusion matrix."""
+"""The scores of a grading, each with its interval, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -13,26 +13,47 @@ from numpy.typing import ArrayLike, NDArray
 from fundus.exceptions import DataError
 from fundus.grades import GRADE_NAMES, N_GRADES
 from fundus.labels import grade_scale, to_positions
+from fundus.proba_metrics import brier_losses, check_proba, ranked_losses
 from fundus.reporting.bootstrap import (
+    Bootstrap,
     Interval,
-    accuracy_of,
-    bootstrap_confusions,
+    Measure,
+    bootstrap_of,
     finite_or_none,
+)
+from fundus.weighted import (
+    Bins,
+    Ranking,
+    absolute_error_of,
+    accuracy_of,
+    adjacent_accuracy_of,
+    confusions,
     kappa_of,
-    percentiles,
+    mean_of,
+    sensitivities_of,
 )
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
 #: What is said of an interval that takes every photograph for a patient of its own.
 TOO_NARROW = "image-level, likely too narrow"
 
+#: Scores of the confusion matrix, by name.
+OF_CONFUSION = {
+    "qwk": kappa_of,
+    "accuracy": accuracy_of,
+    "adjacent_accuracy": adjacent_accuracy_of,
+    "mean_absolute_error": absolute_error_of,
+}
+
+#: Bins of the expected calibration error.
+N_BINS = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The score of one grading.
+    """The scores of one grading.
 
     Parameters
     ----------
@@ -40,19 +61,21 @@ class Report:
         Images by true grade (row) and predicted grade (column).
     class_names : tuple of str
         Name of every grade.
-    intervals : dict of str to Interval
-        By the name of the score.
+    measures : dict of str to Measure
+        By name: "qwk", "accuracy", "adjacent_accuracy", "mean_absolute_error" (in grades); with
+        severities "severity_error" (in grades); with probabilities "macro_auc",
+        "ranked_probability_score", "brier_score" and "expected_calibration_error".
+    sensitivities : tuple of Measure
+        Share of the images of every true grade that are graded so.
     n_patients : int or None
         ``None`` where patients are unknown.
-    severity_error : float or None
-        Mean absolute difference of severity and true grade, in grades.
     """
 
     confusion: NDArray[np.intp]
     class_names: tuple[str, ...]
-    intervals: dict[str, Interval]
+    measures: dict[str, Measure]
+    sensitivities: tuple[Measure, ...]
     n_patients: int | None = None
-    severity_error: float | None = None
 
     @property
     def n_images(self) -> int:
@@ -62,12 +85,17 @@ class Report:
     @property
     def accuracy(self) -> float:
         """Share of images whose grade is right."""
-        return float(accuracy_of(self.confusion))
+        return self.measures["accuracy"].value
 
     @property
     def qwk(self) -> float:
         """Quadratic weighted kappa; ``nan`` where both gradings are one single grade."""
-        return float(kappa_of(self.confusion))
+        return self.measures["qwk"].value
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of the measures by name."""
+        return {name: measure.interval for name, measure in self.measures.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values.
@@ -80,13 +108,12 @@ class Report:
         return {
             "n_images": self.n_images,
             "n_patients": self.n_patients,
-            "qwk": finite_or_none(self.qwk),
-            "accuracy": finite_or_none(self.accuracy),
-            "severity_error": self.severity_error,
+            **{name: finite_or_none(m.value) for name, m in self.measures.items()},
             "intervals": {name: value.to_dict() for name, value in self.intervals.items()},
             "class_names": list(self.class_names),
             "n_true": self.confusion.sum(axis=1).tolist(),
             "n_predicted": self.confusion.sum(axis=0).tolist(),
+            "sensitivity_by_grade": [measure.to_dict() for measure in self.sensitivities],
             "confusion": self.confusion.tolist(),
         }
 
@@ -102,61 +129,9 @@ class Report:
         rich.console.Group
             The scores with their intervals, and the confusion matrix.
         """
-        from rich.console import Group
+        from fundus.reporting.tables import report_tables
 
-        return Group(self._scores(title), self._confusion())
-
-    def _scores(self, title: str) -> Table:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
-        of = "" if self.n_patients is None else f" of {self.n_patients} patients"
-        how = "by patient" if self.n_patients is not None else f"{TOO_NARROW}: patients unknown"
-        table = Table(
-            title=f"{title}: {self.n_images} images{of}",
-            title_justify="left",
-            caption=f"Intervals are {how}.",
-            caption_justify="left",
-            box=SIMPLE_HEAD,
-        )
-        table.add_column("score")
-        table.add_column("value", justify="right")
-        table.add_column(f"{self._percent()} % interval")
-        for name, label in (("qwk", "quadratic weighted kappa"), ("accuracy", "accuracy")):
-            interval = self.intervals[name]
-            table.add_row(
-                label, f"{getattr(self, name):.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
-            )
-        if self.severity_error is not None:
-            table.add_row("severity off by", f"{self.severity_error:.3f}", "grades, on average")
-        return table
-
-    def _percent(self) -> str:
-        levels = {f"{100 * interval.confidence:g}" for interval in self.intervals.values()}
-        return "/".join(sorted(levels))
-
-    def _confusion(self) -> Table:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
-        table = Table(
-            title="Confusion matrix: true grade by predicted",
-            title_justify="left",
-            box=SIMPLE_HEAD,
-        )
-        table.add_column("true grade")
-        labels = grade_labels(self.class_names)
-        numbered = labels != list(self.class_names)
-        for k, name in enumerate(self.class_names):
-            table.add_column(str(k) if numbered else _plain(name), justify="right")
-        table.add_column("all", justify="right")
-        table.add_column("right", justify="right")
-        for k, row in enumerate(self.confusion):
-            cells = [f"[bold]{n}[/bold]" if j == k else str(n) for j, n in enumerate(row)]
-            total = int(row.sum())
-            share = f"{100 * row[k] / total:.0f} %" if total else "-"
-            table.add_row(_plain(labels[k]), *cells, str(total), share)
-        return table
+        return report_tables(self, title)
 
 
 def make_report(
@@ -166,8 +141,9 @@ def make_report(
     n_grades: int = N_GRADES,
     class_names: Sequence[str] | None = None,
     severity: ArrayLike | None = None,
+    proba: ArrayLike | None = None,
     patients: ArrayLike | None = None,
-    n_resamples: int = 1000,
+    n_resamples: int = 2000,
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> Report:
@@ -183,10 +159,12 @@ def make_report(
         By default ``class0``, ``class1``, …
     severity : array-like of float, shape (n_samples,), default=None
         Predicted places on the scale.
+    proba : array-like of float, shape (n_samples, n_grades), default=None
+        Predicted probabilities of all grades.
     patients : array-like, shape (n_samples,), default=None
         Who each image is of; without, the intervals take every image for an independent one.
-    n_resamples : int, default=1000
-        Bootstrap resamples.
+    n_resamples : int, default=2000
+        Bootstrap resamples of patients.
     confidence : float, default=0.95
         Coverage of the intervals, in (0, 1).
     random_state : int, default=0
@@ -199,9 +177,15 @@ def make_report(
     Raises
     ------
     DataError
-        If there is no image, or lengths differ.
+        If there is no image, lengths differ, a severity is not finite, or probabilities do not
+        sum to 1.
     InvalidGradeError
         If a grade lies outside the scale.
+
+    Notes
+    -----
+    Cost: O(n_resamples · n_samples · n_grades), in chunks of memory; about half a second for 369
+    images. The intervals leave out the variance of training the model again.
 
     Examples
     --------
@@ -212,29 +196,98 @@ def make_report(
     scale = grade_scale(n_grades)
     true = to_positions(y_true, scale, name="y_true")
     pred = to_positions(y_pred, scale, name="y_pred")
-    who = np.arange(len(true)) if patients is None else np.asarray(patients)
-    if not len(true) == len(pred) == len(who) or not len(true):
+    if len(true) != len(pred) or not len(true):
         raise DataError(
-            "A report needs one true grade, one prediction and one patient for each of at least "
-            f"one image. Got {len(true)}, {len(pred)} and {len(who)}."
+            "A report needs one true grade and one prediction for each of at least one image. "
+            f"Got {len(true)} and {len(pred)}."
         )
-    names = tuple(class_names or (f"class{k}" for k in range(n_grades)))
-    _, codes = np.unique(who, return_inverse=True)
-    resampled = bootstrap_confusions(true, pred, codes, n_grades, n_resamples, random_state)
-    tail = 50 * (1 - confidence)
-    intervals = {
-        name: Interval(*percentiles(score(resampled), tail), confidence, patients is not None)
-        for name, score in (("qwk", kappa_of), ("accuracy", accuracy_of))
-    }
+    columns: list[NDArray[Any]] = [true, pred]
+    if severity is not None:
+        severity = _finite(severity, len(true))
+        columns.append(severity)
+    if proba is not None:
+        proba = np.asarray(proba, dtype=np.float64)
+        check_proba(proba, (len(true), n_grades))
+        columns.append(proba)
+    bootstrap = bootstrap_of(
+        np.column_stack(columns).astype(float),
+        patients,
+        n_resamples=n_resamples,
+        confidence=confidence,
+        random_state=random_state,
+    )
+    measures, sensitivities = _of_grades(true, pred, n_grades, bootstrap)
+    if severity is not None:
+        errors = np.abs(severity - true)
+        resampled = bootstrap.scores(lambda w: {"error": mean_of(w, errors)})["error"]
+        measures["severity_error"] = bootstrap.measure(errors.mean(), resampled)
+    if proba is not None:
+        measures |= _of_proba(true, proba, bootstrap)
     return Report(
         confusion=_confusion(true, pred, n_grades),
-        class_names=names,
-        intervals=intervals,
-        n_patients=None if patients is None else int(codes.max()) + 1,
-        severity_error=None
-        if severity is None
-        else float(np.abs(np.asarray(severity, dtype=float) - true).mean()),
+        class_names=tuple(class_names or (f"class{k}" for k in range(n_grades))),
+        measures=measures,
+        sensitivities=sensitivities,
+        n_patients=None if patients is None else bootstrap.n_patients,
     )
+
+
+def _finite(severity: ArrayLike, n: int) -> NDArray[np.float64]:
+    values = np.asarray(severity, dtype=np.float64)
+    if values.shape != (n,) or not np.isfinite(values).all():
+        raise DataError(
+            f"severity must have one finite number for each of {n} images. Got shape "
+            f"{values.shape}, with {int((~np.isfinite(values)).sum())} that are not finite."
+        )
+    return values
+
+
+def _of_grades(
+    true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int, bootstrap: Bootstrap
+) -> tuple[dict[str, Measure], tuple[Measure, ...]]:
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        drawn = confusions(weights, true, pred, n_grades)
+        scores = {name: score(drawn) for name, score in OF_CONFUSION.items()}
+        return {**scores, "by_grade": sensitivities_of(drawn)}
+
+    resampled = bootstrap.scores(statistic)
+    confusion = _confusion(true, pred, n_grades)
+    measures = {
+        name: bootstrap.measure(float(score(confusion)), resampled[name])
+        for name, score in OF_CONFUSION.items()
+    }
+    every = np.ones(len(true), dtype=bool)
+    for name, hits in (
+        ("accuracy", true == pred),
+        ("adjacent_accuracy", np.abs(true - pred) <= 1),
+    ):
+        measures[name] = bootstrap.proportion(hits, every, resampled[name])
+    sensitivities = tuple(
+        bootstrap.proportion(true == pred, true == k, resampled["by_grade"][:, k])
+        for k in range(n_grades)
+    )
+    return measures, sensitivities
+
+
+def _of_proba(
+    true: NDArray[np.intp], proba: NDArray[np.float64], bootstrap: Bootstrap
+) -> dict[str, Measure]:
+    # grades that do not occur have no AUC; those that occur must be in a resample too
+    rankings = [Ranking(true == k, proba[:, k]) for k in np.unique(true)]
+    bins = Bins(proba.argmax(axis=1) == true, proba.max(axis=1), N_BINS)
+    ranked, brier = ranked_losses(true, proba), brier_losses(true, proba)
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {
+            "macro_auc": np.mean([ranking.auc(weights) for ranking in rankings], axis=0),
+            "ranked_probability_score": mean_of(weights, ranked),
+            "brier_score": mean_of(weights, brier),
+            "expected_calibration_error": bins.error(weights),
+        }
+
+    values = statistic(np.ones((1, len(true))))
+    resampled = bootstrap.scores(statistic)
+    return {name: bootstrap.measure(values[name][0], resampled[name]) for name in values}
 
 
 def grade_labels(class_names: Sequence[str]) -> list[str]:
@@ -266,9 +319,3 @@ def grade_labels(class_names: Sequence[str]) -> list[str]:
 def _confusion(true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int) -> NDArray[np.intp]:
     flat = np.bincount(true * n_grades + pred, minlength=n_grades * n_grades)
     return flat.reshape(n_grades, n_grades)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from fundus.calibration import CumulativeCalibratedClassifierCV
+from fundus.conformal import OrdinalConformalClassifier
 from fundus.cutpoint_classifiers import FixedCutpointClassifier, TunedCutpointClassifierCV
 from fundus.ensemble import FoldEnsemble
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import BundleError
 from fundus.labels import to_positions
 from fundus.saving.files import Reader, Writer
-from fundus.saving.records import (
-    decode,
-    encode,
+from fundus.saving.meta import (
+    labels_of,
     labels_record,
-    read_classifier,
-    read_labels_record,
-    write_classifier,
+    read_calibrated,
+    read_conformal,
+    write_calibrated,
+    write_conformal,
 )
+from fundus.saving.records import decode, encode, read_classifier, write_classifier
 from fundus.second_stage import SecondStageClassifier
 
 CutpointClassifier = TunedCutpointClassifierCV | FixedCutpointClassifier
@@ -50,6 +55,10 @@ def write_model(model: Any, writer: Writer) -> dict[str, Any]:
         return _write_cutpoints(model, writer)
     if isinstance(model, SecondStageClassifier):
         return _write_second_stage(model, writer)
+    if isinstance(model, CumulativeCalibratedClassifierCV):
+        return write_calibrated(model, writer, write_model)
+    if isinstance(model, OrdinalConformalClassifier):
+        return write_conformal(model, writer, write_model)
     return {"kind": "scikit-learn", "file": writer.estimator(model)}
 
 
@@ -67,12 +76,14 @@ def read_model(record: dict[str, Any], reader: Reader) -> Any:
     """
     if record["kind"] == "scikit-learn":
         return reader.estimator(record["file"])
-    read = {
+    read: dict[str, Callable[[dict[str, Any], Reader], Any]] = {
         "FoldEnsemble": _read_ensemble,
         "TransferClassifier": read_classifier,
         "TunedCutpointClassifierCV": _read_cutpoints,
         "FixedCutpointClassifier": _read_cutpoints,
         "SecondStageClassifier": _read_second_stage,
+        "CumulativeCalibratedClassifierCV": partial(read_calibrated, read=read_model),
+        "OrdinalConformalClassifier": partial(read_conformal, read=read_model),
     }
     if record["kind"] not in read:
         raise BundleError(f"The bundle holds an unknown kind of model, {record['kind']!r}.")
@@ -103,7 +114,7 @@ def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
     ensemble = FoldEnsemble(clone(models[0]), cv=len(models), voting=record["voting"])
     ensemble.estimators_ = models
     ensemble.voting_ = record["voting_"]
-    ensemble.classes_ = read_labels_record(record["classes"])
+    ensemble.classes_ = labels_of(record["classes"])
     ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
     for name, array in reader.arrays(record["oof"]).items():
         setattr(ensemble, name, array)
@@ -143,8 +154,8 @@ def _read_meta(cls: Any, record: dict[str, Any], reader: Reader) -> Any:
     params = {name: decode(value, reader) for name, value in record["params"].items()}
     model = cls(clone(inner), **params)
     model.estimator_ = inner
-    model.classes_ = read_labels_record(record["classes"])
-    model.grades_ = read_labels_record(record["scale"])
+    model.classes_ = labels_of(record["classes"])
+    model.grades_ = labels_of(record["scale"])
     if "n_features_in" in record:
         model.n_features_in_ = record["n_features_in"]
     for name, array in reader.arrays(record["arrays"]).items():

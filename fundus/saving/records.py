@@ -9,7 +9,6 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from fundus.estimator import TransferClassifier
@@ -23,6 +22,7 @@ from fundus.networks.network import Frozen, Network, model_digest
 from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
 from fundus.preprocessing.fitted import Normaliser, normaliser_record
 from fundus.saving.files import Reader, Writer
+from fundus.saving.meta import labels_of, labels_record
 
 
 def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifie
         model.frozen_ = frozen
     if "n_features_in" in record:
         model.n_features_in_ = record["n_features_in"]
-    model.classes_ = read_labels_record(record["classes"])
-    model.grades_ = read_labels_record(record["scale"])
+    model.classes_ = labels_of(record["classes"])
+    model.grades_ = labels_of(record["scale"])
     model._places = to_positions(model.classes_, model.grades_)
     model.log_dir_ = None
     model.head_ = _read_head(record["head"], reader, None if frozen is None else frozen.network)
@@ -277,13 +277,3 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
     )
     arrays = reader.arrays(record["weights"])
     return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])
-
-
-def labels_record(labels: NDArray[Any]) -> dict[str, Any]:
-    """Turn labels into JSON values that keep their dtype."""
-    return {"dtype": labels.dtype.str, "values": labels.tolist()}
-
-
-def read_labels_record(record: dict[str, Any]) -> NDArray[Any]:
-    """Build labels from their record."""
-    return np.array(record["values"], dtype=np.dtype(record["dtype"]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from typer.testing import CliRunner
 
 import fundus
@@ -50,6 +50,67 @@ def test_train_scores_what_it_wrote(trained):
     assert [fold["n_images"] for fold in printed["folds"]] == oof["fold"].value_counts(
         sort=False
     ).sort_index().tolist()
+
+
+def test_train_screens_and_saves_every_score_with_an_interval(trained):
+    out, printed = trained
+    oof = pd.read_csv(out / "oof.csv")
+    screening = printed["out_of_fold"]["screening"]
+    for name, lowest in (("referable", 2), ("sight-threatening", 3)):
+        positive = oof["target"] >= lowest
+        found = screening[name]
+        auc = roc_auc_score(positive, oof["severity"])
+        assert found["auc"]["value"] == pytest.approx(auc, abs=1e-3)
+        for point in found["operating_points"]:
+            assert point["chosen_here"]
+            assert point[point["wanted"]]["value"] >= 0.9
+            flagged = oof["severity"] >= point["threshold"]
+            assert point["sensitivity"]["value"] == pytest.approx(flagged[positive].mean())
+    assert not screening["with_dme"]
+    rows = pd.read_csv(out / "scores.csv")
+    assert {"qwk", "brier_score", "sensitivity_of_grade_4", "referable auc"} <= set(rows["score"])
+    assert rows["by_patient"].all()
+    assert (rows["low"].fillna(-1) <= rows["value"].fillna(1) + 1e-6).all()
+    assert printed["out_of_fold"]["coverage"] is None
+    assert {"roc.png", "reliability.png"} <= set(printed["files"])
+
+
+def test_train_uses_macular_oedema_and_options(run, logistic, folder, tmp_path):
+    table = pd.read_csv(folder / "labels.csv")
+    table["dme"] = np.where(table["grade"] == 2, 2, 0)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    options = ["--image-dir", folder, "--sensitivity", "0.8", "--specificity", "0.7"]
+    out = tmp_path / "run"
+    options += ["--validation", folder / "labels.csv"]  # which does not grade oedema
+    result = run("train", tmp_path / "labels.csv", *logistic, *options, "--out", out, "--json")
+    assert "chosen with macular oedema, and these images are scored without" in result.stderr
+    printed = json.loads(result.stdout)
+    screening = printed["out_of_fold"]["screening"]
+    assert screening["with_dme"]
+    assert screening["sight-threatening"]["n_positive"] == (table["grade"] >= 2).sum()
+    goals = [point["goal"] for point in screening["referable"]["operating_points"]]
+    assert set(goals) <= {0.8, 0.7}
+    assert printed["settings"]["sensitivity"] == 0.8
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")  # the inner folds are that small
+def test_train_calibrates_inside_every_fold(document, run, tiny, evenly_graded, others, tmp_path):
+    folder = Path(evenly_graded.paths[0]).parents[1]
+    out = tmp_path / "run"
+    options = ["--head", "ridge", "--folds", "2", "--calibrate", "sigmoid", "--alpha", "0.3"]
+    printed = document("train", folder, *tiny[:-2], *options, "--validation", others, "--out", out)
+    model = fundus.load(out / "model")
+    assert isinstance(model.estimators_[0], fundus.CumulativeCalibratedClassifierCV)
+    coverage = printed["validation"]["coverage"]
+    assert coverage["n_images"] == 20
+    assert len(coverage["coverage_by_grade"]) == 5
+    output = tmp_path / "new.csv"
+    scores = document("evaluate", out, others, "-o", output)["scores"]
+    assert scores["coverage"] == coverage
+    np.testing.assert_array_equal(
+        pd.read_csv(output)["prediction"], pd.read_csv(out / "validation.csv")["prediction"]
+    )
+    run("predict", out, others, "-o", tmp_path / "grades.csv")
 
 
 def test_train_keeps_patients_together(trained):

@@ -77,6 +77,46 @@ def test_evaluate_scores_other_images(run, trained, others, tmp_path):
     assert "Warning" not in result.stderr
 
 
+def test_evaluate_applies_the_points_of_the_training(document, trained, others, tmp_path):
+    output = tmp_path / "results.csv"
+    printed = document("evaluate", trained[0], others, "-o", output)
+    assert json.loads((tmp_path / "results.json").read_text()) == printed
+    table = pd.read_csv(output)
+    chosen = trained[1]["out_of_fold"]["screening"]["referable"]["operating_points"]
+    points = printed["scores"]["screening"]["referable"]["operating_points"]
+    assert [p["threshold"] for p in points] == [p["threshold"] for p in chosen]
+    positive = table["target"] >= 2
+    for point in points:
+        assert not point["chosen_here"]
+        flagged = table["severity"] >= point["threshold"]
+        assert point["sensitivity"]["value"] == pytest.approx(flagged[positive].mean())
+        assert point["specificity"]["value"] == pytest.approx(1 - flagged[~positive].mean())
+    assert printed["scores"]["coverage"]["n_images"] == 20
+    names = {p.name for p in tmp_path.iterdir()}
+    figures = {"confusion.png", "severity.png", "reliability.png", "roc.png", "scores.csv"}
+    assert names == {"results.csv", "results.json"} | {f"results-{f}" for f in figures}
+
+
+def test_evaluate_refers_what_cannot_be_read(document, run, trained, others, tmp_path):
+    data = tmp_path / "data"
+    for grade in range(5):
+        (data / f"class{grade}").mkdir(parents=True)
+        for file in (others / f"class{grade}").iterdir():
+            (data / f"class{grade}" / file.name).write_bytes(file.read_bytes())
+    broken = sorted((data / "class0").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:300])
+    output = tmp_path / "results.csv"
+    run("evaluate", trained[0], data, "-o", output, code=1)
+    scores = document("evaluate", trained[0], data, "-o", output, "--on-error", "skip")["scores"]
+    screening = scores["screening"]
+    assert (scores["n_images"], screening["n_images"], screening["n_ungradable"]) == (19, 20, 1)
+    table = pd.read_csv(output)
+    negative = table["target"] < 2
+    for point in screening["referable"]["operating_points"]:
+        cleared = (table["severity"] < point["threshold"])[negative].sum()
+        assert point["specificity"]["value"] == pytest.approx(cleared / (negative.sum() + 1))
+
+
 def test_evaluate_warns_of_training_images(run, trained, folder, tmp_path):
     result = run("evaluate", trained[0], folder / "labels.csv", "-o", tmp_path / "results.csv")
     assert "40 of 40 images ARE AMONG THE TRAINING IMAGES" in result.stderr

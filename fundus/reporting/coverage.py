@@ -1,0 +1,151 @@
+"""How often sets of grades hold the true one, and how many images they leave to a human."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fundus.exceptions import DataError
+from fundus.grades import N_GRADES, REFERABLE_GRADE
+from fundus.labels import grade_scale, to_positions
+from fundus.reporting.bootstrap import Measure, bootstrap_of
+from fundus.weighted import mean_of, share_of
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageReport:
+    """What sets of grades are worth on some images.
+
+    Parameters
+    ----------
+    coverage : Measure
+        Share of images whose set holds the true grade.
+    by_grade : tuple of Measure
+        The same for the images of every true grade.
+    size : Measure
+        Mean number of grades in a set.
+    deferred : Measure
+        Share of images whose set has more than one grade.
+    undecided : Measure or None
+        Share of images whose set does not settle whether the grade is referable; on the ICDR
+        scale only.
+    n_images : int
+    n_patients : int or None
+    """
+
+    coverage: Measure
+    by_grade: tuple[Measure, ...]
+    size: Measure
+    deferred: Measure
+    undecided: Measure | None
+    n_images: int
+    n_patients: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values; ``nan`` becomes ``None``."""
+        return {
+            "n_images": self.n_images,
+            "n_patients": self.n_patients,
+            "coverage": self.coverage.to_dict(),
+            "coverage_by_grade": [measure.to_dict() for measure in self.by_grade],
+            "size": self.size.to_dict(),
+            "deferred": self.deferred.to_dict(),
+            "undecided": None if self.undecided is None else self.undecided.to_dict(),
+        }
+
+    def table(self) -> Any:
+        """Return the report for a terminal, a rich table."""
+        from fundus.reporting.tables import coverage_table
+
+        return coverage_table(self)
+
+
+def coverage_report(
+    y_true: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    n_grades: int = N_GRADES,
+    patients: ArrayLike | None = None,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    random_state: int = 0,
+) -> CoverageReport:
+    """Score sets of grades on images that neither trained nor calibrated them.
+
+    Parameters
+    ----------
+    y_true : array-like of int, shape (n_samples,)
+        Grades in ``range(n_grades)``.
+    low, high : array-like of int, shape (n_samples,)
+        Ends of the sets, as ``OrdinalConformalClassifier.predict_set`` gives them.
+    n_grades : int, default=5
+        Length of the scale.
+    patients : array-like, shape (n_samples,), default=None
+        Who each image is of; without, the intervals take every image for an independent one.
+    n_resamples : int, default=2000
+        Bootstrap resamples of patients.
+    confidence : float, default=0.95
+        Coverage of the intervals, in (0, 1).
+    random_state : int, default=0
+        Seed of the resamples.
+
+    Returns
+    -------
+    CoverageReport
+
+    Raises
+    ------
+    DataError
+        If there is no image, lengths differ, or a set ends below its start.
+    InvalidGradeError
+        If a grade lies outside the scale.
+
+    Notes
+    -----
+    Cost: O(n_resamples · n_samples · n_grades).
+
+    Examples
+    --------
+    >>> report = coverage_report([0, 1, 2, 4], [0, 1, 1, 2], [0, 2, 3, 3])
+    >>> report.coverage.value, report.size.value, report.deferred.value
+    (0.75, 2.0, 0.75)
+    """
+    scale = grade_scale(n_grades)
+    true = to_positions(y_true, scale, name="y_true")
+    ends = [to_positions(e, scale, name=n) for e, n in ((low, "low"), (high, "high"))]
+    if not len(true) or any(len(end) != len(true) for end in ends) or (ends[0] > ends[1]).any():
+        raise DataError(
+            "A coverage report needs the lowest and the highest grade of a set for each of at "
+            f"least one image. Got {len(true)} grades, {len(ends[0])} lowest and {len(ends[1])} "
+            "highest, or a lowest above its highest."
+        )
+    bootstrap = bootstrap_of(
+        np.column_stack([true, *ends]).astype(float),
+        patients,
+        n_resamples=n_resamples,
+        confidence=confidence,
+        random_state=random_state,
+    )
+    covered = (ends[0] <= true) & (true <= ends[1])
+    every = np.ones(len(true), dtype=bool)
+    sizes = (ends[1] - ends[0] + 1).astype(float)
+
+    def share(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Measure:
+        drawn = bootstrap.scores(lambda w: {"share": share_of(w, hits, among)})["share"]
+        return bootstrap.proportion(hits, among, drawn)
+
+    drawn = bootstrap.scores(lambda w: {"size": mean_of(w, sizes)})["size"]
+    straddles = (ends[0] < REFERABLE_GRADE) & (ends[1] >= REFERABLE_GRADE)
+    return CoverageReport(
+        coverage=share(covered, every),
+        by_grade=tuple(share(covered, true == k) for k in range(n_grades)),
+        size=bootstrap.measure(sizes.mean(), drawn),
+        deferred=share(sizes > 1, every),
+        undecided=share(straddles, every) if n_grades == N_GRADES else None,
+        n_images=len(true),
+        n_patients=None if patients is None else bootstrap.n_patients,
+    )

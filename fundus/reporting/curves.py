@@ -1,0 +1,156 @@
+"""Figures of screening and of calibration; without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fundus.exceptions import DataError
+from fundus.grades import N_GRADES
+from fundus.proba_metrics import read_proba
+from fundus.reporting.bootstrap import wilson
+from fundus.reporting.displays import new_figure
+from fundus.reporting.screening import ScreeningReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown", "tab:pink")
+
+
+def plot_roc(report: ScreeningReport, *, title: str = "") -> Figure:
+    """Draw the ROC curves of a screening report, and its operating points with intervals.
+
+    Parameters
+    ----------
+    report : ScreeningReport
+    title : str, default=""
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A cross spans the intervals of an operating point. Where ungradable images count as
+        referred, the curve does not start in the corner.
+
+    Examples
+    --------
+    >>> from fundus.reporting.screening import screening_report
+    >>> report = screening_report([0, 0, 1, 2, 2, 4] * 5, [0.1, 0.8, 1.2, 1.1, 2.0, 3.5] * 5)
+    >>> plot_roc(report).axes[0].get_ylabel()
+    'sensitivity'
+    """
+    figure = new_figure()
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    for condition, colour in zip(report.conditions, _COLOURS, strict=False):
+        false_share, found = condition.curve
+        label = f"{condition.name} ({condition.n_positive}): AUC {condition.auc}"
+        ax.plot(false_share, found, color=colour, label=label, drawstyle="steps-post")
+        for scored in condition.points:
+            sens, spec = scored.sensitivity, scored.specificity
+            x, y = 1 - spec.value, sens.value
+            across = [[x - (1 - spec.interval.high)], [1 - spec.interval.low - x]]
+            along = [[y - sens.interval.low], [sens.interval.high - y]]
+            # rounding may leave an end on the wrong side of a value that it equals
+            ax.errorbar(
+                x,
+                y,
+                xerr=np.maximum(across, 0),
+                yerr=np.maximum(along, 0),
+                fmt="o",
+                color=colour,
+                markersize=4,
+                linewidth=1,
+            )
+    ax.set(xlabel="1 - specificity", ylabel="sensitivity", title=title)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.legend(loc="lower right", fontsize="small")
+    return figure
+
+
+def plot_reliability(
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    n_grades: int = N_GRADES,
+    at_least: Sequence[int] | None = None,
+    n_bins: int = 8,
+    title: str = "",
+) -> Figure:
+    """Draw how often a grade or a worse one is true, by the probability predicted for that.
+
+    Parameters
+    ----------
+    y_true : array-like of int, shape (n_samples,)
+        Grades in ``range(n_grades)``.
+    y_proba : array-like of float, shape (n_samples, n_grades)
+    n_grades : int, default=5
+        Length of the scale.
+    at_least : sequence of int, default=None
+        Lowest grades; by default 2 and 3 on the scale of five, else all but 0.
+    n_bins : int, default=8
+        Bins of about as many images each.
+    title : str, default=""
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Bars are Wilson's 95 % intervals, by image. The dotted line is perfect calibration.
+
+    Raises
+    ------
+    DataError
+        If the probabilities have another shape or do not sum to 1, or a grade of `at_least` is
+        off the scale.
+
+    Examples
+    --------
+    >>> figure = plot_reliability([0, 1, 1], [[0.8, 0.2], [0.4, 0.6], [0.1, 0.9]], n_grades=2)
+    >>> figure.axes[0].get_xlabel()
+    'predicted probability'
+    """
+    true, proba = read_proba(y_true, y_proba, n_grades)
+    if at_least is None:
+        at_least = (2, 3) if n_grades == N_GRADES else range(1, n_grades)
+    if not all(1 <= k < n_grades for k in at_least):
+        raise DataError(
+            f"at_least must hold grades in 1–{n_grades - 1}. "  # noqa: RUF001
+            f"Got {list(at_least)}."
+        )
+    figure = new_figure()
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    for place, (k, colour) in enumerate(zip(at_least, _COLOURS, strict=False)):
+        predicted, share, low, high = _reliability(true >= k, proba[:, k:].sum(axis=1), n_bins)
+        bars = np.maximum([share - low, high - share], 0)
+        # moved apart a little, so that bars do not hide each other
+        ax.errorbar(
+            predicted + 0.004 * place,
+            share,
+            yerr=bars,
+            fmt="o-",
+            color=colour,
+            markersize=4,
+            linewidth=1,
+            label=f"grade ≥ {k}",
+        )
+    ax.set(xlabel="predicted probability", ylabel="share of images", title=title)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.legend(loc="upper left")
+    return figure
+
+
+def _reliability(
+    positive: NDArray[np.bool_], proba: NDArray[np.float64], n_bins: int
+) -> tuple[NDArray[np.float64], ...]:
+    parts = [p for p in np.array_split(np.argsort(proba, kind="stable"), n_bins) if len(p)]
+    rows = []
+    for part in parts:
+        hits = int(positive[part].sum())
+        rows.append((proba[part].mean(), hits / len(part), *wilson(hits, len(part))))
+    return tuple(np.array(rows).T)

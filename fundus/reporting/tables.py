@@ -1,0 +1,184 @@
+"""Reports as tables for a terminal, narrow enough for 80 characters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fundus.reporting.report import TOO_NARROW, Report, grade_labels
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from fundus.reporting.bootstrap import Measure
+    from fundus.reporting.coverage import CoverageReport
+    from fundus.reporting.screening import Condition, ScreeningReport
+
+_LABELS = {
+    "qwk": "quadratic weighted kappa",
+    "accuracy": "accuracy",
+    "adjacent_accuracy": "at most one grade off",
+    "mean_absolute_error": "grade off by, on average",
+    "severity_error": "severity off by, on average",
+    "macro_auc": "macro AUC, grade against rest",
+    "ranked_probability_score": "ranked probability score",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "expected calibration error",
+}
+
+#: The goals of a pivotal trial, for orientation alone.
+CONTEXT = (
+    "For context: IDx-DR had to exceed 85 % sensitivity and 82.5 % specificity per participant, "
+    "for ETDRS level 35 or more and/or macular oedema, against stereo photographs and OCT "
+    "(doi:10.1038/s41746-018-0040-6). Figures per photograph do not compare."
+)
+
+
+def report_tables(report: Report, title: str) -> Group:
+    """Return the scores with their intervals, and the confusion matrix.
+
+    Parameters
+    ----------
+    report : Report
+    title : str
+
+    Returns
+    -------
+    rich.console.Group
+    """
+    from rich.console import Group
+
+    table = _table(
+        f"{title}: {report.n_images} images{_of(report.n_patients)}",
+        f"Intervals are {_how(report.n_patients)}.",
+    )
+    _headings(table, "score", report.measures["accuracy"])
+    for name, measure in report.measures.items():
+        table.add_row(_LABELS[name], f"{measure.value:.3f}", measure.span)
+    return Group(table, _confusion(report))
+
+
+def screening_table(report: ScreeningReport) -> Group:
+    """Return AUC and operating points of every condition.
+
+    Parameters
+    ----------
+    report : ScreeningReport
+
+    Returns
+    -------
+    rich.console.Group
+    """
+    from rich.console import Group
+
+    counted = "grade, or macular oedema" if report.with_dme else "grade"
+    failed = f"; {report.n_ungradable} ungradable count as referred" * bool(report.n_ungradable)
+    table = _table(
+        f"Screening by {counted}: {report.n_images} images{_of(report.n_patients)}{failed}",
+        f"Intervals are {_how(report.n_patients)}. {CONTEXT}",
+    )
+    _headings(table, "finding", report.conditions[0].auc)
+    for condition in report.conditions:
+        _screening_rows(table, condition)
+    return Group(table)
+
+
+def _screening_rows(table: Table, condition: Condition) -> None:
+    table.add_row(
+        f"[bold]{condition.name}[/bold], {condition.n_positive} of "
+        f"{condition.n_positive + condition.n_negative}"
+    )
+    table.add_row("  ROC AUC", f"{condition.auc.value:.3f}", condition.auc.span)
+    for scored in condition.points:
+        point = scored.point
+        where = "chosen here" if scored.chosen_here else "chosen in training"
+        table.add_row(
+            f"  severity ≥ {point.threshold:.3f}, {where} for {point.wanted} {point.goal:g}"
+        )
+        for name in ("sensitivity", "specificity"):
+            measure = getattr(scored, name)
+            table.add_row(f"    {name}", f"{measure.value:.3f}", measure.span)
+    for note in condition.notes:
+        table.add_row(f"  {note}")
+    table.add_section()
+
+
+def _confusion(report: Report) -> Table:
+    table = _table("Confusion matrix: true grade by predicted", "right: share, with its interval")
+    table.add_column("true grade")
+    labels = grade_labels(report.class_names)
+    numbered = labels != list(report.class_names)
+    for k, name in enumerate(report.class_names):
+        table.add_column(str(k) if numbered else _plain(name), justify="right")
+    table.add_column("all", justify="right")
+    table.add_column("right", justify="right")
+    table.add_column("")
+    rows = zip(report.confusion, report.sensitivities, strict=True)
+    for k, (row, right) in enumerate(rows):
+        cells = [f"[bold]{n}[/bold]" if j == k else str(n) for j, n in enumerate(row)]
+        total = int(row.sum())
+        share = f"{100 * right.value:.0f} %" if total else "-"
+        span = f"{100 * right.interval.low:.0f}–{100 * right.interval.high:.0f}"  # noqa: RUF001
+        span = span if right.span != "-" else ""
+        table.add_row(_plain(labels[k]), *cells, str(total), share, span)
+    return table
+
+
+def _table(title: str, caption: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+    )
+
+
+def _headings(table: Table, first: str, measure: Measure) -> None:
+    table.add_column(first)
+    table.add_column("value", justify="right")
+    table.add_column(f"{100 * measure.interval.confidence:g} % interval")
+
+
+def _of(n_patients: int | None) -> str:
+    return "" if n_patients is None else f" of {n_patients} patients"
+
+
+def _how(n_patients: int | None) -> str:
+    return f"{TOO_NARROW}: patients unknown" if n_patients is None else "by patient"
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def coverage_table(report: CoverageReport) -> Table:
+    """Return coverage and size of sets of grades.
+
+    Parameters
+    ----------
+    report : CoverageReport
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = _table(
+        f"Sets of grades: {report.n_images} images{_of(report.n_patients)}",
+        f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these images; "
+        "on others it is guaranteed only if they come from the population of the training images.",
+    )
+    _headings(table, "finding", report.coverage)
+    rows = [("coverage", report.coverage)]
+    rows += [(f"  of grade {k}", measure) for k, measure in enumerate(report.by_grade)]
+    rows += [("grades in a set", report.size), ("left to a human: several", report.deferred)]
+    if report.undecided is not None:
+        rows.append(("left to a human: referral open", report.undecided))
+    for name, measure in rows:
+        table.add_row(name, f"{measure.value:.3f}", measure.span)
+    return table
