@@ -114,7 +114,8 @@ class Predicts:
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
-        outputs = self.head_.outputs(self.shared_input(X))
+        source = self.shared_input(X)  # which refuses what is not fitted
+        outputs = self.head_.outputs(source)
         return outputs if outputs.ndim == 1 else normalised(outputs[:, self._places])
 
     def _proba(self, X: Any) -> NDArray[np.float64]:
