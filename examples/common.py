@@ -9,11 +9,13 @@ from pathlib import Path
 from fundus import make_fundus
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+def arguments(description: str | None, **numbers: int | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="?", type=Path, help="folder with class0 … class4")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     parser.add_argument("--new", type=Path, help="folder of photographs to grade, of any layout")
     parser.add_argument("--out", type=Path, help="where results go (a temporary folder)")
     parser.add_argument("--fast", action="store_true", help="tiny network and few images, as tests")
@@ -26,11 +28,11 @@ def arguments(description: str | None) -> argparse.Namespace:
     return options
 
 
-def folder_of_photographs(options: argparse.Namespace) -> Path:
+def folder_of_photographs(options: argparse.Namespace, n_fast: int = 30) -> Path:
     if options.data is not None:
         return options.data
     folder = options.out / "photographs"
-    n, size = (30, 64) if options.fast else (200, 256)
+    n, size = (n_fast, 64) if options.fast else (200, 256)
     make_fundus(n, size, 0, out_dir=folder)
     return folder
 

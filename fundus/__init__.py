@@ -17,6 +17,9 @@ if TYPE_CHECKING:
         CumulativeCalibratedClassifierCV as CumulativeCalibratedClassifierCV,
     )
     from fundus.conformal import OrdinalConformalClassifier as OrdinalConformalClassifier
+    from fundus.cutpoint_classifiers import FixedCutpointClassifier as FixedCutpointClassifier
+    from fundus.cutpoint_classifiers import TunedCutpointClassifierCV as TunedCutpointClassifierCV
+    from fundus.cutpoints import optimal_cutpoints as optimal_cutpoints
     from fundus.data.loaders import load_image_folder as load_image_folder
     from fundus.data.loaders import load_image_table as load_image_table
     from fundus.data.loaders import load_images as load_images
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from fundus.reporting.operating_points import operating_point as operating_point
     from fundus.reporting.screening import screening_report as screening_report
     from fundus.saving.bundle import load as load
+    from fundus.second_stage import SecondStageClassifier as SecondStageClassifier
     from fundus.splits import GuardedSplit as GuardedSplit
     from fundus.splits import check_split as check_split
     from fundus.store import Cache as Cache
@@ -72,6 +76,7 @@ _ROOMS = {
     "CornHead": "heads.ordinal",
     "CumulativeCalibratedClassifierCV": "calibration",
     "FeatureExtractor": "features",
+    "FixedCutpointClassifier": "cutpoint_classifiers",
     "FoldEnsemble": "ensemble",
     "GRADE_NAMES": "grades",
     "GuardedSplit": "splits",
@@ -84,9 +89,11 @@ _ROOMS = {
     "ReluHead": "heads.neural",
     "RidgeHead": "heads.sklearn_heads",
     "SVMHead": "heads.sklearn_heads",
+    "SecondStageClassifier": "second_stage",
     "SoftmaxHead": "heads.neural",
     "SoftLabelHead": "heads.ordinal",
     "TransferClassifier": "estimator",
+    "TunedCutpointClassifierCV": "cutpoint_classifiers",
     "adjacent_accuracy": "metrics",
     "audit_images": "audit",
     "brier_score": "proba_metrics",
@@ -109,6 +116,7 @@ _ROOMS = {
     "make_fundus": "data.synthetic",
     "make_kappa_scorer": "metrics",
     "operating_point": "reporting.operating_points",
+    "optimal_cutpoints": "cutpoints",
     "paired_difference": "reporting.comparison",
     "patient_grades": "grades",
     "quadratic_weighted_kappa": "metrics",

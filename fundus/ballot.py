@@ -2,63 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.heads.decisions import expected_grade, interpolated_proba
+from fundus.cutpoints import grades_at
+from fundus.heads.decisions import expected_grade, interpolated_proba, nearest_class
 from fundus.labels import to_positions
-
-
-def unwrapped(model: Any) -> Any:
-    """Return what a search has found, or the model itself."""
-    return getattr(model, "best_estimator_", model)
-
-
-def innermost(model: Any) -> Any:
-    """Return the fitted model that reads the images, out of searches and meta-estimators."""
-    for name in ("best_estimator_", "estimator_"):
-        if hasattr(model, name):
-            return innermost(getattr(model, name))
-    return model
-
-
-def has_severity(model: Any) -> bool:
-    """Whether a severity can be had from a model."""
-    model = unwrapped(model)
-    return hasattr(model, "predict_severity") or hasattr(model, "predict_proba")
+from fundus.severity import (
+    proba_of,
+    scale_of,
+    severity_of,
+    shared_input,
+    to_scale,
+    unwrapped,
+    whole_scale,
+)
 
 
 def is_ordinal_regressor(model: Any) -> bool:
-    """Whether a fitted model's head predicts a severity rather than probabilities."""
-    head = getattr(unwrapped(model), "head_", None)
+    """Whether the nearest grade to the severity is what a fitted model predicts."""
+    model = unwrapped(model)
+    head = getattr(getattr(model, "final_estimator_", model), "head_", None)
     return bool(getattr(head, "is_regressor", False))
 
 
-def shared_input(models: list[Any], X: Any) -> Any:
-    """Run frozen work that all models share once.
+def voting_of(model: Any) -> str:
+    """Return how fitted models of this kind vote unless told otherwise.
 
     Parameters
     ----------
-    models : list of classifier
-    X : images or array-like
+    model : classifier
 
     Returns
     -------
-    Source, or `X` itself
-        What the models' ``predict`` methods take.
+    {"cutpoints", "severity", "soft", "hard"}
     """
-    inner = [innermost(model) for model in models]
-    names = {(m.frozen_.name(), m.frozen_.power) if hasattr(m, "frozen_") else None for m in inner}
-    if len(names) != 1 or None in names:
-        return X
-    return inner[0].shared_input(X)
+    if hasattr(unwrapped(model), "cutpoints_"):
+        return "cutpoints"
+    if is_ordinal_regressor(model):
+        return "severity"
+    return "soft" if hasattr(model, "predict_proba") else "hard"
 
 
-@dataclass(frozen=True)
-class Ballot:
+class Votes(NamedTuple):
+    """What was said of n images.
+
+    Parameters
+    ----------
+    proba : ndarray of float, shape (n, n_classes), or None
+        ``None`` where the models give none.
+    severity : ndarray of float, shape (n,)
+        In places on the scale.
+    best : ndarray of int, shape (n,)
+        Place of the predicted label in the classes.
+    cutpoints : ndarray of float, shape (n_grades - 1,), default=None
+        Where `severity` was cut, in places on the scale.
+    """
+
+    proba: NDArray[np.float64] | None
+    severity: NDArray[np.float64]
+    best: NDArray[np.intp]
+    cutpoints: NDArray[np.float64] | None = None
+
+    def of(self, rows: NDArray[np.intp]) -> Votes:
+        """Return what was said of some images."""
+        proba = None if self.proba is None else self.proba[rows]
+        return Votes(proba, self.severity[rows], self.best[rows], self.cutpoints)
+
+
+class Ballot(NamedTuple):
     """The rules of one ensemble.
 
     Parameters
@@ -67,14 +81,14 @@ class Ballot:
         All labels, sorted.
     scale : ndarray, shape (n_grades,)
         The grades in order.
-    voting : {"soft", "hard", "severity"}
+    voting : {"soft", "hard", "severity", "cutpoints"}
     """
 
     classes: NDArray[Any]
     scale: NDArray[Any]
     voting: str
 
-    def scores(self, model: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def scores(self, model: Any, X: Any) -> Votes:
         """Run one model once.
 
         Parameters
@@ -85,33 +99,54 @@ class Ballot:
 
         Returns
         -------
-        proba : ndarray of float, shape (n_samples, n_classes)
+        Votes
             A class that the model never saw has probability 0.
-        severity : ndarray of float, shape (n_samples,)
-            In places on the ensemble's scale.
         """
         model = unwrapped(model)
-        if self.voting == "severity" and hasattr(model, "predict_severity"):
-            severity = self._on_scale(model, np.asarray(model.predict_severity(X)))
-            return self._interpolated(severity), severity
-        own = model.predict_proba(X)
-        proba = np.zeros((len(own), len(self.classes)))
-        proba[:, np.searchsorted(self.classes, model.classes_)] = own
-        return proba, expected_grade(proba, self._places())
+        X = shared_input([model], X)
+        if self.voting == "soft":
+            return self._most_probable(proba_of(model, X, self.classes))
+        severity = severity_of(model, X, self.scale)
+        if self.voting == "severity":
+            return self._nearest(severity)
+        return self._cut(severity, self._cutpoints(model), proba_of(model, X, self.classes))
 
-    def mean(self, models: list[Any], X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Average all models' probabilities and severities; the shapes are those of `scores`."""
+    def mean(self, models: list[Any], X: Any) -> Votes:
+        """Average all models, each run once.
+
+        Parameters
+        ----------
+        models : list of classifier
+        X : images or array-like
+
+        Returns
+        -------
+        Votes
+        """
         X = shared_input(models, X)
         return self.combine([self.scores(model, X) for model in models])
 
-    def combine(
-        self, scores: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Average what `scores` gave of each model."""
-        severity = np.mean([s for _, s in scores], axis=0)
+    def combine(self, votes: list[Votes]) -> Votes:
+        """Average what `scores` gave of each model.
+
+        Parameters
+        ----------
+        votes : list of Votes
+
+        Returns
+        -------
+        Votes
+            Mean probabilities and severities, and the median of each cutpoint.
+        """
+        known = [vote.proba for vote in votes if vote.proba is not None]
+        proba = np.mean(known, axis=0) if known else None
+        if self.voting == "soft":
+            return self._most_probable(proba)
+        severity = np.mean([vote.severity for vote in votes], axis=0)
         if self.voting == "severity":
-            return self._interpolated(severity), severity
-        return np.mean([p for p, _ in scores], axis=0), severity
+            return self._nearest(severity)
+        cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
+        return self._cut(severity, middle_cutpoints(cutpoints), proba)
 
     def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
         """Return the label most models predict, the lowest of several."""
@@ -120,16 +155,62 @@ class Ballot:
         counts = np.stack([(votes == k).sum(axis=0) for k in range(len(self.classes))])
         return self.classes[counts.argmax(axis=0)]
 
+    def _most_probable(self, proba: NDArray[np.float64] | None) -> Votes:
+        assert proba is not None
+        return Votes(proba, expected_grade(proba, self._places()), proba.argmax(axis=1))
+
+    def _nearest(self, severity: NDArray[np.float64]) -> Votes:
+        proba = interpolated_proba(severity, self._places())
+        return Votes(proba, severity, proba.argmax(axis=1))
+
+    def _cut(
+        self,
+        severity: NDArray[np.float64],
+        cutpoints: NDArray[np.float64],
+        proba: NDArray[np.float64] | None,
+    ) -> Votes:
+        best = nearest_class(grades_at(severity, cutpoints), self._places())
+        return Votes(proba, severity, best, cutpoints)
+
     def _places(self) -> NDArray[np.intp]:
         return to_positions(self.classes, self.scale)
 
-    def _interpolated(self, severity: NDArray[np.float64]) -> NDArray[np.float64]:
-        return interpolated_proba(severity, self._places())
+    def _cutpoints(self, model: Any) -> NDArray[np.float64]:
+        """Return a model's cutpoints on the whole scale; a grade its fold lacked stays empty."""
+        own = scale_of(model, self.scale)
+        cutpoints = to_scale(np.asarray(model.cutpoints_), own, self.scale)
+        padded = np.concatenate([[-np.inf], cutpoints, [np.inf]])
+        entered = np.searchsorted(to_positions(own, self.scale), np.arange(1, len(self.scale)))
+        return padded[entered]
 
-    def _on_scale(self, model: Any, severity: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Severities on a fold's own scale, in places of the ensemble's."""
-        own = getattr(model, "grades_", self.scale)
-        if len(own) == len(self.scale):
-            return severity
-        # the fold lacked a grade and its scale was left to the data, so its steps are wider
-        return np.interp(severity, np.arange(len(own)), to_positions(own, self.scale))
+
+def ballot_of(model: Any) -> Ballot:
+    """Return the rules by which one fitted classifier votes alone."""
+    return Ballot(model.classes_, whole_scale(model, model.classes_), voting_of(model))
+
+
+def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Median of each cutpoint over models, which infinite ones do not carry away.
+
+    Parameters
+    ----------
+    cutpoints : list of ndarray of float, shape (n_grades - 1,)
+        Ascending.
+
+    Returns
+    -------
+    ndarray of float, shape (n_grades - 1,)
+        Ascending; of an even number the mean of the middle two, or the lower of them where one is
+        infinite.
+
+    Examples
+    --------
+    >>> middle_cutpoints([np.array([0.5, 1.0]), np.array([0.75, np.inf])]).tolist()
+    [0.625, 1.0]
+    """
+    ranked = np.sort(np.stack(cutpoints), axis=0)
+    low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
+    finite = np.isfinite(low) & np.isfinite(high)
+    middle = low.copy()
+    middle[finite] = (low[finite] + high[finite]) / 2
+    return np.maximum.accumulate(middle)

@@ -13,10 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from fundus.ensemble import FoldEnsemble
-from fundus.exceptions import InvalidParameterError
 from fundus.heads.decisions import expected_grade
 from fundus.labels import to_positions
-from fundus.parameters import check_option
+from fundus.parameters import check_option, invalid
 from fundus.saving.mixin import Saves
 from fundus.wrapping import KeepsScale
 
@@ -232,7 +231,7 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
         Raises
         ------
         InvalidParameterError
-            If the estimator gives neither probabilities nor a severity.
+            If the estimator gives neither probabilities nor a severity, or has cutpoints.
         SplitError
             If a fold has a patient or an image on both sides.
         """
@@ -244,9 +243,16 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
             random_state=self.random_state,
         ).fit(X, y, sample_weight=sample_weight, groups=groups)
         if folds.voting_ == "hard":
-            raise InvalidParameterError(
-                "The 'estimator' parameter of CumulativeCalibratedClassifierCV must have "
-                f"predict_proba or predict_severity. Got {self.estimator!r} instead."
+            raise invalid(
+                self, "estimator", "one with predict_proba or predict_severity", self.estimator
+            )
+        if folds.voting_ == "cutpoints":
+            raise invalid(
+                self,
+                "estimator",
+                "one without cutpoints, since the most probable grade is what is predicted; "
+                "calibrate what is inside it, and put the cutpoints around the calibrated one",
+                self.estimator,
             )
         self.classes_, self.ballot_ = folds.classes_, folds.ballot()
         tested = folds.oof_fold_ >= 0
@@ -263,11 +269,12 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
         return self
 
     def _scores(
-        self, proba: NDArray[np.float64], severity: NDArray[np.float64]
+        self, proba: NDArray[np.float64] | None, severity: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """What is calibrated for each threshold, ``(n, n_classes - 1)``."""
         if self.ballot_.voting == "severity":
             return np.repeat(severity[:, np.newaxis], len(self.classes_) - 1, axis=1)
+        assert proba is not None
         by_grade = proba[:, np.argsort(self._rank())]
         at_least = np.cumsum(by_grade[:, ::-1], axis=1)[:, ::-1][:, 1:]
         clipped = np.clip(at_least, _EDGE, 1 - _EDGE)
@@ -286,7 +293,8 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
             In the order of ``classes_``; every row sums to 1.
         """
         check_is_fitted(self, "maps_")
-        scores = self._scores(*self.ballot_.scores(self.estimator_, X))
+        votes = self.ballot_.scores(self.estimator_, X)
+        scores = self._scores(votes.proba, votes.severity)
         at_least = falling(np.stack([f(s) for f, s in zip(self.maps_, scores.T, strict=True)], 1))
         ends = np.ones((len(at_least), 1)), np.zeros((len(at_least), 1))
         steps = np.concatenate([ends[0], at_least, ends[1]], axis=1)

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import (
-    _num_samples,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
-from fundus.ballot import Ballot, is_ordinal_regressor, shared_input
+from fundus.ballot import Ballot, Votes, ballot_of
 from fundus.conformal_sets import (
     ConformalRule,
     nonconformity,
@@ -23,15 +20,19 @@ from fundus.conformal_sets import (
     one_image_each,
 )
 from fundus.ensemble import FoldEnsemble
-from fundus.exceptions import DataError, DataWarning, InvalidParameterError
+from fundus.exceptions import DataError, DataWarning
 from fundus.heads.decisions import expected_grade
 from fundus.labels import to_positions
 from fundus.parameters import check_real, invalid
 from fundus.saving.mixin import Saves
+from fundus.severity import shared_input
 from fundus.splits import frame_patients
 from fundus.wrapping import KeepsScale
 
-Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+def _has_proba(owner: Any) -> bool:
+    model = getattr(owner, "ensemble_", None)
+    return model is None or hasattr(model, "predict_proba")  # before fit it cannot be told
 
 
 class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
@@ -41,7 +42,8 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
     ----------
     estimator : classifier
         Cloned, or with ``cv="prefit"`` used as it is. The sets of a classifier are those of ordinal
-        adaptive prediction sets, of a regressor the grades within a distance of its severity.
+        adaptive prediction sets, of a regressor and with cutpoints the grades within a distance of
+        the severity; the grade that cutpoints predict may then lie outside the set.
     alpha : float, default=0.1
         Share of images whose set may miss the true grade, in (0, 1).
     cv : int, splitter, iterable or "prefit", default=None
@@ -215,11 +217,13 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         self, ensemble: FoldEnsemble, y: NDArray[Any], groups: ArrayLike | None
     ) -> OrdinalConformalClassifier:
         self._take(ensemble, ensemble.ballot())
-        proba = getattr(ensemble, "oof_proba_", np.empty((len(y), 0)))
-        severity = getattr(ensemble, "oof_severity_", np.empty(len(y)))
+        proba = getattr(ensemble, "oof_proba_", None)
+        votes = Votes(
+            proba, ensemble.oof_severity_, np.searchsorted(self.classes_, ensemble.oof_prediction_)
+        )
         rows = one_image_each(groups, len(y), self.random_state)
         folds = [rows[ensemble.oof_fold_[rows] == k] for k in range(len(ensemble.estimators_))]
-        self._make_rule([((proba[part], severity[part]), y[part]) for part in folds])
+        self._make_rule([(votes.of(part), y[part]) for part in folds])
         return self
 
     def _fit_prefit(
@@ -235,33 +239,26 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
                 f"X and y must be of one length. Got {_num_samples(X)} rows and {len(labels)}."
             )
         groups = frame_patients(X) if groups is None else groups
-        given = getattr(model, "grades", None) is not None
-        voting = "severity" if is_ordinal_regressor(model) else "soft"
-        ballot = (
-            model.ballot()
-            if isinstance(model, FoldEnsemble)
-            else Ballot(model.classes_, model.grades_ if given else model.classes_, voting)
-        )
+        ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model)
         self._take(model, ballot)
         rows = one_image_each(groups, len(labels), self.random_state)
-        proba, severity = self._members(X)[0]
+        votes = self._members(X)[0]
         to_positions(labels, self.classes_)  # a grade the model does not know has no score
-        self._make_rule([((proba[rows], severity[rows]), labels[rows])])
+        self._make_rule([(votes.of(rows), labels[rows])])
         return self
 
     def _take(self, model: Any, ballot: Ballot) -> None:
         if ballot.voting == "hard" or not (
             hasattr(model, "predict_proba") or hasattr(model, "predict_severity")
         ):
-            raise InvalidParameterError(
-                "The 'estimator' parameter of OrdinalConformalClassifier must have predict_proba "
-                f"or predict_severity. Got {self.estimator!r} instead."
+            raise invalid(
+                self, "estimator", "one with predict_proba or predict_severity", self.estimator
             )
         self.ensemble_, self.ballot_, self.classes_ = model, ballot, ballot.classes
         if hasattr(model, "n_features_in_"):
             self.n_features_in_ = model.n_features_in_
 
-    def _make_rule(self, parts: list[tuple[Scores, NDArray[Any]]]) -> None:
+    def _make_rule(self, parts: list[tuple[Votes, NDArray[Any]]]) -> None:
         scores = []
         for predicted, labels in parts:
             of_grades = self._nonconformity(predicted)
@@ -278,15 +275,15 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
                 stacklevel=4,
             )
 
-    def _nonconformity(self, predicted: Scores) -> NDArray[np.float64]:
+    def _nonconformity(self, votes: Votes) -> NDArray[np.float64]:
         """Nonconformity of every class, ``(n, n_classes)``, in the order of the grades."""
-        proba, severity = predicted
         places = to_positions(self.classes_, self.ballot_.scale)
-        if self.ballot_.voting == "severity":
-            return nonconformity_of_severity(severity, np.sort(places))
-        return nonconformity(proba[:, np.argsort(self._rank())])
+        if self.ballot_.voting in ("severity", "cutpoints"):
+            return nonconformity_of_severity(votes.severity, np.sort(places))
+        assert votes.proba is not None
+        return nonconformity(votes.proba[:, np.argsort(self._rank())])
 
-    def _members(self, X: Any) -> list[Scores]:
+    def _members(self, X: Any) -> list[Votes]:
         if isinstance(self.cv, str):
             if isinstance(self.ensemble_, FoldEnsemble):
                 return [self.ballot_.mean(self.ensemble_.estimators_, X)]
@@ -309,12 +306,12 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         check_is_fitted(self, "rule_")
         return self.sets_of(self._members(X))
 
-    def sets_of(self, members: list[Scores]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def sets_of(self, members: list[Votes]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the sets that predictions make, where they are there already.
 
         Parameters
         ----------
-        members : list of (proba, severity)
+        members : list of Votes
             For each model, as ``Ballot.scores`` gives them.
 
         Returns
@@ -362,6 +359,7 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         check_is_fitted(self, "rule_")
         return self.ensemble_.predict(X)
 
+    @available_if(_has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities that the estimators predict.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,26 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    indexable,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from fundus.ballot import Ballot, has_severity, is_ordinal_regressor, unwrapped
-from fundus.data.inputs import as_images
+from fundus.ballot import Ballot, voting_of
 from fundus.exceptions import InvalidParameterError
-from fundus.folds import Folds, check_tested_once, fit_fold, is_search
-from fundus.labels import read_labels
+from fundus.folds import (
+    Folds,
+    cache_of,
+    check_tested_once,
+    fit_fold,
+    fold_template,
+    read_training,
+)
 from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
-from fundus.splits import check_split, frame_patients, is_image_data, make_cv
+from fundus.severity import has_severity, unwrapped, whole_scale
+from fundus.splits import check_split
 from fundus.wrapping import WrapsClassifier
 
-VOTINGS = ("auto", "soft", "hard", "severity")
+VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
 
 
 def _fitted_or_template(ensemble: Any) -> Any:
@@ -40,8 +38,9 @@ def _fitted_or_template(ensemble: Any) -> Any:
 
 
 def _has_proba(ensemble: Any) -> bool:
-    if getattr(ensemble, "voting_", ensemble.voting) in ("severity", "hard"):
-        return getattr(ensemble, "voting_", ensemble.voting) == "severity"
+    voting = getattr(ensemble, "voting_", ensemble.voting)
+    if voting in ("severity", "hard"):
+        return voting == "severity"
     return hasattr(_fitted_or_template(ensemble), "predict_proba")
 
 
@@ -60,9 +59,11 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
     cv : int, splitter or iterable, default=5
         An int means `StratifiedGroupKFold` where there are patients, else `StratifiedKFold`, both
         shuffled. A split that has a patient or an image on both sides is refused.
-    voting : {"auto", "soft", "hard", "severity"}, default="auto"
-        Mean of probabilities, majority, or mean of severities and the nearest grade. "auto" is
-        "severity" for regressors, else "soft" where there are probabilities, else "hard".
+    voting : {"auto", "soft", "hard", "severity", "cutpoints"}, default="auto"
+        Mean of probabilities, majority, mean of severities and the nearest grade, or mean of
+        severities cut at the median of the models' cutpoints. "auto" is "cutpoints" for models that
+        have them, "severity" for regressors, else "soft" where there are probabilities, else
+        "hard".
     n_jobs : int, default=None
         Folds fitted at a time, in processes.
     random_state : int, RandomState or None, default=None
@@ -76,10 +77,13 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         One per fold.
     classes_ : ndarray, shape (n_classes,)
         All labels of ``y``; a label that a fold's model never saw has probability 0 there.
+    grades_ : ndarray, shape (n_grades,)
+        The scale.
     voting_ : str
         What "auto" came to.
     oof_proba_ : ndarray of float, shape (n_samples, n_classes)
-        Out-of-fold probabilities; ``nan`` for rows in no test fold. Absent for hard voting.
+        Out-of-fold probabilities; ``nan`` for rows in no test fold. Absent where there is no
+        ``predict_proba``, as for hard voting.
     oof_severity_ : ndarray of float, shape (n_samples,)
         Out-of-fold severities, in places on the scale. Absent for hard voting.
     oof_prediction_ : ndarray, shape (n_samples,)
@@ -154,24 +158,22 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         """
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
-        (X,) = indexable(X)
-        where = as_images(X).where if is_image_data(X) else "row {}".format
-        y = read_labels(y, _num_samples(X), where, self)
-        groups = frame_patients(X) if groups is None else groups
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
-        cache = getattr(self.estimator, "cache", True)
-        folds = check_split(self.cv, X, y, groups, cache=cache, random_state=self.random_state)
-        check_tested_once(folds, len(y))
+        data = read_training(X, y, sample_weight, groups, self)
+        folds = data.folds(self.cv, self.estimator, self.random_state)
         jobs = (
             delayed(fit_fold)(
-                self._template(k, y, groups), X, y, train, weight, groups, tell=k == 0
+                fold_template(self.estimator, k, data.y, data.groups, self.random_state),
+                data.X,
+                data.y,
+                train,
+                data.weight,
+                data.groups,
+                tell=k == 0,
             )
             for k, (train, _) in enumerate(folds)
         )
         models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)
-        return self._keep(models, folds, X, y)
+        return self._keep(models, folds, data.X, data.y)
 
     def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:
         """Return one more clone, fitted on all rows; the ensemble itself stays as it is.
@@ -188,22 +190,11 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         estimator
         """
         check_is_fitted(self, "estimators_")
-        (X,) = indexable(X)
-        labels = column_or_1d(y)
-        groups = frame_patients(X) if groups is None else groups
-        weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
-        model = self._template(len(self.estimators_), labels, groups)
-        return fit_fold(model, X, labels, np.arange(len(labels)), weight, groups)
-
-    def _template(self, fold: int, y: NDArray[Any], groups: Any) -> Any:
-        """Return a clone that logs into a folder of its fold, and searches by patient."""
-        model = clone(self.estimator)
-        if getattr(model, "log_dir", None) is not None:
-            model.set_params(log_dir=Path(model.log_dir) / f"fold-{fold}")
-        if is_search(model) and groups is not None and not hasattr(model.cv, "split"):
-            cv = 5 if model.cv is None else model.cv
-            model.set_params(cv=make_cv(cv, y, groups, self.random_state))
-        return model
+        data = read_training(X, y, sample_weight, groups, self)
+        fold = len(self.estimators_)
+        model = fold_template(self.estimator, fold, data.y, data.groups, self.random_state)
+        rows = np.arange(len(data.y))
+        return fit_fold(model, data.X, data.y, rows, data.weight, data.groups)
 
     @classmethod
     def from_cv_results(
@@ -250,7 +241,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         folds = list(zip(indices["train"], indices["test"], strict=True))
         labels = column_or_1d(y, warn=True)
         check_consistent_length(X, labels)
-        check_split(folds, X, labels, groups, cache=getattr(models[0], "cache", True))
+        check_split(folds, X, labels, groups, cache=cache_of(models[0]))
         check_tested_once(folds, len(labels))
         ensemble = cls(clone(models[0]), cv=folds, voting=voting)
         return ensemble._keep(models, folds, X, labels)
@@ -283,19 +274,25 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
                     "estimator with neither predict_severity nor predict_proba. "
                     f"Got {self.voting!r} for {model!r} instead."
                 )
+            if self.voting == "cutpoints" and not hasattr(unwrapped(model), "cutpoints_"):
+                raise InvalidParameterError(
+                    "The 'voting' parameter of FoldEnsemble must be another for an estimator "
+                    f"without cutpoints. Got 'cutpoints' for {model!r} instead."
+                )
             return self.voting
-        if is_ordinal_regressor(model):
-            return "severity"
-        return "soft" if hasattr(model, "predict_proba") else "hard"
+        return voting_of(model)
 
     def _score_folds(self, folds: Folds, X: Any, y: NDArray[Any]) -> None:
         n = len(y)
         self.oof_fold_ = np.full(n, -1)
         self.oof_prediction_ = np.full(n, self.classes_[0], dtype=self.classes_.dtype)
         rules = self.ballot()
+        for name in ("oof_proba_", "oof_severity_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         if self.voting_ != "hard":
-            self.oof_proba_ = np.full((n, len(self.classes_)), np.nan)
             self.oof_severity_ = np.full(n, np.nan)
+        if _has_proba(self):
+            self.oof_proba_ = np.full((n, len(self.classes_)), np.nan)
         kappas = []
         for k, (model, (_, test)) in enumerate(zip(self.estimators_, folds, strict=True)):
             part = _safe_indexing(X, test)
@@ -303,9 +300,11 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
             if self.voting_ == "hard":
                 self.oof_prediction_[test] = model.predict(part)
             else:
-                proba, severity = rules.scores(model, part)
-                self.oof_proba_[test], self.oof_severity_[test] = proba, severity
-                self.oof_prediction_[test] = self.classes_[proba.argmax(axis=1)]
+                votes = rules.scores(model, part)
+                self.oof_severity_[test] = votes.severity
+                if votes.proba is not None:
+                    self.oof_proba_[test] = votes.proba
+                self.oof_prediction_[test] = self.classes_[votes.best]
             kappas.append(
                 quadratic_weighted_kappa(
                     y[test], self.oof_prediction_[test], n_grades=rules.scale.tolist()
@@ -325,9 +324,13 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         Ballot
         """
         check_is_fitted(self, "estimators_")
-        model = unwrapped(self.estimators_[0])
-        given = getattr(model, "grades", None) is not None
-        return Ballot(self.classes_, model.grades_ if given else self.classes_, self.voting_)
+        scale = whole_scale(self.estimators_[0], self.classes_)
+        return Ballot(self.classes_, scale, self.voting_)
+
+    @property
+    def grades_(self) -> NDArray[Any]:
+        """The scale, lowest grade first."""
+        return self.ballot().scale
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the grade the models agree on.
@@ -344,7 +347,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         rules = self.ballot()
         if self.voting_ == "hard":
             return rules.majority(self.estimators_, X)
-        return self.classes_[rules.mean(self.estimators_, X)[0].argmax(axis=1)]
+        return self.classes_[rules.mean(self.estimators_, X).best]
 
     @available_if(_has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -359,7 +362,9 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         ndarray of float, shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return self.ballot().mean(self.estimators_, X)[0]
+        proba = self.ballot().mean(self.estimators_, X).proba
+        assert proba is not None
+        return proba
 
     @available_if(_has_severity)
     def predict_severity(self, X: Any) -> NDArray[np.float64]:
@@ -374,4 +379,4 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         ndarray of float, shape (n_samples,)
             In places on the scale.
         """
-        return self.ballot().mean(self.estimators_, X)[1]
+        return self.ballot().mean(self.estimators_, X).severity

@@ -1,19 +1,99 @@
-"""Fitting one model per fold."""
+"""Fitting one model per fold, and what it says of the rows it has not seen."""
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
 
+from fundus.data.inputs import as_images
 from fundus.exceptions import DataError
 from fundus.fitting.plan import plans_told
+from fundus.labels import read_labels
+from fundus.leaks import Folds
+from fundus.severity import proba_of, severity_of, shared_input
+from fundus.splits import check_split, frame_patients, is_image_data, make_cv
 
-Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+@dataclass(frozen=True)
+class Training:
+    """What a meta-estimator is fitted on, checked.
+
+    Parameters
+    ----------
+    X : images or array-like
+    y : ndarray, shape (n_samples,)
+        Labels.
+    weight : ndarray of float, shape (n_samples,), or None
+    groups : array-like, shape (n_samples,), or None
+        Patients.
+    """
+
+    X: Any
+    y: NDArray[Any]
+    weight: NDArray[np.float64] | None
+    groups: Any
+
+    def folds(self, cv: Any, estimator: Any, random_state: Any) -> Folds:
+        """Return the folds of a ``cv=`` parameter; none shares a patient or an image."""
+        cache = cache_of(estimator)
+        folds = check_split(cv, self.X, self.y, self.groups, cache=cache, random_state=random_state)
+        check_tested_once(folds, len(self.y))
+        return folds
+
+
+def read_training(
+    X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: Any, owner: object
+) -> Training:
+    """Check what a meta-estimator's ``fit`` was given.
+
+    Parameters
+    ----------
+    X : images or array-like
+    y : array-like, shape (n_samples,)
+    sample_weight : array-like of float, shape (n_samples,), or None
+    groups : array-like, shape (n_samples,), or None
+        A frame's own patients where they are not given.
+    owner : object
+        The estimator, named in messages.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    DataError
+        If lengths differ, or a grade is missing.
+    """
+    (X,) = indexable(X)
+    where = as_images(X).where if is_image_data(X) else "row {}".format
+    labels = read_labels(y, _num_samples(X), where, owner)
+    groups = frame_patients(X) if groups is None else np.asarray(groups)
+    if groups is not None and len(groups) != len(labels):
+        raise DataError(
+            f"groups must have one patient a row. Got {len(groups)} for {len(labels)} rows."
+        )
+    weight = None
+    if sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, labels, dtype=np.float64)
+    return Training(X, labels, weight, groups)
+
+
+def cache_of(estimator: Any) -> Any:
+    """Return the store that an estimator, or the one inside it, is to use."""
+    while not hasattr(estimator, "cache") and hasattr(estimator, "estimator"):
+        estimator = estimator.estimator
+    return getattr(estimator, "cache", True)
 
 
 def check_tested_once(folds: Folds, n_rows: int) -> None:
@@ -72,3 +152,86 @@ def fit_fold(
         extra["groups"] = np.asarray(groups)[train]
     with plans_told(tell):
         return model.fit(_safe_indexing(X, train), y[train], **extra)
+
+
+def fold_template(
+    estimator: Any, fold: int | None, y: NDArray[Any], groups: Any, random_state: Any
+) -> Any:
+    """Return a clone that logs into a folder of its fold, if any, and searches by patient."""
+    model = clone(estimator)
+    if fold is not None:
+        logs = {
+            name: Path(value) / f"fold-{fold}"
+            for name, value in model.get_params().items()
+            if name.split("__")[-1] == "log_dir" and value is not None
+        }
+        model.set_params(**logs)
+    if is_search(model) and groups is not None and not hasattr(model.cv, "split"):
+        cv = 5 if model.cv is None else model.cv
+        model.set_params(cv=make_cv(cv, y, groups, random_state))
+    return model
+
+
+def out_of_fold(
+    estimator: Any,
+    data: Training,
+    folds: Folds,
+    scale: NDArray[Any],
+    *,
+    n_jobs: int | None,
+    random_state: Any,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Score every row by a model that was trained without it.
+
+    Parameters
+    ----------
+    estimator : classifier, regressor or search
+    data : Training
+    folds : list of (train, test)
+    scale : ndarray, shape (n_grades,)
+    n_jobs : int or None
+        Folds at a time, in processes.
+    random_state : int, RandomState or None
+        Shuffles the folds of a search by patient.
+
+    Returns
+    -------
+    severity : ndarray of float, shape (n_samples,)
+        In places on the scale; ``nan`` for rows in no test fold.
+    proba : ndarray of float, shape (n_samples, n_classes), or None
+        ``None`` where the models give none.
+    """
+    classes = np.unique(data.y)
+    jobs = (
+        delayed(_fit_and_score)(
+            fold_template(estimator, k, data.y, data.groups, random_state),
+            data,
+            train,
+            test,
+            scale,
+            classes,
+        )
+        for k, (train, test) in enumerate(folds)
+    )
+    severity = np.full(len(data.y), np.nan)
+    proba = np.full((len(data.y), len(classes)), np.nan)
+    has_proba = False
+    for (scores, chances), (_, test) in zip(Parallel(n_jobs=n_jobs)(jobs), folds, strict=True):
+        severity[test] = scores
+        if chances is not None:
+            proba[test], has_proba = chances, True
+    return severity, proba if has_proba else None
+
+
+def _fit_and_score(
+    model: Any,
+    data: Training,
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    scale: NDArray[Any],
+    classes: NDArray[Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    # the model of all rows has told the plan
+    fit_fold(model, data.X, data.y, train, data.weight, data.groups, tell=False)
+    part = shared_input([model], _safe_indexing(data.X, test))
+    return severity_of(model, part, scale), proba_of(model, part, classes)

@@ -12,7 +12,8 @@ from sklearn.utils.multiclass import type_of_target
 
 from fundus.data.inputs import Images
 from fundus.exceptions import NearDuplicateWarning, SplitError
-from fundus.folds import Folds
+
+Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 def refuse_unseen_grades(folds: Folds, y: NDArray[Any], groups: NDArray[Any] | None) -> None:
@@ -44,8 +45,8 @@ def refuse_unseen_grades(folds: Folds, y: NDArray[Any], groups: NDArray[Any] | N
             holder = f"row {rows[0]}" if groups is None else f"patient {holders.tolist()[0]!r}"
             why = f"only {holder} has it; add images of it, or join it with the grade next to it"
         raise SplitError(
-            f"Fold {k} has no image of grade {unseen.tolist()[0]!r} to train on: {why} (folds "
-            "given as row numbers may lack a grade)."
+            f"Fold {k} has no image of grade {unseen.tolist()[0]!r} to train on: {why} "
+            "(FoldEnsemble also takes such folds, given as row numbers)."
         )
 
 

@@ -101,8 +101,8 @@ class Predicts:
 
         Parameters
         ----------
-        X : images
-            As in `fit`.
+        X : images or Source
+            As in `fit`; what is a source already stays.
 
         Returns
         -------
@@ -110,12 +110,11 @@ class Predicts:
             What the ``predict`` methods of models with an equal ``frozen_`` take instead of `X`.
         """
         check_is_fitted(self, "head_")
-        return self._input(X)
+        return X if isinstance(X, SOURCES) else self._input(X)
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
-        source = X if isinstance(X, SOURCES) else self.shared_input(X)
-        check_is_fitted(self, "head_")
+        source = self.shared_input(X)  # which refuses what is not fitted
         outputs = self.head_.outputs(source)
         return outputs if outputs.ndim == 1 else normalised(outputs[:, self._places])
 

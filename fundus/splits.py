@@ -17,15 +17,14 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import _num_samples
 
-from fundus.data.inputs import as_images
+from fundus.data.inputs import as_images, known_patients
 from fundus.exceptions import (
     DataError,
     InvalidGradeError,
     InvalidParameterError,
     SplitError,
 )
-from fundus.folds import Folds
-from fundus.leaks import refuse_shared, refuse_unseen_grades, warn_near_duplicates
+from fundus.leaks import Folds, refuse_shared, refuse_unseen_grades, warn_near_duplicates
 from fundus.near_duplicates import find_near_duplicates
 from fundus.networks.duplicates import pixel_digests
 from fundus.store import open_store
@@ -71,9 +70,7 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
 
 def frame_patients(X: Any) -> NDArray[Any] | None:
     """Return the patients that travel in a frame, or ``None``."""
-    if isinstance(X, pd.DataFrame) and "path" in X.columns:
-        return as_images(X).patients
-    return None
+    return known_patients(X) if isinstance(X, pd.DataFrame) else None
 
 
 def is_image_data(X: Any) -> bool:

@@ -22,8 +22,10 @@ class WrapsClassifier(MetaEstimatorMixin, ClassifierMixin):
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
         tags.input_tags = inner.input_tags
-        if inner.classifier_tags is not None:
-            tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
+        # around a regressor the labels are taken for ordered
+        tags.classifier_tags.poor_score = (
+            inner.classifier_tags is None or inner.classifier_tags.poor_score
+        )
         return tags
 
 
@@ -39,11 +41,6 @@ class KeepsScale(WrapsClassifier):
 
     ballot_: Ballot
     classes_: NDArray[Any]
-
-    @property
-    def grades(self) -> Any:
-        """The scale that the wrapped classifier was given, where it takes one."""
-        return self.estimator.grades
 
     @property
     def grades_(self) -> NDArray[Any]:

@@ -158,7 +158,9 @@ def test_in_a_search_and_in_processes(make):
 @pytest.mark.parametrize("make", [CumulativeCalibratedClassifierCV, OrdinalConformalClassifier])
 def test_without_probabilities_there_is_nothing_to_calibrate(make):
     X, y = ordered(60)
-    with pytest.raises(InvalidParameterError, match="must have predict_proba or predict_severity"):
+    with pytest.raises(
+        InvalidParameterError, match="must be one with predict_proba or predict_severity"
+    ):
         make(RidgeClassifier(), cv=2, random_state=0).fit(X, y)
 
 

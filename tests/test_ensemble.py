@@ -144,7 +144,7 @@ def test_a_regressors_own_scale_is_mapped_to_the_ensembles(photographs):
     own = model.estimators_[held]
     assert own.grades_.tolist() == [0, 1, 2, 4]
     rows = model.oof_fold_ == held
-    expected = np.interp(own.predict_severity(X[rows]), [0, 1, 2, 3], [0, 1, 2, 4])
+    expected = np.interp(own.predict_severity(X[rows]), [-9, 0, 1, 2, 3, 13], [-9, 0, 1, 2, 4, 14])
     assert model.oof_severity_[rows] == pytest.approx(expected)
 
 

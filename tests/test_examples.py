@@ -16,6 +16,7 @@ SCRIPTS = sorted(p.name for p in EXAMPLES.glob("*.py") if p.name != "common.py")
 ENDS = {
     "frozen_grid.py": "nested, by fold:",
     "predict_folder.py": "results.csv",
+    "second_stage.py": "second stage, nearest grade",
     "softmax_on_folders.py": "saved to",
     "streaming_regression.py": "severities of the first images:",
     "write_a_plugin.py": "trained from scratch, out of fold, 30 images: kappa",

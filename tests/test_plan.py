@@ -7,7 +7,13 @@ import pickle
 import numpy as np
 import pytest
 
-from fundus import Augmentation, FoldEnsemble, SoftmaxHead, TransferClassifier
+from fundus import (
+    Augmentation,
+    FoldEnsemble,
+    SoftmaxHead,
+    TransferClassifier,
+    TunedCutpointClassifierCV,
+)
 from fundus.exceptions import ImageReadError, InvalidParameterError
 from fundus.fitting import planning
 from fundus.fitting.probe import Probe
@@ -133,6 +139,9 @@ def test_it_is_told_once(synthetic_arrays, tmp_path, capsys):
     told = capsys.readouterr().err
     assert told.count("frozen part") == 1
     assert "forward passes" in told
+    tuned = TunedCutpointClassifierCV(tiny(cache=tmp_path, verbose=1), cv=2, random_state=0)
+    FoldEnsemble(tuned, cv=2, random_state=0).fit(X, y)
+    assert capsys.readouterr().err.count("frozen part") == 1
     tiny(cache=tmp_path).fit(X, y)
     assert capsys.readouterr().err == ""
 

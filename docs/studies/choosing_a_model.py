@@ -24,7 +24,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from fundus.cutpoints import grades_at, optimal_cutpoints
 from numpy.typing import NDArray
 from rich import print
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -37,6 +36,7 @@ from fundus import (
     load_image_table,
     quadratic_weighted_kappa,
 )
+from fundus.cutpoints import grades_at, optimal_cutpoints
 from fundus.reporting.bootstrap import kappa_of
 
 N_GRADES = 5

@@ -75,6 +75,22 @@ Freeze = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Pooling = Annotated[
+    str,
+    typer.Option(
+        help="How maps become a vector: avg, max, avg+max, gem or flatten of the last; multilevel, "
+        "multilevel_max or multilevel_avg+max of every stage.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Power = Annotated[
+    float | None,
+    typer.Option(
+        help="Exponent of the features, in (0, 1]; 0.5 is the signed square root.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
 LearningRate = Annotated[
     str,
     typer.Option(

@@ -132,9 +132,9 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         If the run is not complete or its model cannot be used.
     """
     import fundus
-    from fundus.ballot import innermost
     from fundus.saving.bundle import MANIFEST, read_record
     from fundus.saving.meta import with_rule
+    from fundus.severity import innermost
 
     folder = path
     if not (path / MANIFEST).is_file():
@@ -156,8 +156,8 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     readers = [innermost(one) for one in fold_models]
     if not all(hasattr(one, "frozen_") for one in readers):
         raise BundleError(
-            f"The model in {str(folder)!r} takes features, not images, so the command line cannot "
-            "use it: load it in Python."
+            f"The model in {str(folder)!r} takes features, or more than images, so the command "
+            "line cannot use it: load it in Python."
         )
     for one in readers:
         one.set_params(cache=True if cache_dir is None else cache_dir, verbose=int(verbose))

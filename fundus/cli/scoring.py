@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.ballot import shared_input
+from fundus.ballot import Votes, ballot_of
 from fundus.grades import N_GRADES
 from fundus.labels import to_positions
 from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.report import Report, make_report
 from fundus.reporting.screening import OperatingPoint, ScreeningReport, screening_report
+from fundus.severity import shared_input
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -31,14 +32,14 @@ class Scores:
     severity : ndarray of float, shape (n,), or None
     proba : ndarray of float, shape (n, n_grades), or None
         ``None``, as the severity, where the head gives no probabilities.
-    members : list of (proba, severity), default=None
+    members : list of Votes, default=None
         What each model of an ensemble says, with a column for each of its classes.
     """
 
     grades: NDArray[np.intp]
     severity: NDArray[np.float64] | None
     proba: NDArray[np.float64] | None
-    members: list[tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
+    members: list[Votes] | None = None
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return severity and probabilities as columns of a table, where there are any."""
@@ -135,15 +136,14 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
 
     if not hasattr(model, "predict_proba"):
         return Scores(to_positions(model.predict(X), scale), None, None)
-    if isinstance(model, FoldEnsemble):
-        ballot = model.ballot()
-        shared = shared_input(model.estimators_, X)
-        members = [ballot.scores(one, shared) for one in model.estimators_]
-        proba, severity = ballot.combine(members)
-        return replace(_on_scale(proba, severity, model.classes_, scale), members=members)
-    proba, severity = model.predict_proba(X), model.predict_severity(X)
-    scores = _on_scale(proba, severity, model.classes_, scale)
-    return replace(scores, members=[(proba, severity)])
+    models = model.estimators_ if isinstance(model, FoldEnsemble) else [model]
+    ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model)
+    shared = shared_input(models, X)
+    members = [ballot.scores(one, shared) for one in models]
+    votes = ballot.combine(members)
+    labels = model.classes_[votes.best]
+    scores = _on_scale(labels, votes.severity, votes.proba, model.classes_, scale)
+    return replace(scores, members=members)
 
 
 def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
@@ -161,16 +161,19 @@ def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
     """
     if not hasattr(model, "oof_proba_"):
         return Scores(to_positions(model.oof_prediction_, scale), None, None)
-    return _on_scale(model.oof_proba_, model.oof_severity_, model.classes_, scale)
+    return _on_scale(
+        model.oof_prediction_, model.oof_severity_, model.oof_proba_, model.classes_, scale
+    )
 
 
 def _on_scale(
-    proba: NDArray[np.float64],
+    labels: NDArray[Any],
     severity: NDArray[np.float64],
+    proba: NDArray[np.float64] | None,
     classes: NDArray[Any],
     scale: NDArray[Any],
 ) -> Scores:
-    places = to_positions(classes, scale)
+    assert proba is not None
     full = np.zeros((len(proba), len(scale)))
-    full[:, places] = proba
-    return Scores(places[proba.argmax(axis=1)], severity, full)
+    full[:, to_positions(classes, scale)] = proba
+    return Scores(to_positions(labels, scale), severity, full)

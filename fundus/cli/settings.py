@@ -21,6 +21,8 @@ class Settings:
     image_size: int | None
     crop: opt.Crop
     freeze: str
+    pooling: str
+    power: float | None
     learning_rate: str
     batch_size: int
     epochs: int
@@ -28,6 +30,7 @@ class Settings:
     class_weight: opt.ClassWeight
     folds: int
     calibrate: opt.Calibrate
+    cutpoints: bool
     sensitivity: float
     specificity: float
     alpha: float

@@ -41,7 +41,15 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         If no backbone or head goes by the name.
     InvalidParameterError
         If a parameter cannot be used.
+    typer.BadParameter
+        If both ``--cutpoints`` and ``--calibrate`` are given.
     """
+    if settings.cutpoints and settings.calibrate is not opt.Calibrate.NONE:
+        raise typer.BadParameter(
+            "it cannot go with --calibrate, whose prediction is the most probable grade, not the "
+            "one that cutpoints give: leave one of them out.",
+            param_hint="--cutpoints",
+        )
     from fundus.estimator import TransferClassifier
     from fundus.fitting.checks import check_parameters
     from fundus.networks.preparation import resolve_network
@@ -51,6 +59,8 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         settings.head,
         weights=opt.or_none(settings.weights),
         freeze=opt.as_freeze(settings.freeze),
+        pooling=settings.pooling,
+        power=settings.power,
         image_size=settings.image_size,
         crop=opt.or_none(settings.crop.value),
         augment=True if settings.augment else None,
@@ -156,6 +166,10 @@ def fit_folds(
         model = CumulativeCalibratedClassifierCV(
             classifier, method=settings.calibrate.value, random_state=settings.seed
         )
+    if settings.cutpoints:
+        from fundus.cutpoint_classifiers import TunedCutpointClassifierCV
+
+        model = TunedCutpointClassifierCV(classifier, cv=5, random_state=settings.seed)
     ensemble = FoldEnsemble(
         model, cv=settings.folds, n_jobs=settings.jobs, random_state=settings.seed
     )

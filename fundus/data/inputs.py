@@ -115,8 +115,7 @@ def as_images(X: Any) -> Images:
     if isinstance(X, pd.DataFrame):
         if "path" not in X.columns:
             raise DataError(f"{_ACCEPTED} Got a DataFrame with columns {list(X.columns)} instead.")
-        patients = X["patient"].to_numpy() if "patient" in X.columns else None
-        return Images(paths=_paths(X["path"].tolist()), patients=_known_patients(patients))
+        return Images(paths=_paths(X["path"].tolist()), patients=known_patients(X))
     if isinstance(X, (str, bytes, os.PathLike)):
         raise DataError(f"{_ACCEPTED} Got the single path {X!r} instead: put it in a list.")
     if isinstance(X, np.ndarray) and X.ndim > 1:
@@ -159,10 +158,34 @@ def _check_arrays(X: NDArray[Any]) -> NDArray[np.uint8]:
     return X
 
 
-def _known_patients(patients: NDArray[Any] | None) -> NDArray[Any] | None:
-    if patients is None or not pd.isna(patients).any():
+def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
+    """Return the patients of a frame, or ``None`` where it has no such column.
+
+    Parameters
+    ----------
+    frame : DataFrame of n rows
+
+    Returns
+    -------
+    ndarray, shape (n,), or None
+
+    Raises
+    ------
+    DataError
+        If a row names no patient.
+
+    Examples
+    --------
+    >>> known_patients(pd.DataFrame({"patient": ["anna", "ben"]})).tolist()
+    ['anna', 'ben']
+    """
+    if "patient" not in frame.columns:
+        return None
+    patients = frame["patient"].to_numpy()
+    missing = np.flatnonzero(pd.isna(patients))
+    if not len(missing):
         return patients
-    row = int(np.flatnonzero(pd.isna(patients))[0])
+    row = int(missing[0])
     raise DataError(
         f"The 'patient' column of X must name a patient in every row. Got {patients[row]!r} in "
         f"row {row}: fill it, or drop the column if patients are unknown."

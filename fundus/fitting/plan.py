@@ -211,8 +211,11 @@ def plan_table(plan: Plan) -> Table:
 
 @contextmanager
 def plans_told(told: bool) -> Iterator[None]:
-    """Say whether fits in this context print their plans; the folds after the first need not."""
-    token = _told.set(told)
+    """Say whether fits in this context print their plans; the folds after the first need not.
+
+    What is not told stays untold in contexts within this one.
+    """
+    token = _told.set(told and _told.get())
     try:
         yield
     finally:

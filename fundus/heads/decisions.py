@@ -85,6 +85,30 @@ def interpolated_proba(
     return proba
 
 
+def nearest_class(grades: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Index of the class nearest to each grade, the lower of two.
+
+    Parameters
+    ----------
+    grades : ndarray of int, shape (n_samples,)
+        Places on the scale.
+    places : ndarray of int, shape (n_classes,)
+        Place of each class on the scale, in any order.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+
+    Examples
+    --------
+    >>> nearest_class(np.array([0, 1, 3, 4]), np.array([0, 2, 4])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(places)
+    distance = np.abs(grades[:, np.newaxis] - places[order])
+    return order[distance.argmin(axis=1)]
+
+
 def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities from cumulative logits: those of a grade above each of all but the highest.
 

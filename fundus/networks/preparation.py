@@ -45,7 +45,7 @@ def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
     Parameters
     ----------
     owner : estimator
-        With attributes ``backbone, weights, image_size, crop, pooling``.
+        With attributes ``backbone, weights, image_size, crop, pooling, power``.
     freeze : "all", int, float or str
     seed : int
         Seed of random weights.
@@ -72,6 +72,7 @@ def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
     check_int(owner, "image_size", low=spec.min_image_size, none=True)
     check_option(owner, "pooling", POOLINGS)
     check_option(owner, "crop", ("fov", "square", None))
+    check_real(owner, "power", low=0, high=1, low_open=True, also=(None,))
     weights = owner.weights
     if isinstance(weights, os.PathLike) or (
         isinstance(weights, str) and weights not in spec.pretrained
@@ -100,7 +101,7 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     Parameters
     ----------
     owner : estimator
-        With the attributes of `resolve_network`, and ``normalise, power, n_jobs``.
+        With the attributes of `resolve_network`, and ``normalise, n_jobs``.
     images : Images
         The training images.
     freeze : "all", int, float or str
@@ -115,7 +116,6 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     InvalidParameterError
         If a parameter cannot be used, or needs frozen features and layers are trained.
     """
-    check_real(owner, "power", low=0, high=1, low_open=True, also=(None,))
     network = resolve_network(owner, freeze=freeze, seed=seed)
     if freeze != "all" and all_frozen(network):
         network = replace(network, freeze="all")

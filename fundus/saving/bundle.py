@@ -18,7 +18,8 @@ from typing import Any
 
 from fundus import __version__
 from fundus.exceptions import BundleError
-from fundus.saving.records import Reader, Writer, read_model, write_model
+from fundus.saving.files import Reader, Writer
+from fundus.saving.models import read_model, write_model
 
 #: Raised when the layout changes; older bundles stay readable.
 FORMAT = 1
@@ -32,8 +33,8 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
 
     Parameters
     ----------
-    model : TransferClassifier or FoldEnsemble
-        Fitted. A search inside an ensemble is saved as its best estimator.
+    model : estimator
+        Fitted; one of this library's. A search inside it is saved as its best estimator.
     path : path
         A folder that does not exist yet, or an empty one.
     about : dict, default=None
@@ -88,7 +89,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
 
     Returns
     -------
-    TransferClassifier or FoldEnsemble
+    estimator
         Fitted.
 
     Raises

@@ -19,6 +19,8 @@ TRUSTED = (
     "sklearn.model_selection._split.StratifiedKFold",
     "fundus.heads.ordinal_estimators.OrdinalLogisticRegression",
     "fundus.heads.ordinal_ridge.OrdinalRidge",
+    # an imputer's; read from an empty array, without pickle
+    "numpy.dtype",
     # a pipeline that begins with a FeatureExtractor
     "fundus.features.FeatureExtractor",
     "fundus.images.ImageRecipe",

@@ -6,7 +6,7 @@ import os
 
 
 class Saves:
-    """Adds ``save`` to an estimator that `fundus.saving.records` knows."""
+    """Adds ``save`` to an estimator that `fundus.saving.models` knows."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model into a folder, without pickle; see `fundus.load`.

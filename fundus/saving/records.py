@@ -1,20 +1,16 @@
-"""Fitted models to plain records and files, and back; see `fundus.saving.bundle`."""
+"""A fitted `TransferClassifier` to a plain record and files, and back."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Callable
-from functools import partial
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from fundus.calibration import CumulativeCalibratedClassifierCV
-from fundus.conformal import OrdinalConformalClassifier
-from fundus.ensemble import FoldEnsemble
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import BundleError, UnknownNameError
 from fundus.heads.base import Head
@@ -26,107 +22,11 @@ from fundus.networks.network import Frozen, Network, model_digest
 from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
 from fundus.preprocessing.fitted import Normaliser, normaliser_record
 from fundus.saving.files import Reader, Writer
-from fundus.saving.meta import (
-    labels_of,
-    labels_record,
-    read_calibrated,
-    read_conformal,
-    write_calibrated,
-    write_conformal,
-)
+from fundus.saving.meta import labels_of, labels_record
 
 
-def write_model(model: Any, writer: Writer) -> dict[str, Any]:
-    """Turn a fitted model into a record, and write its arrays.
-
-    Parameters
-    ----------
-    model : FoldEnsemble, TransferClassifier, search or scikit-learn estimator
-    writer : Writer
-
-    Returns
-    -------
-    dict
-        JSON values only.
-    """
-    model = getattr(model, "best_estimator_", model)
-    if isinstance(model, FoldEnsemble):
-        return _write_ensemble(model, writer)
-    if isinstance(model, TransferClassifier):
-        return _write_classifier(model, writer)
-    if isinstance(model, CumulativeCalibratedClassifierCV):
-        return write_calibrated(model, writer, write_model)
-    if isinstance(model, OrdinalConformalClassifier):
-        return write_conformal(model, writer, write_model)
-    return {"kind": "scikit-learn", "file": writer.estimator(model)}
-
-
-def read_model(record: dict[str, Any], reader: Reader) -> Any:
-    """Build a fitted model from its record.
-
-    Parameters
-    ----------
-    record : dict
-    reader : Reader
-
-    Returns
-    -------
-    estimator
-    """
-    if record["kind"] == "scikit-learn":
-        return reader.estimator(record["file"])
-    read: dict[str, Callable[[dict[str, Any], Reader], Any]] = {
-        "FoldEnsemble": _read_ensemble,
-        "TransferClassifier": _read_classifier,
-        "CumulativeCalibratedClassifierCV": partial(read_calibrated, read=read_model),
-        "OrdinalConformalClassifier": partial(read_conformal, read=read_model),
-    }
-    if record["kind"] not in read:
-        raise BundleError(f"The bundle holds an unknown kind of model, {record['kind']!r}.")
-    return read[record["kind"]](record, reader)
-
-
-_OOF = ("oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_")
-
-
-def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
-    if not hasattr(model, "estimators_"):
-        raise BundleError("Only a fitted FoldEnsemble can be saved: call fit first.")
-    oof = {name: getattr(model, name) for name in _OOF if hasattr(model, name)}
-    oof["oof_prediction_"] = to_positions(model.oof_prediction_, model.classes_)
-    return {
-        "kind": "FoldEnsemble",
-        "voting": model.voting,
-        "voting_": model.voting_,
-        "classes": labels_record(model.classes_),
-        "cv_results": {k: np.asarray(v).tolist() for k, v in model.cv_results_.items()},
-        "oof": writer.arrays(oof),
-        "models": [write_model(m, writer) for m in model.estimators_],
-    }
-
-
-def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
-    models = [read_model(m, reader) for m in record["models"]]
-    ensemble = FoldEnsemble(_unfitted(models[0]), cv=len(models), voting=record["voting"])
-    ensemble.estimators_ = models
-    ensemble.voting_ = record["voting_"]
-    ensemble.classes_ = labels_of(record["classes"])
-    ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
-    for name, array in reader.arrays(record["oof"]).items():
-        setattr(ensemble, name, array)
-    ensemble.oof_prediction_ = ensemble.classes_[ensemble.oof_prediction_]
-    if hasattr(models[0], "n_features_in_"):
-        ensemble.n_features_in_ = models[0].n_features_in_
-    return ensemble
-
-
-def _unfitted(model: Any) -> Any:
-    from sklearn.base import clone
-
-    return clone(model)
-
-
-def _write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
+def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
+    """Turn a fitted classifier into a record, and write its arrays."""
     if not hasattr(model, "head_"):
         raise BundleError("Only a fitted TransferClassifier can be saved: call fit first.")
     record: dict[str, Any] = {
@@ -145,7 +45,8 @@ def _write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, An
     return record
 
 
-def _read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifier:
+def read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifier:
+    """Build a fitted classifier from its record."""
     if "head_from" in record:
         _find("head", record["head_from"])
     frozen = _read_frozen(record["frozen"], reader) if "frozen" in record else None
@@ -170,14 +71,15 @@ _NOT_SAVED = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
 
 def _write_params(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
     params = {k: v for k, v in model.get_params(deep=False).items() if k not in _NOT_SAVED}
-    return {name: _encode(value, name, writer) for name, value in params.items()}
+    return {name: encode(value, name, writer) for name, value in params.items()}
 
 
 def _read_params(record: dict[str, Any], reader: Reader) -> dict[str, Any]:
-    return {name: _decode(value, reader) for name, value in record.items()}
+    return {name: decode(value, reader) for name, value in record.items()}
 
 
-def _encode(value: Any, name: str, writer: Writer) -> Any:
+def encode(value: Any, name: str, writer: Writer) -> Any:
+    """Turn a parameter into JSON values, or raise `BundleError`."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -187,13 +89,13 @@ def _encode(value: Any, name: str, writer: Writer) -> Any:
     if isinstance(value, Augmentation):
         return {"augmentation": dataclasses.asdict(value)}
     if isinstance(value, dict):
-        return {"dict": [[_encode(k, name, writer), _encode(v, name, writer)]
+        return {"dict": [[encode(k, name, writer), encode(v, name, writer)]
                          for k, v in value.items()]}  # fmt: skip
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_encode(v, name, writer) for v in value]
+        return [encode(v, name, writer) for v in value]
     if isinstance(value, Head):
         return {"head": _head_class(value), "params": {
-            k: _encode(v, k, writer) for k, v in value.get_params(deep=False).items()
+            k: encode(v, k, writer) for k, v in value.get_params(deep=False).items()
         }}  # fmt: skip
     if isinstance(value, BaseEstimator):
         return {"skops": writer.estimator(value)}
@@ -205,9 +107,10 @@ def _encode(value: Any, name: str, writer: Writer) -> Any:
     )
 
 
-def _decode(value: Any, reader: Reader) -> Any:
+def decode(value: Any, reader: Reader) -> Any:
+    """Build a parameter from its JSON values."""
     if isinstance(value, list):
-        return [_decode(v, reader) for v in value]
+        return [decode(v, reader) for v in value]
     if not isinstance(value, dict):
         return value
     if "augmentation" in value:
@@ -216,10 +119,10 @@ def _decode(value: Any, reader: Reader) -> Any:
         }
         return Augmentation(**options)
     if "dict" in value:
-        return {_decode(k, reader): _decode(v, reader) for k, v in value["dict"]}
+        return {decode(k, reader): decode(v, reader) for k, v in value["dict"]}
     if "skops" in value:
         return reader.estimator(value["skops"])
-    params = {k: _decode(v, reader) for k, v in value["params"].items()}
+    params = {k: decode(v, reader) for k, v in value["params"].items()}
     return _head_from(value["head"])(**params)
 
 
@@ -349,7 +252,7 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
     tail, weights = head.tail, head.network().get_weights()
     return {
         "kind": "net",
-        "head": _encode(tail.head, "head", writer),
+        "head": encode(tail.head, "head", writer),
         "n_grades": tail.n_grades,
         "n_features": tail.n_features,
         "history": head.history,
@@ -367,7 +270,7 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
 
     width = record["n_features"]
     tail = Tail(
-        _decode(record["head"], reader),
+        decode(record["head"], reader),
         record["n_grades"],
         width,
         network if width is None else None,

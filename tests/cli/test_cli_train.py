@@ -113,6 +113,55 @@ def test_train_calibrates_inside_every_fold(document, run, tiny, evenly_graded, 
     run("predict", out, others, "-o", tmp_path / "grades.csv")
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")  # the inner folds are that small
+def test_train_cuts_severities_inside_every_fold(
+    document, run, tiny, evenly_graded, others, tmp_path
+):
+    folder = Path(evenly_graded.paths[0]).parents[1]
+    out = tmp_path / "run"
+    options = ["--head", "ridge", "--class-weight", "none", "--folds", "2", "--cutpoints"]
+    printed = document("train", folder, *tiny[:-2], *options, "--validation", others, "--out", out)
+    assert printed["settings"]["cutpoints"] is True
+    model = fundus.load(out / "model")
+    oof = pd.read_csv(out / "oof.csv")
+    for k, own in enumerate(model.estimators_):
+        assert isinstance(own, fundus.TunedCutpointClassifierCV)
+        part = oof[oof["fold"] == k]
+        expected = np.searchsorted(own.cutpoints_, part["severity"], side="right")
+        np.testing.assert_array_equal(part["prediction"], expected)
+    assert printed["validation"]["coverage"]["n_images"] == 20
+    output = tmp_path / "new.csv"
+    scores = document("evaluate", out, others, "-o", output)["scores"]
+    assert scores["coverage"] == printed["validation"]["coverage"]
+    held = pd.read_csv(output)
+    cutpoints = np.median([own.cutpoints_ for own in model.estimators_], axis=0)
+    expected = np.searchsorted(cutpoints, held["severity"], side="right")
+    np.testing.assert_array_equal(held["prediction"], expected)
+    run("predict", out, others, "-o", tmp_path / "grades.csv")
+    grades = pd.read_csv(tmp_path / "grades.csv")["class"]
+    np.testing.assert_array_equal(grades, [f"class{k}" for k in expected])
+
+
+def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_path):
+    out = tmp_path / "run"
+    options = [*logistic[:-4], "--head", "ridge", "--pooling", "multilevel_max", "--folds", "2"]
+    document("train", folder, *options, "--out", out)
+    model = fundus.load(out / "model").estimators_[0]
+    assert (model.pooling, model.power) == ("multilevel_max", None)
+    last = fundus.TransferClassifier("tiny", "ridge", weights="fixed", image_size=32)
+    data = fundus.load_image_folder(folder)
+    last.fit(data.frame, data.grades)
+    assert model.model_.n_features_in_ > last.model_.n_features_in_
+    run("predict", out, others, "-o", tmp_path / "grades.csv")
+
+
+def test_train_takes_a_power_of_the_features(document, run, logistic, folder, others, tmp_path):
+    out = tmp_path / "run"
+    document("train", folder, *logistic, "--power", "0.5", "--out", out)
+    assert fundus.load(out / "model").estimators_[0].power == 0.5
+    run("evaluate", out, others, "-o", tmp_path / "new.csv")
+
+
 def test_train_keeps_patients_together(trained):
     oof = pd.read_csv(trained[0] / "oof.csv")
     patient = oof["file_name"].str.extract(r"/(\d+)_")[0]
@@ -250,6 +299,9 @@ def test_killed_run_is_not_taken_for_a_run(run, logistic, folder, tmp_path, monk
         (["--weights", "no/such/file"], "'weights' parameter of TransferClassifier"),
         (["--learning-rate", "fast"], "must be a number or 'auto'"),
         (["--learning-rate", "-1"], "'learning_rate' parameter of TransferClassifier"),
+        (["--pooling", "mean"], "'pooling' parameter of TransferClassifier"),
+        (["--power", "1.5"], "'power' parameter of TransferClassifier"),
+        (["--cutpoints", "--calibrate", "sigmoid"], "cannot go with --calibrate"),
         (["--folds", "1"], "Invalid value for '--folds'"),
         (["--crop", "round"], "'round' is not one of"),
         (["--class-folders", "a,,b"], "names parted by commas"),
