@@ -40,8 +40,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_architecture.py
 
-soak: setup
+soak: $(PLUGINS_READY)
 	$(BIN)/python -m pytest -m soak
+	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest -m soak) || exit 1; done
 
 # make bench DATA=folder [BENCH="--only B D --resume"]; see benchmarks/README.md
 bench: setup

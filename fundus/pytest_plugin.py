@@ -20,14 +20,27 @@ _OF_KERAS = "__array__ implementation doesn't accept a copy keyword"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("fundus").addoption(
+    """Add the options."""
+    group = parser.getgroup("fundus")
+    group.addoption(
         "--fundus-plugin",
         action="append",
         default=[],
         metavar="NAME",
         help="check the plugins of the installed package NAME against the contract of fundus-zoo",
     )
+    group.addoption(
+        "--fundus-only",
+        action="append",
+        metavar="KIND:NAME",
+        help="of its entries check this one alone, such as head:forest; may be given again",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a choice among the entries of nothing."""
+    if config.getoption("fundus_only") and not config.getoption("fundus_plugin"):
+        raise pytest.UsageError("--fundus-only chooses among the entries of --fundus-plugin NAME.")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,7 +64,7 @@ class PluginChecks(pytest.Collector):
         from fundus.testing.plugin import plan_checks
 
         try:
-            checks = plan_checks(self.name)
+            checks = plan_checks(self.name, only=self.config.getoption("fundus_only"))
         except UnknownNameError as error:
             raise self.CollectError(str(error)) from error
         for check in checks:

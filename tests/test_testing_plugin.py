@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fundus.exceptions import UnknownNameError
+from fundus.exceptions import InvalidParameterError, UnknownNameError
 from fundus.plugins import get_registry
 from fundus.testing import check_plugin
 from fundus.testing.plugin import plan_checks
@@ -120,6 +120,46 @@ def test_the_core_is_planned_entry_by_entry():
     )
 
 
+def test_only_some_entries_are_checked(install):
+    install("faulty", FAULTY)
+    with pytest.raises(AssertionError, match="1 of 8 checks of dist-faulty failed"):
+        check_plugin("dist-faulty", only=["head:neighbours"])
+    subjects = [check.subject for check in plan_checks("dist-faulty", only=["head:neighbours"])]
+    assert list(dict.fromkeys(subjects)) == ["plugin:faulty", "head:neighbours"]
+    check_plugin("dist-faulty", only=[])  # the plugin itself keeps the contract
+    # options may be for more than is checked
+    odd = {"head:neighbours": {"takes_weights": False}, "preprocessor:scaled": {"golden": None}}
+    check_plugin("dist-faulty", only=("head:neighbours",), options=odd)
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (["neighbours"], "'neighbours'.*'kind:name'. Did you mean 'head:neighbours'?"),
+        (["head:neighbours", "head:neighbor"], "'head:neighbor'.*Did you mean 'head:neighbours'"),
+        (["backbone:x"], "'backbone:x'.* It offers: head:neighbours, pre"),
+        (["plugin:good"], "'plugin:good'"),
+        ([3], "3;"),
+    ],
+)
+def test_entries_that_are_not_offered_are_refused(install, only, message):
+    install("good", SOUND)
+    with pytest.raises(UnknownNameError, match=f"'dist-good' offers no entry {message}"):
+        check_plugin("dist-good", only=only)
+
+
+def test_one_string_is_no_list_of_entries(install):
+    install("good", SOUND)
+    with pytest.raises(InvalidParameterError, match=r"\['head:forest'\]. Got 'head:neighbours'"):
+        check_plugin("dist-good", only="head:neighbours")
+
+
+def test_why_a_plugin_offers_nothing_is_told_first(install):
+    install("bad", BROKEN)
+    with pytest.raises(AssertionError, match="plugin:bad, loads: .* must load, but failed"):
+        check_plugin("dist-bad", only=["head:neighbours"])
+
+
 def run_pytest(folder, *places, arguments):
     path = os.pathsep.join([*map(str, places), *filter(None, sys.path)])
     command = [sys.executable, "-m", "pytest", "-p", "fundus.pytest_plugin", *arguments]
@@ -145,6 +185,22 @@ def test_the_pytest_plugin_makes_a_test_of_every_check(install, tmp_path):
     assert "begin with images.astype(np.float32)" in out
     assert "FAILED dist-bad::plugin:bad::loads" in out
     assert "No installed package 'not-there' offers a plugin" in out
+
+
+def test_the_pytest_plugin_checks_some_entries(install, tmp_path):
+    place, folder = install("faulty", FAULTY), tmp_path / "empty"
+    folder.mkdir()
+    only = ["--fundus-only=preprocessor:scaled", "--fundus-only", "head:other"]
+    run = run_pytest(folder, place, arguments=["-rA", "--fundus-plugin=dist-faulty", only[0]])
+    assert run.returncode == 1, run.stderr
+    assert "FAILED dist-faulty::preprocessor:scaled::apply" in run.stdout
+    assert "PASSED dist-faulty::plugin:faulty::imports" in run.stdout
+    assert "head:neighbours" not in run.stdout
+    run = run_pytest(folder, place, arguments=["--fundus-plugin=dist-faulty", *only])
+    assert "'dist-faulty' offers no entry 'head:other'" in run.stdout
+    run = run_pytest(folder, place, arguments=only)
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "among the entries of --fundus-plugin NAME" in run.stderr
 
 
 def test_the_pytest_plugin_costs_nothing_where_it_is_not_asked(tmp_path):

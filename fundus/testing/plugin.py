@@ -6,13 +6,13 @@ import difflib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
 
-from fundus.exceptions import UnknownNameError
+from fundus.exceptions import InvalidParameterError, UnknownNameError
 from fundus.hookspecs import GROUP
 from fundus.plugins import BUILTIN, Entry, Kind, PluginStatus, get_registry, plugin_statuses
 from fundus.registry.discovery import canonical
@@ -37,7 +37,9 @@ class NotRunError(Exception):
     """A check could not be made, for a reason that another one has told already."""
 
 
-def check_plugin(distribution: str, *, options: Options | None = None) -> None:
+def check_plugin(
+    distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
+) -> None:
     """Check that an installed package keeps the contract, with everything it offers.
 
     Its plugins must load, without Keras, and every backbone, head and preprocessor must pass
@@ -52,13 +54,18 @@ def check_plugin(distribution: str, *, options: Options | None = None) -> None:
         Name of the package, as `pip` knows it.
     options : mapping of str to mapping, default=None
         Further arguments of the checks, by ``"kind:name"``; they go before the module's.
+    only : collection of str, default=None
+        Entries to check, each as ``"kind:name"``, where a package offers more than can be checked
+        here; the plugin itself is checked too. ``None`` is every entry.
 
     Raises
     ------
     AssertionError
         If it breaks the contract; the message lists every failed check, and what to change.
     UnknownNameError
-        If no plugin of a package of this name is installed.
+        If no plugin of a package of this name is installed, or it offers no entry of `only`.
+    InvalidParameterError
+        If `only` is a single string.
 
     Examples
     --------
@@ -67,7 +74,7 @@ def check_plugin(distribution: str, *, options: Options | None = None) -> None:
     ...
     fundus.exceptions.UnknownNameError: No installed package 'fundus-nothing' offers a plugin. ...
     """
-    failures, checks = [], plan_checks(distribution, options=options)
+    failures, checks = [], plan_checks(distribution, options=options, only=only)
     for check in checks:
         try:
             check.run()
@@ -110,12 +117,14 @@ class PluginCheck:
         return f"{self.subject}, {self.name}"
 
 
-def plan_checks(distribution: str, *, options: Options | None = None) -> list[PluginCheck]:
+def plan_checks(
+    distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
+) -> list[PluginCheck]:
     """List the checks of an installed package, without making them.
 
     Parameters
     ----------
-    distribution, options
+    distribution, options, only
         As in `check_plugin`.
 
     Returns
@@ -126,7 +135,9 @@ def plan_checks(distribution: str, *, options: Options | None = None) -> list[Pl
     Raises
     ------
     UnknownNameError
-        If no plugin of a package of this name is installed.
+        If no plugin of a package of this name is installed, or it offers no entry of `only`.
+    InvalidParameterError
+        If `only` is a single string.
     """
     statuses = plugin_statuses()
     own = [s for s in statuses if canonical(s.distribution) == canonical(distribution)]
@@ -138,7 +149,32 @@ def plan_checks(distribution: str, *, options: Options | None = None) -> list[Pl
             + (f"Did you mean {near[0]!r}? " if near else f"Those that do: {', '.join(names)}. ")
             + f"Install it, with an entry point in the group {GROUP!r} of its pyproject.toml."
         )
-    return [check for status in own for check in _checks_of(status, options or {})]
+    if only is not None:
+        _validate_only(only, distribution, own)
+    checks = [check for status in own for check in _checks_of(status, options or {})]
+    if only is None:
+        return checks
+    return [c for c in checks if c.subject in only or c.subject.startswith("plugin:")]
+
+
+def _validate_only(only: Collection[str], distribution: str, own: list[PluginStatus]) -> None:
+    if isinstance(only, str):
+        raise InvalidParameterError(
+            "The 'only' parameter of check_plugin must be a list of entries, such as "
+            f"['head:forest']. Got {only!r} instead."
+        )
+    if any(status.state != "loaded" for status in own):
+        return  # what it would offer is not known; that it must load is a check
+    offers = [offer for status in own for offer in status.offers]
+    for entry in only:
+        if entry not in offers:
+            near = [offer for offer in offers if offer.endswith(f":{entry}")]
+            near = near or difflib.get_close_matches(str(entry), offers, n=1)
+            raise UnknownNameError(
+                f"The package {distribution!r} offers no entry {entry!r}; entries go by "
+                "'kind:name'. "
+                + (f"Did you mean {near[0]!r}?" if near else f"It offers: {', '.join(offers)}.")
+            )
 
 
 def _checks_of(status: PluginStatus, options: Options) -> Iterator[PluginCheck]:

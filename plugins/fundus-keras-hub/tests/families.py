@@ -4,6 +4,9 @@ from __future__ import annotations
 
 SIZE = 64
 
+#: Pixels, where a family cannot have `SIZE`.
+SIZES = {"DINOV2Backbone": (56, 56)}
+
 _RESNET = {
     "input_conv_filters": [64], "input_conv_kernel_sizes": [7], "stackwise_num_filters": [64, 64],
     "stackwise_num_blocks": [1, 1], "stackwise_num_strides": [1, 2], "block_type": "basic_block",

@@ -11,6 +11,7 @@ from fundus_keras_hub.preset import Preset, rescaling
 from fundus_keras_hub.specs import local_backbones, registered_backbones
 from fundus_keras_hub.table import FAMILIES, PRESETS
 
+from fundus import plugins
 from fundus.exceptions import (
     BundleError,
     FundusWarning,
@@ -20,12 +21,11 @@ from fundus.exceptions import (
 from fundus.networks.backbones import build_backbone
 from fundus.networks.splitting import split
 from fundus.plugins import get_registry
-from fundus.testing import check_backbone
-from fundus.testing.plugin import plan_checks
+from fundus.testing import check_plugin
 from fundus.testing.probes import probe_images
 
 sys.path.insert(0, str(Path(__file__).parent))
-from families import save_preset
+from families import SIZES, save_preset
 from registry import rows
 
 #: What the converters of keras-hub's presets do: ImageNet's statistics, -1 to 1, nothing.
@@ -61,13 +61,6 @@ def test_it_is_installed_and_loads():
     assert len(status.offers) == len(PRESETS)
 
 
-def test_the_plugin_keeps_the_contract():
-    """The backbones need their presets' files; one that is written here is checked below."""
-    for check in plan_checks("fundus-keras-hub"):
-        if check.subject.startswith("plugin:"):
-            check.run()
-
-
 def test_the_table_is_keras_hubs_registry():
     assert [tuple(row) for row in PRESETS] == list(rows(FAMILIES))
 
@@ -89,11 +82,47 @@ def test_every_class_of_backbone(tmp_path, family):
         np.testing.assert_allclose(parts.suffix(middle, training=False), expected, atol=1e-5)
 
 
-def test_a_preset_keeps_the_contract(tmp_path):
-    save_preset(tmp_path / "small", "VGGBackbone", **CONVERTERS["half"])
-    spec = preset_backbone(tmp_path / "small")
-    golden = probe_images(3, 8) / 127.5 - 1
-    check_backbone(spec, weights="preset", image_size=32, golden=golden)
+@pytest.fixture
+def check_presets(tmp_path, monkeypatch):
+    """Return a function that checks the plugin, and of its backbones presets written here.
+
+    Those of the table cannot be built without their files.
+    """
+    monkeypatch.setenv("FUNDUS_KERAS_HUB_PRESETS", str(tmp_path / "presets"))
+
+    def check(families):
+        golden = probe_images(3, 8) / 127.5 - 1
+        options = {}
+        for family in families:
+            folder = tmp_path / "presets" / family.removesuffix("Backbone").lower()
+            save_preset(
+                folder, family, image_size=SIZES.get(family, (64, 64)), **CONVERTERS["half"]
+            )
+            options[f"backbone:{folder.name}"] = {"weights": "preset", "golden": golden}
+        check_plugin("fundus-keras-hub", only=options, options=options)
+
+    # the registry of this process is kept, and must not keep these presets
+    plugins._loaded.cache_clear()
+    yield check
+    plugins._loaded.cache_clear()
+
+
+def test_the_plugin_keeps_the_contract(check_presets):
+    check_presets(["VGGBackbone", "ViTBackbone"])
+
+
+@pytest.mark.soak
+def test_the_plugin_keeps_the_contract_with_every_class_of_backbone(check_presets):
+    check_presets([family for family in FAMILIES if family != "DINOV3Backbone"])
+
+
+@pytest.mark.soak
+def test_dinov3_fails_at_one_cut_alone(check_presets):
+    with pytest.raises(
+        AssertionError, match=r"(?s)^1 of \d+ checks.*, cuts: .*rope_embedding'"
+    ) as told:
+        check_presets(["DINOV3Backbone"])
+    assert len(str(told.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize("name", CONVERTERS)

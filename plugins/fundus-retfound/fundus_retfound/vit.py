@@ -11,7 +11,6 @@ from keras import layers, ops
 from fundus_retfound.config import ViTConfig
 
 _EPSILON = 1e-6
-_NARROW = keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 @keras.saving.register_keras_serializable("fundus_retfound")
@@ -35,16 +34,14 @@ class AddTokens(layers.Layer):
         """Make the weights for so many patches."""
         _, patches, width = input_shape
         self.cls_token = self.add_weight(
-            shape=(1, 1, width), initializer=_NARROW.clone(), name="cls_token"
+            shape=(1, 1, width), initializer=_narrow(), name="cls_token"
         )
         self.reg_token = None
         if self.registers:
             shape = (1, self.registers, width)
-            self.reg_token = self.add_weight(
-                shape=shape, initializer=_NARROW.clone(), name="reg_token"
-            )
+            self.reg_token = self.add_weight(shape=shape, initializer=_narrow(), name="reg_token")
         shape = (1, patches + self.class_position, width)
-        self.pos_embed = self.add_weight(shape=shape, initializer=_NARROW.clone(), name="pos_embed")
+        self.pos_embed = self.add_weight(shape=shape, initializer=_narrow(), name="pos_embed")
 
     def call(self, patches):
         """Return (batch, 1 + registers + patches, width)."""
@@ -111,6 +108,11 @@ def build_vit(config: ViTConfig, image_size: int) -> keras.Model:
         x = _norm("norm")(x)
         x = layers.Reshape((side, side, config.width), name="map")(x)
     return keras.Model(inputs, x, name=config.name)
+
+
+def _narrow() -> keras.initializers.Initializer:
+    # not at the top of the module, whose import in a seeded build would then draw a number of it
+    return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 def _norm(name: str) -> layers.LayerNormalization:
