@@ -37,7 +37,7 @@ from fundus import (
     quadratic_weighted_kappa,
 )
 from fundus.cutpoints import grades_at, optimal_cutpoints
-from fundus.reporting.bootstrap import kappa_of
+from fundus.weighted import kappa_of
 
 N_GRADES = 5
 FOLDS = 5
