@@ -187,9 +187,6 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
     [1.0, 1.0]
     """
 
-    # asked for, so that metadata routing brings the patients by itself
-    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
-
     def __init__(
         self,
         estimator: Any,

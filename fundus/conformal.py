@@ -98,9 +98,6 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
     True
     """
 
-    # asked for, so that metadata routing brings the patients by itself
-    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
-
     def __init__(
         self,
         estimator: Any,

@@ -44,9 +44,6 @@ def _has_proba(owner: Any) -> bool:
 class _CutpointClassifier(Saves, WrapsClassifier, BaseEstimator):
     """The ``predict`` methods; the grade is the number of cutpoints at or below the severity."""
 
-    # asked for, so that metadata routing brings the patients by itself
-    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
-
     estimator_: Any
     classes_: NDArray[Any]
     grades_: NDArray[Any]

@@ -108,9 +108,6 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
     ((90, 3), 3)
     """
 
-    # asked for, so that metadata routing brings the patients by itself
-    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
-
     def __init__(
         self,
         estimator: Any,

@@ -113,9 +113,6 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
     ['severity', 'probability_0', 'probability_1', 'probability_2', 'sharpness']
     """
 
-    # asked for, so that metadata routing brings the patients by itself
-    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
-
     def __init__(
         self,
         estimator: Any,

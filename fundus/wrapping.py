@@ -16,6 +16,9 @@ from fundus.labels import to_positions
 class WrapsClassifier(MetaEstimatorMixin, ClassifierMixin):
     """A classifier whose ``X`` is what its ``estimator`` takes."""
 
+    # asked for, so that metadata routing brings the patients by itself
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
+
     estimator: Any
 
     def __sklearn_tags__(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -458,12 +457,6 @@ def test_a_download_that_cannot_be_had_says_what_works(photographs, monkeypatch,
     model = TransferClassifier("mobilenet_v2", "logistic", image_size=32)
     with pytest.raises(WeightsNotAvailableError, match="efficientnet_lite0"):
         model.fit(photographs.paths, photographs.grades)
-
-
-def test_no_warning_in_an_ordinary_fit(photographs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        tiny().fit(photographs.paths, photographs.grades).predict(photographs.paths)
 
 
 def test_one_image_predicts(photographs):

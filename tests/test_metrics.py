@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
@@ -198,9 +196,3 @@ def test_class_weights_refuse(bad):
 def test_a_scale_has_two_different_grades(bad):
     with pytest.raises(InvalidParameterError, match="'grades' parameter must"):
         grade_scale(bad)
-
-
-def test_no_warning_for_ordinary_scores():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        quadratic_weighted_kappa([0, 1, 2], [0, 1, 1])

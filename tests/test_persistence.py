@@ -318,3 +318,26 @@ def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, 
     plugins._loaded.cache_clear()
     with pytest.raises(UnknownNameError, match=needs + ".*comes with 'stranger'" + fix):
         load(tmp_path / "model")
+
+
+def test_a_warm_model_is_saved_and_loaded_without_tensorflow(photographs, tmp_path):
+    code = (
+        "import sys, fundus\n"
+        "cache, folder, *X = sys.argv[1:]\n"
+        "model = fundus.TransferClassifier(head='ridge', image_size=32, cache=cache)\n"
+        "model.fit(X, [0, 1] * 4).save(folder)\n"
+        "assert (fundus.load(folder).predict(X) == model.predict(X)).all()\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "cache")]
+    seen = [
+        subprocess.run(
+            [*command, str(tmp_path / name), *photographs.paths[:8]],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+        ).stdout.strip()
+        for name in ("cold", "warm")
+    ]
+    assert seen == ["True", "False"]

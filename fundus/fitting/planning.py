@@ -141,12 +141,13 @@ def _live_plan(work: Work, request: Request) -> Plan:
 
 def _choose(keep: Option, others: tuple[Option, ...]) -> tuple[Option, tuple[Option, ...], str]:
     if not others:
-        return keep, (), "all layers are frozen, and features are small"
+        size = "wide" if keep.way == "activations" else "small"
+        return keep, (), f"all layers are frozen, and features are {size}"
     (again,) = others
     if not keep.fits:
         return again, (keep,), f"there is no room for {in_bytes(keep.disk_bytes)} of activations"
     if keep.seconds is None or again.seconds is None:
-        reason = "most of it is there already" if keep.forward_passes == 0 else "there is room"
+        reason = "all of it is there already" if keep.forward_passes == 0 else "there is room"
         return keep, others, reason
     if again.fits and again.seconds * CLEARLY < keep.seconds:
         ratio = keep.seconds / again.seconds

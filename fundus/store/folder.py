@@ -117,7 +117,10 @@ class Segment:
         if not self.half:
             return
         note = self.path / "about.json"
-        about = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            about = json.loads(note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return  # evicted by another process, entries and all
         self.rounding_error = max(self.rounding_error, about.get("rounding_error", 0.0))
         if self.rounding_error > about.get("rounding_error", -1.0):
             _write_whole(note, json.dumps(about | {"rounding_error": self.rounding_error}))

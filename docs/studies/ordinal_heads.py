@@ -1,7 +1,7 @@
 """Out-of-fold scores of all built-in heads on frozen features; docs/ordinal-heads.md has a table.
 
-python benchmarks/ordinal_heads.py labels.csv --seeds 0 1 2
-python benchmarks/ordinal_heads.py labels.csv --choose      # hyperparameters, by inner folds
+python docs/studies/ordinal_heads.py labels.csv --seeds 0 1 2
+python docs/studies/ordinal_heads.py labels.csv --choose      # hyperparameters, by inner folds
 """
 
 from __future__ import annotations
