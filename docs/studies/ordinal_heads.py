@@ -7,6 +7,7 @@ python docs/studies/ordinal_heads.py labels.csv --choose      # hyperparameters,
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 from sklearn.metrics import accuracy_score, mean_absolute_error
@@ -75,12 +76,20 @@ def main():
         for name in [name for name in SEARCHES if name in args.heads]:
             choices(name, X, y, args.seeds, args.outer)
         return
-    print("| head | seed | quadratic weighted kappa | accuracy | MAE | log loss |")
-    print("|---|---|---|---|---|---|")
+    found: dict[str, list] = {head: [] for head in args.heads}
     for seed in args.seeds:
         for head in args.heads:
-            row = " | ".join(f"{value:.3f}" for value in scores(head, X, y, seed))
-            print(f"| `{head}` | {seed} | {row} |", flush=True)
+            found[head].append(scores(head, X, y, seed))
+            print(head, seed, *(f"{v:.3f}" for v in found[head][-1]), file=sys.stderr, flush=True)
+    print("| head | QWK | accuracy | mean absolute error | log loss |")
+    print("|---|---|---|---|---|")
+    for head in sorted(found, key=lambda head: -np.mean(found[head], axis=0)[0]):
+        kappa, *rest = np.mean(found[head], axis=0)
+        kappas = [row[0] for row in found[head]]
+        others = " | ".join(f"{value:.3f}" for value in rest)
+        print(
+            f"| `{head}` | {kappa:.3f} ({min(kappas):.3f}\N{EN DASH}{max(kappas):.3f}) | {others} |"
+        )
 
 
 if __name__ == "__main__":

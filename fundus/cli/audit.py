@@ -20,26 +20,14 @@ DISPUTED = "disputed"
 
 
 def audit(
-    data: Annotated[
-        Path,
-        typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
-    ],
+    data: opt.Data,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="Where a row for each image goes.", dir_okay=False),
     ] = Path("audit.csv"),
-    backbone: Annotated[
-        str, typer.Option(help="Name that 'fundus backbones' lists.")
-    ] = "efficientnet_lite0",
-    weights: Annotated[str, typer.Option(help="imagenet, a weights file, or none.")] = "imagenet",
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Edge of the square input in pixels; by default the backbone's.",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
+    backbone: opt.Backbone = "efficientnet_lite0",
+    weights: opt.Weights = "imagenet",
+    image_size: opt.ImageSize = None,
     head: Annotated[
         str, typer.Option(help="Whose out-of-fold probabilities are compared with the labels.")
     ] = "logistic",
@@ -54,21 +42,8 @@ def audit(
         ),
     ] = True,
     seed: Annotated[int, typer.Option(help="Decides all that is drawn.", min=0)] = 0,
-    class_folders: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the class folders in the order of their grades, parted by commas.",
-            show_default=False,
-        ),
-    ] = None,
-    grades: Annotated[
-        int | None,
-        typer.Option(
-            help="Length of the scale; by default 5, or that of --class-folders.",
-            min=2,
-            show_default=False,
-        ),
-    ] = None,
+    class_folders: opt.ClassFolders = None,
+    grades: opt.GradesOption = None,
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,

@@ -175,19 +175,13 @@ def write_run(
     rows = [report.rows("out of fold")]
     validation = seen = None
     if held_back is not None:
-        held_names = names_of(held_back.paths, held_back.root)
-        held_digests = digests_of(held_back.paths, settings.cache_dir)
-        seen = runs.warn_of_training_images(held_names, held_digests, frozenset(digests))
-        held_scores = score_images(model, held_back.frame, scale)
-        validation = Scored(
-            held_scores.report(held_back, names),
-            held_scores.screening(held_back, operating_points=read_points(points)),
-            held_scores.coverage(held_back, conformal),
+        seen, table, validation = _validate(
+            model, held_back, settings, names, points, conformal, frozenset(digests)
         )
         if report.screening is not None:
             warn_of_other_criterion(report.screening.with_dme, validation.screening)
         rows.append(validation.rows("validation"))
-        write_csv(graded_table(held_names, held_back, held_scores), run / runs.VALIDATION)
+        write_csv(table, run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
     skipped = [graded.skipped] if held_back is None else [graded.skipped, held_back.skipped]
     if any(len(frame) for frame in skipped):
@@ -202,6 +196,28 @@ def write_run(
     )
     write_json(results.to_dict(), run / runs.METRICS)
     return results
+
+
+def _validate(
+    model: FoldEnsemble,
+    held_back: Bunch,
+    settings: Settings,
+    names: list[str],
+    points: Any,
+    conformal: OrdinalConformalClassifier | None,
+    trained_on: frozenset[str],
+) -> tuple[Any, pd.DataFrame, Scored]:
+    """Score the averaged folds on images held back: how many were trained on, grades, scores."""
+    held_names = names_of(held_back.paths, held_back.root)
+    digests = digests_of(held_back.paths, settings.cache_dir)
+    seen = runs.warn_of_training_images(held_names, digests, trained_on)
+    scores = score_images(model, held_back.frame, model.ballot().scale)
+    scored = Scored(
+        scores.report(held_back, names),
+        scores.screening(held_back, operating_points=read_points(points)),
+        scores.coverage(held_back, conformal),
+    )
+    return seen, graded_table(held_names, held_back, scores), scored
 
 
 def describe(graded: Bunch) -> str:
