@@ -201,12 +201,37 @@ def test_an_output_of_the_model_that_comes_out_of_the_prefix():
     assert cut.cut_names == ["early"]
 
 
-def test_a_tensor_without_a_batch_axis_cannot_be_cut():
+class Angles(layers.Layer):
+    """A value for every row of an image, the same for all images, as rotary positions are."""
+
+    def call(self, x):
+        return ops.cos(ops.arange(x.shape[1], dtype="float32"))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[1],)
+
+
+@pytest.mark.parametrize(("freeze", "names"), [("angles", ["image"]), ("first", ["first"])])
+def test_what_is_the_same_for_all_images_is_a_constant_of_the_suffix(freeze, names):
+    inputs = image()
+    angles = Angles(name="angles")(inputs)
+    x = layers.Conv2D(4, 1, name="first")(inputs)
+    x = layers.Conv2D(2, 1, name="last")(x) * ops.reshape(ops.square(angles), (1, -1, 1, 1))
+    model = keras.Model(inputs, x)
+    cut = check_cut(model, freeze, *_sample(model))
+    assert cut.cut_names == names
+
+
+def test_a_tensor_without_a_batch_axis_cannot_be_cut_where_it_depends_on_the_image():
     inputs = image()
     x = layers.Conv2D(4, 1, name="first")(inputs)
     x = ops.mean(x, axis=0, keepdims=True)
     model = keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x), name="odd")
-    with pytest.raises(PluginError, match=r"'odd' must have only tensors of shape \(batch, ...\)"):
+    with pytest.raises(
+        PluginError,
+        match=r"'odd' must have only tensors of shape \(batch, \.\.\.\) at the cut, or the same for "
+        r"all images, but '\w+' gives \(1, .*, 4\), and other values for other images\.",
+    ):
         split(model, "first")
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fundus.exceptions import InvalidParameterError, PluginError
 
 if TYPE_CHECKING:
@@ -105,7 +107,8 @@ def split(model: keras.Model, freeze: Freeze) -> Split:
     """Cut a functional model at the freeze boundary.
 
     An operation belongs to the prefix if its layer is frozen and all its inputs come from the
-    prefix. A frozen layer that depends on a trained one stays in the suffix. The parts share
+    prefix. A frozen layer that depends on a trained one stays in the suffix. What the prefix gives
+    without a batch axis, such as rotary angles, is a constant of the suffix. The parts share
     layers and weights with the model, and ``trainable`` of its layers is set to match `freeze`;
     so a later split of the same model changes what an earlier one trains.
 
@@ -125,7 +128,7 @@ def split(model: keras.Model, freeze: Freeze) -> Split:
     InvalidParameterError
         If `freeze` does not fit the model.
     PluginError
-        If a tensor at the cut has no batch axis or an unknown size.
+        If a tensor at the cut has an unknown size, or no batch axis but a value for each image.
     """
     n_frozen = resolve_freeze(model, freeze)
     layers = model.layers
@@ -174,11 +177,13 @@ def _cut(model: keras.Model, n_frozen: int) -> Split:
         return _whole(model, n_frozen, frozen=True)
     used = {id(tensor) for node in suffix_nodes for tensor in node.input_tensors}
     used |= {id(tensor) for tensor in model.outputs}
-    cut = [tensor for key, tensor in inside.items() if key in used]
+    crossing = [tensor for key, tensor in inside.items() if key in used]
+    constants = _constants(model, crossing)
+    cut = [tensor for tensor in crossing if id(tensor) not in constants]
     inputs, outputs = one_or_list(model.inputs), one_or_list(cut)
     return Split(
         prefix=keras.Model(inputs, outputs, name=f"{model.name}_prefix"),
-        suffix=_replay(model, suffix_nodes, cut),
+        suffix=_replay(model, suffix_nodes, cut, constants),
         n_frozen=n_frozen,
         cut_shapes=[_shape(model, tensor) for tensor in cut],
         cut_names=[_source(tensor) for tensor in cut],
@@ -195,7 +200,36 @@ def graph_nodes(model: keras.Model) -> Iterator[Any]:
                 yield node
 
 
-def _replay(model: keras.Model, nodes: list[Any], cut: list[Any]) -> keras.Model:
+def _constants(model: keras.Model, tensors: list[Any]) -> dict[int, Any]:
+    """Values, by ``id``, of the tensors without a batch axis, such as the angles of positions.
+
+    They cannot be kept for each image, and need not: with frozen weights they are the same for all.
+    """
+    import keras
+
+    outputs = {id(tensor) for tensor in model.outputs}
+    without = [t for t in tensors if t.shape[:1] != (None,) and id(t) not in outputs]
+    if not without:
+        return {}
+    computed = keras.Model(one_or_list(model.inputs), without)
+    shapes = [_shape(model, tensor) for tensor in model.inputs]
+    dark, bright = (
+        computed(one_or_list([np.full((n, *shape), n - 1, "float32") for shape in shapes]))
+        for n in (1, 2)
+    )
+    for tensor, value, other in zip(without, dark, bright, strict=True):
+        if not np.array_equal(value, other):
+            raise PluginError(
+                f"The backbone {model.name!r} must have only tensors of shape (batch, ...) at the "
+                f"cut, or the same for all images, but {_source(tensor)!r} gives "
+                f"{tuple(tensor.shape)}, and other values for other images."
+            )
+    return {id(tensor): value for tensor, value in zip(without, dark, strict=True)}
+
+
+def _replay(
+    model: keras.Model, nodes: list[Any], cut: list[Any], constants: dict[int, Any]
+) -> keras.Model:
     """Call the layers of the suffix again, on fresh inputs in place of the cut tensors."""
     import keras
 
@@ -203,7 +237,7 @@ def _replay(model: keras.Model, nodes: list[Any], cut: list[Any]) -> keras.Model
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"cut_{i}")
         for i, tensor in enumerate(cut)
     ]
-    replaced = {id(old): new for old, new in zip(cut, inputs, strict=True)}
+    replaced = constants | {id(old): new for old, new in zip(cut, inputs, strict=True)}
     for node in nodes:
         outputs = call_again(node, replaced)
         replaced.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
