@@ -229,8 +229,8 @@ def test_a_tensor_without_a_batch_axis_cannot_be_cut_where_it_depends_on_the_ima
     model = keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x), name="odd")
     with pytest.raises(
         PluginError,
-        match=r"'odd' must have only tensors of shape \(batch, \.\.\.\) at the cut, or the same for "
-        r"all images, but '\w+' gives \(1, .*, 4\), and other values for other images\.",
+        match=r"'odd' must have only tensors of shape \(batch, \.\.\.\) at the cut, or the same "
+        r"for all images, but '\w+' gives \(1, .*, 4\), and other values for other images\.",
     ):
         split(model, "first")
 

@@ -17,7 +17,8 @@ from sklearn.model_selection import check_cv
 
 from fundus import ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import InvalidParameterError
-from fundus.heads.batches import RowBatches
+from fundus.heads import batches as batches_module
+from fundus.heads.batches import FeatureBatches, Rows, StreamedBatches, batches_of
 from fundus.heads.tail import Tail, Training, build_tail
 from fundus.networks.sources import ArraySource
 
@@ -156,22 +157,44 @@ def test_relu_predictions_are_rounded_and_clipped(blobs):
     assert (np.count_nonzero(proba, axis=1) <= 2).all()
 
 
-def test_every_row_once_an_epoch_and_the_last_batch_too():
+def epoch_of(batches, epoch):
+    """What Keras gets in an epoch: rows and targets, in order."""
+    batches.on_epoch_begin(epoch)
+    if isinstance(batches, StreamedBatches):
+        parts = [batches.data[k] for k in range(len(batches.data))]
+    else:
+        parts = list(batches.data)
+    assert [len(x) for x, *_ in parts] == [4, 2]
+    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("kind", [FeatureBatches, StreamedBatches])
+def test_every_row_once_an_epoch_and_the_last_batch_too(monkeypatch, kind):
+    monkeypatch.setattr(batches_module, "IN_MEMORY", 24 if kind is FeatureBatches else 23)
     source = ArraySource(np.arange(7, dtype=np.float32)[:, np.newaxis])
     rows = np.array([0, 1, 2, 3, 5, 6])
-    batches = RowBatches(source, rows, rows * 10, None, batch_size=4, seed=3)
-    assert len(batches) == 2
+    batches = batches_of(Rows(source, rows, rows * 10, rows / 2, batch_size=4, seed=3))
+    assert type(batches) is kind
     orders = []
-    for _ in range(2):
-        x, y = zip(*(batches[k] for k in range(len(batches))), strict=True)
-        x, y = np.concatenate(x)[:, 0], np.concatenate(y)
-        assert sorted(x) == rows.tolist()
-        assert np.array_equal(x * 10, y)
-        orders.append(x.tolist())
-        batches.on_epoch_end()
-    assert orders[0] != orders[1]
-    fixed = RowBatches(source, rows, rows, None, batch_size=4, seed=None)
-    assert np.concatenate([fixed[k][1] for k in range(2)]).tolist() == rows.tolist()
+    for epoch in (0, 1, 0):
+        x, y, weights = epoch_of(batches, epoch)
+        assert sorted(x[:, 0]) == rows.tolist()
+        assert np.array_equal(x[:, 0] * 10, y)
+        assert np.array_equal(x[:, 0] / 2, weights)
+        orders.append(x[:, 0].tolist())
+    assert orders[0] == orders[2] != orders[1]
+    fixed = batches_of(Rows(source, rows, rows, None, batch_size=4, seed=None))
+    for epoch in (0, 1):
+        assert epoch_of(fixed, epoch)[1].tolist() == rows.tolist()
+
+
+def test_features_in_memory_and_streamed_ones_train_alike(monkeypatch, blobs):
+    X, y = blobs
+    in_memory = net(SoftmaxHead(units=16), epochs=3).fit(X, y)
+    monkeypatch.setattr(batches_module, "IN_MEMORY", 0)
+    streamed = net(SoftmaxHead(units=16), epochs=3).fit(X, y)
+    assert np.array_equal(in_memory.predict_proba(X), streamed.predict_proba(X))
+    assert in_memory.history_ == streamed.history_
 
 
 class Watch(keras.callbacks.Callback):

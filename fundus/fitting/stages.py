@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
-from threadpoolctl import threadpool_limits
 
 from fundus.data.inputs import Images
 from fundus.exceptions import DataError, DataWarning
@@ -20,9 +19,8 @@ from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
 from fundus.labels import Grades
 from fundus.networks.network import Network
-from fundus.networks.sources import (
-    Source,
-)
+from fundus.networks.sources import Source
+from fundus.parallel import one_blas_thread
 from fundus.parameters import invalid
 from fundus.splits import inner_split
 
@@ -130,9 +128,8 @@ def fit_estimator(
             )
         prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
         weights[f"{prefix}sample_weight"] = fit_weight
-    # many small fits are slower by an order of magnitude when BLAS splits each over threads
     # the weights are addressed by step, whatever the caller's metadata routing
-    with threadpool_limits(1), config_context(enable_metadata_routing=False):
+    with one_blas_thread(), config_context(enable_metadata_routing=False):
         return estimator.fit(X, positions, **weights)
 
 

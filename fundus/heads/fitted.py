@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from fundus.networks.sources import Source
+from fundus.parallel import one_blas_thread
 
 
 class FittedHead(Protocol):
@@ -74,7 +74,7 @@ class FittedEstimator:
         A classifier without ``predict_proba`` counts as sure of what it predicts.
         """
         X = source.batch(np.arange(len(source)), None)[0]
-        with threadpool_limits(1):
+        with one_blas_thread():
             if self.is_regressor:
                 return np.asarray(self.estimator.predict(X), dtype=np.float64)
             proba = np.zeros((len(X), self.n_grades))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scikeras.wrappers import BaseWrapper
 
-from fundus.heads.batches import RowBatches
+from fundus.heads.batches import Rows, batches_of
 from fundus.heads.callbacks import training_callbacks
 from fundus.heads.compiled import fresh_network, lent_network
 from fundus.heads.tail import Tail, Training, build_tail
@@ -25,25 +25,6 @@ from fundus.networks.sources import Source
 
 #: Rows per forward pass in prediction.
 PREDICT_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Rows held out of a training run, for early stopping.
-
-    Parameters
-    ----------
-    source : Source
-    rows : ndarray of int, shape (n,)
-    y : ndarray, shape (n, …)
-        Encoded targets.
-    weights : ndarray of float, shape (n,), or None
-    """
-
-    source: Source
-    rows: NDArray[np.intp]
-    y: NDArray[Any]
-    weights: NDArray[np.float64] | None = None
 
 
 class KerasTrainer(BaseWrapper):
@@ -73,7 +54,7 @@ class KerasTrainer(BaseWrapper):
         initial_epoch: int,
         *,
         source: Source,
-        validation: Validation | None,
+        validation: Rows | None,
     ) -> None:
         from scikeras.utils.random_state import tensorflow_random_state
 
@@ -81,28 +62,23 @@ class KerasTrainer(BaseWrapper):
         shuffle_seed = training.seed
         if shuffle_seed is None:
             shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
-        batches = RowBatches(source, X[:, 0], y, sample_weight, training.batch_size, shuffle_seed)
-        held_out = None
-        if validation is not None:
-            held_out = RowBatches(
-                validation.source,
-                validation.rows,
-                validation.y,
-                validation.weights,
-                training.batch_size,
-                None,
-            )
+        batches = batches_of(
+            Rows(source, X[:, 0], y, sample_weight, training.batch_size, shuffle_seed)
+        )
+        held_out = None if validation is None else batches_of(validation)
+        watched = "loss" if held_out is None else "val_loss"
         settings = {
             "epochs": training.epochs,
             "verbose": 0,
-            "validation_data": held_out,
-            "callbacks": training_callbacks(training, "loss" if held_out is None else "val_loss"),
+            "shuffle": False,
+            "validation_data": None if held_out is None else held_out.data,
+            "callbacks": [batches, *training_callbacks(training, watched)],
         }
         if training.seed is None:
-            history = self.model_.fit(batches, **settings)
+            history = self.model_.fit(batches.data, **settings)
         else:
             with tensorflow_random_state(training.seed):
-                history = self.model_.fit(batches, **settings)
+                history = self.model_.fit(batches.data, **settings)
         self.history_ = {
             name: [float(v) for v in values] for name, values in history.history.items()
         }
@@ -216,9 +192,8 @@ def train_net(
     targets = tail.head.encode(positions, tail.n_grades)
     validation = None
     if held_out is not None:
-        validation = Validation(
-            source, held_out, targets[held_out], None if weights is None else weights[held_out]
-        )
+        kept = None if weights is None else weights[held_out]
+        validation = Rows(source, held_out, targets[held_out], kept, training.batch_size, None)
     trainer = KerasTrainer(
         partial(fresh_network, tail=tail, training=training), training.seed, training
     )

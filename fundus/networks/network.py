@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
@@ -153,13 +154,18 @@ def _version(distribution: str) -> str:
 def _origin(backbone: str | BackboneSpec) -> str:
     """Which code builds the network: its release, and the functions as they are."""
     if isinstance(backbone, BackboneSpec):
-        release, spec = "", backbone
-    else:
-        entry = get_registry().find("backbone", backbone)
-        release = f"{entry.distribution} {_version(entry.distribution)} "
-        spec = entry.spec
-    load = "" if spec.load_weights is None else code_identity(spec.load_weights)
-    return f"{release}{code_identity(spec.build)} {load}"
+        build, load = backbone.build, backbone.load_weights
+        return f"{code_identity(build)} {'' if load is None else code_identity(load)}"
+    entry = get_registry().find("backbone", backbone)
+    build, load = entry.spec.build, entry.spec.load_weights
+    release = f"{entry.distribution} {_version(entry.distribution)}"
+    return f"{release} {_installed(build)} {'' if load is None else _installed(load)}"
+
+
+@lru_cache(maxsize=64)
+def _installed(function: Callable[..., Any]) -> str:
+    """Code of a function of an installed distribution, which stays as it is in a process."""
+    return code_identity(function)
 
 
 def _precision() -> str:
