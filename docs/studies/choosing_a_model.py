@@ -26,12 +26,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich import print
+from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from fundus import (
     FeatureExtractor,
     LogisticHead,
+    OrdinalLogisticHead,
+    OrdinalRidgeHead,
+    ReluHead,
     RidgeHead,
+    SVMHead,
     TransferClassifier,
     load_image_table,
     quadratic_weighted_kappa,
@@ -41,7 +46,11 @@ from fundus.weighted import kappa_of
 
 N_GRADES = 5
 FOLDS = 5
-HEADS = {"logistic": LogisticHead(), "ridge": RidgeHead()}
+HEADS = {
+    "logistic": LogisticHead(), "svm": SVMHead(), "ridge": RidgeHead(), "relu": ReluHead(),
+    "ordinal_logistic": OrdinalLogisticHead(), "ordinal_ridge": OrdinalRidgeHead(),
+}  # fmt: skip
+REGRESSORS = ("ridge", "relu")
 
 
 @dataclass(frozen=True)
@@ -74,19 +83,33 @@ class Features:
 
 @dataclass(frozen=True)
 class Variant:
-    """Features side by side, a head, and whether cutpoints are fitted; or a mean of severities."""
+    """Features side by side, a head, and whether cutpoints are fitted; or severities combined.
+
+    `freeze` below 1 trains the last layers too, on images; there are no inner folds then, which
+    would take hours. `stacked` combines severities by non-negative least squares, not their mean.
+    """
 
     features: tuple[Features, ...] = ()
     head: str = "ridge"
     cutpoints: bool = True
     class_weight: str | None = None
-    mean_of: tuple[Variant, ...] = ()
+    freeze: float = 1.0
+    parts: tuple[Variant, ...] = ()
+    stacked: bool = False
+
+    @property
+    def nested(self) -> bool:
+        """Whether it is scored inside each training part too."""
+        return self.head != "relu"
 
     def __str__(self) -> str:
-        if not self.mean_of:
-            return " + ".join(one.where for one in self.features) + f", {self.features[0].how}"
-        parts = [one.features[0] for one in self.mean_of]
-        return f"mean of {', '.join(one.where for one in parts)}; {parts[0].how}"
+        trained = f", {self.freeze:.0%} of layers frozen" if self.freeze < 1 else ""
+        if not self.parts:
+            where = " + ".join(one.where for one in self.features)
+            return f"{where}, {self.features[0].how}{trained}"
+        parts = [one.features[0] for one in self.parts]
+        how = "stack of" if self.stacked else "mean of"
+        return f"{how} {', '.join(one.where for one in parts)}; {parts[0].how}"
 
 
 def variants() -> list[Variant]:
@@ -122,7 +145,14 @@ def variants() -> list[Variant]:
         *(Variant((one,), cutpoints=cut) for one in sets for cut in cuts),
         *(Variant((Features(**stages),), "ridge", cut, balanced) for cut in cuts),
         *(Variant(tuple(some), cutpoints=cut) for some in joined for cut in cuts),
-        *(Variant(mean_of=tuple(Variant((one,)) for one in some)) for some in averaged),
+        *(Variant(parts=tuple(Variant((one,)) for one in some), stacked=stacked)
+          for some in averaged for stacked in cuts),
+        *(Variant((one,), head, cut, weight)
+          for one in (Features(size=224), Features(size=448, **peaks))
+          for head, weight in (("svm", balanced), ("ordinal_logistic", balanced),
+                               ("ordinal_ridge", None))
+          for cut in cuts),
+        *(Variant((Features(size=224),), "relu", False, freeze=freeze) for freeze in (1.0, 0.9)),
     ]))  # fmt: skip
 
 
@@ -174,30 +204,55 @@ class Study:
 
         ``inner[s, k]`` are out-of-fold severities of the training part of outer fold ``k``.
         """
-        if variant.mean_of:
-            parts = [self.severities(part) for part in variant.mean_of]
-            return {name: np.mean([p[name] for p in parts], axis=0) for name in ("outer", "inner")}
+        if variant.parts:
+            parts = [self.severities(part) for part in variant.parts]
+            names = ("outer", "inner")
+            if variant.stacked:
+                return self.stacked(*(np.stack([p[name] for p in parts], -1) for name in names))
+            return {name: np.mean([p[name] for p in parts], axis=0) for name in names}
         head = HEADS[variant.head]
-        what = f"{variant.features} {head} {variant.class_weight} {FOLDS} {self.seeds}"
+        trained = f" {variant.freeze}" if variant.freeze < 1 else ""
+        what = f"{variant.features} {head} {variant.class_weight} {FOLDS} {self.seeds}{trained}"
         file = self.out / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.npz"
         if file not in self.read:
             if not file.is_file():
-                X = np.hstack([self.matrix(one) for one in variant.features])
-                np.savez(file, **self.cross_validated(X, head, variant.class_weight))
+                np.savez(file, **self.cross_validated(variant, head))
             self.read[file] = dict(np.load(file))
         return self.read[file]
 
-    def cross_validated(self, X: NDArray[Any], head: Any, weight: Any) -> dict[str, NDArray[Any]]:
+    def stacked(self, outer: NDArray[Any], inner: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Weigh severities ``(…, n, parts)``; the weights see out-of-fold severities alone."""
+        found = {"outer": np.zeros(outer.shape[:-1]), "inner": np.full(inner.shape[:-1], np.nan)}
+        model = LinearRegression(positive=True)
+        for s in range(self.seeds):
+            for k, (train, test) in enumerate(self.folds(np.arange(len(self.y)), s)):
+                Z = inner[s, k, train]
+                for a, b in self.folds(train, s):
+                    model.fit(inner[s, k, a], self.y[a])
+                    found["inner"][s, k, b] = model.predict(inner[s, k, b])
+                found["outer"][s, test] = model.fit(Z, self.y[train]).predict(outer[s, test])
+        return found
+
+    def cross_validated(self, variant: Variant, head: Any) -> dict[str, NDArray[Any]]:
         """Fit a head on every outer training part, and on the inner ones of each."""
         n = len(self.y)
+        X: NDArray[Any] = self.paths
+        where: dict[str, Any] = {"backbone": "precomputed"}
+        if variant.freeze < 1:
+            one = variant.features[0]
+            where = {"backbone": f"efficientnet_{one.backbone}", "freeze": variant.freeze,
+                     "image_size": one.size, "crop": one.crop}  # fmt: skip
+        else:
+            X = np.hstack([self.matrix(one) for one in variant.features])
         found = {
             "outer": np.zeros((self.seeds, n)), "outer_grade": np.zeros((self.seeds, n), int),
             "inner": np.full((self.seeds, FOLDS, n), np.nan),
             "inner_grade": np.zeros((self.seeds, FOLDS, n), int),
         }  # fmt: skip
         model = TransferClassifier(
-            "precomputed", head, grades=N_GRADES, class_weight=weight, random_state=0
-        )
+            **where, head=head, grades=N_GRADES, class_weight=variant.class_weight, epochs=20,
+            random_state=0,
+        )  # fmt: skip
 
         def run(train: Any, test: Any, severity: Any, grade: Any) -> None:
             model.fit(X[train], self.y[train])
@@ -206,7 +261,7 @@ class Study:
         for s in range(self.seeds):
             for k, (train, test) in enumerate(self.folds(np.arange(n), s)):
                 run(train, test, found["outer"][s], found["outer_grade"][s])
-                for a, b in self.folds(train, s):
+                for a, b in self.folds(train, s) if variant.nested else ():
                     run(a, b, found["inner"][s, k], found["inner_grade"][s, k])
         return found
 
@@ -220,6 +275,8 @@ class Study:
 
     def _decide(self, variant: Variant, s: int, k: int, train: Any, test: Any) -> tuple[float, Any]:
         found = self.severities(variant)
+        if not variant.nested:
+            return np.nan, found["outer_grade"][s, test]
         if not variant.cutpoints:
             inner = found["inner_grade"][s, k, train]
             score = quadratic_weighted_kappa(self.y[train], inner, n_grades=N_GRADES)
@@ -258,17 +315,18 @@ def resampled_kappas(study: Study, grades: NDArray[np.intp], n_resamples: int) -
 def table(study: Study, some: list[Variant], n_resamples: int = 2000) -> pd.DataFrame:
     """One row a variant, the baseline first, and the choice among all of them last."""
     rows, base = [], None
-    for group in [*([one] for one in some), some]:
+    nested = [one for one in some if one.nested]
+    for group in [*([one] for one in some), nested]:
         grades, names = study.grades(group)
         kappas, resampled = resampled_kappas(study, grades, n_resamples)
         one = group[0]
         if len(group) > 1:
             counts = pd.Series(names).value_counts()
             print("chosen inside:\n", counts.to_string())
-            about = {"features": f"best of these {len(some)} inside each training part",
+            about = {"features": f"best of {len(nested)} of these inside each training part",
                      "head": "", "grades by": ""}  # fmt: skip
         else:
-            rule = "most probable" if one.head != "ridge" else "nearest"
+            rule = "nearest" if one.head in REGRESSORS else "most probable"
             weights = ", balanced" if one.class_weight else ""
             about = {"features": str(one), "head": one.head + weights,
                      "grades by": "cutpoints" if one.cutpoints else rule}  # fmt: skip
