@@ -162,10 +162,17 @@ def _origin(backbone: str | BackboneSpec) -> str:
     return f"{release} {_installed(build)} {'' if load is None else _installed(load)}"
 
 
-@lru_cache(maxsize=64)
+#: By the `id` of an installed function, which may not be hashable: itself, and its code's name.
+_codes: dict[int, tuple[Callable[..., Any], str]] = {}
+
+
 def _installed(function: Callable[..., Any]) -> str:
     """Code of a function of an installed distribution, which stays as it is in a process."""
-    return code_identity(function)
+    found, code = _codes.get(id(function), (None, ""))
+    if found is not function:
+        code = code_identity(function)
+        _codes[id(function)] = function, code
+    return code
 
 
 def _precision() -> str:
