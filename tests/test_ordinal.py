@@ -167,6 +167,17 @@ def test_neural_heads_learn_the_order(head, ordered):
     assert_allclose(severity, model.predict_proba(X) @ np.arange(5))
 
 
+def test_coral_finds_the_middle_grades():
+    """Biases that move by no more than the learning rate leave them to their neighbours."""
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % 5
+    X = (y[:, np.newaxis] + rng.normal(scale=0.2, size=(150, 20))).astype(np.float32)
+    model = TransferClassifier(
+        "precomputed", CoralHead(units=64), epochs=20, validation_fraction=0.0, random_state=0
+    ).fit(X, y)
+    assert (model.predict(X) == y).mean() > 0.8
+
+
 # -- proportional odds
 
 

@@ -9,12 +9,18 @@ import numpy as np
 from keras import ops
 
 
+#: Biases per unit of weight. Adam moves each weight by about the learning rate, and the score, a
+#: sum over hundreds of them, grows far faster than a bias would: the gaps between biases stay too
+#: narrow for a middle grade ever to be the most probable.
+PACE = 10.0
+
+
 @keras.saving.register_keras_serializable("fundus")
 class OrderedBias(keras.layers.Layer):
     """One score, shifted by decreasing biases: ``score + b_k`` with ``b_0 > b_1 > …``.
 
-    The differences are softplus of the weights, so that no training makes the biases cross. They
-    start where a score of 0 gives every grade the same probability.
+    The differences are softplus of `PACE` times the weights, so that no training makes the biases
+    cross. They start where a score of 0 gives every grade the same probability.
 
     Parameters
     ----------
@@ -30,20 +36,20 @@ class OrderedBias(keras.layers.Layer):
         above = np.arange(self.n_outputs, 0, -1) / (self.n_outputs + 1)
         start = np.log(above / (1 - above))
         self.first = self.add_weight(
-            shape=(1,), initializer=keras.initializers.Constant(start[0]), name="first"
+            shape=(1,), initializer=keras.initializers.Constant(start[0] / PACE), name="first"
         )
         self.steps = self.add_weight(
             shape=(self.n_outputs - 1,),
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(
-                np.log(np.expm1(-np.diff(start))), dtype
+                np.log(np.expm1(-np.diff(start))) / PACE, dtype
             ),
             name="steps",
         )
 
     def call(self, score: Any) -> Any:
         """Return logits, shape (batch, n_outputs)."""
-        below = ops.cumsum(ops.softplus(self.steps))
-        return score + ops.concatenate([self.first, self.first - below])
+        first, below = PACE * self.first, ops.cumsum(ops.softplus(PACE * self.steps))
+        return score + ops.concatenate([first, first - below])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
