@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-
 #: Biases per unit of weight. Adam moves each weight by about the learning rate, and the score, a
 #: sum over hundreds of them, grows far faster than a bias would: the gaps between biases stay too
 #: narrow for a middle grade ever to be the most probable.
