@@ -1,0 +1,80 @@
+"""Permuted grades: every estimator, out of fold, must score as chance does.
+
+Features and grades have nothing to do with each other, so whatever reaches a model from its own
+test fold shows as a kappa above 0. The interval is the null's: four standard errors of the mean
+over permutations.
+"""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from fundus import (
+    CoralHead,
+    CornHead,
+    CumulativeCalibratedClassifierCV,
+    FixedCutpointClassifier,
+    FoldEnsemble,
+    LogisticHead,
+    OrdinalConformalClassifier,
+    OrdinalLogisticHead,
+    OrdinalRidgeHead,
+    ReluHead,
+    RidgeHead,
+    SoftLabelHead,
+    SoftmaxHead,
+    SVMHead,
+    TransferClassifier,
+    TunedCutpointClassifierCV,
+    kappa_scorer,
+    quadratic_weighted_kappa,
+)
+
+
+def graded_by(head, **options):
+    return TransferClassifier("precomputed", head, grades=5, **options)
+
+
+def neural(head):
+    small = head(units=16, layers=1, dropout=0.0)
+    return graded_by(small, epochs=12, learning_rate=0.01, batch_size=32)
+
+
+ESTIMATORS = {
+    "logistic": graded_by(LogisticHead(C=100.0)),
+    "svm": graded_by(SVMHead(C=1.0)),
+    "ridge": graded_by(RidgeHead(alpha=1.0)),
+    "ordinal_logistic": graded_by(OrdinalLogisticHead(C=10.0)),
+    "ordinal_ridge": graded_by(OrdinalRidgeHead()),
+    "softmax": neural(SoftmaxHead),
+    "relu": neural(ReluHead),
+    "corn": neural(CornHead),
+    "coral": neural(CoralHead),
+    "soft_labels": neural(SoftLabelHead),
+    "tuned cutpoints": TunedCutpointClassifierCV(graded_by(RidgeHead(alpha=1.0)), cv=3),
+    "fixed cutpoints": FixedCutpointClassifier(
+        graded_by(RidgeHead(alpha=1.0)), cutpoints=(0.5, 1.5, 2.5, 3.5)
+    ),
+    "calibrated": CumulativeCalibratedClassifierCV(graded_by(LogisticHead(C=100.0)), cv=3),
+    "conformal": OrdinalConformalClassifier(graded_by(LogisticHead(C=100.0)), cv=3),
+    "searched": GridSearchCV(
+        TunedCutpointClassifierCV(graded_by(RidgeHead()), cv=3),
+        {"estimator__head__alpha": [1.0, 1e3]},
+        scoring=kappa_scorer,
+        cv=3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_permuted_grades_score_as_chance(name):
+    kappas = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(100, 12)).astype(np.float32)
+        y = rng.permutation(np.arange(100) % 5)
+        model = FoldEnsemble(ESTIMATORS[name], cv=3, random_state=seed).fit(X, y)
+        kappas.append(quadratic_weighted_kappa(y, model.oof_prediction_))
+    error = np.std(kappas, ddof=1) / np.sqrt(len(kappas))
+    assert abs(np.mean(kappas)) < 4 * error
+    assert error < 0.06, "the interval must be narrow enough to show a leak"
