@@ -213,18 +213,18 @@ def _constants(model: keras.Model, tensors: list[Any]) -> dict[int, Any]:
         return {}
     computed = keras.Model(one_or_list(model.inputs), without)
     shapes = [_shape(model, tensor) for tensor in model.inputs]
-    dark, bright = (
-        computed(one_or_list([np.full((n, *shape), n - 1, "float32") for shape in shapes]))
-        for n in (1, 2)
-    )
-    for tensor, value, other in zip(without, dark, bright, strict=True):
+    noise = np.random.default_rng(0)
+    dark = [np.zeros((1, *shape), np.float32) for shape in shapes]
+    noisy = [noise.uniform(-1, 1, (2, *shape)).astype(np.float32) for shape in shapes]
+    values, others = (computed(one_or_list(x), training=False) for x in (dark, noisy))
+    for tensor, value, other in zip(without, values, others, strict=True):
         if not np.array_equal(value, other):
             raise PluginError(
                 f"The backbone {model.name!r} must have only tensors of shape (batch, ...) at the "
                 f"cut, or the same for all images, but {_source(tensor)!r} gives "
                 f"{tuple(tensor.shape)}, and other values for other images."
             )
-    return {id(tensor): value for tensor, value in zip(without, dark, strict=True)}
+    return {id(tensor): value for tensor, value in zip(without, values, strict=True)}
 
 
 def _replay(
