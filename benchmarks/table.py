@@ -137,7 +137,8 @@ def draw(lines: pd.DataFrame, picture: Path) -> None:
     wall = Medians(lines).lines.groupby("case", sort=False)["wall_s"]
     median, low, high = wall.median(), wall.min(), wall.max()
     figure, ax = plt.subplots(figsize=(8, 0.25 * len(median) + 1), layout="constrained")
-    colours = ["C0" if "fundus" in name else "0.6" for name in median.index]
+    ours = ("fundus", "heads alone", "limit", "one model", "ensemble")
+    colours = ["C0" if any(w in name for w in ours) else "0.6" for name in median.index]
     ax.barh(median.index, median, color=colours, xerr=[median - low, high - median])
     ax.set(xscale="log", xlabel="wall time of the whole process, s")
     ax.invert_yaxis()
