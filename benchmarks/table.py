@@ -8,7 +8,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
+from benchmarks.cases import all_cases
 from benchmarks.rows import Medians, rows
+from benchmarks.settings import FULL
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
@@ -137,8 +139,8 @@ def draw(lines: pd.DataFrame, picture: Path) -> None:
     wall = Medians(lines).lines.groupby("case", sort=False)["wall_s"]
     median, low, high = wall.median(), wall.min(), wall.max()
     figure, ax = plt.subplots(figsize=(8, 0.25 * len(median) + 1), layout="constrained")
-    ours = ("fundus", "heads alone", "limit", "one model", "ensemble")
-    colours = ["C0" if any(w in name for w in ours) else "0.6" for name in median.index]
+    ours = {case.name for case in all_cases(FULL) if case.contender.startswith("fundus_")}
+    colours = ["C0" if name in ours or "fundus" in name else "0.6" for name in median.index]
     ax.barh(median.index, median, color=colours, xerr=[median - low, high - median])
     ax.set(xscale="log", xlabel="wall time of the whole process, s")
     ax.invert_yaxis()
