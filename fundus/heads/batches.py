@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,7 @@ class FeatureBatches(keras.callbacks.Callback):
             take = order[k * run.batch_size : (k + 1) * run.batch_size]
             return tuple(tf.gather(array, take) for array in held)
 
-        self.data = tf.data.Dataset.range(run.n_batches).map(batch).prefetch(2)
+        self.data = _untuned(tf.data.Dataset.range(run.n_batches).map(batch).prefetch(2))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Shuffle; Keras iterates over the data anew after this."""
@@ -103,7 +104,7 @@ class FeatureBatches(keras.callbacks.Callback):
 
 
 class StreamedBatches(keras.callbacks.Callback):
-    """Batches that are read from a source as they are used.
+    """Batches that are read from a source as they are used, one ahead of the training step.
 
     Parameters
     ----------
@@ -112,29 +113,34 @@ class StreamedBatches(keras.callbacks.Callback):
 
     def __init__(self, run: Rows) -> None:
         super().__init__()
-        self.data = _Stream(run)
+        self.run = run
+        self._epoch = 0
+        specs = tf.nest.map_structure(
+            lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), self._batch(run.order(0)[:1])
+        )
+        data = tf.data.Dataset.from_generator(self._batches, output_signature=specs)
+        counted = data.apply(tf.data.experimental.assert_cardinality(run.n_batches))
+        self.data = _untuned(counted.prefetch(1))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Shuffle; Keras iterates over the data anew after this."""
-        self.data.begin(epoch)
+        self._epoch = epoch
 
+    def _batches(self) -> Iterator[tuple[Any, ...]]:
+        order, size = self.run.order(self._epoch), self.run.batch_size
+        for start in range(0, len(order), size):
+            yield self._batch(order[start : start + size])
 
-class _Stream(keras.utils.PyDataset):
-    def __init__(self, run: Rows) -> None:
-        super().__init__()
-        self.run = run
-        self.begin(0)
-
-    def begin(self, epoch: int) -> None:
-        self.epoch = None if self.run.seed is None else epoch
-        self.order = self.run.order(epoch)
-
-    def __len__(self) -> int:
-        return self.run.n_batches
-
-    def __getitem__(self, k: int) -> tuple[Any, ...]:
+    def _batch(self, take: NDArray[np.intp]) -> tuple[Any, ...]:
         run = self.run
-        take = self.order[k * run.batch_size : (k + 1) * run.batch_size]
-        x = tuple(run.source.batch(run.rows[take], self.epoch))
+        epoch = None if run.seed is None else self._epoch
+        x = tuple(run.source.batch(run.rows[take], epoch))
         batch = (x[0] if len(x) == 1 else x, run.y[take])
         return batch if run.weights is None else (*batch, run.weights[take].astype(np.float32))
+
+
+def _untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Without autotuning: the end of an epoch can wait seconds for that thread to wake."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
