@@ -15,11 +15,31 @@ from benchmarks.settings import FULL
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
-def newest_run(lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines of the commit and machine that ran last; of a repeat that ran twice, the last."""
-    last = lines.iloc[-1]
-    same = (lines["commit"] == last["commit"]) & (lines["machine"] == last["machine"])
-    return lines[same].drop_duplicates(["case", "repeat"], keep="last")
+def newest_runs(lines: pd.DataFrame) -> pd.DataFrame:
+    """The last run of all cases that are compared with each other, so that no ratio mixes two.
+
+    Parameters
+    ----------
+    lines : DataFrame
+        A CSV, of any number of runs.
+
+    Returns
+    -------
+    DataFrame
+        For every set of groups that share cases, the lines of the commit and machine that ran it
+        last; of a repeat that ran twice, the last.
+    """
+    sets: list[set[str]] = []
+    for groups in lines["groups"].unique():
+        joined = set(groups).union(*(s for s in sets if s & set(groups)))
+        sets = [*(s for s in sets if not s & joined), joined]
+    kept = []
+    for compared in sorted(sets, key=min):
+        own = lines[[bool(set(groups) & compared) for groups in lines["groups"]]]
+        last = own.iloc[-1]
+        same = (own["commit"] == last["commit"]) & (own["machine"] == last["machine"])
+        kept.append(own[same].drop_duplicates(["case", "repeat"], keep="last"))
+    return pd.concat(kept)
 
 
 def write_report(results: Path, readme: Path) -> None:
@@ -30,7 +50,7 @@ def write_report(results: Path, readme: Path) -> None:
     results : Path
     readme : Path
     """
-    lines = newest_run(pd.read_csv(results))
+    lines = newest_runs(pd.read_csv(results))
     text = readme.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -46,7 +66,7 @@ def report(lines: pd.DataFrame) -> str:
     Parameters
     ----------
     lines : DataFrame
-        The CSV of one run.
+        As `newest_runs` gives them.
 
     Returns
     -------
@@ -57,11 +77,17 @@ def report(lines: pd.DataFrame) -> str:
 
 
 def _about(lines: pd.DataFrame) -> str:
+    runs = lines.groupby(["commit", "machine"], sort=False)
+    return "\n\n".join(_about_run(run) for _, run in runs)
+
+
+def _about_run(lines: pd.DataFrame) -> str:
     first = lines.iloc[0]
     versions = json.loads(first["versions"])
     loads = lines["load_average"]
     return (
-        f"Commit `{first['commit']}`, from {lines['started'].min()} on: {first['machine']}. "
+        f"{', '.join(sorted(set(''.join(lines['groups']))))}: commit `{first['commit']}`, from "
+        f"{lines['started'].min()} on: {first['machine']}. "
         f"Load average before a process {loads.min():.2f}–{loads.max():.2f}, the first one's "
         f"{first['load_average']:.2f}. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())

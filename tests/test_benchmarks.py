@@ -20,7 +20,7 @@ from benchmarks.measure import measure
 from benchmarks.rows import Medians, rows
 from benchmarks.run import COLUMNS, Bench
 from benchmarks.settings import FULL, SMALL
-from benchmarks.table import BEGIN, END, newest_run, write_report
+from benchmarks.table import BEGIN, END, newest_runs, report, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -168,7 +168,8 @@ def test_report_shows_the_last_run_only(tmp_path):
     text = readme.read_text()
     assert text.startswith("# Before\n")
     assert text.endswith("\nafter\n")
-    assert "Commit `c1`" in text
+    assert "commit `c1`" in text
+    assert "c0" not in text
     assert "5000" not in text
     assert "| 55.0 |" in text
     assert "| 50.0 (20.0–900) |" in text
@@ -179,9 +180,31 @@ def test_report_shows_the_last_run_only(tmp_path):
     assert (tmp_path / "wall-time.png").stat().st_size > 1000
 
 
-def test_newest_run_is_of_one_machine():
-    lines = pd.DataFrame([{**line("a"), "machine": "other"}, line("a"), line("b")])
-    assert newest_run(lines)["case"].tolist() == ["a", "b"]
+def test_cases_that_are_compared_are_of_one_commit_and_machine(tmp_path):
+    def at(commit, case, groups, machine="m"):
+        return {**line(case), "commit": commit, "groups": groups, "machine": machine}
+
+    lines = pd.DataFrame(
+        [
+            at("c0", "chapter", "AC"),  # compared with c1's through C, so it is left out
+            at("c0", "grid", "D"),
+            at("c1", "softmax", "BC", machine="other"),
+            at("c1", "softmax", "BC"),
+            at("c1", "Keras", "B"),
+            at("c2", "tuning", "G"),
+        ]
+    )
+    kept = newest_runs(lines)
+    assert list(zip(kept["commit"], kept["case"], strict=True)) == [
+        ("c1", "softmax"),
+        ("c1", "Keras"),
+        ("c0", "grid"),
+        ("c2", "tuning"),
+    ]
+    assert set(kept["machine"]) == {"m"}
+    text = report(kept)
+    for about in ("B, C: commit `c1`", "D: commit `c0`", "G: commit `c2`"):
+        assert about in text
 
 
 @pytest.fixture(scope="module")
