@@ -14,8 +14,10 @@ import pytest
 
 pytest.importorskip("psutil", reason="psutil, of the extra 'bench', is not installed")
 
+import benchmarks.machine as machine_module
 from benchmarks.cases import GROUPS, all_cases
 from benchmarks.inputs import find_inputs
+from benchmarks.machine import commit
 from benchmarks.measure import measure
 from benchmarks.rows import Medians, rows
 from benchmarks.run import COLUMNS, Bench
@@ -205,6 +207,24 @@ def test_cases_that_are_compared_are_of_one_commit_and_machine(tmp_path):
     text = report(kept)
     for about in ("B, C: commit `c1`", "D: commit `c0`", "G: commit `c2`"):
         assert about in text
+
+
+def test_only_changed_code_marks_the_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine_module, "ROOT", tmp_path)
+    written = ["README.md", "wall-time.png", "results/results.csv"]
+    for name in ["job.py", *written]:
+        file = tmp_path / "benchmarks" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("before")
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=b commit -qm c"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    clean = commit()
+    assert len(clean) == 12
+    for name in written:
+        (tmp_path / "benchmarks" / name).write_text("after")
+    assert commit() == clean
+    (tmp_path / "benchmarks" / "job.py").write_text("after")
+    assert commit() == clean + "+changes"
 
 
 @pytest.fixture(scope="module")
