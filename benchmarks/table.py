@@ -16,7 +16,7 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def newest_runs(lines: pd.DataFrame) -> pd.DataFrame:
-    """The last run of all cases that are compared with each other, so that no ratio mixes two.
+    """Pick the last run of all cases that are compared, so that no ratio mixes two.
 
     Parameters
     ----------

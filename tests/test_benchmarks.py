@@ -182,7 +182,7 @@ def test_report_shows_the_last_run_only(tmp_path):
     assert (tmp_path / "wall-time.png").stat().st_size > 1000
 
 
-def test_cases_that_are_compared_are_of_one_commit_and_machine(tmp_path):
+def test_cases_that_are_compared_are_of_one_commit_and_machine():
     def at(commit, case, groups, machine="m"):
         return {**line(case), "commit": commit, "groups": groups, "machine": machine}
 
