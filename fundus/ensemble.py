@@ -158,7 +158,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         data = read_training(X, y, sample_weight, groups, self)
         folds = data.folds(self.cv, self.estimator, self.random_state)
         jobs = (
-            delayed(fit_fold)(
+            delayed(carried(fit_fold))(
                 fold_template(self.estimator, k, data.y, data.groups, self.random_state),
                 data.X,
                 data.y,
