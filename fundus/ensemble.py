@@ -22,6 +22,7 @@ from fundus.folds import (
     fold_template,
     read_training,
 )
+from fundus.heads.settings import carried
 from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
