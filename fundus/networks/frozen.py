@@ -16,6 +16,7 @@ from fundus.data.inputs import Images
 from fundus.exceptions import DivergedError, ImageReadError, StoreError, StoreWarning
 from fundus.images import image_digest, verify
 from fundus.networks.filling import Entries, Job, fill
+from fundus.networks.forks import refuse_after_fork
 from fundus.networks.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
 from fundus.networks.network import Frozen, load_frozen
 from fundus.parallel import renewed_after_fork, thread_count
@@ -57,6 +58,7 @@ def run_frozen(
     DivergedError
         If one of them is not finite.
     """
+    refuse_after_fork()
     model = load_frozen(frozen.network)
     x = frozen.normaliser.apply(images)
     if model is None:
