@@ -22,6 +22,7 @@ from fundus.folds import (
     fold_template,
     read_training,
 )
+from fundus.heads.settings import carried
 from fundus.metrics import quadratic_weighted_kappa
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
@@ -158,7 +159,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         data = read_training(X, y, sample_weight, groups, self)
         folds = data.folds(self.cv, self.estimator, self.random_state)
         jobs = (
-            delayed(fit_fold)(
+            delayed(carried(fit_fold))(
                 fold_template(self.estimator, k, data.y, data.groups, self.random_state),
                 data.X,
                 data.y,

@@ -29,6 +29,10 @@ class OperatingPointError(FundusError, ValueError):
     """No threshold reaches the sensitivity or specificity that is wanted."""
 
 
+class DivergedError(FundusError, FloatingPointError):
+    """Numbers are not finite: a training diverged, or an image has no usable features."""
+
+
 class PluginError(FundusError, RuntimeError):
     """A plugin breaks the contract."""
 

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, indexab
 from fundus.data.inputs import as_images
 from fundus.exceptions import DataError
 from fundus.fitting.plan import plans_told
+from fundus.heads.settings import carried
 from fundus.labels import read_labels
 from fundus.leaks import Folds
 from fundus.severity import proba_of, severity_of, shared_input
@@ -203,7 +204,7 @@ def out_of_fold(
     """
     classes = np.unique(data.y)
     jobs = (
-        delayed(_fit_and_score)(
+        delayed(carried(_fit_and_score))(
             fold_template(estimator, k, data.y, data.groups, random_state),
             data,
             train,

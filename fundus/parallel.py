@@ -19,7 +19,31 @@ from fundus.exceptions import InvalidParameterError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_opencv = threading.Lock()
+Lock = TypeVar("Lock")
+
+
+def renewed_after_fork(lock: Lock) -> Lock:
+    """Return a lock that is free in a forked process, whoever held it in the parent.
+
+    A thread that held it does not exist there, and would never release it.
+
+    Parameters
+    ----------
+    lock : threading.Lock or threading.RLock
+        One that lives as long as the process.
+
+    Returns
+    -------
+    threading.Lock or threading.RLock
+        The same.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+        # as `concurrent.futures` and `logging` of the standard library do with theirs
+        os.register_at_fork(after_in_child=lock._at_fork_reinit)  # type: ignore[attr-defined]
+    return lock
+
+
+_opencv = renewed_after_fork(threading.Lock())
 _opencv_users = 0
 _opencv_threads = 1
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fundus.fitting.checks import has_proba
 from fundus.heads.decisions import expected_grade, interpolated_proba, normalised
+from fundus.heads.finite import check_outputs
 from fundus.heads.fitted import FittedHead
 from fundus.networks.sources import SOURCES, Source
 
@@ -51,6 +52,8 @@ class Predicts:
         ------
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
+        DivergedError
+            If the head gives numbers that are not finite.
         """
         best = self._proba(X).argmax(axis=1)
         return self.classes_[best]
@@ -116,7 +119,9 @@ class Predicts:
         """Severities ``(n,)``, or probabilities of ``classes_`` ``(n, n_classes)``."""
         source = self.shared_input(X)  # which refuses what is not fitted
         outputs = self.head_.outputs(source)
-        return outputs if outputs.ndim == 1 else normalised(outputs[:, self._places])
+        return check_outputs(
+            outputs if outputs.ndim == 1 else normalised(outputs[:, self._places]), self
+        )
 
     def _proba(self, X: Any) -> NDArray[np.float64]:
         outputs = self._outputs(X)

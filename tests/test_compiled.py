@@ -56,11 +56,12 @@ def test_a_kept_network_trains_as_a_fresh_one(blobs):
 def test_nothing_is_traced_twice(blobs):
     X, y = blobs
     net().fit(X, y).predict(X)
-    (network,) = compiled._kept.values()
+    (kept,) = compiled._kept.values()
+    network = kept.network
     traced = network.train_function, network.predict_function
     net(random_state=1).fit(X[:80], y[:80]).predict(X[:7])
     assert (network.train_function, network.predict_function) == traced
-    assert list(compiled._kept.values()) == [network]
+    assert [kept.network for kept in compiled._kept.values()] == [network]
 
 
 def test_what_differs_in_its_graph_is_another_kind(blobs):

@@ -167,6 +167,7 @@ def fit_net(
     -------
     FittedHead
     """
+    from fundus.heads.settings import dtype_policy
     from fundus.heads.tail import Tail, Training
     from fundus.heads.trainer import train_net
 
@@ -180,13 +181,15 @@ def fit_net(
     )  # fmt: skip
     training = Training(
         learning_rate=float(rate),
-        seed=None if owner.random_state is None else seed,
+        seed=seed,
+        repeatable=owner.random_state is not None,
         callbacks=tuple(owner.callbacks or ()),
         log_dir=owner.log_dir_,
         **{name: getattr(owner, name) for name in same},
     )
     width = None if trains_backbone else source.batch(np.array([0]), None)[0].shape[1]
-    tail = Tail(head, len(grades.scale), width, network if trains_backbone else None)
+    trained = network if trains_backbone else None
+    tail = Tail(head, len(grades.scale), width, trained, dtype_policy())
     rows, held_out = inner_split(grades.positions, groups, owner.validation_fraction, seed)
     if held_out is None and owner.validation_fraction > 0:
         warnings.warn(

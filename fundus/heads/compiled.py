@@ -1,15 +1,23 @@
 """One compiled network for all fits of one kind: folds and candidates do not trace it again.
 
 Tracing a small head takes longer than training it. So the first network of a kind is kept, and a
-later fit trains that one, with the variables of a network that was built afresh for it.
+later fit trains that one, with the variables of a network that was built afresh for it. A fit's
+result is then that of a fresh network, whatever the kept one went through before.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.heads.base import NeuralHead
+from fundus.heads.settings import graph_settings
 from fundus.heads.tail import Tail, Training, build_tail
 from fundus.preprocessing.identity import code_identity
 
@@ -19,14 +27,30 @@ if TYPE_CHECKING:
 #: How many kinds of networks are kept.
 KEPT = 2
 
-_kept: OrderedDict[Any, keras.Model] = OrderedDict()
+
+@dataclass(frozen=True)
+class Kept:
+    """A network that was traced, and its optimizer's variables as they were before any step.
+
+    Parameters
+    ----------
+    network : keras.Model
+    slots : list of ndarray
+        In the order of ``network.optimizer.variables``; one number for those that are constant.
+    """
+
+    network: keras.Model
+    slots: list[NDArray[Any]]
+
+
+_kept: OrderedDict[Any, Kept] = OrderedDict()
 
 
 def fresh_network(tail: Tail, training: Training) -> keras.Model:
     """Return a compiled network as `build_tail` makes it, traced already where possible.
 
     It is lent: the next fit or prediction of its kind changes its weights. The caller holds
-    `fundus.networks.backbones.one_at_a_time`.
+    `fundus.networks.seeds.one_at_a_time`.
 
     Parameters
     ----------
@@ -38,24 +62,28 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
     keras.Model
     """
     built = build_tail(tail, training, to_train=True)
-    kind = _kind(tail, training)
+    # what a callback of the caller's does to a network is not known, so that one is his alone
+    shared = not training.callbacks and _known(built, tail.head, tail.n_grades)
+    kind = _kind(tail, training) if shared else None
     kept = None if kind is None else _kept.get(kind)
-    if kept is None or not _alike(kept, built):
-        _keep(kind, built)
+    if kept is None or not _alike(kept.network, built):
+        if kind is not None:
+            _keep(kind, built)
         return built
     _kept.move_to_end(kind)
-    for variable, value in zip(kept.variables, built.variables, strict=True):
+    network = kept.network
+    for variable, value in zip(network.variables, built.variables, strict=True):
         variable.assign(value)
-    for variable in kept.optimizer.variables:
-        variable.assign(variable * 0)
-    kept.optimizer.learning_rate = training.learning_rate
-    return kept
+    for variable, slot in zip(network.optimizer.variables, kept.slots, strict=True):
+        variable.assign(np.broadcast_to(slot, variable.shape))
+    network.optimizer.learning_rate = training.learning_rate
+    return network
 
 
 def lent_network(tail: Tail, training: Training) -> keras.Model:
     """Return a network of a kind with whatever weights it has, to be given those of a model.
 
-    The caller holds `fundus.networks.backbones.one_at_a_time`.
+    The caller holds `fundus.networks.seeds.one_at_a_time`.
 
     Parameters
     ----------
@@ -66,18 +94,22 @@ def lent_network(tail: Tail, training: Training) -> keras.Model:
     -------
     keras.Model
     """
+    training = replace(training, callbacks=())
     kind = _kind(tail, training)
-    kept = None if kind is None else _kept.get(kind)
-    if kept is None:
-        kept = build_tail(tail, training, to_train=True)
-        _keep(kind, kept)
-    return kept
+    if kind in _kept:
+        return _kept[kind].network
+    built = build_tail(tail, training, to_train=True)
+    if kind is not None and _known(built, tail.head, tail.n_grades):
+        _keep(kind, built)
+    return built
 
 
 def _keep(kind: Any, network: keras.Model) -> None:
-    if kind is None:
-        return
-    _kept[kind] = network
+    network.optimizer.build(network.trainable_variables)
+    values = [np.asarray(variable) for variable in network.optimizer.variables]
+    # most are arrays of zeros as large as the weights
+    slots = [v.ravel()[:1] if v.size and (v == v.flat[0]).all() else v for v in values]
+    _kept[kind] = Kept(network, [s.reshape(()) if s.size == 1 else s for s in slots])
     _kept.move_to_end(kind)
     while len(_kept) > KEPT:
         _kept.popitem(last=False)
@@ -87,12 +119,35 @@ def _kind(tail: Tail, training: Training) -> Any:
     """What two networks with one graph have in common; None where that cannot be told."""
     head = tail.head
     try:
-        parts = pickle.dumps((head, tail.n_grades, tail.n_features, tail.network))
+        parts = pickle.dumps((head, replace(tail, head=None)))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None  # such as a head that holds a lambda
     code = tuple(code_identity(getattr(head, name)) for name in ("build", "loss", "metrics"))
     adam = training.beta_1, training.beta_2, training.epsilon
-    return type(head), parts, code, adam, bool(training.callbacks)
+    return type(head), parts, code, adam, graph_settings()
+
+
+def _known(network: keras.Model, head: NeuralHead, n_grades: int) -> bool:
+    """Whether all state of a network is in its variables, as in Keras's parts and in ours.
+
+    A foreign layer or loss may remember in Python what an earlier fit did, or draw from a stream
+    that its graph goes on with.
+    """
+    parts = [head.loss(n_grades), *head.metrics(n_grades), *_operations(network)]
+    return all(isinstance(part, str) or _is_ours(part) for part in parts)
+
+
+def _operations(network: keras.Model) -> Iterator[Any]:
+    for operation in network.operations:
+        yield operation
+        if hasattr(operation, "operations"):  # a network inside the network
+            yield from _operations(operation)
+
+
+def _is_ours(part: Any) -> bool:
+    kind = part if hasattr(part, "__qualname__") else type(part)  # a function, or an object's class
+    package = str(kind.__module__).split(".")[0]
+    return package in ("keras", "fundus") and kind.__qualname__ != "Lambda"
 
 
 def _alike(a: keras.Model, b: keras.Model) -> bool:

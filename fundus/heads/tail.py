@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fundus.heads.base import NeuralHead
+from fundus.heads.settings import DEFAULT_POLICY, under_policy
 from fundus.networks.network import Network
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ class Training:
         More Keras callbacks; copied before use.
     log_dir : str or None
         Where ``log.csv`` and ``best.weights.h5`` are written.
-    seed : int or None
+    seed : int
+        Of the network's first weights, of Dropout, and of the order of the images.
+    repeatable : bool
+        Whether two fits of one seed are to agree to the bit, at the cost of slower operations
+        where the device is a GPU; on a CPU they do anyway.
     verbose : int
     """
 
@@ -48,7 +53,8 @@ class Training:
     min_learning_rate: float = 1e-6
     callbacks: tuple[Any, ...] = ()
     log_dir: str | None = None
-    seed: int | None = None
+    seed: int = 0
+    repeatable: bool = True
     verbose: int = 0
 
 
@@ -64,12 +70,15 @@ class Tail:
         Width of the frozen features; ``None`` where layers of the backbone are trained.
     network : Network or None
         The backbone, where layers of it are trained.
+    dtype_policy : str, default="float32"
+        Keras's dtype policy under which it is built, in training and in prediction.
     """
 
     head: NeuralHead
     n_grades: int
     n_features: int | None = None
     network: Network | None = None
+    dtype_policy: str = DEFAULT_POLICY
 
 
 def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> keras.Model:
@@ -89,10 +98,16 @@ def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> ker
         From the tensors at the cut to the head's outputs.
     """
     from fundus.networks.backbones import require_tensorflow
-    from fundus.networks.pooling import pooled
 
     require_tensorflow()
+    with under_policy(tail.dtype_policy):
+        return _built(tail, training, to_train)
+
+
+def _built(tail: Tail, training: Training, to_train: bool) -> keras.Model:
     import keras
+
+    from fundus.networks.pooling import pooled
 
     if tail.network is None:
         inputs = keras.Input((tail.n_features,), dtype="float32", name="features")

@@ -7,20 +7,26 @@ defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 from scikeras.wrappers import BaseWrapper
+from tensorflow.python.framework import config
 
 from fundus.heads.batches import Rows, batches_of
 from fundus.heads.callbacks import training_callbacks
 from fundus.heads.compiled import fresh_network, lent_network
+from fundus.heads.finite import check_training
 from fundus.heads.tail import Tail, Training, build_tail
-from fundus.networks.backbones import one_at_a_time
+from fundus.networks.backbones import require_tensorflow
+from fundus.networks.seeds import one_at_a_time, seeded
 from fundus.networks.sources import Source
 
 #: Rows per forward pass in prediction.
@@ -34,14 +40,12 @@ class KerasTrainer(BaseWrapper):
     ----------
     model : functools.partial
         Of `fresh_network`.
-    random_state : int or None
     training : Training
     """
 
-    def __init__(
-        self, model: partial[keras.Model], random_state: int | None, training: Training
-    ) -> None:
-        super().__init__(model=model, random_state=random_state, batch_size=training.batch_size)
+    def __init__(self, model: partial[keras.Model], training: Training) -> None:
+        # without a random_state, with which scikeras would set the generators of the process
+        super().__init__(model=model, batch_size=training.batch_size)
         self.training = training
 
     def _fit_keras_model(
@@ -56,14 +60,9 @@ class KerasTrainer(BaseWrapper):
         source: Source,
         validation: Rows | None,
     ) -> None:
-        from scikeras.utils.random_state import tensorflow_random_state
-
         training = self.training
-        shuffle_seed = training.seed
-        if shuffle_seed is None:
-            shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
         batches = batches_of(
-            Rows(source, X[:, 0], y, sample_weight, training.batch_size, shuffle_seed)
+            Rows(source, X[:, 0], y, sample_weight, training.batch_size, training.seed)
         )
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
@@ -74,11 +73,7 @@ class KerasTrainer(BaseWrapper):
             "validation_data": None if held_out is None else held_out.data,
             "callbacks": [batches, *training_callbacks(training, watched)],
         }
-        if training.seed is None:
-            history = self.model_.fit(batches.data, **settings)
-        else:
-            with tensorflow_random_state(training.seed):
-                history = self.model_.fit(batches.data, **settings)
+        history = self.model_.fit(batches.data, **settings)
         self.history_ = {
             name: [float(v) for v in values] for name, values in history.history.items()
         }
@@ -154,6 +149,7 @@ class TrainedNet:
     def outputs(self, source: Source) -> NDArray[np.float64]:
         """Severities ``(n,)`` or probabilities ``(n, n_grades)`` for all rows of a source."""
         rows = np.arange(len(source))[:, np.newaxis]
+        require_tensorflow()
         with one_at_a_time:
             raw = self.trainer._predict_raw(rows, source=source)
         return self.tail.head.decode(raw, self.tail.n_grades)
@@ -187,19 +183,14 @@ def train_net(
     -------
     TrainedNet
     """
-    from tensorflow.python.framework import config
-
+    require_tensorflow()
     targets = tail.head.encode(positions, tail.n_grades)
     validation = None
     if held_out is not None:
         kept = None if weights is None else weights[held_out]
         validation = Rows(source, held_out, targets[held_out], kept, training.batch_size, None)
-    trainer = KerasTrainer(
-        partial(fresh_network, tail=tail, training=training), training.seed, training
-    )
-    with one_at_a_time:
-        # asked once, so that scikeras finds the switch as it was and can restore it
-        config.is_op_determinism_enabled()
+    trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
+    with seeded(training.seed), _repeatable_on_gpu(training.repeatable):
         trainer.fit(
             rows[:, np.newaxis],
             targets[rows],
@@ -207,7 +198,27 @@ def train_net(
             source=source,
             validation=validation,
         )
+    check_training(tail.head, training, trainer.history_, trainer.weights_)
     return TrainedNet(tail, trainer)
+
+
+@contextmanager
+def _repeatable_on_gpu(wanted: bool) -> Iterator[None]:
+    """Use TensorFlow's deterministic operations, where another kind exists.
+
+    On a CPU those that training uses are deterministic as they are. The switch is the process's,
+    and while it is on, a draw from `tf.random` without a seed is an error in any thread.
+    """
+    if not wanted or not tf.config.list_physical_devices("GPU"):
+        yield
+        return
+    before = config.is_op_determinism_enabled()
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            config.disable_op_determinism()
 
 
 def trained_net(
@@ -228,7 +239,7 @@ def trained_net(
         The Keras model is built at its first use.
     """
     training = Training(learning_rate=1e-3)
-    trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), None, training)
+    trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
     trainer.history_ = history
     trainer.weights_ = weights
     return TrainedNet(tail, trainer)

@@ -8,13 +8,9 @@ import io
 import multiprocessing
 import numbers
 import os
-import random
 import re
-import threading
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +25,8 @@ from fundus.exceptions import (
     PluginError,
 )
 from fundus.hookspecs import BackboneSpec
+from fundus.networks.forks import refuse_after_fork
+from fundus.networks.seeds import seeded
 from fundus.networks.splitting import Split, resolve_freeze, split
 from fundus.parallel import processor_share
 
@@ -54,8 +52,10 @@ def require_tensorflow() -> None:
     Raises
     ------
     BackendError
-        If Keras runs on another backend, or puts the channels of an image first.
+        If Keras runs on another backend, or puts the channels of an image first, or this process
+        was forked from one in which TensorFlow ran.
     """
+    refuse_after_fork()
     try:
         import keras
     except (ImportError, ValueError) as error:  # not installed, or unknown to Keras
@@ -122,46 +122,6 @@ def _grow_gpu_memory() -> None:
                 FundusWarning,
                 stacklevel=4,
             )
-
-
-#: Held by whoever seeds: the generators are the process's, so two seeded builds or fits in threads
-#: would disturb each other.
-one_at_a_time = threading.RLock()
-
-
-@contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Draw Keras's initial weights from a seed and leave the global generators as they were.
-
-    Keras's initialisers take their seeds from Python's `random`.
-
-    Parameters
-    ----------
-    seed : int or None
-        Non-negative; ``None`` means fresh entropy.
-
-    Examples
-    --------
-    >>> import random
-    >>> state = random.getstate()
-    >>> with seeded(0):
-    ...     a = random.random()
-    >>> with seeded(0):
-    ...     a == random.random()
-    True
-    >>> random.getstate() == state
-    True
-    """
-    number = random.SystemRandom().randrange(2**32) if seed is None else int(seed)
-    with one_at_a_time:
-        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-        random.seed(number)
-        np.random.seed(number % 2**32)  # noqa: NPY002 - what a plugin's own code may draw from
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def build_backbone(

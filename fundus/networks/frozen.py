@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,23 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
-from fundus.exceptions import ImageReadError, StoreError, StoreWarning
+from fundus.exceptions import DivergedError, ImageReadError, StoreError, StoreWarning
 from fundus.images import image_digest, verify
 from fundus.networks.filling import Entries, Job, fill
+from fundus.networks.forks import refuse_after_fork
 from fundus.networks.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
 from fundus.networks.network import Frozen, load_frozen
-from fundus.parallel import thread_count
+from fundus.parallel import renewed_after_fork, thread_count
 from fundus.progress import track
 from fundus.store import Segment, Store
 from fundus.store.memo import FileState, file_state
 from fundus.warn import warn_once
 
 # Keras compiles at the first call, and TensorFlow uses all processors in each
-_one_at_a_time = threading.Lock()
+_one_at_a_time = renewed_after_fork(threading.Lock())
 
 
 def run_frozen(
-    frozen: Frozen, images: NDArray[np.uint8], *, pad_to: int = FORWARD_BATCH
+    frozen: Frozen,
+    images: NDArray[np.uint8],
+    *,
+    pad_to: int = FORWARD_BATCH,
+    where: Callable[[int], str] = "row {} of a batch".format,
 ) -> list[NDArray[np.float32]]:
     """Normalise images and run the frozen part on them.
 
@@ -40,12 +45,20 @@ def run_frozen(
         RGB, 0–255.
     pad_to : int, default=32
         Smaller batches are padded to this length, so that nothing is retraced.
+    where : callable
+        Names a row of `images` in an error.
 
     Returns
     -------
     list of ndarray of float32, shape (n, …)
         One array per tensor at the cut.
+
+    Raises
+    ------
+    DivergedError
+        If one of them is not finite.
     """
+    refuse_after_fork()
     model = load_frozen(frozen.network)
     x = frozen.normaliser.apply(images)
     if model is None:
@@ -56,7 +69,38 @@ def run_frozen(
     with _one_at_a_time:
         outputs = model.predict_on_batch(padded)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
+    arrays = [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
+    for array in arrays:
+        check_features(array, where, frozen.network.spec.name)
+    return arrays
+
+
+def check_features(
+    features: NDArray[np.float32], where: Callable[[int], str], backbone: str
+) -> None:
+    """Raise where the frozen part of a backbone gives numbers that are not finite.
+
+    Parameters
+    ----------
+    features : ndarray of float32, shape (n_images, …)
+    where : callable
+        Names an image in the error.
+    backbone : str
+        Name of the backbone.
+
+    Raises
+    ------
+    DivergedError
+        The first image is named, the rest counted.
+    """
+    bad = np.flatnonzero(~np.isfinite(features.reshape(len(features), -1)).all(axis=1))
+    if len(bad):
+        more = f" and {len(bad) - 1} more images of its batch" if len(bad) > 1 else ""
+        raise DivergedError(
+            f"The backbone {backbone!r} gives features that are not finite for "
+            f"{where(int(bad[0]))}{more}. Its weights hold NaN, or its numbers overflow: check "
+            "the weights file, and the dtype policy, where it is not 'float32'."
+        )
 
 
 def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
@@ -161,6 +205,10 @@ class Work:
         """Key of every image in a segment."""
         return entry_keys(self.digests)
 
+    def namer(self, rows: Sequence[int]) -> Callable[[int], str]:
+        """Return a function that names the k-th of some rows in an error."""
+        return lambda k: self.images.where(rows[k])
+
 
 def start_work(
     images: Images, frozen: Frozen, store: Store | None, *, n_jobs: int | None, verbose: int
@@ -229,7 +277,9 @@ def features(work: Work) -> NDArray[np.float32]:
             segment.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
         for j, k in enumerate(lost):
             found[k] = fresh[j]
-    return np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
+    stacked = np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
+    check_features(stacked, work.images.where, work.frozen.network.spec.name)
+    return stacked
 
 
 def _compute_features(work: Work) -> NDArray[np.float32]:
@@ -239,7 +289,7 @@ def _compute_features(work: Work) -> NDArray[np.float32]:
     batches = load_rows(work.images, rows, work.frozen.recipe, n_jobs=work.n_jobs)
     shown = track(batches, total=len(rows), what="Extracting features", show=work.verbose)
     for done, batch in shown:
-        (output,) = run_frozen(work.frozen, batch)
+        (output,) = run_frozen(work.frozen, batch, where=work.namer(done))
         results.update(zip(done, output, strict=True))
     return np.stack([results[first[digest]] for digest in work.digests])
 
@@ -258,7 +308,7 @@ def frozen_job(work: Work) -> Job:
     keys = work.keys
 
     def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
-        outputs = run_frozen(work.frozen, batch)
+        outputs = run_frozen(work.frozen, batch, where=work.namer(rows))
         return [
             (part_key(keys[row], k), output[j])
             for j, row in enumerate(rows)

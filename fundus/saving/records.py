@@ -251,7 +251,10 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
             "n_grades": head.n_grades,
             "is_regressor": head.is_regressor,
         }
-    tail, weights = head.tail, head.network().get_weights()
+    # numpy's files know no bfloat16, all of whose numbers float32 has too
+    known = (np.asarray(w) for w in head.network().get_weights())
+    weights = [w if w.dtype.kind == "f" else w.astype(np.float32) for w in known]
+    tail = head.tail
     return {
         "kind": "net",
         "head": encode(tail.head, "head", writer),
@@ -259,6 +262,7 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
         "n_features": tail.n_features,
         "history": head.history,
         "weights": writer.arrays({f"w{k:04d}": w for k, w in enumerate(weights)}),
+        "dtype_policy": tail.dtype_policy,
     }
 
 
@@ -276,6 +280,7 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
         record["n_grades"],
         width,
         network if width is None else None,
+        record.get("dtype_policy", "float32"),  # bundles of the first release have none
     )
     arrays = reader.arrays(record["weights"])
     return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])

@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 
 from fundus.exceptions import InvalidParameterError, StoreError, StoreWarning
+from fundus.parallel import renewed_after_fork
 from fundus.store.folder import Store
 from fundus.warn import warn_once
 
@@ -19,8 +20,8 @@ from fundus.warn import warn_once
 DEFAULT_LIMIT = "20GB"
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_open: dict[tuple[int, str], Store] = {}
-_open_lock = threading.Lock()
+_open: dict[str, Store] = {}
+_open_lock = renewed_after_fork(threading.Lock())
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,7 @@ def open_store(cache: Any) -> Store | None:
         )
     path, limit = cache.path(), cache.n_bytes()
     with _open_lock:
-        # keyed by process: an environment must not be used after a fork
-        key = (os.getpid(), str(path))
+        key = str(path)
         if key not in _open or not path.is_dir():
             try:
                 _open[key] = Store(path, limit, cache.on_error, cache.dtype)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +21,10 @@ T = TypeVar("T")
 ADVICE = (
     "free some disk space, set FUNDUS_CACHE_DIR or cache= to another folder, or pass cache=False"
 )
+
+
+#: Of this process, to be opened anew in one that is forked from it.
+_open_here: weakref.WeakSet[Environment] = weakref.WeakSet()
 
 
 class Environment:
@@ -38,15 +44,28 @@ class Environment:
     """
 
     def __init__(self, path: Path, *, disposable: bool = False) -> None:
-        self.path = path
+        self.path, self._disposable = path, disposable
         # one transaction at a time in this process: the map must not grow under another one
         self._turn = threading.RLock()
+        self._open()
+        _open_here.add(self)
+
+    def _open(self) -> None:
         try:
-            self._env = self._opened(disposable)
+            self._env = self._opened(self._disposable)
         except (OSError, lmdb.Error) as error:
             raise StoreError(
-                f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
+                f"The cache folder {str(self.path)!r} cannot be used ({error}): {ADVICE}."
             ) from error
+        self._process = os.getpid()
+
+    def leave_to_parent(self) -> None:
+        """Let go of what a fork copied; the next transaction opens it anew.
+
+        LMDB allows a process to open an environment once, and no process to use another's.
+        """
+        self._turn = threading.RLock()  # a thread of the parent may have held it
+        self._env.close()
 
     def _opened(self, disposable: bool) -> lmdb.Environment:
         options: dict[str, Any] = {"map_size": _FIRST_MAP, "max_readers": 512, "metasync": False}
@@ -144,7 +163,7 @@ class Environment:
             key = entry[0]
 
     def __len__(self) -> int:
-        return int(self._env.stat()["entries"])
+        return self._retrying(lambda: int(self._env.stat()["entries"]))
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
@@ -157,6 +176,8 @@ class Environment:
     def _retrying(self, action: Callable[[], T]) -> T:
         """Run a transaction; grow the map, or follow another process that grew it, as needed."""
         with self._turn:
+            if self._process != os.getpid():
+                self._open()
             while True:
                 try:
                     return action()
@@ -164,3 +185,12 @@ class Environment:
                     self._env.set_mapsize(self._env.info()["map_size"] * 2)
                 except lmdb.MapResizedError:
                     self._env.set_mapsize(0)
+
+
+def _leave_all_to_parent() -> None:
+    for environment in list(_open_here):
+        environment.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_leave_all_to_parent)

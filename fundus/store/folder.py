@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import StoreError, StoreWarning
+from fundus.parallel import renewed_after_fork
 from fundus.store.claims import Claims
 from fundus.store.entries import pack, unpack
 from fundus.store.environment import ADVICE, Environment
@@ -174,7 +175,7 @@ class Store:
     def __init__(self, path: Path, limit: int, on_error: str, dtype: str = "float32") -> None:
         self.path, self.limit, self.on_error, self.dtype = path, limit, on_error, dtype
         self._segments: dict[str, Segment] = {}
-        self._turn = threading.RLock()
+        self._turn = renewed_after_fork(threading.RLock())
         _check_format(path)
         self.digests = DigestMemo(Environment(path / "digests"))
         self._claims = Environment(path / "claims", disposable=True)

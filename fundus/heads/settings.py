@@ -1,0 +1,143 @@
+"""Settings of Keras and TensorFlow that decide what a network computes, beside its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+#: What Keras computes with unless somebody says otherwise.
+DEFAULT_POLICY = "float32"
+
+
+def dtype_policy() -> str:
+    """Return the name of Keras's dtype policy in this thread, such as ``"mixed_float16"``.
+
+    Examples
+    --------
+    >>> dtype_policy()
+    'float32'
+    """
+    keras = sys.modules.get("keras")
+    return DEFAULT_POLICY if keras is None else keras.config.dtype_policy().name
+
+
+@contextmanager
+def under_policy(name: str) -> Iterator[None]:
+    """Build Keras layers under a dtype policy; the caller's stands again afterwards.
+
+    Parameters
+    ----------
+    name : str
+        As `dtype_policy` gives it.
+    """
+    import keras
+
+    before = keras.config.dtype_policy()
+    if before.name == name:
+        yield
+        return
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def graph_settings() -> tuple[Any, ...]:
+    """Return what is written into a network's graph when it is traced, beside the dtype policy.
+
+    Two fits may share a traced network only where these are equal.
+
+    Returns
+    -------
+    tuple
+        Hashable.
+    """
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    optimizer = tf.config.optimizer
+    return (
+        keras.config.floatx(),
+        keras.config.epsilon(),
+        tf.config.functions_run_eagerly(),
+        optimizer.get_jit(),
+        tuple(sorted(optimizer.get_experimental_options().items())),
+        config.is_op_determinism_enabled(),
+        str(keras.distribution.distribution()),
+        type(tf.distribute.get_strategy()).__name__,
+    )
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A function that runs under some settings of Keras, in whatever thread or process.
+
+    Parameters
+    ----------
+    function : callable
+        Picklable.
+    policy : str
+        Name of the dtype policy, which is a thread's own.
+    floatx : str
+    epsilon : float
+    eager : bool
+        Whether TensorFlow runs functions eagerly.
+    """
+
+    function: Callable[..., Any]
+    policy: str
+    floatx: str
+    epsilon: float
+    eager: bool
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; the settings of before stand again afterwards."""
+        import keras
+        import tensorflow as tf
+
+        keras_config, tf_config = keras.config, tf.config
+        before = keras_config.floatx(), keras_config.epsilon(), tf_config.functions_run_eagerly()
+        try:
+            keras_config.set_floatx(self.floatx)
+            keras_config.set_epsilon(self.epsilon)
+            tf_config.run_functions_eagerly(self.eager)
+            with under_policy(self.policy):
+                return self.function(*args, **kwargs)
+        finally:
+            keras_config.set_floatx(before[0])
+            keras_config.set_epsilon(before[1])
+            tf_config.run_functions_eagerly(before[2])
+
+
+def carried(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs in joblib's workers under the settings that stand here.
+
+    Parameters
+    ----------
+    function : callable
+        Picklable.
+
+    Returns
+    -------
+    callable
+        The function itself where nobody has changed a setting, so that a worker that needs no
+        TensorFlow loads none.
+    """
+    if "keras" not in sys.modules:
+        return function
+    import keras
+    import tensorflow as tf
+
+    here = Carried(
+        function,
+        dtype_policy(),
+        keras.config.floatx(),
+        keras.config.epsilon(),
+        tf.config.functions_run_eagerly(),
+    )
+    return function if here == Carried(function, DEFAULT_POLICY, "float32", 1e-7, False) else here
