@@ -85,17 +85,17 @@ def test_images_outside_class_folders_and_odd_files(tmp_path):
     image(tmp_path / "class1" / "1_right.jpg")
     for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
         image(tmp_path / "class1" / name, b"x")
-    assert len(load_image_folder(tmp_path).paths) == 2
+    assert len(load_image_folder(tmp_path, grades=5).paths) == 2
     image(tmp_path / "class1" / "scan.dcm", b"x")
     with pytest.warns(DataWarning, match=r"Left out 1 file.*scan\.dcm"):
-        data = load_image_folder(tmp_path)
+        data = load_image_folder(tmp_path, grades=5)
     assert [Path(p).name for p in data.skipped["path"]] == ["scan.dcm"]
     (tmp_path / "class1" / "scan.dcm").unlink()
     image(tmp_path / "lost.jpg")
     with pytest.raises(DataError, match=r"lost\.jpg.*outside the class folders"):
-        load_image_folder(tmp_path)
+        load_image_folder(tmp_path, grades=5)
     with pytest.warns(DataWarning, match="Set aside 1 of 3 files"):
-        data = load_image_folder(tmp_path, on_error="skip")
+        data = load_image_folder(tmp_path, grades=5, on_error="skip")
     assert data.grades.tolist() == [0, 1]
 
 
@@ -106,9 +106,9 @@ def test_bad_files_in_folders(tmp_path):
     image(tmp_path / "class1" / "2_right.jpg", JPEG[: len(JPEG) // 2])
     image(tmp_path / "class1" / "3_left.jpg", b"this is no image")
     with pytest.raises(ImageReadError, match=r"2_left\.jpg.*\(and 2 more\).*on_error='skip'"):
-        load_image_folder(tmp_path)
+        load_image_folder(tmp_path, grades=5)
     with pytest.warns(DataWarning, match=r"Set aside 3 of 5 files \(3 unreadable images\)"):
-        data = load_image_folder(tmp_path, on_error="skip")
+        data = load_image_folder(tmp_path, grades=5, on_error="skip")
     assert len(data.paths) == 2
     assert data.skipped["row"].isna().all()
     assert len(set(data.skipped["reason"])) == 3
@@ -121,7 +121,7 @@ def test_links_that_loop(tmp_path):
         (tmp_path / "class1" / "again").symlink_to(tmp_path / "class1", target_is_directory=True)
     except OSError:
         pytest.skip("this file system makes no symbolic links")
-    assert len(load_image_folder(tmp_path).paths) == 2
+    assert len(load_image_folder(tmp_path, grades=5).paths) == 2
 
 
 # Unlabelled images

@@ -12,11 +12,12 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from fundus.data.folders import check_scale, class_folders, image_files, is_image, natural_key
+from fundus.data.lookup import ImageFinder
+from fundus.data.patients import UNKNOWN
 from fundus.data.rows import Rows, check_choice, finish, skipped_frame
 from fundus.data.tables import (
     IMAGE_SUFFIXES,
     Columns,
-    ImageFinder,
     dme_codes,
     read_table,
     recognise_columns,
@@ -36,6 +37,7 @@ def load_image_folder(
     grades: int | None = None,
     on_error: str = "raise",
     min_classes: int = 2,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Load graded images from one folder per grade.
 
@@ -52,6 +54,9 @@ def load_image_folder(
         Whether files that cannot be used are an error or are set aside into ``skipped``.
     min_classes : int, default=2
         Fewest distinct grades accepted; 1 for images that are only to be scored.
+    patients_unknown : {"warn", "ok"}, default="warn"
+        "ok" says that nobody knows them: each image whose patient stands in no column is then one
+        of its own, without a warning, and no patient is guessed from names.
 
     Returns
     -------
@@ -63,7 +68,8 @@ def load_image_folder(
     ------
     DataError
         If the folder is missing or empty, its subfolders are not the class folders expected, an
-        image lies outside them or twice in them, or there are fewer grades than `min_classes`.
+        image lies outside them or twice in them, there are fewer grades than `min_classes`, or
+        the names of images tell one patient for all.
     ImageReadError
         If a file is empty, truncated or no image.
     InvalidParameterError
@@ -72,8 +78,9 @@ def load_image_folder(
     Warns
     -----
     DataWarning
-        If patients are unknown, files were set aside, or files without an image's extension were
-        left out.
+        If patients are unknown, files were set aside, files without an image's extension were
+        left out, or the folders 0 and 1 stand alone and `grades` does not say how long the scale
+        is.
 
     Examples
     --------
@@ -87,6 +94,7 @@ def load_image_folder(
     """
     name = "load_image_folder"
     check_choice(name, "on_error", on_error, _ON_ERROR)
+    check_choice(name, "patients_unknown", patients_unknown, UNKNOWN)
     folder = os.fspath(folder)
     scale, found = class_folders(folder, class_names, grades)
     paths: list[str] = []
@@ -110,6 +118,7 @@ def load_image_folder(
         on_error=on_error,
         min_classes=min_classes,
         warn_unknown=True,
+        patients_unknown=patients_unknown,
     )
     return _report_odd(data, odd)
 
@@ -181,6 +190,7 @@ def load_image_table(
     labelled: bool = True,
     on_error: str = "raise",
     min_classes: int = 2,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Load images and their grades from a table.
 
@@ -195,8 +205,10 @@ def load_image_table(
         A CSV file (UTF-8; comma, semicolon or tab), a Parquet file, or the table itself.
     image_dir : path-like, default=None
         Where relative names and ids start; by default the table's own folder (the working
-        directory for a DataFrame). Subfolders named images, train and train_images are searched
-        for what is not there. An id may lack the extension.
+        directory for a DataFrame). Subfolders named images, train and train_images are tried
+        for what is not there. An id may lack the extension. What is not found so is looked up in
+        all folders below by its name without the extension, whatever its case, and taken where
+        one file has it (not for a DataFrame without `image_dir`).
     path, grade, patient, eye : str, default=None
         Names of the columns, where they are not recognised. Patient and eye, if there are no such
         columns, are told from names like ``10_left.jpeg``.
@@ -208,6 +220,9 @@ def load_image_table(
         Whether rows that cannot be used are an error or are set aside into ``skipped``.
     min_classes : int, default=2
         Fewest distinct grades accepted; 1 for images that are only to be scored.
+    patients_unknown : {"warn", "ok"}, default="warn"
+        "ok" says that nobody knows them: each image whose patient stands in no column is then one
+        of its own, without a warning, and no patient is guessed from names.
 
     Returns
     -------
@@ -239,13 +254,15 @@ def load_image_table(
             is known: path, patient, grade and dme.
         patients_known : bool
             Whether every patient is known.
+        patients_guessed : ndarray of bool, shape (n,)
+            Whether a patient is known from the file's name only.
 
     Raises
     ------
     DataError
         If the table cannot be read or has no rows, a column is ambiguous or not found, a file
-        stands in two rows, an eye is neither left nor right, macular oedema is off its scale, or
-        there are fewer grades than `min_classes`.
+        stands in two rows, an eye is neither left nor right, macular oedema is off its scale,
+        there are fewer grades than `min_classes`, or the names of images tell one patient for all.
     InvalidGradeError
         If a grade is missing, no integer or outside the scale, or an image is marked ungradable.
     ImageReadError
@@ -256,7 +273,8 @@ def load_image_table(
     Warns
     -----
     DataWarning
-        If patients are unknown, or rows were set aside.
+        If patients are unknown, rows were set aside, or images were found in another folder or
+        with another extension than the table says.
 
     Examples
     --------
@@ -270,6 +288,7 @@ def load_image_table(
     """
     name = "load_image_table"
     check_choice(name, "on_error", on_error, _ON_ERROR)
+    check_choice(name, "patients_unknown", patients_unknown, UNKNOWN)
     check_scale(name, grades)
     if grade is not None and not labelled:
         raise InvalidParameterError(
@@ -291,12 +310,16 @@ def load_image_table(
     )
     if content.empty:
         raise DataError(f"The table {source} has no rows: give one with a row per image.")
+    finder = ImageFinder(folder)
+    rows = _table_rows(content, columns, finder)
+    finder.warn_of_renamed(len(rows.paths))
     return finish(
-        _table_rows(content, columns, ImageFinder(folder)),
+        rows,
         class_names=[f"class{k}" for k in range(grades)] if labelled else None,
         on_error=on_error,
         min_classes=min_classes,
         warn_unknown=True,
+        patients_unknown=patients_unknown,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -17,6 +16,13 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from fundus.data.official import Photographs
+from fundus.data.patients import (
+    EYES,
+    from_name,
+    guessed_patients,
+    refuse_one_patient,
+    warn_of_unknown,
+)
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -25,12 +31,6 @@ from fundus.exceptions import (
     InvalidParameterError,
 )
 from fundus.images import verify
-
-# 10_left.jpeg (EyePACS), 12_OD.png, 1_l1.jpg (DeepDRiD: patient, eye, number of the photograph)
-_LATERALITY = re.compile(
-    r"(?P<patient>.+)[ _-](?P<eye>left|right|od|os|l|r)(?:[ _-]?\d{1,2})?", re.IGNORECASE
-)
-_EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
 
 #: Kinds of problems of the image itself: a screening programme refers such a patient.
 UNGRADABLE = ("unreadable image", "ungradable image")
@@ -161,28 +161,29 @@ def check_duplicates(rows: Rows) -> None:
             rows.add_problem(index, "duplicate", f"it is the same file as {rows.where(first)}")
 
 
-def tell_eyes(rows: Rows) -> bool:
-    """Complete patients and eyes; return whether all patients are known.
+def tell_eyes(rows: Rows, *, guess: bool = True) -> tuple[list[bool], list[bool]]:
+    """Complete patients and eyes; return which patients are known, and which by names alone.
 
     Unknown patients get one id per image, its path. Eyes become "left", "right" or None.
     """
-    names = [_LATERALITY.fullmatch(os.path.splitext(os.path.basename(p))[0]) for p in rows.paths]
+    names = [from_name(path) for path in rows.paths]
     if rows.eyes is None:
-        rows.eyes = [name and _EYES[name["eye"].lower()] for name in names]
+        rows.eyes = [eye for _, eye in names]
     else:
         for index, value in enumerate(rows.eyes):
-            eye = None if pd.isna(value) else _EYES.get(str(value).strip().lower())
+            eye = None if pd.isna(value) else EYES.get(str(value).strip().lower())
             if eye is None and not pd.isna(value):
                 rows.add_problem(
                     index, "invalid eye", f"the eye is {value!r}, expected 'left' or 'right'"
                 )
             rows.eyes[index] = eye
+    by_name = rows.patients is None and guess
     if rows.patients is None:
-        rows.patients = [name and name["patient"] for name in names]
+        rows.patients = [patient if guess else None for patient, _ in names]
     patients = [None if pd.isna(value) else _identifier(value) for value in rows.patients]
     known = [patient is not None for patient in patients]
     rows.patients = [p or path for p, path in zip(patients, rows.paths, strict=True)]
-    return all(known)
+    return known, [by_name and told for told in known]
 
 
 def _identifier(value: Any) -> str | None:
@@ -250,6 +251,7 @@ def finish(
     on_error: str,
     min_classes: int,
     warn_unknown: bool,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Check the rows, set bad ones aside or raise, and make the data set of the others.
 
@@ -263,6 +265,8 @@ def finish(
         Fewest distinct grades accepted.
     warn_unknown : bool
         Whether to warn of unknown patients, and to refuse one file twice.
+    patients_unknown : {"warn", "ok"}, default="warn"
+        "ok" takes each image whose patient stands in no column as one of its own, without a word.
 
     Returns
     -------
@@ -271,7 +275,7 @@ def finish(
     """
     if class_names is not None:
         check_grades(rows, len(class_names))
-    known = tell_eyes(rows)
+    known, guessed = tell_eyes(rows, guess=patients_unknown != "ok")
     to_check = [index for index in range(len(rows.paths)) if index not in rows.problems]
     faults = check_files([rows.paths[index] for index in to_check])
     for position, reason in faults.items():
@@ -284,8 +288,9 @@ def finish(
         assert rows.grades is not None
         grades = np.array([rows.grades[index] for index in kept], dtype=np.int64)
         _check_classes(grades, min_classes)
-    if warn_unknown and not known:
-        _warn_unknown(rows, kept)
+    by_name = np.array([guessed[index] for index in kept], dtype=bool)
+    if warn_unknown and patients_unknown != "ok":
+        _check_patients(rows, kept, by_name, graded=class_names is not None)
     columns = {
         name: _objects([values[index] for index in kept])
         for name, values in (("path", rows.paths), ("patient", rows.patients), ("eye", rows.eyes))
@@ -305,7 +310,8 @@ def finish(
         dme=None if rows.dme is None else np.array([rows.dme[i] for i in kept], dtype=np.float64),
         skipped=skipped,
         ungradable=_ungradable(rows, len(class_names or ())),
-        patients_known=known,
+        patients_known=all(known),
+        patients_guessed=by_name,
     )
 
 
@@ -346,17 +352,19 @@ def _check_classes(grades: NDArray[np.int64], min_classes: int) -> None:
         )
 
 
-def _warn_unknown(rows: Rows, kept: list[int]) -> None:
+def _check_patients(
+    rows: Rows, kept: list[int], guessed: NDArray[np.bool_], *, graded: bool
+) -> None:
+    """Warn of unknown patients, and refuse a guess that gives one patient for all."""
     assert rows.patients is not None
-    unknown = sum(rows.patients[index] == rows.paths[index] for index in kept)
+    paths = [rows.paths[index] for index in kept]
+    patients = [rows.patients[index] for index in kept]
+    if graded:
+        refuse_one_patient(paths, patients, guessed.tolist())
+    unknown = sum(patient == path for patient, path in zip(patients, paths, strict=True))
     if unknown:
-        warnings.warn(
-            f"The patients of {unknown} of {len(kept)} images are unknown, so each counts as a "
-            "patient of its own and two eyes of one person may end up on both sides of a split: "
-            "add a column 'patient', or name files like 10_left.jpeg and 10_right.jpeg.",
-            DataWarning,
-            stacklevel=4,
-        )
+        guess = guessed_patients(paths, patients, guessed.tolist())
+        warn_of_unknown(unknown, guess, len(kept), stacklevel=5)
 
 
 def check_choice(function: str, name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -1,14 +1,11 @@
-"""Tables of graded images: reading them, knowing their columns, finding the files they name."""
+"""Tables of graded images: reading them and knowing their columns."""
 
 from __future__ import annotations
 
-import os
 import re
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,9 +13,6 @@ from fundus.exceptions import DataError, MissingDependencyError
 
 #: Extensions of image files, in lower case.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-
-# Folders beside a table in which the images of the public data sets usually lie.
-_USUAL_FOLDERS = ("images", "train", "train_images")
 
 # Names of columns, in lower case with single spaces. Within a role the first group with a match
 # counts, and two matches in one group are ambiguous: "file" beats "image" (often a bare id).
@@ -214,77 +208,3 @@ def _read_csv(file: Path) -> pd.DataFrame:
     # IDRiD's tables end in a row of commas, which pandas reads as columns without a name.
     unnamed = [n for n in names if str(n).startswith("Unnamed: ") and table[n].isna().all()]
     return table.drop(columns=unnamed)
-
-
-class ImageFinder:
-    """Find image files by names or bare ids, with one listing for each folder.
-
-    Parameters
-    ----------
-    folder : path-like
-        Where relative names start; its subfolders images, train and train_images are searched
-        for what does not lie in the folder itself.
-
-    Examples
-    --------
-    >>> ImageFinder("nowhere").find("10_left")
-    ('nowhere/10_left', "there is no image '10_left' in 'nowhere' or its subfolders images, ...
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = os.fspath(folder)
-        self._listings: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
-
-    def find(self, name: str) -> tuple[str, str | None]:
-        """Return the path of the image called `name`, and what is wrong with it or None.
-
-        Parameters
-        ----------
-        name : str
-            A file name, a path relative to the folder, an absolute path, or an id that lacks the
-            extension.
-
-        Returns
-        -------
-        path : str
-            The file, or where it was expected.
-        problem : str or None
-        """
-        relative = PurePosixPath(name.replace("\\", "/"))
-        expected = os.path.join(self.folder, relative)
-        hits = self._matches(expected)
-        if not hits and not relative.is_absolute():
-            for subfolder in _USUAL_FOLDERS:
-                hits += self._matches(os.path.join(self.folder, subfolder, relative))
-        if len(hits) > 1:
-            return expected, f"the id {name!r} stands for several files, {hits}: name one of them"
-        if hits:
-            return hits[0], None
-        if relative.is_absolute():
-            return expected, "there is no such image file"
-        where = repr(self.folder or ".")
-        return expected, (
-            f"there is no image {name!r} in {where} or its subfolders {', '.join(_USUAL_FOLDERS)}"
-        )
-
-    def _matches(self, path: str) -> list[str]:
-        folder, base = os.path.split(path)
-        files, stems = self._listing(folder)
-        base = unicodedata.normalize("NFC", base)
-        names = [files[base]] if base in files else stems.get(base, [])
-        return [os.path.join(folder, name) for name in sorted(names)]
-
-    def _listing(self, folder: str) -> tuple[dict[str, str], dict[str, list[str]]]:
-        if folder not in self._listings:
-            files: dict[str, str] = {}
-            stems: dict[str, list[str]] = defaultdict(list)
-            names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-            for name in names:
-                # A table may write an umlaut as one code point and the disc as two.
-                normal = unicodedata.normalize("NFC", name)
-                files[normal] = name
-                stem, suffix = os.path.splitext(normal)
-                if suffix.lower() in IMAGE_SUFFIXES:
-                    stems[stem].append(name)
-            self._listings[folder] = files, stems
-        return self._listings[folder]
