@@ -31,6 +31,7 @@ def evaluate(
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
+    patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
     on_error: opt.OnErrorOption = opt.OnError.RAISE,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
@@ -43,6 +44,7 @@ def evaluate(
         check_columns,
         digests_of,
         folder_options,
+        guess_of,
         load_graded,
         names_of,
         patients_do_not_matter,
@@ -63,7 +65,10 @@ def evaluate(
             on_error=on_error.value,
             columns=columns,
             min_classes=1,
+            patients_unknown=patients_unknown.value,
         )
+    if guess := guess_of(graded):
+        screen.note(guess)
     names = names_of(graded.paths, graded.root)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
     scores = score_images(trained.model, graded.frame, trained.scale)

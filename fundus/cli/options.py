@@ -41,6 +41,13 @@ class Calibrate(StrEnum):
     ISOTONIC = "isotonic"
 
 
+class PatientsUnknown(StrEnum):
+    """What becomes of images whose patients no column names."""
+
+    WARN = "warn"
+    OK = "ok"
+
+
 _COLUMNS = "Columns of a table"
 _MODEL = "Model"
 TRAINING = "Training"
@@ -177,6 +184,13 @@ PatientColumn = Annotated[
         help="Column with patients, if not recognised.",
         show_default=False,
         rich_help_panel=_COLUMNS,
+    ),
+]
+PatientsUnknownOption = Annotated[
+    PatientsUnknown,
+    typer.Option(
+        help="ok: nobody knows the patients, so each image without one in a column is its own; "
+        "none is guessed from names.",
     ),
 ]
 

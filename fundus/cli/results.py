@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli.data import digests_of, names_of
+from fundus.cli.data import digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_json
 from fundus.cli.scored import Scored, warn_of_other_criterion
@@ -228,6 +228,8 @@ def describe(graded: Bunch) -> str:
         for label, n in zip(grade_labels(graded.class_names), data["n_true"], strict=True)
     )
     who = "patients unknown" if data["n_patients"] is None else f"{data['n_patients']} patients"
+    if graded.patients_known:
+        who = guess_of(graded) or who
     return f"{data['n_images']} images, {who} ({counts})"
 
 

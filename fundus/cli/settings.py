@@ -43,6 +43,7 @@ class Settings:
     path_column: str | None
     grade_column: str | None
     patient_column: str | None
+    patients_unknown: opt.PatientsUnknown
     on_error: opt.OnError
     out: Path | None
     cache_dir: Path | None

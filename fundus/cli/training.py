@@ -111,6 +111,7 @@ def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
         grades=settings.grades,
         on_error=settings.on_error.value,
         columns=columns,
+        patients_unknown=settings.patients_unknown.value,
     )
     if settings.validation is None:
         return graded, None
@@ -119,6 +120,7 @@ def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
         **folder_options(graded.class_names),
         on_error=settings.on_error.value,
         columns=columns,
+        patients_unknown=settings.patients_unknown.value,
         min_classes=1,
     )
     _warn_of_shared_patients(graded, held_back)
