@@ -124,6 +124,70 @@ def test_links_that_loop(tmp_path):
     assert len(load_image_folder(tmp_path, grades=5).paths) == 2
 
 
+def test_folders_of_the_system_are_passed_over(tmp_path):
+    image(tmp_path / "class0" / "1_left.jpg")
+    image(tmp_path / "class2" / "1_right.jpg")
+    system = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+    for name in (*system, "__macosx", ".thumbnails"):
+        image(tmp_path / name / "class0" / "2_left.jpg")
+        image(tmp_path / "class0" / name / "2_left.jpg")
+    for folder in ("class0", "__MACOSX/class0"):
+        image(tmp_path / folder / "._1_left.jpg", b"\0\5\x16\7")
+    names = ["1_left.jpg", "1_right.jpg"]
+    assert [Path(p).name for p in load_image_folder(tmp_path).paths] == names
+    assert [Path(p).name for p in load_images(tmp_path).paths] == names
+    (tmp_path / "class0").rename(tmp_path / "none")
+    (tmp_path / "class2").rename(tmp_path / "some")
+    data = load_image_folder(tmp_path, class_names=["none", "some"])
+    assert data.grades.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [
+        (
+            ("train", "val", "test"),
+            "'fundus train {}/train --validation {}/val', or later 'fundus evaluate RUN {}/test'",
+        ),
+        (("Training", "TESTING"), "'fundus evaluate RUN {}/TESTING'"),
+        (("train", "valid"), "'fundus train {}/train --validation {}/valid'"),
+        (("train",), "'fundus train {}/train'"),
+        (("test", "class0", "class1"), "score a part with 'fundus evaluate RUN {}/test'"),
+    ],
+)
+def test_parts_of_a_split_are_no_grades(tmp_path, parts, advice):
+    for part in parts:
+        for grade in range(3):
+            image(tmp_path / part / str(grade) / f"{part}_{grade}_left.jpg")
+    for options in ({}, {"class_names": ["none", "some"]}):
+        with pytest.raises(DataError, match="parts of a split") as caught:
+            load_image_folder(tmp_path, **options)
+        assert advice.replace("{}", str(tmp_path)) in str(caught.value)
+    # what it says works
+    assert load_image_folder(tmp_path / parts[0]).grades.tolist() == [0, 1, 2]
+
+
+def test_parts_of_a_split_may_be_classes_by_name(tmp_path):
+    image(tmp_path / "test" / "1_left.jpg")
+    image(tmp_path / "train" / "2_left.jpg")
+    assert load_image_folder(tmp_path, class_names=["train", "test"]).grades.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("prefix", ["", "class"])
+def test_folders_0_and_1_alone(tmp_path, prefix):
+    image(tmp_path / f"{prefix}0" / "1_left.jpg")
+    image(tmp_path / f"{prefix}1" / "2_left.jpg")
+    with pytest.warns(DataWarning, match=r"upper grades have no image.*pass grades=2") as caught:
+        data = load_image_folder(tmp_path)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert data.n_grades == 5
+    for n in (2, 5):  # without a warning
+        assert load_image_folder(tmp_path, grades=n).n_grades == n
+    image(tmp_path / f"{prefix}2" / "3_left.jpg")
+    assert load_image_folder(tmp_path).n_grades == 5
+
+
 # Unlabelled images
 
 
