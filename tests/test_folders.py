@@ -147,12 +147,12 @@ def test_folders_of_the_system_are_passed_over(tmp_path):
     [
         (
             ("train", "val", "test"),
-            "'fundus train {}/train --validation {}/val', or later 'fundus evaluate RUN {}/test'",
+            "`fundus train {}/train --validation {}/val`, or later `fundus evaluate RUN {}/test`",
         ),
-        (("Training", "TESTING"), "'fundus evaluate RUN {}/TESTING'"),
-        (("train", "valid"), "'fundus train {}/train --validation {}/valid'"),
-        (("train",), "'fundus train {}/train'"),
-        (("test", "class0", "class1"), "score a part with 'fundus evaluate RUN {}/test'"),
+        (("Training", "TESTING"), "`fundus evaluate RUN {}/TESTING`"),
+        (("train", "valid"), "`fundus train {}/train --validation {}/valid`"),
+        (("train",), "`fundus train {}/train`"),
+        (("test", "class0", "class1"), "score a part with `fundus evaluate RUN {}/test`"),
     ],
 )
 def test_parts_of_a_split_are_no_grades(tmp_path, parts, advice):

@@ -161,14 +161,14 @@ def _refuse_parts(folder: str, entries: list[str], class_names: Sequence[str] | 
     if "train" not in paths:
         advice = (
             f"move them out of {folder!r}, train on what is left there and score a part with "
-            f"'fundus evaluate RUN {others[0]}'"
+            f"`fundus evaluate RUN {others[0]}`"
         )
     elif not others:
-        advice = f"train on it with 'fundus train {paths['train']}'"
+        advice = f"train on it with `fundus train {paths['train']}`"
     else:
         advice = (
-            f"train on one and score another, with 'fundus train {paths['train']} --validation "
-            f"{others[-1]}', or later 'fundus evaluate RUN {others[0]}'; in Python load each part "
+            f"train on one and score another, with `fundus train {paths['train']} --validation "
+            f"{others[-1]}`, or later `fundus evaluate RUN {others[0]}`; in Python load each part "
             "for itself"
         )
     raise DataError(

@@ -33,8 +33,8 @@ def test_advice_about_parts_of_a_split_works(run, logistic, shared, others, tmp_
     top = shared("train/{grade}/{stem}.jpeg")
     shutil.copytree(others, top / "test")
     said = run("train", top, *logistic, "--out", tmp_path / "run", code=1).stderr
-    assert f"'fundus train {top}/train --validation {top}/test'" in said
-    assert f"'fundus evaluate RUN {top}/test'" in said
+    assert f"`fundus train {top}/train --validation {top}/test`" in said
+    assert f"`fundus evaluate RUN {top}/test`" in said
     out = ["--out", tmp_path / "run", "--cache-dir", tmp_path / "cache"]
     run("train", top / "train", *logistic, *out, "--validation", top / "test")
     assert len(pd.read_csv(tmp_path / "run" / "validation.csv")) == 20
