@@ -50,7 +50,8 @@ def tell_ungradable(rows: Rows, aside: list[int], n_kept: int) -> None:
     warnings.warn(
         f"Set aside {len(aside)} of {len(rows.paths)} {noun}s whose photograph is graded as "
         f"ungradable ({values}), the first being {rows.where(aside[0])}: they are not trained on, "
-        "and count as referable in screening; pass grades=6 if 5 is a grade of yours.",
+        "and count as referable in screening; the attribute 'ungradable' lists them. If 5 is a "
+        "grade like the others, pass grades=6.",
         DataWarning,
         stacklevel=5,
     )
