@@ -70,8 +70,7 @@ def audit(
         warnings.filterwarnings("ignore", "Left out")
         loaded = load_graded(
             data,
-            class_names=opt.as_names(class_folders),
-            grades=grades,
+            **opt.as_scale(grades, class_folders),
             on_error=opt.OnError.SKIP.value,
             columns=columns,
             min_classes=1,

@@ -56,7 +56,7 @@ def load_graded(
     ----------
     data : Path
     class_names : sequence of str or None
-        Names of the class folders in the order of their grades; a table has no use for them.
+        Names that class folders or a table give the grades, lowest first.
     grades : int or None
         Length of the scale; 5 where nothing else says.
     on_error : {"raise", "skip"}
@@ -91,7 +91,7 @@ def load_graded(
         path=columns.path,
         grade=columns.grade,
         patient=columns.patient,
-        grades=N_GRADES if grades is None else grades,
+        grades=class_names or grades or N_GRADES,
         on_error=on_error,
         min_classes=min_classes,
         patients_unknown=patients_unknown,

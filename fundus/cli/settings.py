@@ -37,7 +37,7 @@ class Settings:
     seed: int
     jobs: int
     class_folders: str | None
-    grades: int | None
+    grades: str | None
     validation: Path | None
     image_dir: Path | None
     path_column: str | None
@@ -59,4 +59,5 @@ class Settings:
             return str(value) if isinstance(value, Path) else value
 
         of_the_screen = ("json", "quiet")
-        return {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
+        plain_values = {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
+        return plain_values | {"grades": opt.as_grades(self.grades)}

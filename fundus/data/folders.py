@@ -9,6 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 
+from fundus.data.scale import read_scale
 from fundus.data.tables import IMAGE_SUFFIXES
 from fundus.exceptions import DataError, DataWarning, InvalidParameterError
 from fundus.grades import N_GRADES
@@ -98,15 +99,6 @@ def image_files(folder: str) -> tuple[list[str], list[str]]:
     return sorted(images, key=natural_key), sorted(odd, key=natural_key)
 
 
-def check_scale(function: str, grades: object) -> None:
-    """Raise `InvalidParameterError` unless `grades` is the length of a scale."""
-    if not isinstance(grades, int) or isinstance(grades, bool) or grades < 2:
-        raise InvalidParameterError(
-            f"The 'grades' parameter of {function} must be an int of at least 2, the length of "
-            f"the scale. Got {grades!r} instead."
-        )
-
-
 def class_folders(
     folder: str, class_names: Sequence[str] | None, grades: int | None
 ) -> tuple[list[str], list[tuple[str, int]]]:
@@ -119,7 +111,7 @@ def class_folders(
     if class_names is not None:
         return _named_folders(folder, entries, list(class_names), grades)
     n_grades = N_GRADES if grades is None else grades
-    check_scale("load_image_folder", n_grades)
+    read_scale("load_image_folder", n_grades)
     numbers = [re.fullmatch(r"(?:class)?([0-9]+)", name, re.IGNORECASE) for name in entries]
     if not entries:
         raise DataError(
