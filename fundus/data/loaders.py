@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from sklearn.utils import Bunch
 
+from fundus.data.file_names import UNKNOWN
 from fundus.data.folders import check_scale, class_folders, image_files, is_image, natural_key
 from fundus.data.lookup import ImageFinder
-from fundus.data.patients import UNKNOWN
 from fundus.data.rows import Rows, check_choice, finish, skipped_frame
 from fundus.data.tables import (
     IMAGE_SUFFIXES,
