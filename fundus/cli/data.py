@@ -163,7 +163,7 @@ def patients_do_not_matter() -> Iterator[None]:
 
 def guess_of(loaded: Bunch) -> str | None:
     """Say how many patients are guessed from names, with an example; None where none is."""
-    from fundus.data.patients import guessed_patients
+    from fundus.data.file_names import guessed_patients
 
     return guessed_patients(loaded.paths, loaded.patients, loaded.patients_guessed)
 

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from sklearn.utils import Bunch
 
+from fundus.data.file_names import UNKNOWN
 from fundus.data.folders import class_folders, image_files, is_image, natural_key
 from fundus.data.left_out import no_images, report_odd
 from fundus.data.lookup import ImageFinder
-from fundus.data.patients import UNKNOWN
 from fundus.data.rows import Rows, check_choice, finish
 from fundus.data.scale import Scale, read_scale
 from fundus.data.table_files import Cells, read_table

@@ -15,14 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from fundus.data.official import Photographs
-from fundus.data.patients import (
+from fundus.data.file_names import (
     EYES,
     from_name,
     guessed_patients,
     refuse_one_patient,
     warn_of_unknown,
 )
+from fundus.data.official import Photographs
 from fundus.data.scale import UNGRADABLE_GRADE, Scale, read_grades_column
 from fundus.data.ungradable import tell_ungradable, ungradable_frame
 from fundus.exceptions import (
