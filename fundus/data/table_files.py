@@ -19,7 +19,7 @@ from fundus.images.formats import image_kind
 
 _SEPARATORS = ",;\t"
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
-_BLANK = re.compile(r"\s+")
+_QUOTED = re.compile(r'"[^"]*"|\S+')
 # A name may hold spaces, but what follows its extension is the next cell.
 _NAME_FIRST = re.compile(
     r"(.+?(?:" + "|".join(map(re.escape, IMAGE_SUFFIXES)) + r"))\s+(\S.*)", re.IGNORECASE
@@ -201,9 +201,10 @@ def _cells_of(line: str, separator: str) -> list[str]:
 
 def _blank_cells(line: str) -> list[str]:
     """Cells of a line that are separated by white space."""
+    if '"' in line:
+        return [part.strip('"') for part in _QUOTED.findall(line)]
     named = _NAME_FIRST.fullmatch(line.strip())
-    parts = [named[1], *_BLANK.split(named[2].strip())] if named else _BLANK.split(line.strip())
-    return [part.strip('"') for part in parts]
+    return [named[1], *named[2].split()] if named else line.split()
 
 
 def _with_commas(text: str, file: Path) -> str:
