@@ -212,6 +212,24 @@ def test_graded_as_ungradable(eyes, word):
     assert "ungradable" in data.skipped["reason"][0]
 
 
+@pytest.mark.parametrize("names", [("0", "3"), ("No_DR", "Severe")])
+def test_folder_of_ungradable_photographs(tmp_path, names):
+    files = {names[0]: "1_left.jpg", names[1]: "1_right.jpg", "Ungradable": "2_left.jpg"}
+    for name, file in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_bytes(JPEG)
+    options = {} if names[0] == "0" else {"grades": ORDER}
+    with pytest.warns(DataWarning, match="1 of 3 files whose photograph is graded as ungradable"):
+        data = load_image_folder(tmp_path, **options)
+    assert data.grades.tolist() == [0, 3]
+    assert [Path(p).name for p in data.ungradable["path"]] == ["2_left.jpg"]
+    with pytest.raises(DataError, match="'Ungradable'"):
+        load_image_folder(tmp_path, grades=4 if not options else ORDER[:4])
+    if options:
+        named = load_image_folder(tmp_path, grades=["No_DR", "Severe", "Ungradable"])
+        assert named.grades.tolist() == [0, 1, 2]
+
+
 def test_five_is_a_grade_on_another_scale(eyes):
     path = write(eyes, "file,grade\n1_left.jpg,0\n1_right.jpg,5\n2_left.jpg,2\n", "labels.csv")
     assert read(path, grades=6)["1_right.jpg"] == 5
@@ -293,12 +311,16 @@ def test_foreign_files_that_only_their_name_tells(tmp_path, name, said):
         load_images(path)
 
 
+@pytest.mark.filterwarnings("ignore:The patients of")
 def test_what_the_content_tells_stands_above_the_name(eyes):
     """Texts and photographs are read whatever they are called, as before."""
     text = "file\tgrade\n1_left.jpg\t0\n1_right.jpg\t1\n"
     assert read(write(eyes, text, "labels.xls"))["1_right.jpg"] == 1
     (eyes / "9_left.dcm").write_bytes(JPEG)
     assert len(load_images(eyes / "9_left.dcm").paths) == 1
+    (eyes / "eye_wide.jpg").write_bytes(JPEG)  # its letters stand where a film's would
+    assert read(write(eyes, "eye_wide.jpg 0\n1_left.jpg 1\n"))["eye_wide.jpg"] == 0
+    assert read(write(eyes, "PAR1,file,grade\nx,1_left.jpg,0\nx,2_left.jpg,1\n"))["2_left.jpg"] == 1
     with pytest.raises(DataError, match="found a JPEG image; give the folder"):
         load_image_table(eyes / "1_left.jpg")
 

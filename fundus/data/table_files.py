@@ -14,7 +14,7 @@ import pandas as pd
 
 from fundus.data.tables import IMAGE_SUFFIXES, is_path_column, is_text_column
 from fundus.exceptions import DataError, MissingDependencyError
-from fundus.images.foreign import foreign_file
+from fundus.images.foreign import PARQUET, foreign_file
 from fundus.images.formats import image_kind
 
 _SEPARATORS = ",;\t"
@@ -99,7 +99,7 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
         raise DataError(f"There is no table {str(file)!r}: give the path of a CSV or Parquet file.")
     parquet = file.suffix.lower() in (".parquet", ".pq")
     try:
-        if parquet or _begins_with(file, b"PAR1"):
+        if parquet or foreign_file(file) == PARQUET:
             return pd.read_parquet(file)
         _refuse_foreign(file)
         return _read_text(file, cells)
@@ -116,11 +116,6 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
         raise
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError, ValueError) as error:
         raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from error
-
-
-def _begins_with(file: Path, signature: bytes) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(len(signature)) == signature
 
 
 def _refuse_foreign(file: Path) -> None:
