@@ -102,22 +102,6 @@ def class_folders(
     return scale, [(os.path.join(folder, found[k]), k) for k in sorted(found)]
 
 
-def ungradable_folders(folder: str, class_names: Sequence[str]) -> list[str]:
-    """Return folders of photographs that could not be graded, beside those of the ICDR grades."""
-    if not os.path.isdir(folder):
-        return []
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    graded = _graded(names, len(class_names), class_names)
-    return [os.path.join(folder, name) for name in names if name not in graded]
-
-
-def _graded(entries: list[str], n_grades: int, names: Sequence[str] = ()) -> list[str]:
-    """Leave out folders called ungradable, which are none of the five grades."""
-    if n_grades != N_GRADES:
-        return entries
-    return [name for name in entries if name in names or not is_ungradable_name(name)]
-
-
 def _named_folders(
     folder: str, entries: list[str], class_names: list[str], grades: int | None
 ) -> tuple[list[str], list[tuple[str, int]]]:
@@ -139,3 +123,19 @@ def _named_folders(
         )
     present = [(os.path.join(folder, found[n]), k) for k, n in enumerate(order) if n in found]
     return order, present
+
+
+def ungradable_folders(folder: str, class_names: Sequence[str]) -> list[str]:
+    """Return folders of photographs that could not be graded, beside those of the ICDR grades."""
+    if not os.path.isdir(folder):
+        return []
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    graded = _graded(names, len(class_names), class_names)
+    return [os.path.join(folder, name) for name in names if name not in graded]
+
+
+def _graded(entries: list[str], n_grades: int, names: Sequence[str] = ()) -> list[str]:
+    """Leave out folders called ungradable, which are none of the five grades."""
+    if n_grades != N_GRADES:
+        return entries
+    return [name for name in entries if name in names or not is_ungradable_name(name)]

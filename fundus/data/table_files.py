@@ -103,19 +103,19 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
             return pd.read_parquet(file)
         _refuse_foreign(file)
         return _read_text(file, cells)
-    except ImportError as error:
+    except ImportError:
         raise MissingDependencyError(
             f"Reading {str(file)!r} needs pyarrow: pip install 'fundus-zoo[parquet]'."
-        ) from error
+        ) from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"The table {str(file)!r} is not UTF-8 text ({error.reason} at byte {error.start}): "
             "save it as UTF-8 CSV."
-        ) from error
+        ) from None
     except DataError:
         raise
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError, ValueError) as error:
-        raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from error
+        raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from None
 
 
 def _refuse_foreign(file: Path) -> None:
