@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 
-from fundus.data.scale import read_scale
+from fundus.data.scale import is_ungradable_name, read_scale
 from fundus.data.tables import IMAGE_SUFFIXES
 from fundus.exceptions import DataError, DataWarning, InvalidParameterError
 from fundus.grades import N_GRADES
@@ -112,6 +112,7 @@ def class_folders(
         return _named_folders(folder, entries, list(class_names), grades)
     n_grades = N_GRADES if grades is None else grades
     read_scale("load_image_folder", n_grades)
+    entries = _graded(entries, n_grades)
     numbers = [re.fullmatch(r"(?:class)?([0-9]+)", name, re.IGNORECASE) for name in entries]
     if not entries:
         raise DataError(
@@ -192,6 +193,7 @@ def _named_folders(
             f"names, one for each grade of the scale. Got {class_names!r} with grades={grades!r} "
             "instead."
         )
+    entries = _graded(entries, len(order), order)
     found = {unicodedata.normalize("NFC", name): name for name in entries}
     unlisted = [name for normal, name in found.items() if normal not in order]
     if unlisted or not found:
@@ -201,3 +203,19 @@ def _named_folders(
         )
     present = [(os.path.join(folder, found[n]), k) for k, n in enumerate(order) if n in found]
     return order, present
+
+
+def ungradable_folders(folder: str, class_names: Sequence[str]) -> list[str]:
+    """Return folders of photographs that could not be graded, beside those of the ICDR grades."""
+    if not os.path.isdir(folder):
+        return []
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    graded = _graded(names, len(class_names), class_names)
+    return [os.path.join(folder, name) for name in names if name not in graded]
+
+
+def _graded(entries: list[str], n_grades: int, names: Sequence[str] = ()) -> list[str]:
+    """Leave out folders called ungradable, which are none of the five grades."""
+    if n_grades != N_GRADES:
+        return entries
+    return [name for name in entries if name in names or not is_ungradable_name(name)]

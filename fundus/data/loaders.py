@@ -11,7 +11,13 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from fundus.data.file_names import UNKNOWN
-from fundus.data.folders import class_folders, image_files, is_image, natural_key
+from fundus.data.folders import (
+    class_folders,
+    image_files,
+    is_image,
+    natural_key,
+    ungradable_folders,
+)
 from fundus.data.left_out import no_images, report_odd
 from fundus.data.lookup import ImageFinder
 from fundus.data.rows import Rows, check_choice, finish
@@ -42,7 +48,7 @@ def load_image_folder(
     ----------
     folder : path-like
         Holds the class folders, ``class0`` … ``class4`` or ``0`` … ``4``, each searched with its
-        subfolders.
+        subfolders. A folder ``ungradable`` beside five grades is set aside into ``ungradable``.
     class_names : sequence of str, default=None
         The same as names in `grades`.
     grades : int or sequence of str, default=None
@@ -106,7 +112,8 @@ def load_image_folder(
     paths: list[str] = []
     labels: list[Any] = []
     odd: list[str] = []
-    for directory, grade in found:
+    aside = [(directory, "ungradable") for directory in ungradable_folders(folder, names)]
+    for directory, grade in [*found, *aside]:
         images, others = image_files(directory)
         paths += images
         labels += [grade] * len(images)

@@ -14,12 +14,12 @@ import pandas as pd
 
 from fundus.data.tables import IMAGE_SUFFIXES, is_path_column, is_text_column
 from fundus.exceptions import DataError, MissingDependencyError
-from fundus.images.foreign import foreign_file
+from fundus.images.foreign import PARQUET, foreign_file
 from fundus.images.formats import image_kind
 
 _SEPARATORS = ",;\t"
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
-_BLANK = re.compile(r"\s+")
+_QUOTED = re.compile(r'"[^"]*"|\S+')
 # A name may hold spaces, but what follows its extension is the next cell.
 _NAME_FIRST = re.compile(
     r"(.+?(?:" + "|".join(map(re.escape, IMAGE_SUFFIXES)) + r"))\s+(\S.*)", re.IGNORECASE
@@ -99,28 +99,23 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
         raise DataError(f"There is no table {str(file)!r}: give the path of a CSV or Parquet file.")
     parquet = file.suffix.lower() in (".parquet", ".pq")
     try:
-        if parquet or _begins_with(file, b"PAR1"):
+        if parquet or foreign_file(file) == PARQUET:
             return pd.read_parquet(file)
         _refuse_foreign(file)
         return _read_text(file, cells)
-    except ImportError as error:
+    except ImportError:
         raise MissingDependencyError(
             f"Reading {str(file)!r} needs pyarrow: pip install 'fundus-zoo[parquet]'."
-        ) from error
+        ) from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"The table {str(file)!r} is not UTF-8 text ({error.reason} at byte {error.start}): "
             "save it as UTF-8 CSV."
-        ) from error
+        ) from None
     except DataError:
         raise
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError, ValueError) as error:
-        raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from error
-
-
-def _begins_with(file: Path, signature: bytes) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(len(signature)) == signature
+        raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from None
 
 
 def _refuse_foreign(file: Path) -> None:
@@ -201,9 +196,10 @@ def _cells_of(line: str, separator: str) -> list[str]:
 
 def _blank_cells(line: str) -> list[str]:
     """Cells of a line that are separated by white space."""
+    if '"' in line:
+        return [part.strip('"') for part in _QUOTED.findall(line)]
     named = _NAME_FIRST.fullmatch(line.strip())
-    parts = [named[1], *_BLANK.split(named[2].strip())] if named else _BLANK.split(line.strip())
-    return [part.strip('"') for part in parts]
+    return [named[1], *named[2].split()] if named else line.split()
 
 
 def _with_commas(text: str, file: Path) -> str:

@@ -49,20 +49,22 @@ _HEIF = Foreign("a HEIC or AVIF photograph", _CONVERT)
 _ARCHIVE = Foreign("a packed archive", _UNPACK)
 _HDF = Foreign("an HDF5 file", "write its images as PNG files, or give their arrays from Python")
 
+#: Where a table is expected, no foreign file.
+PARQUET = Foreign("a Parquet table", "give it where a table is expected")
+
 _SIGNATURES: tuple[tuple[bytes, Foreign], ...] = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _OLD_WORKBOOK),
     (b"\x93NUMPY", Foreign("a NumPy array (.npy)", _ARRAYS)),
     (b"\x1f\x8b", _ARCHIVE),
     (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
     (b"Rar!\x1a\x07", _ARCHIVE),
-    (b"BZh", _ARCHIVE),
+    (b"BZh91AY&SY", _ARCHIVE),
     (b"\xfd7zXZ\0", _ARCHIVE),
     (b"\x1aE\xdf\xa3", _VIDEO),  # Matroska, WebM
     (b"\0\0\x01\xba", _VIDEO),  # MPEG
     (b"0&\xb2u\x8ef\xcf\x11", _VIDEO),  # WMV
     (b"\x89HDF\r\n\x1a\n", _HDF),
     (b"%PDF-", Foreign("a PDF document", "export its pictures as PNG, or its table as CSV")),
-    (b"PAR1", Foreign("a Parquet table", "give it where a table is expected")),
     (b"\0\0\0\x0cjP  \r\n\x87\n", Foreign("a JPEG 2000 photograph", _CONVERT)),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
@@ -107,19 +109,20 @@ def foreign_kind(data: bytes, name: str) -> Foreign | None:
     """
     if data.startswith(b"PK\x03\x04"):
         return _zip_kind(data)
-    if data[128:132] == b"DICM":
-        return _DICOM
-    if data[4:8] == b"ftyp":
-        return _HEIF if data[8:12] in _HEIF_BRANDS else _VIDEO
-    if data[4:8] in (b"moov", b"mdat", b"wide") or (
-        data.startswith(b"RIFF") and data[8:12] == b"AVI "
-    ):
-        return _VIDEO
-    if data[257:262] == b"ustar":
-        return _ARCHIVE
+    if data.startswith(b"PAR1") and data.endswith(b"PAR1"):
+        return PARQUET
     for signature, kind in _SIGNATURES:
         if data.startswith(signature):
             return kind
+    if b"\0" in data[:512]:  # a text may have such words in these places
+        if data[128:132] == b"DICM":
+            return _DICOM
+        if data[257:262] == b"ustar":
+            return _ARCHIVE
+        if data[4:8] == b"ftyp":
+            return _HEIF if data[8:12] in _HEIF_BRANDS else _VIDEO
+        if data[4:8] in (b"moov", b"mdat", b"wide") or (data[:4], data[8:12]) == (b"RIFF", b"AVI "):
+            return _VIDEO
     return None if _is_text(data) else _SUFFIXES.get(os.path.splitext(name)[1].lower())
 
 
