@@ -337,9 +337,9 @@ def test_folder_of_foreign_files(tmp_path):
         (tmp_path / f"class{k}").mkdir()
         (tmp_path / f"class{k}" / "1_left.dcm").write_bytes(b"\0" * 128 + b"DICM")
     with pytest.raises(DataError, match=r"no images.*1_left\.dcm'?, a DICOM file: export"):
-        load_image_folder(tmp_path)
+        load_image_folder(tmp_path, grades=5)
     for k in range(2):
         (tmp_path / f"class{k}" / f"{k}_left.jpg").write_bytes(JPEG)
     with pytest.warns(DataWarning, match=r"Left out 2 file.*a DICOM file: export"):
-        data = load_image_folder(tmp_path)
+        data = load_image_folder(tmp_path, grades=5)
     assert data.skipped["reason"].str.contains("DICOM").all()
