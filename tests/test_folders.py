@@ -85,17 +85,17 @@ def test_images_outside_class_folders_and_odd_files(tmp_path):
     image(tmp_path / "class1" / "1_right.jpg")
     for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
         image(tmp_path / "class1" / name, b"x")
-    assert len(load_image_folder(tmp_path).paths) == 2
+    assert len(load_image_folder(tmp_path, grades=5).paths) == 2
     image(tmp_path / "class1" / "scan.dcm", b"x")
     with pytest.warns(DataWarning, match=r"Left out 1 file.*scan\.dcm"):
-        data = load_image_folder(tmp_path)
+        data = load_image_folder(tmp_path, grades=5)
     assert [Path(p).name for p in data.skipped["path"]] == ["scan.dcm"]
     (tmp_path / "class1" / "scan.dcm").unlink()
     image(tmp_path / "lost.jpg")
     with pytest.raises(DataError, match=r"lost\.jpg.*outside the class folders"):
-        load_image_folder(tmp_path)
+        load_image_folder(tmp_path, grades=5)
     with pytest.warns(DataWarning, match="Set aside 1 of 3 files"):
-        data = load_image_folder(tmp_path, on_error="skip")
+        data = load_image_folder(tmp_path, grades=5, on_error="skip")
     assert data.grades.tolist() == [0, 1]
 
 
@@ -106,9 +106,9 @@ def test_bad_files_in_folders(tmp_path):
     image(tmp_path / "class1" / "2_right.jpg", JPEG[: len(JPEG) // 2])
     image(tmp_path / "class1" / "3_left.jpg", b"this is no image")
     with pytest.raises(ImageReadError, match=r"2_left\.jpg.*\(and 2 more\).*on_error='skip'"):
-        load_image_folder(tmp_path)
+        load_image_folder(tmp_path, grades=5)
     with pytest.warns(DataWarning, match=r"Set aside 3 of 5 files \(3 unreadable images\)"):
-        data = load_image_folder(tmp_path, on_error="skip")
+        data = load_image_folder(tmp_path, grades=5, on_error="skip")
     assert len(data.paths) == 2
     assert data.skipped["row"].isna().all()
     assert len(set(data.skipped["reason"])) == 3
@@ -121,7 +121,71 @@ def test_links_that_loop(tmp_path):
         (tmp_path / "class1" / "again").symlink_to(tmp_path / "class1", target_is_directory=True)
     except OSError:
         pytest.skip("this file system makes no symbolic links")
-    assert len(load_image_folder(tmp_path).paths) == 2
+    assert len(load_image_folder(tmp_path, grades=5).paths) == 2
+
+
+def test_folders_of_the_system_are_passed_over(tmp_path):
+    image(tmp_path / "class0" / "1_left.jpg")
+    image(tmp_path / "class2" / "1_right.jpg")
+    system = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+    for name in (*system, "__macosx", ".thumbnails"):
+        image(tmp_path / name / "class0" / "2_left.jpg")
+        image(tmp_path / "class0" / name / "2_left.jpg")
+    for folder in ("class0", "__MACOSX/class0"):
+        image(tmp_path / folder / "._1_left.jpg", b"\0\5\x16\7")
+    names = ["1_left.jpg", "1_right.jpg"]
+    assert [Path(p).name for p in load_image_folder(tmp_path).paths] == names
+    assert [Path(p).name for p in load_images(tmp_path).paths] == names
+    (tmp_path / "class0").rename(tmp_path / "none")
+    (tmp_path / "class2").rename(tmp_path / "some")
+    data = load_image_folder(tmp_path, class_names=["none", "some"])
+    assert data.grades.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [
+        (
+            ("train", "val", "test"),
+            "`fundus train {}/train --validation {}/val`, or later `fundus evaluate RUN {}/test`",
+        ),
+        (("Training", "TESTING"), "`fundus evaluate RUN {}/TESTING`"),
+        (("train", "valid"), "`fundus train {}/train --validation {}/valid`"),
+        (("train",), "`fundus train {}/train`"),
+        (("test", "class0", "class1"), "score a part with `fundus evaluate RUN {}/test`"),
+    ],
+)
+def test_parts_of_a_split_are_no_grades(tmp_path, parts, advice):
+    for part in parts:
+        for grade in range(3):
+            image(tmp_path / part / str(grade) / f"{part}_{grade}_left.jpg")
+    for options in ({}, {"class_names": ["none", "some"]}):
+        with pytest.raises(DataError, match="parts of a split") as caught:
+            load_image_folder(tmp_path, **options)
+        assert advice.replace("{}", str(tmp_path)) in str(caught.value)
+    # what it says works
+    assert load_image_folder(tmp_path / parts[0]).grades.tolist() == [0, 1, 2]
+
+
+def test_parts_of_a_split_may_be_classes_by_name(tmp_path):
+    image(tmp_path / "test" / "1_left.jpg")
+    image(tmp_path / "train" / "2_left.jpg")
+    assert load_image_folder(tmp_path, class_names=["train", "test"]).grades.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("prefix", ["", "class"])
+def test_folders_0_and_1_alone(tmp_path, prefix):
+    image(tmp_path / f"{prefix}0" / "1_left.jpg")
+    image(tmp_path / f"{prefix}1" / "2_left.jpg")
+    with pytest.warns(DataWarning, match=r"upper grades have no image.*pass grades=2") as caught:
+        data = load_image_folder(tmp_path)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert data.n_grades == 5
+    for n in (2, 5):  # without a warning
+        assert load_image_folder(tmp_path, grades=n).n_grades == n
+    image(tmp_path / f"{prefix}2" / "3_left.jpg")
+    assert load_image_folder(tmp_path).n_grades == 5
 
 
 # Unlabelled images

@@ -163,6 +163,38 @@ def test_ungradable_images_count_as_referred(graded):
         screening_report(true, blind)
 
 
+def test_images_called_ungradable_are_referable_and_the_model_is_asked(graded):
+    true, severity, dme = graded
+    called = np.zeros(200, bool)
+    called[:20] = True
+    positive = called | (true >= 2)
+    report = screening_report(true, severity, called_ungradable=called)
+    referable, threatening = report.conditions
+    assert (referable.n_positive, referable.n_negative) == (positive.sum(), (~positive).sum())
+    assert referable.auc.value == pytest.approx(roc_auc_score(positive, severity))
+    for scored in referable.points:
+        flagged = severity >= scored.point.threshold
+        assert scored.sensitivity.value == flagged[positive].mean()
+        assert scored.specificity.value == (~flagged)[~positive].mean()
+    # whether they threaten sight is not known
+    alone = screening_report(true[20:], severity[20:]).conditions[1]
+    assert (threatening.n_positive, threatening.n_negative) == (alone.n_positive, alone.n_negative)
+    assert threatening.auc.value == pytest.approx(alone.auc.value)
+    assert threatening.auc.interval.low == pytest.approx(alone.auc.interval.low, abs=0.02)
+    assert [p.point for p in threatening.points] == [p.point for p in alone.points]
+    for one, other in zip(threatening.points, alone.points, strict=True):
+        assert one.sensitivity.value == other.sensitivity.value
+        assert one.specificity.value == other.specificity.value
+    assert report.n_called_ungradable == report.to_dict()["n_called_ungradable"] == 20
+    assert "20 called ungradable by graders are referable" in rendered(report.table())
+    # what a table says of their grade and of oedema does not matter
+    other = np.where(called, 4 - true, true)
+    again = screening_report(other, severity, called_ungradable=called)
+    assert again.to_dict() == report.to_dict()
+    known = np.where(called, np.nan, dme)
+    assert screening_report(true, severity, dme=known, called_ungradable=called).with_dme
+
+
 def test_one_class_is_told_and_does_not_stop_the_rest():
     report = screening_report([0, 1, 2, 2], [0.1, 0.5, 2.2, 2.3])
     referable, threatening = report.conditions
@@ -186,6 +218,7 @@ def test_one_class_is_told_and_does_not_stop_the_rest():
         ([], [], {}, DataError),
         ([0, 2], [0.1], {}, DataError),
         ([0, 2], [0.1, 2], {"ungradable": [True]}, DataError),
+        ([0, 2], [0.1, 2], {"called_ungradable": [True]}, DataError),
         ([0, 2], [0.1, 2], {"dme": [0]}, DataError),
         ([0, 2], [0.1, 2], {"patients": ["a"]}, DataError),
         ([0, 7], [0.1, 2], {}, InvalidGradeError),

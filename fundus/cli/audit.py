@@ -48,6 +48,7 @@ def audit(
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
+    patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -56,7 +57,7 @@ def audit(
     import warnings
 
     from fundus.audit import audit_images
-    from fundus.cli.data import Columns, check_columns, load_graded
+    from fundus.cli.data import Columns, check_columns, guess_of, load_graded
     from fundus.cli.files import write_csv
     from fundus.features import FeatureExtractor
 
@@ -69,12 +70,14 @@ def audit(
         warnings.filterwarnings("ignore", "Left out")
         loaded = load_graded(
             data,
-            class_names=opt.as_names(class_folders),
-            grades=grades,
+            **opt.as_scale(grades, class_folders),
             on_error=opt.OnError.SKIP.value,
             columns=columns,
             min_classes=1,
+            patients_unknown=patients_unknown.value,
         )
+    if guess := guess_of(loaded):
+        screen.note(guess)
     cache: Any = True if cache_dir is None else cache_dir
     found = audit_images(
         loaded.paths,

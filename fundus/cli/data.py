@@ -48,6 +48,7 @@ def load_graded(
     on_error: str,
     columns: Columns,
     min_classes: int = 2,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Load a folder of class folders, or a table.
 
@@ -55,13 +56,14 @@ def load_graded(
     ----------
     data : Path
     class_names : sequence of str or None
-        Names of the class folders in the order of their grades; a table has no use for them.
+        Names that class folders or a table give the grades, lowest first.
     grades : int or None
         Length of the scale; 5 where nothing else says.
     on_error : {"raise", "skip"}
     columns : Columns
         For tables; a folder has no use for them.
     min_classes : int, default=2
+    patients_unknown : {"warn", "ok"}, default="warn"
 
     Returns
     -------
@@ -79,6 +81,7 @@ def load_graded(
             grades=grades,
             on_error=on_error,
             min_classes=min_classes,
+            patients_unknown=patients_unknown,
         )
         loaded.root = data
         return loaded
@@ -88,9 +91,10 @@ def load_graded(
         path=columns.path,
         grade=columns.grade,
         patient=columns.patient,
-        grades=N_GRADES if grades is None else grades,
+        grades=class_names or grades or N_GRADES,
         on_error=on_error,
         min_classes=min_classes,
+        patients_unknown=patients_unknown,
     )
     loaded.root = columns.image_dir or data.parent
     return loaded
@@ -155,6 +159,13 @@ def patients_do_not_matter() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The patients of")
         yield
+
+
+def guess_of(loaded: Bunch) -> str | None:
+    """Say how many patients are guessed from names, with an example; None where none is."""
+    from fundus.data.file_names import guessed_patients
+
+    return guessed_patients(loaded.paths, loaded.patients, loaded.patients_guessed)
 
 
 def names_of(paths: Sequence[str], root: Path) -> list[str]:

@@ -22,7 +22,9 @@ def evaluate(
     ],
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
+        typer.Argument(
+            metavar="DATA", help="Folder of class folders, or a table: text or Parquet."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where the predictions go.", dir_okay=False)
@@ -31,6 +33,7 @@ def evaluate(
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
+    patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
     on_error: opt.OnErrorOption = opt.OnError.RAISE,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
@@ -43,6 +46,7 @@ def evaluate(
         check_columns,
         digests_of,
         folder_options,
+        guess_of,
         load_graded,
         names_of,
         patients_do_not_matter,
@@ -50,7 +54,7 @@ def evaluate(
     from fundus.cli.files import write_csv, write_json
     from fundus.cli.runs import SKIPPED, open_run, warn_of_training_images
     from fundus.cli.scored import Scored, warn_of_other_criterion
-    from fundus.cli.scoring import read_points, score_images
+    from fundus.cli.scoring import read_points, score_images, with_ungradable
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
@@ -63,13 +67,21 @@ def evaluate(
             on_error=on_error.value,
             columns=columns,
             min_classes=1,
+            patients_unknown=patients_unknown.value,
         )
+    if guess := guess_of(graded):
+        screen.note(guess)
     names = names_of(graded.paths, graded.root)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
-    scores = score_images(trained.model, graded.frame, trained.scale)
+    scores = with_ungradable(
+        score_images(trained.model, graded.frame, trained.scale),
+        trained.model,
+        graded,
+        trained.scale,
+    )
     write_csv(graded_table(names, graded, scores), output)
     document: dict[str, Any] = {"results": str(output), "skipped": None}
-    if on_error is opt.OnError.SKIP:
+    if on_error is opt.OnError.SKIP or len(graded.skipped):
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(graded.skipped, document["skipped"])
     scored = Scored(

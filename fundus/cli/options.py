@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,13 @@ class Calibrate(StrEnum):
     NONE = "none"
     SIGMOID = "sigmoid"
     ISOTONIC = "isotonic"
+
+
+class PatientsUnknown(StrEnum):
+    """What becomes of images whose patients no column names."""
+
+    WARN = "warn"
+    OK = "ok"
 
 
 _COLUMNS = "Columns of a table"
@@ -114,19 +121,19 @@ Augment = Annotated[
 ClassFolders = Annotated[
     str | None,
     typer.Option(
-        help="Names of the class folders in the order of their grades, parted by commas.",
+        help="The same as names in --grades.",
         show_default=False,
     ),
 ]
 Data = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV or Parquet table."),
+    typer.Argument(metavar="DATA", help="Folder of class folders, or a table: text or Parquet."),
 ]
 GradesOption = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        help="Length of the scale; by default 5, or that of --class-folders.",
-        min=2,
+        help="Length of the scale, by default 5; or the names that class folders or a table give "
+        "the grades, lowest first, parted by commas.",
         show_default=False,
     ),
 ]
@@ -179,6 +186,13 @@ PatientColumn = Annotated[
         rich_help_panel=_COLUMNS,
     ),
 ]
+PatientsUnknownOption = Annotated[
+    PatientsUnknown,
+    typer.Option(
+        help="ok: nobody knows the patients, so each image without one in a column is its own; "
+        "none is guessed from names.",
+    ),
+]
 
 
 def as_freeze(text: str) -> str | int | float:
@@ -221,14 +235,79 @@ def or_none(text: str) -> str | None:
     return None if text.lower() == "none" else text
 
 
-def as_names(text: str | None) -> list[str] | None:
-    """Read a list of names that are parted by commas."""
+def as_grades(text: str | None) -> int | list[str] | None:
+    """Read ``--grades``: the length of the scale, or names that are parted by commas.
+
+    Parameters
+    ----------
+    text : str or None
+
+    Returns
+    -------
+    int, list of str or None
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is neither.
+
+    Examples
+    --------
+    >>> as_grades("5"), as_grades("none, mild,severe"), as_grades(None)
+    (5, ['none', 'mild', 'severe'], None)
+    """
+    if text is None or not re.fullmatch(r"\s*[+-]?\d+\s*", text):
+        return _as_names(text, "--grades")
+    if int(text) < 2:
+        raise typer.BadParameter(
+            f"a scale has at least 2 grades. Got {text!r}.", param_hint="--grades"
+        )
+    return int(text)
+
+
+def as_scale(grades: str | None, class_folders: str | None) -> dict[str, Any]:
+    """Read ``--grades`` and its other name ``--class-folders``.
+
+    Parameters
+    ----------
+    grades, class_folders : str or None
+
+    Returns
+    -------
+    dict
+        ``class_names`` and ``grades`` of `fundus.cli.data.load_graded`.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one cannot be read, or they differ.
+    """
+    length, names = as_grades(grades), _as_names(class_folders, "--class-folders")
+    if isinstance(length, list):
+        if names not in (None, length):
+            raise typer.BadParameter(
+                f"it must name the grades as --grades does, or be left out. Got {class_folders!r} "
+                f"beside {grades!r}.",
+                param_hint="--class-folders",
+            )
+        names, length = length, len(length)
+    elif names is not None and length not in (None, len(names)):
+        raise typer.BadParameter(
+            f"it must be the number of names in --class-folders, {len(names)}, or be left out. "
+            f"Got {grades!r}.",
+            param_hint="--grades",
+        )
+    return {"class_names": names, "grades": length}
+
+
+def _as_names(text: str | None, option: str) -> list[str] | None:
     if text is None:
         return None
     names = [name.strip() for name in text.split(",")]
-    if not all(names):
+    if not all(names) or len(set(names)) < max(2, len(names)):
         raise typer.BadParameter(
-            f"it must be names parted by commas, such as none,mild,severe. Got {text!r}.",
-            param_hint="--class-folders",
+            f"it must be at least two different names parted by commas, such as none,mild,severe. "
+            f"Got {text!r}.",
+            param_hint=option,
         )
     return names

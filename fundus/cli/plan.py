@@ -26,6 +26,7 @@ def plan(
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
+    patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
     on_error: opt.OnErrorOption = opt.OnError.RAISE,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,

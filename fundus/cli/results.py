@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli.data import digests_of, names_of
+from fundus.cli.data import digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_json
 from fundus.cli.scored import Scored, warn_of_other_criterion
-from fundus.cli.scoring import out_of_fold, read_points, score_images
+from fundus.cli.scoring import out_of_fold, read_points, score_images, with_ungradable
 from fundus.cli.screen import new_table
 from fundus.conformal import OrdinalConformalClassifier
 from fundus.reporting.report import grade_labels
@@ -137,7 +137,7 @@ def write_run(
     """
     names, scale = graded.class_names, model.ballot().scale
     data = _summary(graded)
-    scores = out_of_fold(model, scale)
+    scores = with_ungradable(out_of_fold(model, scale), model, graded, scale, trained_on_data=True)
     goals = {"sensitivity": settings.sensitivity, "specificity": settings.specificity}
     report = Scored(scores.report(graded, names), scores.screening(graded, **goals))
     points = None if report.screening is None else report.screening.operating_points()
@@ -211,7 +211,8 @@ def _validate(
     held_names = names_of(held_back.paths, held_back.root)
     digests = digests_of(held_back.paths, settings.cache_dir)
     seen = runs.warn_of_training_images(held_names, digests, trained_on)
-    scores = score_images(model, held_back.frame, model.ballot().scale)
+    scale = model.ballot().scale
+    scores = with_ungradable(score_images(model, held_back.frame, scale), model, held_back, scale)
     scored = Scored(
         scores.report(held_back, names),
         scores.screening(held_back, operating_points=read_points(points)),
@@ -228,7 +229,11 @@ def describe(graded: Bunch) -> str:
         for label, n in zip(grade_labels(graded.class_names), data["n_true"], strict=True)
     )
     who = "patients unknown" if data["n_patients"] is None else f"{data['n_patients']} patients"
-    return f"{data['n_images']} images, {who} ({counts})"
+    if graded.patients_known:
+        who = guess_of(graded) or who
+    aside = data["n_called_ungradable"]
+    more = f"; {aside} more, graded as ungradable, are set aside" * bool(aside)
+    return f"{data['n_images']} images, {who} ({counts}){more}"
 
 
 def _summary(graded: Bunch) -> dict[str, Any]:
@@ -239,4 +244,5 @@ def _summary(graded: Bunch) -> dict[str, Any]:
         "class_names": list(graded.class_names),
         "n_true": np.bincount(graded.grades, minlength=graded.n_grades).tolist(),
         "n_skipped": len(graded.skipped),
+        "n_called_ungradable": int(graded.ungradable["grade"].isna().sum()),
     }

@@ -34,12 +34,15 @@ class Scores:
         ``None``, as the severity, where the head gives no probabilities.
     members : list of Votes, default=None
         What each model of an ensemble says, with a column for each of its classes.
+    of_ungradable : ndarray of float, shape (n_ungradable,), default=None
+        Severities of the photographs that graders called ungradable, as `with_ungradable` adds.
     """
 
     grades: NDArray[np.intp]
     severity: NDArray[np.float64] | None
     proba: NDArray[np.float64] | None
     members: list[Votes] | None = None
+    of_ungradable: NDArray[np.float64] | None = None
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return severity and probabilities as columns of a table, where there are any."""
@@ -66,7 +69,8 @@ class Scores:
         Parameters
         ----------
         data : Bunch
-            Its ungradable images count as referred.
+            Its ungradable images count as referred; those that graders called so are truly
+            referable, and the model's severity decides whether it refers them.
         **options
             Of `screening_report`.
 
@@ -77,7 +81,11 @@ class Scores:
         if self.severity is None or data.n_grades != N_GRADES:
             return None
         failed = data.ungradable
-        n = len(failed)
+        called = failed["grade"].isna().to_numpy()
+        asked = np.full(len(failed), np.nan)
+        if self.of_ungradable is not None:
+            asked[called] = self.of_ungradable
+        none = np.zeros(len(self.severity), bool)
         dme = None
         if data.dme is not None:
             dme = np.concatenate([data.dme, failed["dme"].to_numpy(dtype=float)])
@@ -85,11 +93,12 @@ class Scores:
         if data.patients_known:
             patients = np.concatenate([data.patients, failed["patient"].to_numpy()])
         return screening_report(
-            np.concatenate([data.grades, failed["grade"].to_numpy(dtype=int)]),
-            np.concatenate([self.severity, np.full(n, np.nan)]),
+            np.concatenate([data.grades, failed["grade"].fillna(0).to_numpy(dtype=int)]),
+            np.concatenate([self.severity, asked]),
             dme=dme,
             patients=patients,
-            ungradable=np.arange(len(self.severity) + n) >= len(self.severity),
+            ungradable=np.concatenate([none, np.isnan(asked)]),
+            called_ungradable=np.concatenate([none, called]),
             **options,
         )
 
@@ -144,6 +153,41 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
     labels = model.classes_[votes.best]
     scores = _on_scale(labels, votes.severity, votes.proba, model.classes_, scale)
     return replace(scores, members=members)
+
+
+def with_ungradable(
+    scores: Scores, model: Any, data: Bunch, scale: NDArray[Any], *, trained_on_data: bool = False
+) -> Scores:
+    """Ask a model about the photographs that graders called ungradable.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of the other images of `data`.
+    model : FoldEnsemble or TransferClassifier
+    data : Bunch
+    scale : ndarray, shape (n_grades,)
+        Labels, lowest first.
+    trained_on_data : bool, default=False
+        Whether `model` is an ensemble that was fitted on `data`. Each photograph is then graded
+        by one of its models that knows no other photograph of the patient, as the images were.
+
+    Returns
+    -------
+    Scores
+    """
+    aside = data.ungradable[data.ungradable["grade"].isna()]
+    if aside.empty or scores.severity is None or data.n_grades != N_GRADES:
+        return scores
+    found = score_images(model, aside["path"].tolist(), scale)
+    severity = found.severity
+    if trained_on_data:
+        assert found.members is not None
+        fold_of = dict(zip(data.patients, model.oof_fold_, strict=True))
+        # patients without a graded photograph are dealt to the folds in turn
+        folds = [fold_of.get(p, k % len(found.members)) for k, p in enumerate(aside["patient"])]
+        severity = np.array([found.members[f].severity[k] for k, f in enumerate(folds)])
+    return replace(scores, of_ungradable=severity)
 
 
 def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:

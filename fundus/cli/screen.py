@@ -33,13 +33,16 @@ INTERRUPTED = 130
 # The library speaks of its own arguments; here they are options.
 _OPTIONS = (
     (r"pass on_error='skip'", "pass --on-error skip"),
-    (r"as class_names=\[…\]", "as --class-folders a,b,…"),
+    (r"as (?:class_names|grades)=\[…\]", "as --grades No_DR,Mild,…"),
     (r"pass grades= for", "pass --grades for"),
+    (r"\bpass grades=(\d+)", r"pass --grades \1"),
+    (r"\bpass patients_unknown='ok'", "pass --patients-unknown ok"),
     (r"\bwith (path|grade|patient)=", r"with --\1-column"),
     (r"\bfor (path|grade|patient)=;", r"for --\1-column;"),
     (r"\bor cache= to another folder, or pass cache=False", "or --cache-dir to another folder"),
     (r"\blower cv\b", "lower --folds"),
     (r"the attribute 'skipped' lists them", "skipped.csv lists them"),
+    (r"the attribute 'ungradable' lists them", "skipped.csv lists them"),
 )
 
 

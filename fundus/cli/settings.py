@@ -37,12 +37,13 @@ class Settings:
     seed: int
     jobs: int
     class_folders: str | None
-    grades: int | None
+    grades: str | None
     validation: Path | None
     image_dir: Path | None
     path_column: str | None
     grade_column: str | None
     patient_column: str | None
+    patients_unknown: opt.PatientsUnknown
     on_error: opt.OnError
     out: Path | None
     cache_dir: Path | None
@@ -58,4 +59,5 @@ class Settings:
             return str(value) if isinstance(value, Path) else value
 
         of_the_screen = ("json", "quiet")
-        return {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
+        plain_values = {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
+        return plain_values | {"grades": opt.as_grades(self.grades)}

@@ -104,6 +104,7 @@ def train(
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
+    patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
     on_error: opt.OnErrorOption = opt.OnError.RAISE,
     out: Annotated[
         Path | None,

@@ -95,22 +95,16 @@ def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
     DataWarning
         If a patient is in both.
     """
-    class_names = opt.as_names(settings.class_folders)
-    if class_names is not None and not settings.data.is_dir():
-        raise typer.BadParameter(
-            f"it is for class folders, and {str(settings.data)!r} is no folder.",
-            param_hint="--class-folders",
-        )
     columns = Columns(
         settings.image_dir, settings.path_column, settings.grade_column, settings.patient_column
     )
     check_columns(columns, settings.data, settings.validation)
     graded = load_graded(
         settings.data,
-        class_names=class_names,
-        grades=settings.grades,
+        **opt.as_scale(settings.grades, settings.class_folders),
         on_error=settings.on_error.value,
         columns=columns,
+        patients_unknown=settings.patients_unknown.value,
     )
     if settings.validation is None:
         return graded, None
@@ -119,6 +113,7 @@ def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
         **folder_options(graded.class_names),
         on_error=settings.on_error.value,
         columns=columns,
+        patients_unknown=settings.patients_unknown.value,
         min_classes=1,
     )
     _warn_of_shared_patients(graded, held_back)

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
+import warnings
 from collections.abc import Sequence
 
+from fundus.data.scale import is_ungradable_name, read_scale
 from fundus.data.tables import IMAGE_SUFFIXES
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.exceptions import DataError, DataWarning, InvalidParameterError
 from fundus.grades import N_GRADES
 
 # Files that lie beside images as a matter of course and are passed over without a word.
 _SIDECARS = {".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".parquet", ".db", ".ini", ".pdf"}
+
+# Folders that archives, file servers and systems put beside images, in lower case.
+_SYSTEM_FOLDERS = {
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+}
+
+# Names of the parts of a split, in lower case, and what each is for.
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -36,6 +56,25 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
+def is_system_folder(name: str) -> bool:
+    """Whether a folder is hidden or one of the system's, in which no one looks for images.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> [is_system_folder(name) for name in ("__MACOSX", ".git", "class0")]
+    [True, True, False]
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
+
+
 def is_image(name: str) -> bool:
     """Whether a file name has the extension of an image and is not hidden."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
@@ -51,7 +90,7 @@ def image_files(folder: str) -> tuple[list[str], list[str]]:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = [name for name in subfolders if not is_system_folder(name)]
         for name in files:
             if is_image(name):
                 images.append(os.path.join(directory, name))
@@ -60,27 +99,20 @@ def image_files(folder: str) -> tuple[list[str], list[str]]:
     return sorted(images, key=natural_key), sorted(odd, key=natural_key)
 
 
-def check_scale(function: str, grades: object) -> None:
-    """Raise `InvalidParameterError` unless `grades` is the length of a scale."""
-    if not isinstance(grades, int) or isinstance(grades, bool) or grades < 2:
-        raise InvalidParameterError(
-            f"The 'grades' parameter of {function} must be an int of at least 2, the length of "
-            f"the scale. Got {grades!r} instead."
-        )
-
-
 def class_folders(
     folder: str, class_names: Sequence[str] | None, grades: int | None
 ) -> tuple[list[str], list[tuple[str, int]]]:
     """Return the names of all grades, and the class folders found with the grade of each."""
     if not os.path.isdir(folder):
         raise DataError(f"There is no folder {folder!r}: give one that holds the class folders.")
-    entries = [e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
+    entries = [e.name for e in os.scandir(folder) if e.is_dir() and not is_system_folder(e.name)]
     entries.sort(key=natural_key)
+    _refuse_parts(folder, entries, class_names)
     if class_names is not None:
         return _named_folders(folder, entries, list(class_names), grades)
     n_grades = N_GRADES if grades is None else grades
-    check_scale("load_image_folder", n_grades)
+    read_scale("load_image_folder", n_grades)
+    entries = _graded(entries, n_grades)
     numbers = [re.fullmatch(r"(?:class)?([0-9]+)", name, re.IGNORECASE) for name in entries]
     if not entries:
         raise DataError(
@@ -106,7 +138,48 @@ def class_folders(
                 f"0–{n_grades - 1}: rename it, or pass grades= for another scale."  # noqa: RUF001
             )
         found[k] = scale[k] = name
+    if grades is None and set(found) == {0, 1}:
+        _warn_of_two(folder, found, n_grades)
     return scale, [(os.path.join(folder, found[k]), k) for k in sorted(found)]
+
+
+def _refuse_parts(folder: str, entries: list[str], class_names: Sequence[str] | None) -> None:
+    """Raise where folders are the parts of a split: their names are no grades."""
+    named = [unicodedata.normalize("NFC", str(name)) for name in class_names or ()]
+    parts = {name: _PARTS[name.lower()] for name in entries if name.lower() in _PARTS}
+    if not parts or set(parts) & set(named):
+        return
+    paths = {kind: shlex.quote(os.path.join(folder, name)) for name, kind in parts.items()}
+    others = [paths[kind] for kind in ("test", "validation") if kind in paths]
+    if "train" not in paths:
+        advice = (
+            f"move them out of {folder!r}, train on what is left there and score a part with "
+            f"`fundus evaluate RUN {others[0]}`"
+        )
+    elif not others:
+        advice = f"train on it with `fundus train {paths['train']}`"
+    else:
+        advice = (
+            f"train on one and score another, with `fundus train {paths['train']} --validation "
+            f"{others[-1]}`, or later `fundus evaluate RUN {others[0]}`; in Python load each part "
+            "for itself"
+        )
+    raise DataError(
+        f"The folders {list(parts)} in {folder!r} are parts of a split, expected a folder for each "
+        f"grade: {advice}."
+    )
+
+
+def _warn_of_two(folder: str, found: dict[int, str], n_grades: int) -> None:
+    """Say that two folders are read as the first two grades of a longer scale."""
+    warnings.warn(
+        f"{folder!r} holds the folders {found[0]!r} and {found[1]!r} alone, read as the grades 0 "
+        f"and 1 of 0–{n_grades - 1}, so the upper grades have no image. If they "  # noqa: RUF001
+        "stand for not referable and referable, pass grades=2 to make the scale two long; pass "
+        f"grades={n_grades} if they do not.",
+        DataWarning,
+        stacklevel=4,
+    )
 
 
 def _named_folders(
@@ -120,6 +193,7 @@ def _named_folders(
             f"names, one for each grade of the scale. Got {class_names!r} with grades={grades!r} "
             "instead."
         )
+    entries = _graded(entries, len(order), order)
     found = {unicodedata.normalize("NFC", name): name for name in entries}
     unlisted = [name for normal, name in found.items() if normal not in order]
     if unlisted or not found:
@@ -129,3 +203,19 @@ def _named_folders(
         )
     present = [(os.path.join(folder, found[n]), k) for k, n in enumerate(order) if n in found]
     return order, present
+
+
+def ungradable_folders(folder: str, class_names: Sequence[str]) -> list[str]:
+    """Return folders of photographs that could not be graded, beside those of the ICDR grades."""
+    if not os.path.isdir(folder):
+        return []
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    graded = _graded(names, len(class_names), class_names)
+    return [os.path.join(folder, name) for name in names if name not in graded]
+
+
+def _graded(entries: list[str], n_grades: int, names: Sequence[str] = ()) -> list[str]:
+    """Leave out folders called ungradable, which are none of the five grades."""
+    if n_grades != N_GRADES:
+        return entries
+    return [name for name in entries if name in names or not is_ungradable_name(name)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,22 @@ from typing import Any
 import pandas as pd
 from sklearn.utils import Bunch
 
-from fundus.data.folders import check_scale, class_folders, image_files, is_image, natural_key
-from fundus.data.rows import Rows, check_choice, finish, skipped_frame
-from fundus.data.tables import (
-    IMAGE_SUFFIXES,
-    Columns,
-    ImageFinder,
-    dme_codes,
-    read_table,
-    recognise_columns,
+from fundus.data.file_names import UNKNOWN
+from fundus.data.folders import (
+    class_folders,
+    image_files,
+    is_image,
+    natural_key,
+    ungradable_folders,
 )
-from fundus.exceptions import DataError, DataWarning, InvalidParameterError
+from fundus.data.left_out import no_images, report_odd
+from fundus.data.lookup import ImageFinder
+from fundus.data.rows import Rows, check_choice, finish
+from fundus.data.scale import Scale, read_scale
+from fundus.data.table_files import Cells, read_table
+from fundus.data.table_rows import table_rows
+from fundus.data.tables import recognise_columns
+from fundus.exceptions import DataError, InvalidParameterError
 from fundus.grades import N_GRADES
 
 PathLike = str | os.PathLike[str]
@@ -33,9 +37,10 @@ def load_image_folder(
     folder: PathLike,
     *,
     class_names: Sequence[str] | None = None,
-    grades: int | None = None,
+    grades: int | Sequence[str] | None = None,
     on_error: str = "raise",
     min_classes: int = 2,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Load graded images from one folder per grade.
 
@@ -43,15 +48,19 @@ def load_image_folder(
     ----------
     folder : path-like
         Holds the class folders, ``class0`` … ``class4`` or ``0`` … ``4``, each searched with its
-        subfolders.
+        subfolders. A folder ``ungradable`` beside five grades is set aside into ``ungradable``.
     class_names : sequence of str, default=None
-        Names of the class folders in the order of their grades, where they are called otherwise.
-    grades : int, default=None
-        Length of the scale; by default that of `class_names`, or 5.
+        The same as names in `grades`.
+    grades : int or sequence of str, default=None
+        Length of the scale, or the names of the class folders in the order of their grades, where
+        they are called otherwise. By default that of `class_names`, or 5.
     on_error : {"raise", "skip"}, default="raise"
         Whether files that cannot be used are an error or are set aside into ``skipped``.
     min_classes : int, default=2
         Fewest distinct grades accepted; 1 for images that are only to be scored.
+    patients_unknown : {"warn", "ok"}, default="warn"
+        "ok" says that nobody knows them: each image whose patient stands in no column is then one
+        of its own, without a warning, and no patient is guessed from names.
 
     Returns
     -------
@@ -63,7 +72,8 @@ def load_image_folder(
     ------
     DataError
         If the folder is missing or empty, its subfolders are not the class folders expected, an
-        image lies outside them or twice in them, or there are fewer grades than `min_classes`.
+        image lies outside them or twice in them, there are fewer grades than `min_classes`, or
+        the names of images tell one patient for all.
     ImageReadError
         If a file is empty, truncated or no image.
     InvalidParameterError
@@ -72,8 +82,9 @@ def load_image_folder(
     Warns
     -----
     DataWarning
-        If patients are unknown, files were set aside, or files without an image's extension were
-        left out.
+        If patients are unknown, files were set aside, files without an image's extension were
+        left out, or the folders 0 and 1 stand alone and `grades` does not say how long the scale
+        is.
 
     Examples
     --------
@@ -87,12 +98,22 @@ def load_image_folder(
     """
     name = "load_image_folder"
     check_choice(name, "on_error", on_error, _ON_ERROR)
+    check_choice(name, "patients_unknown", patients_unknown, UNKNOWN)
     folder = os.fspath(folder)
-    scale, found = class_folders(folder, class_names, grades)
+    if grades is not None and not isinstance(grades, int):
+        named = read_scale(name, grades).names
+        if class_names is not None and read_scale(name, class_names).names != named:
+            raise InvalidParameterError(
+                f"The 'grades' and 'class_names' parameters of {name} must not differ where both "
+                f"are names. Got {grades!r} and {class_names!r} instead."
+            )
+        class_names, grades = list(named), None
+    names, found = class_folders(folder, class_names, grades)
     paths: list[str] = []
     labels: list[Any] = []
     odd: list[str] = []
-    for directory, grade in found:
+    aside = [(directory, "ungradable") for directory in ungradable_folders(folder, names)]
+    for directory, grade in [*found, *aside]:
         images, others = image_files(directory)
         paths += images
         labels += [grade] * len(images)
@@ -103,15 +124,16 @@ def load_image_folder(
         reason = f"the image lies outside the class folders of {folder!r}"
         rows.add_problem(index, "image outside the class folders", reason)
     if not paths:
-        raise DataError(_no_images(folder, "the class folders of "))
+        raise DataError(no_images(folder, "the class folders of ", odd))
     data = finish(
         rows,
-        class_names=scale,
+        scale=Scale(tuple(names)),
         on_error=on_error,
         min_classes=min_classes,
         warn_unknown=True,
+        patients_unknown=patients_unknown,
     )
-    return _report_odd(data, odd)
+    return report_odd(data, odd)
 
 
 def load_images(images: PathLike | Iterable[PathLike], *, on_error: str = "raise") -> Bunch:
@@ -162,11 +184,9 @@ def load_images(images: PathLike | Iterable[PathLike], *, on_error: str = "raise
         else:
             paths.append(item)
     if not paths:
-        raise DataError(_no_images(given))
-    data = finish(
-        Rows(paths), class_names=None, on_error=on_error, min_classes=0, warn_unknown=False
-    )
-    return _report_odd(data, odd)
+        raise DataError(no_images(given, odd=odd))
+    data = finish(Rows(paths), scale=None, on_error=on_error, min_classes=0, warn_unknown=False)
+    return report_odd(data, odd)
 
 
 def load_image_table(
@@ -177,37 +197,47 @@ def load_image_table(
     grade: str | None = None,
     patient: str | None = None,
     eye: str | None = None,
-    grades: int = N_GRADES,
+    grades: int | Sequence[str] = N_GRADES,
     labelled: bool = True,
     on_error: str = "raise",
     min_classes: int = 2,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Load images and their grades from a table.
 
     The columns of APTOS 2019 (``id_code``, ``diagnosis``), EyePACS (``image``, ``level``), IDRiD
     (``Image name``, ``Retinopathy grade``), Messidor-2 (``image_id``, ``adjudicated_dr_grade``,
-    ``adjudicated_gradable``) and plain names (``path`` or ``file``, ``grade`` or ``label``,
-    ``patient``, ``eye``) are recognised.
+    ``adjudicated_gradable``), BRSET (``image_id``, ``DR_ICDR``, ``exam_eye``) and plain names
+    (``path`` or ``file``, ``grade`` or ``label``, ``patient``, ``eye``) are recognised. So are the
+    names and grades of a text without a header, such as DDR's ``007-0004-000.jpg 3``.
 
     Parameters
     ----------
     table : path-like or DataFrame
-        A CSV file (UTF-8; comma, semicolon or tab), a Parquet file, or the table itself.
+        A text file (UTF-8, or UTF-16 with its mark) separated by commas, semicolons, tabs, white
+        space or what a first line ``sep=`` says; a Parquet file; or the table itself.
     image_dir : path-like, default=None
         Where relative names and ids start; by default the table's own folder (the working
-        directory for a DataFrame). Subfolders named images, train and train_images are searched
-        for what is not there. An id may lack the extension.
+        directory for a DataFrame). Subfolders named images, train and train_images are tried
+        for what is not there. An id may lack the extension. What is not found so is looked up in
+        all folders below by its name without the extension, whatever its case, and taken where
+        one file has it (not for a DataFrame without `image_dir`).
     path, grade, patient, eye : str, default=None
         Names of the columns, where they are not recognised. Patient and eye, if there are no such
         columns, are told from names like ``10_left.jpeg``.
-    grades : int, default=5
-        Length of the scale; grades lie in ``range(grades)``.
+    grades : int or sequence of str, default=5
+        Length of the scale, of grades in ``range(grades)``; or the names that the table gives the
+        grades, lowest first. On a scale of five, grade 5 and the word "ungradable" set a photograph
+        aside into ``ungradable``.
     labelled : bool, default=True
         Whether the table must have grades; if not, none are read.
     on_error : {"raise", "skip"}, default="raise"
         Whether rows that cannot be used are an error or are set aside into ``skipped``.
     min_classes : int, default=2
         Fewest distinct grades accepted; 1 for images that are only to be scored.
+    patients_unknown : {"warn", "ok"}, default="warn"
+        "ok" says that nobody knows them: each image whose patient stands in no column is then one
+        of its own, without a warning, and no patient is guessed from names.
 
     Returns
     -------
@@ -236,16 +266,19 @@ def load_image_table(
             Rows set aside: path, row (from 1, without the header) and reason.
         ungradable : DataFrame
             Those of them whose image cannot be read or is marked as ungradable, but whose grade
-            is known: path, patient, grade and dme.
+            is known, and those whose grade is "ungradable": path, patient, grade (missing for the
+            latter, which count as referable) and dme.
         patients_known : bool
             Whether every patient is known.
+        patients_guessed : ndarray of bool, shape (n,)
+            Whether a patient is known from the file's name only.
 
     Raises
     ------
     DataError
         If the table cannot be read or has no rows, a column is ambiguous or not found, a file
-        stands in two rows, an eye is neither left nor right, macular oedema is off its scale, or
-        there are fewer grades than `min_classes`.
+        stands in two rows, an eye is neither left nor right, macular oedema is off its scale,
+        there are fewer grades than `min_classes`, or the names of images tell one patient for all.
     InvalidGradeError
         If a grade is missing, no integer or outside the scale, or an image is marked ungradable.
     ImageReadError
@@ -256,7 +289,8 @@ def load_image_table(
     Warns
     -----
     DataWarning
-        If patients are unknown, or rows were set aside.
+        If patients are unknown, rows were set aside, among them those graded as ungradable, or
+        images were found in another folder or with another extension than the table says.
 
     Examples
     --------
@@ -270,7 +304,8 @@ def load_image_table(
     """
     name = "load_image_table"
     check_choice(name, "on_error", on_error, _ON_ERROR)
-    check_scale(name, grades)
+    check_choice(name, "patients_unknown", patients_unknown, UNKNOWN)
+    scale = read_scale(name, grades)
     if grade is not None and not labelled:
         raise InvalidParameterError(
             f"The 'grade' parameter of {name} must be None with labelled=False. "
@@ -280,7 +315,10 @@ def load_image_table(
         folder, source, content = "", "the DataFrame", table.reset_index(drop=True)
     else:
         folder, source = os.path.dirname(os.fspath(table)), repr(os.fspath(table))
-        content = read_table(Path(table))
+        named = any(column is not None for column in (path, grade, patient, eye))
+        lookup = ImageFinder(folder if image_dir is None else image_dir)
+        cells = Cells(lambda text: lookup.find(text)[1] is None, scale.may_be_grade, labelled)
+        content = read_table(Path(table), None if named else cells)
     if image_dir is not None:
         folder = os.fspath(image_dir)
         if not os.path.isdir(folder):
@@ -291,81 +329,14 @@ def load_image_table(
     )
     if content.empty:
         raise DataError(f"The table {source} has no rows: give one with a row per image.")
+    finder = ImageFinder(folder)
+    rows = table_rows(content, columns, finder)
+    finder.warn_of_renamed(len(rows.paths))
     return finish(
-        _table_rows(content, columns, ImageFinder(folder)),
-        class_names=[f"class{k}" for k in range(grades)] if labelled else None,
+        rows,
+        scale=scale if labelled else None,
         on_error=on_error,
         min_classes=min_classes,
         warn_unknown=True,
+        patients_unknown=patients_unknown,
     )
-
-
-def _table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> Rows:
-    def values(column: str | None) -> list[Any] | None:
-        return None if column is None else content[column].tolist()
-
-    used = {columns.path, columns.grade, columns.patient, columns.eye, "path", "patient", "eye"}
-    extra = content[[name for name in content.columns if name not in used]]
-    dme = [name for name in extra.columns if dme_codes(name) is not None]
-    dme = [name for name in dme if name == "dme"] or dme
-    if len(dme) > 1:
-        raise DataError(f"Columns {dme} could each be macular oedema: name one of them 'dme'.")
-    extra = extra.rename(columns={dme[0]: "dme"}) if len(dme) == 1 else extra
-    names = content[columns.path].tolist()
-    rows = Rows(
-        [""] * len(names),
-        values(columns.grade),
-        values(columns.patient),
-        values(columns.eye),
-        numbered=True,
-        extra=extra,
-    )
-    if len(dme) == 1 and rows.grades is not None:
-        rows.dme = _graded_oedema(rows, dme[0], content[dme[0]])
-        rows.extra = extra.assign(dme=rows.dme)
-    for index, gradable in enumerate(values(columns.gradable) or []):
-        if gradable == 0:
-            reason = f"the image is marked as ungradable ({columns.gradable} is 0)"
-            rows.add_problem(index, "ungradable image", reason)
-    for index, name in enumerate(names):
-        if pd.isna(name) or not str(name).strip():
-            rows.add_problem(index, "unreadable image", f"the column {columns.path!r} is empty")
-            continue
-        rows.paths[index], problem = finder.find(str(name).strip())
-        if problem is not None:
-            rows.add_problem(index, "unreadable image", problem)
-    return rows
-
-
-def _graded_oedema(rows: Rows, name: str, column: pd.Series) -> list[float]:
-    """Put macular oedema on IDRiD's scale, and note values that are none; missing is NaN."""
-    codes = dme_codes(name)
-    assert codes is not None
-    numbers = pd.to_numeric(column, errors="coerce")
-    graded: list[float] = [codes.get(number, float("nan")) for number in numbers]
-    for index, (value, grade) in enumerate(zip(column, graded, strict=True)):
-        if pd.isna(grade) and not pd.isna(value):
-            expected = f"expected one of {sorted(codes)}, or nothing where it is not known"
-            reason = f"the column {name!r} is {value!r}, {expected}"
-            rows.add_problem(index, "invalid macular oedema", reason)
-    return graded
-
-
-def _no_images(where: object, what: str = "") -> str:
-    suffixes = ", ".join(IMAGE_SUFFIXES)
-    return f"There are no images in {what}{where!r}; looked for files that end in {suffixes}."
-
-
-def _report_odd(data: Bunch, odd: list[str]) -> Bunch:
-    if odd:
-        warnings.warn(
-            f"Left out {len(odd)} file(s) without the extension of an image, such as {odd[0]!r}; "
-            "the attribute 'skipped' lists them.",
-            DataWarning,
-            stacklevel=3,
-        )
-        reason = f"the extension is none of {', '.join(IMAGE_SUFFIXES)}"
-        more = skipped_frame([(path, None, reason) for path in odd])
-        data.skipped = more if data.skipped.empty else pd.concat([data.skipped, more])
-        data.skipped = data.skipped.reset_index(drop=True)
-    return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -16,7 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from fundus.data.file_names import (
+    EYES,
+    from_name,
+    guessed_patients,
+    refuse_one_patient,
+    warn_of_unknown,
+)
 from fundus.data.official import Photographs
+from fundus.data.scale import UNGRADABLE_GRADE, Scale, read_grades_column
+from fundus.data.ungradable import tell_ungradable, ungradable_frame
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -25,15 +33,6 @@ from fundus.exceptions import (
     InvalidParameterError,
 )
 from fundus.images import verify
-
-# 10_left.jpeg (EyePACS), 12_OD.png, 1_l1.jpg (DeepDRiD: patient, eye, number of the photograph)
-_LATERALITY = re.compile(
-    r"(?P<patient>.+)[ _-](?P<eye>left|right|od|os|l|r)(?:[ _-]?\d{1,2})?", re.IGNORECASE
-)
-_EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
-
-#: Kinds of problems of the image itself: a screening programme refers such a patient.
-UNGRADABLE = ("unreadable image", "ungradable image")
 
 #: Kinds of problems, in the singular, and the error each becomes.
 KINDS: dict[str, type[DataError] | type[ImageReadError]] = {
@@ -66,6 +65,8 @@ class Rows:
         Risk of macular oedema, 0–2, NaN where it is not known.
     problems : dict
         Kind and reason by index of the row.
+    ungradable : dict
+        Reason by index of rows whose graders found the photograph ungradable, which is no fault.
     """
 
     paths: list[str]
@@ -76,6 +77,7 @@ class Rows:
     extra: pd.DataFrame | None = None
     dme: list[float] | None = None
     problems: dict[int, tuple[str, str]] = field(default_factory=dict)
+    ungradable: dict[int, str] = field(default_factory=dict)
 
     def where(self, index: int) -> str:
         """Name a row in a message."""
@@ -124,22 +126,16 @@ def check_files(paths: Sequence[str]) -> dict[int, str]:
         return {index: reason for index, reason in enumerate(faults) if reason is not None}
 
 
-def check_grades(rows: Rows, n_grades: int) -> None:
-    """Make the grades integers and note those that are missing or outside ``range(n_grades)``."""
+def check_grades(rows: Rows, scale: Scale) -> None:
+    """Make the grades places on the scale; note bad ones, and photographs called ungradable."""
     assert rows.grades is not None
-    for index, value in enumerate(rows.grades):
-        if pd.isna(value):
-            rows.add_problem(index, "invalid grade", "the grade is missing (NaN)")
-            continue
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if number.is_integer() and 0 <= number < n_grades:
-            rows.grades[index] = int(number)
+    for index, found in enumerate(read_grades_column(rows.grades, scale)):
+        if isinstance(found, str):
+            rows.add_problem(index, "invalid grade", found)
+        elif found == UNGRADABLE_GRADE:
+            rows.ungradable[index] = f"it is graded as ungradable ({rows.grades[index]!r})"
         else:
-            expected = f"expected an integer in 0–{n_grades - 1}"  # noqa: RUF001
-            rows.add_problem(index, "invalid grade", f"the grade is {value!r}, {expected}")
+            rows.grades[index] = found
 
 
 def check_duplicates(rows: Rows) -> None:
@@ -161,28 +157,29 @@ def check_duplicates(rows: Rows) -> None:
             rows.add_problem(index, "duplicate", f"it is the same file as {rows.where(first)}")
 
 
-def tell_eyes(rows: Rows) -> bool:
-    """Complete patients and eyes; return whether all patients are known.
+def tell_eyes(rows: Rows, *, guess: bool = True) -> tuple[list[bool], list[bool]]:
+    """Complete patients and eyes; return which patients are known, and which by names alone.
 
     Unknown patients get one id per image, its path. Eyes become "left", "right" or None.
     """
-    names = [_LATERALITY.fullmatch(os.path.splitext(os.path.basename(p))[0]) for p in rows.paths]
+    names = [from_name(path) for path in rows.paths]
     if rows.eyes is None:
-        rows.eyes = [name and _EYES[name["eye"].lower()] for name in names]
+        rows.eyes = [eye for _, eye in names]
     else:
         for index, value in enumerate(rows.eyes):
-            eye = None if pd.isna(value) else _EYES.get(str(value).strip().lower())
+            eye = None if pd.isna(value) else EYES.get(str(value).strip().lower())
             if eye is None and not pd.isna(value):
                 rows.add_problem(
                     index, "invalid eye", f"the eye is {value!r}, expected 'left' or 'right'"
                 )
             rows.eyes[index] = eye
+    by_name = rows.patients is None and guess
     if rows.patients is None:
-        rows.patients = [name and name["patient"] for name in names]
+        rows.patients = [patient if guess else None for patient, _ in names]
     patients = [None if pd.isna(value) else _identifier(value) for value in rows.patients]
     known = [patient is not None for patient in patients]
     rows.patients = [p or path for p, path in zip(patients, rows.paths, strict=True)]
-    return all(known)
+    return known, [by_name and told for told in known]
 
 
 def _identifier(value: Any) -> str | None:
@@ -212,9 +209,15 @@ def settle(rows: Rows, on_error: str) -> tuple[list[int], pd.DataFrame]:
     ImageReadError, InvalidGradeError, DataError
         For the first problem if `on_error` is "raise", or if no row is without one; the message
         counts the others.
+
+    Warns
+    -----
+    DataWarning
+        If rows were set aside.
     """
     bad = sorted(rows.problems)
-    kept = [index for index in range(len(rows.paths)) if index not in rows.problems]
+    aside = sorted(set(rows.ungradable) - set(bad))
+    kept = sorted(set(range(len(rows.paths))) - set(bad) - set(aside))
     noun = "row" if rows.numbered else "file"
     if bad and (on_error == "raise" or not kept):
         rest = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -232,8 +235,11 @@ def settle(rows: Rows, on_error: str) -> tuple[list[int], pd.DataFrame]:
             DataWarning,
             stacklevel=4,
         )
+    if aside:
+        tell_ungradable(rows, aside, len(kept))
+    reasons = rows.ungradable | {index: reason for index, (_, reason) in rows.problems.items()}
     return kept, skipped_frame(
-        [(rows.paths[i], i + 1 if rows.numbered else None, rows.problems[i][1]) for i in bad]
+        [(rows.paths[i], i + 1 if rows.numbered else None, reasons[i]) for i in sorted(reasons)]
     )
 
 
@@ -246,32 +252,35 @@ def skipped_frame(records: list[tuple[str, int | None, str]]) -> pd.DataFrame:
 def finish(
     rows: Rows,
     *,
-    class_names: list[str] | None,
+    scale: Scale | None,
     on_error: str,
     min_classes: int,
     warn_unknown: bool,
+    patients_unknown: str = "warn",
 ) -> Bunch:
     """Check the rows, set bad ones aside or raise, and make the data set of the others.
 
     Parameters
     ----------
     rows : Rows
-    class_names : list of str or None
-        Name of each grade, which fixes the scale; None for unlabelled images.
+    scale : Scale or None
+        None for unlabelled images.
     on_error : {"raise", "skip"}
     min_classes : int
         Fewest distinct grades accepted.
     warn_unknown : bool
         Whether to warn of unknown patients, and to refuse one file twice.
+    patients_unknown : {"warn", "ok"}, default="warn"
+        "ok" takes each image whose patient stands in no column as one of its own, without a word.
 
     Returns
     -------
     Bunch
         As `load_image_table` documents it.
     """
-    if class_names is not None:
-        check_grades(rows, len(class_names))
-    known = tell_eyes(rows)
+    if scale is not None:
+        check_grades(rows, scale)
+    known, guessed = tell_eyes(rows, guess=patients_unknown != "ok")
     to_check = [index for index in range(len(rows.paths)) if index not in rows.problems]
     faults = check_files([rows.paths[index] for index in to_check])
     for position, reason in faults.items():
@@ -280,12 +289,13 @@ def finish(
         check_duplicates(rows)
     kept, skipped = settle(rows, on_error)
     grades = None
-    if class_names is not None:
+    if scale is not None:
         assert rows.grades is not None
         grades = np.array([rows.grades[index] for index in kept], dtype=np.int64)
         _check_classes(grades, min_classes)
-    if warn_unknown and not known:
-        _warn_unknown(rows, kept)
+    by_name = np.array([guessed[index] for index in kept], dtype=bool)
+    if warn_unknown and patients_unknown != "ok":
+        _check_patients(rows, kept, by_name, graded=scale is not None)
     columns = {
         name: _objects([values[index] for index in kept])
         for name, values in (("path", rows.paths), ("patient", rows.patients), ("eye", rows.eyes))
@@ -300,31 +310,14 @@ def finish(
         patients=columns["patient"],
         eyes=columns["eye"],
         frame=frame,
-        class_names=class_names,
-        n_grades=None if class_names is None else len(class_names),
+        class_names=None if scale is None else list(scale.names),
+        n_grades=None if scale is None else len(scale.names),
         dme=None if rows.dme is None else np.array([rows.dme[i] for i in kept], dtype=np.float64),
         skipped=skipped,
-        ungradable=_ungradable(rows, len(class_names or ())),
-        patients_known=known,
+        ungradable=ungradable_frame(rows, 0 if scale is None else len(scale.names)),
+        patients_known=all(known),
+        patients_guessed=by_name,
     )
-
-
-def _ungradable(rows: Rows, n_grades: int) -> pd.DataFrame:
-    """Rows whose image is there and cannot be used, but whose grade is known."""
-    grades = rows.grades or [None] * len(rows.paths)
-    records = [
-        (
-            rows.paths[index],
-            rows.patients[index] if rows.patients is not None else None,
-            grades[index],
-            float("nan") if rows.dme is None else rows.dme[index],
-        )
-        for index, (kind, _) in sorted(rows.problems.items())
-        if kind in UNGRADABLE and grades[index] in range(n_grades)
-        if os.path.isfile(rows.paths[index])
-    ]
-    frame = pd.DataFrame(records, columns=["path", "patient", "grade", "dme"])
-    return frame.astype({"grade": np.int64, "dme": np.float64})
 
 
 def _objects(values: list[Any]) -> NDArray[Any]:
@@ -346,17 +339,19 @@ def _check_classes(grades: NDArray[np.int64], min_classes: int) -> None:
         )
 
 
-def _warn_unknown(rows: Rows, kept: list[int]) -> None:
+def _check_patients(
+    rows: Rows, kept: list[int], guessed: NDArray[np.bool_], *, graded: bool
+) -> None:
+    """Warn of unknown patients, and refuse a guess that gives one patient for all."""
     assert rows.patients is not None
-    unknown = sum(rows.patients[index] == rows.paths[index] for index in kept)
+    paths = [rows.paths[index] for index in kept]
+    patients = [rows.patients[index] for index in kept]
+    if graded:
+        refuse_one_patient(paths, patients, guessed.tolist())
+    unknown = sum(patient == path for patient, path in zip(patients, paths, strict=True))
     if unknown:
-        warnings.warn(
-            f"The patients of {unknown} of {len(kept)} images are unknown, so each counts as a "
-            "patient of its own and two eyes of one person may end up on both sides of a split: "
-            "add a column 'patient', or name files like 10_left.jpeg and 10_right.jpeg.",
-            DataWarning,
-            stacklevel=4,
-        )
+        guess = guessed_patients(paths, patients, guessed.tolist())
+        warn_of_unknown(unknown, guess, len(kept), stacklevel=5)
 
 
 def check_choice(function: str, name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -12,6 +12,7 @@ import zlib
 from typing import NoReturn
 
 from fundus.exceptions import ImageReadError
+from fundus.images.foreign import foreign_kind
 
 #: Longest edge of an image that is read, in pixels.
 MAX_SIDE = 16_384
@@ -68,17 +69,35 @@ def kind_of(data: bytes, name: str) -> str:
     """
     if not data:
         fail(name, "an image", "an empty file (0 bytes)", COPY_AGAIN)
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WebP"
-    for kind, signatures in _SIGNATURES.items():
-        if data.startswith(signatures):
-            return kind
+    kind = image_kind(data)
+    if kind is not None:
+        return kind
+    foreign = foreign_kind(data, name)
+    if foreign is not None:
+        fail(name, "a photograph such as a JPEG, PNG or TIFF file", foreign.what, foreign.advice)
     fail(
         name,
         "a JPEG, PNG, TIFF, BMP, WebP, GIF, PGM or PPM file",
         f"{len(data)} bytes that begin with {data[:12]!r}",
         "convert the file to one of these or take it out of the data",
     )
+
+
+def image_kind(data: bytes) -> str | None:
+    """Name of the format that data begin like, as `kind_of` returns it; ``None`` for no image.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, or at least its first 12 bytes.
+
+    Returns
+    -------
+    str or None
+    """
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    return next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
 
 
 def check_size(height: int, width: int, name: str) -> tuple[int, int]:

@@ -179,7 +179,11 @@ class Bootstrap:
         return Measure(share, Interval(low, high, self.confidence, self.by_patient, "wilson"))
 
     def area(
-        self, value: float, resampled: NDArray[np.float64], positive: NDArray[np.bool_]
+        self,
+        value: float,
+        resampled: NDArray[np.float64],
+        positive: NDArray[np.bool_],
+        negative: NDArray[np.bool_] | None = None,
     ) -> Measure:
         """Measure of an AUC: percentiles, but at 0 and 1 Wilson's interval.
 
@@ -187,7 +191,8 @@ class Bootstrap:
         ----------
         value : float
         resampled : ndarray of float, shape (n_resamples,)
-        positive : ndarray of bool, shape (n_images,)
+        positive, negative : ndarray of bool, shape (n_images,)
+            Those that have it and those that do not; by default all others.
 
         Notes
         -----
@@ -202,7 +207,8 @@ class Bootstrap:
         """
         if value not in (0.0, 1.0):
             return self.measure(value, resampled)
-        trials = min(len(np.unique(self.codes[part])) for part in (positive, ~positive))
+        parts = (positive, ~positive if negative is None else negative)
+        trials = min(len(np.unique(self.codes[part])) for part in parts)
         low, high = wilson(value * trials, trials, self.confidence)
         return Measure(value, Interval(low, high, self.confidence, self.by_patient, "wilson"))
 

@@ -20,8 +20,10 @@ from fundus.reporting.operating_points import (
 )
 from fundus.weighted import Ranking, share_of
 
+REFERABLE = "referable"
+
 #: What is looked for, and how grade and macular oedema decide it.
-CONDITIONS = {"referable": is_referable, "sight-threatening": is_sight_threatening}
+CONDITIONS = {REFERABLE: is_referable, "sight-threatening": is_sight_threatening}
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class ScreeningReport:
         Images that count as referred, since they could not be graded.
     with_dme : bool
         Whether macular oedema counts.
+    n_called_ungradable : int, default=0
+        Images that graders called ungradable, which count as truly referable.
     """
 
     conditions: tuple[Condition, ...]
@@ -112,6 +116,7 @@ class ScreeningReport:
     n_patients: int | None
     n_ungradable: int
     with_dme: bool
+    n_called_ungradable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; ``nan`` becomes ``None``."""
@@ -119,6 +124,7 @@ class ScreeningReport:
             "n_images": self.n_images,
             "n_patients": self.n_patients,
             "n_ungradable": self.n_ungradable,
+            "n_called_ungradable": self.n_called_ungradable,
             "with_dme": self.with_dme,
             **{condition.name: condition.to_dict() for condition in self.conditions},
         }
@@ -146,6 +152,7 @@ def screening_report(
     dme: ArrayLike | None = None,
     patients: ArrayLike | None = None,
     ungradable: ArrayLike | None = None,
+    called_ungradable: ArrayLike | None = None,
     operating_points: Mapping[str, Sequence[OperatingPoint]] | None = None,
     sensitivity: float | None = 0.9,
     specificity: float | None = 0.9,
@@ -168,6 +175,10 @@ def screening_report(
     ungradable : array-like of bool, shape (n_samples,), default=None
         Images no severity could be had of. They count as referred, at every threshold and in
         the AUC.
+    called_ungradable : array-like of bool, shape (n_samples,), default=None
+        Images that graders found ungradable. A screening programme refers them [1]_, so each is
+        truly referable, whatever `y_true` says of it; `severity` is still the model's. Whether
+        they threaten sight is not known, so that condition leaves them out.
     operating_points : mapping of str to sequence of OperatingPoint, default=None
         Points chosen before, on other images, by condition; without, points are chosen here.
     sensitivity, specificity : float or None, default=0.9, 0.9
@@ -200,6 +211,12 @@ def screening_report(
 
     Cost: O(n_resamples · n_samples) for each condition, after one sort; 0.2 s for 369 images.
 
+    References
+    ----------
+    .. [1] D. S. W. Ting et al., "Development and validation of a deep learning system for diabetic
+       retinopathy and related eye diseases using retinal images from multiethnic populations with
+       diabetes", JAMA 318(22), 2017. :doi:`10.1001/jama.2017.18152`
+
     Examples
     --------
     >>> report = screening_report([0, 0, 1, 2, 2, 4] * 5, [0.1, 0.8, 1.2, 1.1, 2.0, 3.5] * 5)
@@ -208,9 +225,11 @@ def screening_report(
     """
     true = to_positions(y_true, grade_scale(N_GRADES), name="y_true")
     score, failed = _scores(severity, ungradable, len(true))
+    called = _flags(called_ungradable, "called_ungradable", len(true))
     oedema = None if dme is None else np.asarray(dme, dtype=np.float64)
-    truths = {name: rule(true, oedema) for name, rule in CONDITIONS.items()}
-    content = np.column_stack([*truths.values(), np.where(failed, np.inf, score)]).astype(float)
+    truths = _truths(true, oedema, called)
+    ranked = np.where(failed, np.inf, score)
+    content = np.column_stack([*truths.values(), called, ranked]).astype(float)
     bootstrap = bootstrap_of(
         content,
         patients,
@@ -220,21 +239,49 @@ def screening_report(
     )
     conditions = []
     for name, truth in truths.items():
+        counts = ~called | (name == REFERABLE)
         if operating_points is None:
-            points, notes = _choose(score[~failed], truth[~failed], sensitivity, specificity)
+            own = counts & ~failed
+            points, notes = _choose(score[own], truth[own], sensitivity, specificity)
         else:
             points, notes = list(operating_points.get(name, ())), []
             if not points:
                 notes = ["no operating point was chosen for it in training"]
         conditions.append(
             _condition(
-                name, truth, content[:, -1], bootstrap, points, notes, operating_points is None
+                name, truth, ranked, counts, bootstrap, points, notes,
+                operating_points is None,
             )
-        )
+        )  # fmt: skip
     n_patients = bootstrap.n_patients if patients is not None else None
     return ScreeningReport(
-        tuple(conditions), len(true), n_patients, int(failed.sum()), dme is not None
+        tuple(conditions),
+        len(true),
+        n_patients,
+        int(failed.sum()),
+        dme is not None,
+        int(called.sum()),
     )
+
+
+def _truths(
+    true: NDArray[np.intp], oedema: NDArray[np.float64] | None, called: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Who has each condition; of images that were called ungradable only referral is known."""
+    if oedema is not None and oedema.shape == called.shape:
+        oedema = np.where(called, 0, oedema)
+    truths = {name: rule(np.where(called, 0, true), oedema) for name, rule in CONDITIONS.items()}
+    truths[REFERABLE] = truths[REFERABLE] | called
+    return truths
+
+
+def _flags(values: ArrayLike | None, name: str, n: int) -> NDArray[np.bool_]:
+    flags = np.zeros(n, bool) if values is None else np.asarray(values).astype(bool)
+    if flags.shape != (n,):
+        raise DataError(
+            f"{name} must say yes or no of each of {n} images. Got shape {flags.shape}."
+        )
+    return flags
 
 
 def _scores(
@@ -278,17 +325,21 @@ def _condition(
     name: str,
     truth: NDArray[np.bool_],
     score: NDArray[np.float64],
+    counts: NDArray[np.bool_],
     bootstrap: Bootstrap,
     points: list[OperatingPoint],
     notes: list[str],
     chosen_here: bool,
 ) -> Condition:
+    """Score one condition on the images that count; the others are drawn with weight 0."""
+    present, absent = truth & counts, ~truth & counts
     ranking = Ranking(truth, score)
-    once = np.ones((1, len(score)))
+    once = counts[np.newaxis].astype(float)
     sens, spec = (rate[0] for rate in ranking.rates(once))
     flags = [score >= point.threshold for point in points]
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        weights = weights * counts
         scores = {"auc": ranking.auc(weights)}
         drawn_sens, drawn_spec = ranking.rates(weights)
         rates = {"sensitivity": drawn_sens, "specificity": drawn_spec}
@@ -299,23 +350,23 @@ def _condition(
                     of_sample = rates[what][np.arange(len(j)), j]
                     scores[f"{what}{k}"] = of_all[j] if what == point.wanted else of_sample
             else:
-                scores[f"sensitivity{k}"] = share_of(weights, flagged, truth)
-                scores[f"specificity{k}"] = share_of(weights, ~flagged, ~truth)
+                scores[f"sensitivity{k}"] = share_of(weights, flagged, present)
+                scores[f"specificity{k}"] = share_of(weights, ~flagged, absent)
         return scores
 
     drawn = bootstrap.scores(statistic)
     scored = tuple(
         PointScore(
             point,
-            bootstrap.proportion(flagged, truth, drawn[f"sensitivity{k}"]),
-            bootstrap.proportion(~flagged, ~truth, drawn[f"specificity{k}"]),
+            bootstrap.proportion(flagged, present, drawn[f"sensitivity{k}"]),
+            bootstrap.proportion(~flagged, absent, drawn[f"specificity{k}"]),
             chosen_here,
         )
         for k, (point, flagged) in enumerate(zip(points, flags, strict=True))
     )
-    auc = bootstrap.area(float(ranking.auc(once)[0]), drawn["auc"], truth)
+    auc = bootstrap.area(float(ranking.auc(once)[0]), drawn["auc"], present, absent)
+    n_positive, n_negative = int(present.sum()), int(absent.sum())
     if finite_or_none(auc.value) is None:
-        notes = [*notes, f"no AUC: {truth.sum()} of {len(truth)} images have it"]
-    n_positive = int(truth.sum())
+        notes = [*notes, f"no AUC: {n_positive} of {n_positive + n_negative} images have it"]
     curve = (1 - spec[::-1], sens[::-1])
-    return Condition(name, n_positive, len(truth) - n_positive, auc, scored, tuple(notes), curve)
+    return Condition(name, n_positive, n_negative, auc, scored, tuple(notes), curve)

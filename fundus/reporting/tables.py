@@ -73,6 +73,8 @@ def screening_table(report: ScreeningReport) -> Group:
 
     counted = "grade, or macular oedema" if report.with_dme else "grade"
     failed = f"; {report.n_ungradable} ungradable count as referred" * bool(report.n_ungradable)
+    called = report.n_called_ungradable
+    failed += f"; {called} called ungradable by graders are referable" * bool(called)
     table = _table(
         f"Screening by {counted}: {report.n_images} images{_of(report.n_patients)}{failed}",
         f"Intervals are {_how(report.n_patients)}. {CONTEXT}",

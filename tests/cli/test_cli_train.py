@@ -324,7 +324,7 @@ def test_bad_data_is_code_1_in_one_line(run, logistic, folder, tmp_path):
             (data / f"class{grade}" / file.name).write_bytes(file.read_bytes())
     broken = next((data / "class1").iterdir())
     broken.write_bytes(broken.read_bytes()[:400])
-    result = run("train", data, *logistic, "--out", tmp_path / "run", code=1)
+    result = run("train", data, *logistic, "--grades", "5", "--out", tmp_path / "run", code=1)
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ")
     assert broken.name in line
@@ -333,7 +333,7 @@ def test_bad_data_is_code_1_in_one_line(run, logistic, folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
     out = tmp_path / "skipped"
-    run("train", data, *logistic, "--out", out, "--on-error", "skip")
+    run("train", data, *logistic, "--grades", "5", "--out", out, "--on-error", "skip")
     skipped = pd.read_csv(out / "skipped.csv")
     assert [Path(path).name for path in skipped["path"]] == [broken.name]
     kept = pd.read_csv(out / "oof.csv")["file_name"]
