@@ -11,10 +11,7 @@ from fundus.heads.base import Head
 from fundus.heads.sklearn_heads import EstimatorAsHead
 from fundus.images.augment import Augmentation
 from fundus.parameters import check_int, check_option, check_real, invalid
-from fundus.plugins import get_registry
-
-#: The ``backbone`` of 2-D features that are there already.
-PRECOMPUTED = "precomputed"
+from fundus.plugins import PRECOMPUTED, get_registry
 
 
 def is_precomputed(backbone: Any) -> bool:

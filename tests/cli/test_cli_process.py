@@ -28,6 +28,40 @@ def test_lists(run, document):
     assert run("--version").stdout == f"fundus-zoo {fundus.__version__}\n"
 
 
+def _listing(run, monkeypatch, columns):
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    return run("backbones").stdout.splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 120, None])
+def test_backbones_take_one_line_each_and_no_name_is_cut(run, monkeypatch, columns):
+    lines = _listing(run, monkeypatch, columns)
+    assert max(len(line) for line in lines) <= (columns or 160)
+    registry = fundus.plugins.get_registry()
+    for name in registry.names("backbone"):
+        spec = registry.find("backbone", name).spec
+        (row,) = [line.split() for line in lines if line.split()[:1] == [name]]
+        size = row[3] if row[2] == "M" else row[2]  # "14.7 M", or a small number in full
+        assert size == str(spec.image_size)
+        if columns is None:  # into a pipe goes everything
+            assert any(name in line and spec.licence in line for line in lines)
+
+
+def test_backbones_that_can_be_used_come_first(run, document, monkeypatch):
+    lines = _listing(run, monkeypatch, 80)
+    order = [line.split()[0] for line in lines if line.strip()]
+    here = {r["name"]: r["weights_here"] for r in document("backbones")["backbones"]}
+    places = {name: order.index(name) for name in here}
+    last = max(place for name, place in places.items() if here[name])
+    assert all(place > last for name, place in places.items() if not here[name])
+    assert places["vgg16"] > last
+    assert lines[0].startswith("Usable here")
+    assert any("precomputed is no network" in line for line in lines)
+
+
 def test_lists_survive_a_bad_plugin(run, document, monkeypatch):
     from fundus.hookspecs import BackboneSpec
     from fundus.plugins import Entry, PluginStatus, Registry
@@ -44,7 +78,9 @@ def test_lists_survive_a_bad_plugin(run, document, monkeypatch):
     )
     registry.entries["backbone"].append(Entry("odd", "odd-dist", spec))
     monkeypatch.setattr("fundus.plugins.get_registry", lambda: registry)
-    (record,) = document("backbones")["backbones"]
+    records = {record["name"]: record for record in document("backbones")["backbones"]}
+    assert set(records) == {"odd", "precomputed"}
+    record = records["odd"]
     assert record["weights_here"] is None
     assert "boom" in record["error"]
     assert "[bold]boom" in run("backbones").stderr
