@@ -181,17 +181,17 @@ def read_table(file: Path) -> pd.DataFrame:
         if file.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(file)
         return _read_csv(file)
-    except ImportError as error:
+    except ImportError:
         raise MissingDependencyError(
             f"Reading {str(file)!r} needs pyarrow: pip install 'fundus-zoo[parquet]'."
-        ) from error
+        ) from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"The table {str(file)!r} is not UTF-8 text ({error.reason} at byte {error.start}): "
             "save it as UTF-8 CSV."
-        ) from error
+        ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError, ValueError) as error:
-        raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from error
+        raise DataError(f"The table {str(file)!r} cannot be read: {error}.") from None
 
 
 def _read_csv(file: Path) -> pd.DataFrame:

@@ -167,6 +167,9 @@ def fit_net(
     -------
     FittedHead
     """
+    from fundus.networks.backbones import require_tensorflow
+
+    require_tensorflow()  # before the modules of the training, which import Keras
     from fundus.heads.tail import Tail, Training
     from fundus.heads.trainer import train_net
 

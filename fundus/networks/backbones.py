@@ -30,6 +30,7 @@ from fundus.exceptions import (
 )
 from fundus.hookspecs import BackboneSpec
 from fundus.networks.splitting import Split, resolve_freeze, split
+from fundus.networks.tensorflow_noise import quiet_start
 from fundus.parallel import processor_share
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ __all__ = [
 def require_tensorflow() -> None:
     """Make sure that Keras runs on TensorFlow, on this process's share of processors and memory.
 
-    Called before anything else uses Keras.
+    Called before anything else uses Keras. TensorFlow's start-up lines are held back, unless the
+    user has set ``TF_CPP_MIN_LOG_LEVEL``.
 
     Raises
     ------
@@ -57,7 +59,8 @@ def require_tensorflow() -> None:
         If Keras runs on another backend, or puts the channels of an image first.
     """
     try:
-        import keras
+        with quiet_start():
+            import keras
     except (ImportError, ValueError) as error:  # not installed, or unknown to Keras
         raise BackendError(
             "Keras could not be imported with the backend "
@@ -289,7 +292,7 @@ def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
             f"The weights file {str(path)!r} does not fit the backbone {spec.name!r} "
             f"({type(error).__name__}: {' '.join(reason.split())}); give a file saved from that "
             "backbone without a classification top."
-        ) from error
+        ) from None
     if n_arrays is not None and n_arrays > len(model.weights):
         raise BundleError(
             f"The weights file {str(path)!r} holds {n_arrays} arrays, but the backbone "

@@ -46,7 +46,7 @@ class Environment:
         except (OSError, lmdb.Error) as error:
             raise StoreError(
                 f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
-            ) from error
+            ) from None
 
     def _opened(self, disposable: bool) -> lmdb.Environment:
         options: dict[str, Any] = {"map_size": _FIRST_MAP, "max_readers": 512, "metasync": False}
@@ -152,7 +152,7 @@ class Environment:
         except lmdb.Error as error:
             raise StoreError(
                 f"The cache at {str(self.path)!r} cannot be written ({error}): {ADVICE}."
-            ) from error
+            ) from None
 
     def _retrying(self, action: Callable[[], T]) -> T:
         """Run a transaction; grow the map, or follow another process that grew it, as needed."""
