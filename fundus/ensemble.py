@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing
@@ -24,6 +24,7 @@ from fundus.folds import (
 )
 from fundus.heads.settings import carried
 from fundus.metrics import quadratic_weighted_kappa
+from fundus.parallel import run_jobs
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
 from fundus.severity import has_severity, unwrapped, whole_scale
@@ -170,7 +171,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
             )
             for k, (train, _) in enumerate(folds)
         )
-        models = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(jobs)
+        models = run_jobs(jobs, n_jobs=self.n_jobs, verbose=self.verbose)
         return self._keep(models, folds, data.X, data.y)
 
     def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:

@@ -17,6 +17,7 @@ from fundus.fitting.checks import (
 )
 from fundus.fitting.inputs import plan_fit, prediction_source, training_source
 from fundus.fitting.plan import Plan
+from fundus.fitting.sampling import drawn_rows, drawn_weights, with_their_views
 from fundus.fitting.stages import (
     check_duplicates,
     fit_estimator,
@@ -73,6 +74,10 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         heads on frozen features take.
     class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
         Weight of each grade in training.
+    sampling : {"over", "under"} or None, default=None
+        Training images are drawn at random so that every grade has as many as the most frequent
+        one, or as the rarest; ``class_weight`` then counts the images that were drawn. Images held
+        out for early stopping are not drawn. Needs imbalanced-learn.
     learning_rate : float or "auto", default="auto"
         Of Adam; "auto" is 1e-5 where layers of the backbone are trained and 1e-3 where none are.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -150,6 +155,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         augment: Any = None,
         augment_views: int | None = None,
         class_weight: Any = "balanced",
+        sampling: str | None = None,
         learning_rate: Any = "auto",
         beta_1: float = 0.9,
         beta_2: float = 0.999,
@@ -182,6 +188,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         self.augment = augment
         self.augment_views = augment_views
         self.class_weight = class_weight
+        self.sampling = sampling
         self.learning_rate = learning_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -235,6 +242,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             If files cannot be read; the first is named, the rest counted.
         DataError
             If lengths differ, or a file occurs twice.
+        MissingDependencyError
+            If `sampling` is given and imbalanced-learn is not installed.
         """
         head = check_parameters(self)
         data = self._read(X, reset=True)
@@ -287,12 +296,21 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
                 groups,
                 seed,
                 n_views,
+                sample_weight=weight,
             )
             self.history_ = self.head_.history
         else:
             assert isinstance(head, EstimatorHead)
-            X = source.batch(np.arange(len(source)), None)[0]
-            estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed, n_views)
+            rows = np.arange(len(grades.positions))
+            if self.sampling is not None:
+                rows = drawn_rows(self.sampling, rows, grades.positions, seed)
+                labels = grades.scale[grades.positions]
+                fit_weight = drawn_weights(self.class_weight, labels, weight, rows)
+                fit_weight = None if fit_weight is None else fit_weight[rows]
+                weight = None if weight is None else weight[rows]
+            X = source.batch(with_their_views(rows, n_views), None)[0]
+            drawn = grades.positions[rows]
+            estimator = fit_estimator(head, X, drawn, weight, fit_weight, seed, n_views)
             self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
 
     def _input(self, X: Any) -> Source:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
@@ -21,6 +21,7 @@ from fundus.fitting.plan import plans_told
 from fundus.heads.settings import carried
 from fundus.labels import read_labels
 from fundus.leaks import Folds
+from fundus.parallel import run_jobs
 from fundus.severity import proba_of, severity_of, shared_input
 from fundus.splits import check_split, frame_patients, is_image_data, make_cv
 
@@ -217,7 +218,7 @@ def out_of_fold(
     severity = np.full(len(data.y), np.nan)
     proba = np.full((len(data.y), len(classes)), np.nan)
     has_proba = False
-    for (scores, chances), (_, test) in zip(Parallel(n_jobs=n_jobs)(jobs), folds, strict=True):
+    for (scores, chances), (_, test) in zip(run_jobs(jobs, n_jobs=n_jobs), folds, strict=True):
         severity[test] = scores
         if chances is not None:
             proba[test], has_proba = chances, True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +15,7 @@ from fundus.images import ImageRecipe
 from fundus.images.fov import fov_mask
 from fundus.networks.duplicates import pixel_digests
 from fundus.networks.loading import load_rows
+from fundus.opencv import cv2
 from fundus.parallel import prefetch, thread_count
 from fundus.progress import track
 from fundus.store import open_store

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import cv2
+from joblib import Parallel
 from threadpoolctl import ThreadpoolController
 
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import FundusError, InvalidParameterError
+from fundus.opencv import cv2
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -135,6 +136,34 @@ def thread_count(n_jobs: int | None) -> int:
             f"The 'n_jobs' parameter must be an int other than 0, or None. Got {n_jobs!r} instead."
         )
     return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
+
+
+def run_jobs(jobs: Iterable[Any], *, n_jobs: int | None, verbose: int = 0) -> list[Any]:
+    """Run joblib's delayed calls; an error of this library's comes back as it was raised.
+
+    joblib hangs the worker's whole traceback on an error as its cause, as text. What the library
+    raises on purpose says what is wrong and what to do, so only its own lines are left.
+
+    Parameters
+    ----------
+    jobs : iterable of joblib's delayed calls
+    n_jobs : int or None
+        Calls at a time, in processes.
+    verbose : int, default=0
+        Passed to joblib.
+
+    Returns
+    -------
+    list
+        What the calls returned, in order.
+    """
+    try:
+        return Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
+    except FundusError as error:
+        cause = error.__cause__
+        if type(cause).__name__ == "_RemoteTraceback":
+            cause = None
+        raise error from cause
 
 
 def prefetch(

@@ -9,12 +9,21 @@ from functools import lru_cache
 from fundus.exceptions import PluginWarning
 from fundus.registry.contract import HOOKS
 from fundus.registry.discovery import canonical, load_registry
-from fundus.registry.records import BUILTIN, OWN, Entry, Kind, PluginStatus, Registry
+from fundus.registry.records import (
+    BUILTIN,
+    OWN,
+    PRECOMPUTED,
+    Entry,
+    Kind,
+    PluginStatus,
+    Registry,
+)
 
 __all__ = [
     "BUILTIN",
     "HOOKS",
     "OWN",
+    "PRECOMPUTED",
     "Entry",
     "Kind",
     "PluginStatus",
@@ -71,14 +80,15 @@ def list_backbones() -> list[str]:
     Returns
     -------
     list of str
-        Sorted; ``"precomputed"`` (2-D features) is not in the list, since it is no network.
+        Sorted. ``"precomputed"`` is no network: with it `TransferClassifier` takes 2-D features
+        instead of images.
 
     Examples
     --------
-    >>> "resnet50" in list_backbones()
+    >>> {"resnet50", "precomputed"} <= set(list_backbones())
     True
     """
-    return get_registry().names("backbone")
+    return sorted([*get_registry().names("backbone"), PRECOMPUTED])
 
 
 def list_heads() -> list[str]:

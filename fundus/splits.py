@@ -197,7 +197,7 @@ def _make_folds(
             raise
         except ValueError as error:
             who = "" if groups is None else f" of {len(pd.unique(groups))} patients"
-            raise SplitError(f"{splitter!r} cannot split {n_rows} rows{who}: {error}") from error
+            raise SplitError(f"{splitter!r} cannot split {n_rows} rows{who}: {error}") from None
     for k, (train, test) in enumerate(folds):
         if not len(train) or not len(test):
             part = "test" if len(train) else "train on"

@@ -237,7 +237,7 @@ def _load(model: keras.Model, path: Path) -> None:
         raise BundleError(
             f"The downloaded weights {str(path)!r} cannot be read ({error}); delete the file and "
             "try again."
-        ) from error
+        ) from None
 
 
 def _with_imagenet_scale(model: keras.Model) -> keras.Model:
@@ -322,7 +322,7 @@ def _fetch(row: _Row) -> Path:
             f"{row.url} failed ({error}); copy that file to {str(folder / row.file)!r}, give a "
             "local file (weights='path/to/file.weights.h5'), or use a backbone that works "
             f"offline: {offline}."
-        ) from error
+        ) from None
     return path
 
 

@@ -8,6 +8,7 @@ import typer
 
 from fundus.cli.options import Json
 from fundus.cli.screen import Screen, cell, new_table
+from fundus.registry.records import BUILTIN, OWN, PRECOMPUTED
 
 if TYPE_CHECKING:
     from fundus.plugins import Entry, PluginStatus
@@ -28,28 +29,62 @@ def backbones(json: Json = False) -> None:
     records = [
         _backbone(name, registry.find("backbone", name)) for name in registry.names("backbone")
     ]
+    records = sorted([*records, _precomputed()], key=lambda record: record["name"])
     screen.emit({"backbones": records})
-    table = new_table("Backbones")
-    table.add_column("name", no_wrap=True)
-    table.add_column("plugin")
-    table.add_column("parameters", justify="right")
-    table.add_column("size", justify="right")
-    table.add_column("licence")
-    table.add_column("weights here")
-    for record in records:
-        here = record["weights_here"]
-        table.add_row(
-            cell(record["name"]),
-            cell(record["plugin"]),
-            cell(_in_millions(record["parameters"])),
-            cell(record["image_size"]),
-            cell(record["licence"]),
-            cell({True: "yes", False: "no", None: "?"}[here], "green" if here else ""),
-        )
-    screen.show(table)
+    usable = [record for record in records if record["weights_here"]]
+    _show_backbones(screen, "Usable here: the weights are on this machine", usable)
+    screen.show(
+        f"{PRECOMPUTED} is no network: in Python, TransferClassifier takes features with it.",
+        "",
+    )
+    others = [record for record in records if not record["weights_here"]]
+    # those that ship first, then one table for each package
+    for plugin in sorted({r["plugin"] for r in others}, key=lambda name: (name != BUILTIN, name)):
+        whose = [record for record in others if record["plugin"] == plugin]
+        package = whose[0]["distribution"]
+        _show_backbones(screen, f"From {package}: the weights are not on this machine", whose)
+    screen.show("With --json: licences in full, papers, and files of weights.")
     for record in records:
         if record["error"]:
             screen.note(f"{record['name']} of {record['distribution']}: {record['error']}")
+
+
+def _show_backbones(screen: Screen, title: str, records: list[dict[str, Any]]) -> None:
+    """Show backbones, one a line; where the line is too short, the licence alone is cut."""
+    table = new_table(title)
+    rows = [
+        (
+            record["name"],
+            _in_millions(record["parameters"]) if record["parameters"] else "none",
+            str(record["image_size"] or "none"),
+            record["licence"],
+        )
+        for record in records
+    ]
+    for name in ("name", "parameters", "pixels"):
+        table.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
+    table.add_column("licence")  # the one column that may shrink
+    for *values, licence in rows:
+        cut = cell(licence)
+        cut.no_wrap, cut.overflow = True, "ellipsis"
+        table.add_row(*(cell(value) for value in values), cut)
+    screen.show(table)
+
+
+def _precomputed() -> dict[str, Any]:
+    """Return the record of features that are there already, which need no network."""
+    return {
+        "name": PRECOMPUTED,
+        "plugin": BUILTIN,
+        "distribution": OWN,
+        "parameters": 0,
+        "image_size": None,
+        "licence": "",
+        "citation": "",
+        "weights": {},
+        "weights_here": True,
+        "error": "",
+    }
 
 
 def _in_millions(count: object) -> str:

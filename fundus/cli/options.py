@@ -33,6 +33,13 @@ class ClassWeight(StrEnum):
     NONE = "none"
 
 
+class Sampling(StrEnum):
+    """How training images are drawn."""
+
+    OVER = "over"
+    UNDER = "under"
+
+
 class Calibrate(StrEnum):
     """How probabilities are calibrated."""
 
@@ -115,6 +122,15 @@ Augment = Annotated[
     typer.Option(
         "--augment/--no-augment",
         help="Warp training images at random.",
+        rich_help_panel=TRAINING,
+    ),
+]
+SamplingOption = Annotated[
+    Sampling | None,
+    typer.Option(
+        help="Repeat training images at random until every grade has as many as the most frequent, "
+        "or leave out until as few as the rarest; weights then count what was drawn.",
+        show_default=False,
         rich_help_panel=TRAINING,
     ),
 ]

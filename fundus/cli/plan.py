@@ -40,6 +40,7 @@ def plan(
             **locals(),
             learning_rate="auto",
             class_weight=opt.ClassWeight.BALANCED,
+            sampling=None,
             folds=2,
             calibrate=opt.Calibrate.NONE,
             cutpoints=False,

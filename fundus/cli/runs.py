@@ -212,7 +212,7 @@ def read_digests(path: Path) -> frozenset[str] | None:
         raise BundleError(
             f"The file {str(path)!r} is damaged: it must be a CSV file with a column "
             f"'pixels_sha256' ({error})."
-        ) from error
+        ) from None
 
 
 def warn_of_training_images(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 BAD_DATA = 1
 BAD_USAGE = 2
 INTERRUPTED = 130
+
+#: Characters in a line of what goes into a file or a pipe, so that no table is cut short there.
+_WIDTH_OF_A_PIPE = 160
 
 # The library speaks of its own arguments; here they are options.
 _OPTIONS = (
@@ -164,4 +168,7 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     # made anew each time, so that it writes to what stdout and stderr are at the moment
-    return Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_A_PIPE
+    return console

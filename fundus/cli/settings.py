@@ -28,6 +28,7 @@ class Settings:
     epochs: int
     augment: bool
     class_weight: opt.ClassWeight
+    sampling: opt.Sampling | None
     folds: int
     calibrate: opt.Calibrate
     cutpoints: bool

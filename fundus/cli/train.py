@@ -33,6 +33,7 @@ def train(
         opt.ClassWeight,
         typer.Option(help="Weight of each grade.", rich_help_panel=opt.TRAINING),
     ] = opt.ClassWeight.BALANCED,
+    sampling: opt.SamplingOption = None,
     folds: Annotated[
         int,
         typer.Option(help="Folds of the cross-validation.", min=2, rich_help_panel=opt.TRAINING),

@@ -65,6 +65,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         crop=opt.or_none(settings.crop.value),
         augment=True if settings.augment else None,
         class_weight=opt.or_none(settings.class_weight.value),
+        sampling=None if settings.sampling is None else settings.sampling.value,
         learning_rate=opt.as_learning_rate(settings.learning_rate),
         batch_size=settings.batch_size,
         epochs=settings.epochs,

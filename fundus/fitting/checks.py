@@ -7,14 +7,12 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 
 from fundus.exceptions import InvalidParameterError
+from fundus.fitting.sampling import SAMPLINGS, make_sampler
 from fundus.heads.base import Head
 from fundus.heads.sklearn_heads import EstimatorAsHead
 from fundus.images.augment import Augmentation
 from fundus.parameters import check_int, check_option, check_real, invalid
-from fundus.plugins import get_registry
-
-#: The ``backbone`` of 2-D features that are there already.
-PRECOMPUTED = "precomputed"
+from fundus.plugins import PRECOMPUTED, get_registry
 
 
 def is_precomputed(backbone: Any) -> bool:
@@ -130,6 +128,9 @@ def check_parameters(owner: Any) -> Head:
     check_real(owner, "lr_factor", low=0, high=1, low_open=True, high_open=True)
     check_real(owner, "min_learning_rate", low=0)
     check_option(owner, "duplicates", ("error", "allow"))
+    check_option(owner, "sampling", SAMPLINGS)
+    if owner.sampling is not None:
+        make_sampler(owner.sampling, 0)  # whether it is installed is told before any work
     augmentation = as_augmentation(owner.augment, owner)
     if is_precomputed(owner.backbone) and (
         augmentation is not None or owner.freeze != "all" or owner.power is not None

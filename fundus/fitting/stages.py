@@ -15,6 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from fundus.data.inputs import Images
 from fundus.exceptions import DataError, DataWarning
+from fundus.fitting.sampling import drawn_rows, drawn_weights, with_their_views
 from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
 from fundus.labels import Grades
@@ -143,6 +144,8 @@ def fit_net(
     groups: NDArray[Any] | None,
     seed: int,
     n_views: int,
+    *,
+    sample_weight: NDArray[np.float64] | None = None,
 ) -> FittedHead:
     """Train a neural head, and the layers after the cut where there are any.
 
@@ -162,11 +165,16 @@ def fit_net(
     seed : int
     n_views : int
         Augmented rows that follow each image's own.
+    sample_weight : ndarray of float, shape (n_samples,), default=None
+        The caller's part of `weights`.
 
     Returns
     -------
     FittedHead
     """
+    from fundus.networks.backbones import require_tensorflow
+
+    require_tensorflow()  # before the modules of the training, which import Keras
     from fundus.heads.settings import dtype_policy
     from fundus.heads.tail import Tail, Training
     from fundus.heads.trainer import train_net
@@ -199,9 +207,13 @@ def fit_net(
             DataWarning,
             stacklevel=3,
         )
+    if owner.sampling is not None:
+        rows = drawn_rows(owner.sampling, rows, grades.positions, seed)
+        labels = grades.scale[grades.positions]
+        weights = drawn_weights(owner.class_weight, labels, sample_weight, rows)
     # images are held out, not views; early stopping watches them as they are
     each = n_views + 1
-    rows = (rows[:, np.newaxis] * each + np.arange(each)).ravel()
+    rows = with_their_views(rows, n_views)
     held_out = None if held_out is None else held_out * each
     positions = np.repeat(grades.positions, each)
     weights = None if weights is None else np.repeat(weights, each)

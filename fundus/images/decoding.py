@@ -8,7 +8,6 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from fundus.images.formats import (
     fail,
     kind_of,
 )
+from fundus.opencv import cv2
 
 _NATIVE = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 _REDUCED = {
@@ -62,16 +62,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         mode = os.stat(path).st_mode
         data = Path(path).read_bytes() if stat.S_ISREG(mode) else None
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise ImageReadError(
             f"Cannot read image {name!r}: expected a file, found nothing at that path; "
             f"check the path and the folder it is relative to ({os.getcwd()!r})."
-        ) from error
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ImageReadError(
             f"Cannot read image {name!r}: expected a readable file, found {error}; "
             "check the path and its permissions."
-        ) from error
+        ) from None
     if data is None:
         kind = "a directory" if stat.S_ISDIR(mode) else "something that is no regular file"
         fail(name, "an image file", kind, "give the path of one image")
@@ -205,9 +205,8 @@ def _factor(size: tuple[int, int], min_side: int | None) -> int:
 def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        cause = None
-    except cv2.error as error:
-        pixels, cause = None, error
+    except cv2.error:
+        pixels = None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         found = f"{len(data)} bytes that cannot be decoded (the file is damaged or truncated)"
         if pixels is not None:
@@ -215,7 +214,7 @@ def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:
         raise ImageReadError(
             f"Cannot read image {name!r}: expected {kind} data of 8 or 16 bits, found {found}; "
             f"{COPY_AGAIN} or convert it to 8-bit RGB."
-        ) from cause
+        )
     height, width = pixels.shape[:2]
     check_size(height, width, name)
     return pixels

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
+from fundus.opencv import cv2
 
 _SEARCH_SIDE = 256  # longest side of the copy on which the field of view is sought, in pixels
 

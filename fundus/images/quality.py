@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.images import ImageRecipe, resize
 from fundus.images.fov import fov_mask
+from fundus.opencv import cv2
 
 #: Photographs are measured after padding to a square of this edge, in pixels.
 MEASURED_AT = ImageRecipe(512, "square")

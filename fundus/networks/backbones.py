@@ -28,6 +28,7 @@ from fundus.hookspecs import BackboneSpec
 from fundus.networks.forks import refuse_after_fork
 from fundus.networks.seeds import seeded
 from fundus.networks.splitting import Split, resolve_freeze, split
+from fundus.networks.tensorflow_noise import quiet_start
 from fundus.parallel import processor_share
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ __all__ = [
 def require_tensorflow() -> None:
     """Make sure that Keras runs on TensorFlow, on this process's share of processors and memory.
 
-    Called before anything else uses Keras.
+    Called before anything else uses Keras. TensorFlow's start-up lines are held back, unless the
+    user has set ``TF_CPP_MIN_LOG_LEVEL``.
 
     Raises
     ------
@@ -57,7 +59,8 @@ def require_tensorflow() -> None:
     """
     refuse_after_fork()
     try:
-        import keras
+        with quiet_start():
+            import keras
     except (ImportError, ValueError) as error:  # not installed, or unknown to Keras
         raise BackendError(
             "Keras could not be imported with the backend "
@@ -249,7 +252,7 @@ def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
             f"The weights file {str(path)!r} does not fit the backbone {spec.name!r} "
             f"({type(error).__name__}: {' '.join(reason.split())}); give a file saved from that "
             "backbone without a classification top."
-        ) from error
+        ) from None
     if n_arrays is not None and n_arrays > len(model.weights):
         raise BundleError(
             f"The weights file {str(path)!r} holds {n_arrays} arrays, but the backbone "

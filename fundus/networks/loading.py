@@ -26,7 +26,7 @@ def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
         return
     first = min(errors)
     more = f" {len(errors) - 1} more rows cannot be read either." if len(errors) > 1 else ""
-    raise ImageReadError(f"Row {first}: {errors[first]}{more}") from errors[first]
+    raise ImageReadError(f"Row {first}: {errors[first]}{more}") from None
 
 
 def load_rows(

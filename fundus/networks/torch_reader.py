@@ -197,7 +197,7 @@ def read_torch_state(
         raise BundleError(
             f"The file {str(path)!r} is damaged, truncated or no PyTorch file "
             f"({type(error).__name__}: {error}); get it again."
-        ) from error
+        ) from None
 
 
 def _check_digest(path: Path, expected: str) -> None:

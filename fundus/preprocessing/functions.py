@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
+from fundus.opencv import cv2
 from fundus.preprocessing.identity import check_normalised, code_identity, identity_of
 
 __all__ = [

@@ -52,7 +52,7 @@ def collect(plugin: ModuleType | object, plugin_name: str) -> dict[Kind, list[An
         raise PluginError(
             f"{' '.join(str(error).split())}: a hook takes the arguments that fundus.hookspecs "
             "gives it, or fewer."
-        ) from error
+        ) from None
     found: dict[Kind, list[Any]] = {}
     for hook, (kind, record) in HOOKS.items():
         specs: list[Any] = []

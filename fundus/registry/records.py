@@ -14,6 +14,9 @@ Kind = Literal["backbone", "head", "preprocessor"]
 BUILTIN = "builtin"
 OWN = "fundus-zoo"
 
+#: The ``backbone`` of 2-D features that are there already; no network, so it has no entry.
+PRECOMPUTED = "precomputed"
+
 
 @dataclass(frozen=True)
 class PluginStatus:
@@ -87,8 +90,14 @@ class Registry:
         Raises
         ------
         UnknownNameError
-            If there is no such name, or several plugins offer it.
+            If there is no such name, several plugins offer it, or it stands for no network.
         """
+        if kind == "backbone" and name == PRECOMPUTED:
+            raise UnknownNameError(
+                f"There is no backbone called {name!r} that runs on images: the name stands for "
+                "2-D features in X, and only TransferClassifier takes it, in Python. Give the name "
+                "of a network, such as 'efficientnet_lite0'."
+            )
         entries = self.entries[kind]
         for entry in entries:
             if name == entry.qualified_name or (
@@ -104,7 +113,7 @@ class Registry:
         raise UnknownNameError(self._unknown(kind, name))
 
     def _unknown(self, kind: Kind, name: str) -> str:
-        names = self.names(kind)
+        names = sorted([*self.names(kind), *([PRECOMPUTED] if kind == "backbone" else [])])
         message = f"There is no {kind} called {name!r}."
         near = difflib.get_close_matches(str(name).lower(), names, n=3)
         if near:
@@ -126,6 +135,8 @@ class Registry:
         """Names by which entries can be reached: short where unambiguous, else qualified."""
         entries = self.entries[kind]
         builtin = {e.spec.name for e in entries if e.plugin == BUILTIN}
+        if kind == "backbone":
+            builtin.add(PRECOMPUTED)
         counts: dict[str, int] = {}
         for entry in entries:
             counts[entry.spec.name] = counts.get(entry.spec.name, 0) + 1

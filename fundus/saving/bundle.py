@@ -135,7 +135,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise BundleError(
             f"{str(folder)!r} is no saved model: it must be a folder with a {MANIFEST} "
             f"({type(error).__name__}: {error})."
-        ) from error
+        ) from None
     if version > FORMAT:
         raise BundleError(
             f"The model in {str(folder)!r} has format {version}, this release reads up to "

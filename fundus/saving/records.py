@@ -168,7 +168,7 @@ def _find(kind: Kind, where: dict[str, str]) -> Any:
         raise UnknownNameError(
             f"{needs}, which is not installed or does not load: pip install {package}{saved}. "
             f"({error})"
-        ) from error
+        ) from None
     if canonical(entry.distribution) != canonical(package):
         raise UnknownNameError(
             f"{needs}, but what goes by that name here comes with {entry.distribution!r}: "
@@ -271,6 +271,9 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
         return FittedEstimator(
             reader.estimator(record["file"]), record["n_grades"], record["is_regressor"]
         )
+    from fundus.networks.backbones import require_tensorflow
+
+    require_tensorflow()  # before the modules of the training, which import Keras
     from fundus.heads.tail import Tail
     from fundus.heads.trainer import trained_net
 

@@ -56,7 +56,7 @@ class Environment:
         except (OSError, lmdb.Error) as error:
             raise StoreError(
                 f"The cache folder {str(self.path)!r} cannot be used ({error}): {ADVICE}."
-            ) from error
+            ) from None
         self._process = os.getpid()
 
     def leave_to_parent(self) -> None:
@@ -171,7 +171,7 @@ class Environment:
         except lmdb.Error as error:
             raise StoreError(
                 f"The cache at {str(self.path)!r} cannot be written ({error}): {ADVICE}."
-            ) from error
+            ) from None
 
     def _retrying(self, action: Callable[[], T]) -> T:
         """Run a transaction; grow the map, or follow another process that grew it, as needed."""

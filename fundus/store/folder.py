@@ -328,7 +328,7 @@ def _check_format(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise StoreError(
             f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
-        ) from error
+        ) from None
     if written > FORMAT:
         raise StoreError(
             f"The cache folder {str(path)!r} has format {written}, this release knows up to "

@@ -12,7 +12,7 @@ import pytest
 
 import fundus
 from fundus.cli.options import as_freeze
-from fundus.cli.tensorflow_noise import held_back
+from fundus.networks.tensorflow_noise import held_back
 
 
 def test_lists(run, document):
@@ -26,6 +26,40 @@ def test_lists(run, document):
     assert "inception_resnet_v2" in run("backbones").stdout
     assert "softmax" in run("heads").stdout
     assert run("--version").stdout == f"fundus-zoo {fundus.__version__}\n"
+
+
+def _listing(run, monkeypatch, columns):
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    return run("backbones").stdout.splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 120, None])
+def test_backbones_take_one_line_each_and_no_name_is_cut(run, monkeypatch, columns):
+    lines = _listing(run, monkeypatch, columns)
+    assert max(len(line) for line in lines) <= (columns or 160)
+    registry = fundus.plugins.get_registry()
+    for name in registry.names("backbone"):
+        spec = registry.find("backbone", name).spec
+        (row,) = [line.split() for line in lines if line.split()[:1] == [name]]
+        size = row[3] if row[2] == "M" else row[2]  # "14.7 M", or a small number in full
+        assert size == str(spec.image_size)
+        if columns is None:  # into a pipe goes everything
+            assert any(name in line and spec.licence in line for line in lines)
+
+
+def test_backbones_that_can_be_used_come_first(run, document, monkeypatch):
+    lines = _listing(run, monkeypatch, 80)
+    order = [line.split()[0] for line in lines if line.strip()]
+    here = {r["name"]: r["weights_here"] for r in document("backbones")["backbones"]}
+    places = {name: order.index(name) for name in here}
+    last = max(place for name, place in places.items() if here[name])
+    assert all(place > last for name, place in places.items() if not here[name])
+    assert places["vgg16"] > last
+    assert lines[0].startswith("Usable here")
+    assert any("precomputed is no network" in line for line in lines)
 
 
 def test_lists_survive_a_bad_plugin(run, document, monkeypatch):
@@ -44,7 +78,9 @@ def test_lists_survive_a_bad_plugin(run, document, monkeypatch):
     )
     registry.entries["backbone"].append(Entry("odd", "odd-dist", spec))
     monkeypatch.setattr("fundus.plugins.get_registry", lambda: registry)
-    (record,) = document("backbones")["backbones"]
+    records = {record["name"]: record for record in document("backbones")["backbones"]}
+    assert set(records) == {"odd", "precomputed"}
+    record = records["odd"]
     assert record["weights_here"] is None
     assert "boom" in record["error"]
     assert "[bold]boom" in run("backbones").stderr
@@ -112,17 +148,19 @@ def test_tensorflow_s_start_is_not_seen(folder, tmp_path):
 
 
 def test_what_was_held_back_is_shown_on_an_error(capfd):
+    log = b"I0000 00:00:1795609597.311631   22155 cpu_feature_guard.cc:227] This binary ...\n"
     with held_back():
-        os.write(2, b"chatter")
-    assert capfd.readouterr().err == ""
+        os.write(2, log)
+        os.write(2, b"a line of somebody else\n")
+    assert capfd.readouterr().err == "a line of somebody else\n"
 
     def fail():
-        os.write(2, b"a library is missing")
+        os.write(2, log)
         raise ImportError
 
     with pytest.raises(ImportError), held_back():
         fail()
-    assert capfd.readouterr().err == "a library is missing"
+    assert capfd.readouterr().err == log.decode()
 
 
 def test_freeze_is_read():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -350,4 +351,25 @@ def test_what_is_no_run_is_code_1(run, folder, tmp_path, command):
 def test_missing_data_is_code_1(run, logistic, tmp_path):
     result = run("train", tmp_path / "none.csv", *logistic, "--out", tmp_path / "run", code=1)
     assert "There is no table" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+@pytest.mark.parametrize("sampling", ["over", "under"])
+def test_train_draws_its_images(document, run, logistic, folder, others, tmp_path, sampling):
+    where = ["--out", tmp_path / "run", "--cache-dir", tmp_path / "cache"]
+    document("train", folder, *logistic, *where, "--sampling", sampling)
+    ensemble = fundus.load(tmp_path / "run" / "model")
+    assert [model.sampling for model in ensemble.estimators_] == [sampling] * 3
+    written = tmp_path / "results.csv"
+    run("predict", tmp_path / "run", others, "-o", written, "--cache-dir", tmp_path / "cache")
+    assert len(pd.read_csv(written)) == 20
+    assert "--sampling" in run("train", "--help").stdout
+
+
+def test_train_says_what_sampling_needs(run, logistic, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
+    out = ["--out", tmp_path / "run"]
+    result = run("train", folder, *logistic, *out, "--sampling", "over", code=1)
+    assert "fundus-zoo[imbalance]" in result.stderr
     assert not (tmp_path / "run").exists()

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
@@ -18,6 +17,7 @@ from fundus.data.loaders import load_image_table
 from fundus.data.synthetic.photograph import draw_fundus
 from fundus.exceptions import DataError, InvalidParameterError
 from fundus.grades import N_GRADES
+from fundus.opencv import cv2
 
 __all__ = ["draw_fundus", "make_fundus"]
 

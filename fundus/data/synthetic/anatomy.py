@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from fundus.opencv import cv2
 
 Point = tuple[float, float]
 Float = NDArray[np.floating[Any]]

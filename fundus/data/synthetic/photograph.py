@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from fundus.data.synthetic.anatomy import (
 from fundus.data.synthetic.lesions import add_lesions
 from fundus.exceptions import InvalidParameterError
 from fundus.grades import N_GRADES
+from fundus.opencv import cv2
 
 
 def draw_fundus(

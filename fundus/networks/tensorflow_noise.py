@@ -1,0 +1,105 @@
+"""Keeps TensorFlow's start-up lines off the user's screen, wherever it is imported first.
+
+Its C++ part writes a dozen lines about processors and drivers, some of them before it has read its
+log level. Whoever sets ``TF_CPP_MIN_LOG_LEVEL`` sees what TensorFlow then writes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+# a line of its log in either form, and the two that have no mark of their own
+_LOG_LINE = re.compile(
+    rb"[IWEF]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] "
+    rb"|WARNING: All log messages before absl::InitializeLog|To enable the following instructions: "
+)
+
+
+@contextmanager
+def quiet_start(starting: ModuleType | None = None) -> Iterator[None]:
+    """Hold TensorFlow's lines back while it is imported; nothing if it was, or the user chose.
+
+    The level is read once, during the import, so the variable is taken out again afterwards:
+    processes that are started later find the environment as the user made it.
+
+    Parameters
+    ----------
+    starting : module, default=None
+        TensorFlow, where Python has begun to import it.
+    """
+    if sys.modules.get("tensorflow") is not starting or LEVEL in os.environ:
+        yield
+        return
+    os.environ[LEVEL] = "3"
+    try:
+        with held_back():
+            yield
+    finally:
+        os.environ.pop(LEVEL, None)
+
+
+def hush_tensorflow() -> None:
+    """Import TensorFlow quietly in this process, whoever does it; it is not imported by this."""
+    sys.meta_path.insert(0, _FirstImport())
+
+
+class _FirstImport(MetaPathFinder):
+    """Makes the import of TensorFlow a quiet one, whenever its time comes."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                with quiet_start(module):
+                    execute(module)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Keep TensorFlow's log from the standard error of the process; show it if there is an error.
+
+    What others write there meanwhile is shown afterwards.
+    """
+    try:
+        screen = os.dup(2)
+    except OSError:  # there is none, as in some services: nothing to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+            kept.seek(0)
+            for line in kept:
+                if failed or not _LOG_LINE.match(line):
+                    os.write(2, line)
