@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fundus.data.inputs import Images, as_images
+from fundus.data.patients import read_patients
 from fundus.fitting.checks import (
     check_parameters,
     head_assumes_order,
@@ -234,19 +235,18 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         DataError
-            If lengths differ, or a file occurs twice.
+            If lengths differ, a file occurs twice, or the patient of a row is unknown.
         """
         head = check_parameters(self)
         data = self._read(X, reset=True)
         where = data.where if isinstance(data, Images) else "row {}".format
         grades = read_grades(read_labels(y, len(data), where, self), self.grades, where)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, data)
-        if groups is not None and len(np.asarray(groups)) != len(data):
-            raise invalid(self, "groups", f"one patient for each of {len(data)} rows", groups)
+        groups = None if groups is None else read_patients(groups, len(data))
         if isinstance(data, Images):
             check_duplicates(data, grades.positions, self.duplicates)
             groups = data.units if groups is None else groups
-        self._fit(data, grades, head, weight, None if groups is None else np.asarray(groups))
+        self._fit(data, grades, head, weight, groups)
         return self
 
     def _fit(
