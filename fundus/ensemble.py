@@ -348,7 +348,10 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
 
     @available_if(_has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean probabilities, or those interpolated from the mean severity.
+        """Return the mean probabilities, or those around the mean severity.
+
+        Where the mean severity votes, they fall with the distance from it, by the root mean square
+        of the models' residuals; see `TransferClassifier.predict_proba`.
 
         Parameters
         ----------

@@ -20,6 +20,7 @@ from fundus.fitting.inputs import plan_fit, prediction_source, training_source
 from fundus.fitting.plan import Plan
 from fundus.fitting.stages import (
     check_duplicates,
+    estimator_std,
     fit_estimator,
     fit_net,
     new_log_dir,
@@ -283,6 +284,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
                 source,
                 self.frozen_.network if isinstance(data, Images) else None,
                 grades,
+                weight,
                 fit_weight,
                 groups,
                 seed,
@@ -292,8 +294,14 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         else:
             assert isinstance(head, EstimatorHead)
             X = source.batch(np.arange(len(source)), None)[0]
-            estimator = fit_estimator(head, X, grades.positions, weight, fit_weight, seed, n_views)
-            self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
+            weights = (weight, fit_weight)
+            estimator = fit_estimator(head, X, grades.positions, *weights, seed, n_views)
+            std = None
+            if head.is_regressor:
+                std = estimator_std(
+                    head, estimator, source, grades.positions, *weights, groups, seed, n_views
+                )
+            self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor, std)
 
     def _input(self, X: Any) -> Source:
         data = self._read(X, reset=False)

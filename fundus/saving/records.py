@@ -250,6 +250,7 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
             "file": writer.estimator(head.estimator),
             "n_grades": head.n_grades,
             "is_regressor": head.is_regressor,
+            "residual_std": head.residual_std,
         }
     tail, weights = head.tail, head.network().get_weights()
     return {
@@ -258,14 +259,16 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
         "n_grades": tail.n_grades,
         "n_features": tail.n_features,
         "history": head.history,
+        "residual_std": head.residual_std,
         "weights": writer.arrays({f"w{k:04d}": w for k, w in enumerate(weights)}),
     }
 
 
 def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) -> Any:
+    std = record.get("residual_std")  # older bundles have none, and keep their probabilities
     if record["kind"] == "estimator":
         return FittedEstimator(
-            reader.estimator(record["file"]), record["n_grades"], record["is_regressor"]
+            reader.estimator(record["file"]), record["n_grades"], record["is_regressor"], std
         )
     from fundus.heads.tail import Tail
     from fundus.heads.trainer import trained_net
@@ -278,4 +281,5 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
         network if width is None else None,
     )
     arrays = reader.arrays(record["weights"])
-    return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])
+    weights = [arrays[name] for name in sorted(arrays)]
+    return dataclasses.replace(trained_net(tail, weights, record["history"]), residual_std=std)
