@@ -86,11 +86,14 @@ class Ballot(NamedTuple):
     scale : ndarray, shape (n_grades,)
         The grades in order.
     voting : {"soft", "hard", "severity", "cutpoints"}
+    std : float, default=None
+        Standard deviation of the severity's error, of models that do not know it of themselves.
     """
 
     classes: NDArray[Any]
     scale: NDArray[Any]
     voting: str
+    std: float | None = None
 
     def scores(self, model: Any, X: Any) -> Votes:
         """Run one model once.
@@ -112,7 +115,8 @@ class Ballot(NamedTuple):
             return self._most_probable(proba_of(model, X, self.classes))
         severity = severity_of(model, X, self.scale)
         if self.voting == "severity":
-            return self._nearest(severity, residual_std_of(model, self.scale))
+            own = residual_std_of(model, self.scale)
+            return self._nearest(severity, self.std if own is None else own)
         return self._cut(severity, self._cutpoints(model), proba_of(model, X, self.classes))
 
     def mean(self, models: list[Any], X: Any) -> Votes:
@@ -153,6 +157,36 @@ class Ballot(NamedTuple):
             return self._nearest(severity, _root_mean_square([vote.std for vote in votes]))
         cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
         return self._cut(severity, middle_cutpoints(cutpoints), proba)
+
+    def spread_by_other_folds(
+        self, severity: NDArray[np.float64], y: NDArray[Any], fold: NDArray[np.intp]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Make probabilities from out-of-fold severities whose errors the models do not know.
+
+        Parameters
+        ----------
+        severity : ndarray of float, shape (n,)
+            In places on the scale.
+        y : ndarray, shape (n,)
+            Labels.
+        fold : ndarray of int, shape (n,)
+            Test fold of every row; -1 for none.
+
+        Returns
+        -------
+        std : float
+            Root mean square of all residuals.
+        proba : ndarray of float, shape (n, n_classes)
+            By the residuals of the other folds, where there are any; ``nan`` for rows in none.
+        """
+        squares = np.square(severity - to_positions(y, self.scale))
+        tested, places = fold >= 0, self._places()
+        proba = np.full((len(y), len(places)), np.nan)
+        for k in np.unique(fold[tested]):
+            test, others = fold == k, tested & (fold != k)
+            std = np.sqrt(squares[others if others.any() else tested].mean())
+            proba[test] = spread_proba(severity[test], places, float(std))
+        return float(np.sqrt(squares[tested].mean())), proba
 
     def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
         """Return the label most models predict, the lowest of several."""

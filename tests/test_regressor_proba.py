@@ -15,7 +15,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fundus import FoldEnsemble, ReluHead, RidgeHead, TransferClassifier
+from fundus import FoldEnsemble, LogisticHead, ReluHead, RidgeHead, TransferClassifier
 from fundus.exceptions import DataWarning
 from fundus.fitting.residuals import inner_folds
 from fundus.heads.decisions import interpolated_proba, spread_proba
@@ -273,3 +273,21 @@ def test_an_older_model_saved_again_stays_as_it_was(tmp_path):
     model = load(DATA / "format-1-ridge")
     save(model, tmp_path / "again")
     assert_array_equal(load(tmp_path / "again").predict_proba(X), model.predict_proba(X))
+
+
+def test_classifiers_whose_severities_vote_are_as_sure_as_on_the_other_folds(graded, tmp_path):
+    X, y = graded
+    model = table(LogisticHead(C=1.0), class_weight=None)
+    ensemble = FoldEnsemble(model, cv=3, voting="severity", random_state=0).fit(X, y)
+    residuals = ensemble.oof_severity_ - y
+    assert ensemble.severity_std_ == pytest.approx(np.sqrt(np.mean(residuals**2)))
+    first = ensemble.oof_fold_ == 0
+    std = np.sqrt(np.mean(residuals[~first] ** 2))
+    want = spread_proba(ensemble.oof_severity_[first], np.arange(5), std)
+    assert_allclose(ensemble.oof_proba_[first], want, rtol=1e-9)
+    assert log_loss(y, ensemble.oof_proba_) < np.log(5)
+    proba = ensemble.predict_proba(X)
+    assert (proba > 0).all()
+    assert_array_equal(proba.argmax(axis=1), ensemble.predict(X))
+    save(ensemble, tmp_path / "model")
+    assert_array_equal(load(tmp_path / "model").predict_proba(X), proba)
