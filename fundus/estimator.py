@@ -85,7 +85,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Most passes over the training images.
     validation_fraction : float, default=0.1
         Share of the training images held out for early stopping; stratified, and by patient where
-        ``X`` is a frame with patients or `groups` are given.
+        ``X`` is a frame with patients or `groups` are given. A regressor's probabilities are made
+        from its residuals on them; where there are fewer than 10, its network is trained three
+        times more, on two thirds of the images each.
     patience : int or None, default=10
         Epochs without a better loss before training stops and the best weights return.
     lr_factor, lr_patience, min_learning_rate : float, int, float, default=0.5, 3, 1e-6
@@ -112,7 +114,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     grades_ : ndarray, shape (n_grades,)
         The scale.
     head_ : FittedHead
-        The trained head.
+        The trained head. ``head_.residual_std`` is the root mean square, in places, of a
+        regressor's residuals on images it was fitted without; its probabilities are as wide.
     history_ : dict of str to list of float
         Losses and learning rate by epoch; neural heads only.
     frozen_ : Frozen
