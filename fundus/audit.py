@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length
 
 from fundus.data.inputs import Images, as_images
+from fundus.data.patients import read_patients
 from fundus.ensemble import FoldEnsemble
 from fundus.estimator import TransferClassifier
 from fundus.exceptions import DataWarning, ImageReadError
@@ -128,9 +129,9 @@ def audit_images(
     (0, 2, 2)
     """
     images = as_images(X)
-    check_consistent_length(range(len(images)), y, groups)
+    check_consistent_length(range(len(images)), y)
     positions = None if y is None else to_positions(y, grade_scale(grades), name="y")
-    patients = images.patients if groups is None else np.asarray(groups)
+    patients = images.patients if groups is None else read_patients(groups, len(images))
     n = len(images)
     table = pd.DataFrame(
         {

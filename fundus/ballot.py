@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.cutpoints import grades_at
-from fundus.heads.decisions import expected_grade, interpolated_proba, nearest_class
+from fundus.heads.decisions import expected_grade, nearest_class, spread_proba
 from fundus.labels import to_positions
 from fundus.severity import (
     proba_of,
+    residual_std_of,
     scale_of,
     severity_of,
     shared_input,
@@ -59,17 +60,20 @@ class Votes(NamedTuple):
         Place of the predicted label in the classes.
     cutpoints : ndarray of float, shape (n_grades - 1,), default=None
         Where `severity` was cut, in places on the scale.
+    std : float, default=None
+        Standard deviation of the severity's error, where `proba` was made from it.
     """
 
     proba: NDArray[np.float64] | None
     severity: NDArray[np.float64]
     best: NDArray[np.intp]
     cutpoints: NDArray[np.float64] | None = None
+    std: float | None = None
 
     def of(self, rows: NDArray[np.intp]) -> Votes:
         """Return what was said of some images."""
         proba = None if self.proba is None else self.proba[rows]
-        return Votes(proba, self.severity[rows], self.best[rows], self.cutpoints)
+        return self._replace(proba=proba, severity=self.severity[rows], best=self.best[rows])
 
 
 class Ballot(NamedTuple):
@@ -82,11 +86,14 @@ class Ballot(NamedTuple):
     scale : ndarray, shape (n_grades,)
         The grades in order.
     voting : {"soft", "hard", "severity", "cutpoints"}
+    std : float, default=None
+        Standard deviation of the severity's error, of models that do not know it of themselves.
     """
 
     classes: NDArray[Any]
     scale: NDArray[Any]
     voting: str
+    std: float | None = None
 
     def scores(self, model: Any, X: Any) -> Votes:
         """Run one model once.
@@ -108,7 +115,8 @@ class Ballot(NamedTuple):
             return self._most_probable(proba_of(model, X, self.classes))
         severity = severity_of(model, X, self.scale)
         if self.voting == "severity":
-            return self._nearest(severity)
+            own = residual_std_of(model, self.scale)
+            return self._nearest(severity, self.std if own is None else own)
         return self._cut(severity, self._cutpoints(model), proba_of(model, X, self.classes))
 
     def mean(self, models: list[Any], X: Any) -> Votes:
@@ -136,7 +144,9 @@ class Ballot(NamedTuple):
         Returns
         -------
         Votes
-            Mean probabilities and severities, and the median of each cutpoint.
+            Mean probabilities and severities, and the median of each cutpoint. Where the mean
+            severity votes, probabilities are made from it, with the root mean square of the
+            models' errors.
         """
         known = [vote.proba for vote in votes if vote.proba is not None]
         proba = np.mean(known, axis=0) if known else None
@@ -144,9 +154,39 @@ class Ballot(NamedTuple):
             return self._most_probable(proba)
         severity = np.mean([vote.severity for vote in votes], axis=0)
         if self.voting == "severity":
-            return self._nearest(severity)
+            return self._nearest(severity, _root_mean_square([vote.std for vote in votes]))
         cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
         return self._cut(severity, middle_cutpoints(cutpoints), proba)
+
+    def spread_by_other_folds(
+        self, severity: NDArray[np.float64], y: NDArray[Any], fold: NDArray[np.intp]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Make probabilities from out-of-fold severities whose errors the models do not know.
+
+        Parameters
+        ----------
+        severity : ndarray of float, shape (n,)
+            In places on the scale.
+        y : ndarray, shape (n,)
+            Labels.
+        fold : ndarray of int, shape (n,)
+            Test fold of every row; -1 for none.
+
+        Returns
+        -------
+        std : float
+            Root mean square of all residuals.
+        proba : ndarray of float, shape (n, n_classes)
+            By the residuals of the other folds, where there are any; ``nan`` for rows in none.
+        """
+        squares = np.square(severity - to_positions(y, self.scale))
+        tested, places = fold >= 0, self._places()
+        proba = np.full((len(y), len(places)), np.nan)
+        for k in np.unique(fold[tested]):
+            test, others = fold == k, tested & (fold != k)
+            std = np.sqrt(squares[others if others.any() else tested].mean())
+            proba[test] = spread_proba(severity[test], places, float(std))
+        return float(np.sqrt(squares[tested].mean())), proba
 
     def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
         """Return the label most models predict, the lowest of several."""
@@ -159,9 +199,9 @@ class Ballot(NamedTuple):
         assert proba is not None
         return Votes(proba, expected_grade(proba, self._places()), proba.argmax(axis=1))
 
-    def _nearest(self, severity: NDArray[np.float64]) -> Votes:
-        proba = interpolated_proba(severity, self._places())
-        return Votes(proba, severity, proba.argmax(axis=1))
+    def _nearest(self, severity: NDArray[np.float64], std: float | None) -> Votes:
+        proba = spread_proba(severity, self._places(), std)
+        return Votes(proba, severity, proba.argmax(axis=1), std=std)
 
     def _cut(
         self,
@@ -182,6 +222,11 @@ class Ballot(NamedTuple):
         padded = np.concatenate([[-np.inf], cutpoints, [np.inf]])
         entered = np.searchsorted(to_positions(own, self.scale), np.arange(1, len(self.scale)))
         return padded[entered]
+
+
+def _root_mean_square(stds: list[float | None]) -> float | None:
+    known = [std for std in stds if std is not None]
+    return float(np.sqrt(np.mean(np.square(known)))) if len(known) == len(stds) else None
 
 
 def ballot_of(model: Any) -> Ballot:

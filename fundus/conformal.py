@@ -19,6 +19,7 @@ from fundus.conformal_sets import (
     nonconformity_of_severity,
     one_image_each,
 )
+from fundus.data.patients import patients_of
 from fundus.ensemble import FoldEnsemble
 from fundus.exceptions import DataError, DataWarning
 from fundus.heads.decisions import expected_grade
@@ -26,7 +27,6 @@ from fundus.labels import to_positions
 from fundus.parameters import check_real, invalid
 from fundus.saving.mixin import Saves
 from fundus.severity import shared_input
-from fundus.splits import frame_patients
 from fundus.wrapping import KeepsScale
 
 
@@ -160,8 +160,8 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
             n_jobs=self.n_jobs,
             random_state=self.random_state,
         ).fit(X, y, sample_weight=sample_weight, groups=groups)
-        groups = frame_patients(X) if groups is None else groups
-        return self._calibrate(ensemble, column_or_1d(y), groups)
+        labels = column_or_1d(y)
+        return self._calibrate(ensemble, labels, patients_of(X, groups, len(labels)))
 
     @classmethod
     def from_ensemble(
@@ -235,7 +235,7 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
             raise DataError(
                 f"X and y must be of one length. Got {_num_samples(X)} rows and {len(labels)}."
             )
-        groups = frame_patients(X) if groups is None else groups
+        groups = patients_of(X, groups, len(labels))
         ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model)
         self._take(model, ballot)
         rows = one_image_each(groups, len(labels), self.random_state)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_random_state
 
-from fundus.exceptions import DataError
+from fundus.data.patients import read_patients
 
 
 def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,6 +139,11 @@ def one_image_each(patients: ArrayLike | None, n: int, random_state: Any) -> NDA
     ndarray of int
         Rows, rising.
 
+    Raises
+    ------
+    DataError
+        If there is not one patient for each row, or one is unknown.
+
     Examples
     --------
     >>> len(one_image_each(["anna", "anna", "ben"], 3, 0))
@@ -146,10 +151,7 @@ def one_image_each(patients: ArrayLike | None, n: int, random_state: Any) -> NDA
     """
     if patients is None:
         return np.arange(n)
-    if len(np.asarray(patients)) != n:
-        raise DataError(
-            f"groups must have one patient a row. Got {len(np.asarray(patients))} for {n} rows."
-        )
+    who = read_patients(patients, n)
     order = check_random_state(random_state).permutation(n)
-    _, first = np.unique(pd.factorize(np.asarray(patients)[order])[0], return_index=True)
+    _, first = np.unique(pd.factorize(who[order])[0], return_index=True)
     return np.sort(order[first])

@@ -27,7 +27,7 @@ from fundus.metrics import quadratic_weighted_kappa
 from fundus.parallel import run_jobs
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
-from fundus.severity import has_severity, unwrapped, whole_scale
+from fundus.severity import has_severity, residual_std_of, unwrapped, whole_scale
 from fundus.splits import check_split
 from fundus.wrapping import WrapsClassifier
 
@@ -92,6 +92,9 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         Out-of-fold labels of the rows of ``oof_fold_ >= 0``.
     oof_fold_ : ndarray of int, shape (n_samples,)
         Test fold of every row; -1 for none.
+    severity_std_ : float
+        Root mean square of the residuals of ``oof_severity_``, in places. Only where severities
+        vote and the models do not know their own errors, as classifiers do not.
     cv_results_ : dict
         ``"n_train"``, ``"n_test"`` and ``"test_kappa"`` (quadratic weighted), each of shape
         (n_folds,).
@@ -286,7 +289,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         self.oof_fold_ = np.full(n, -1)
         self.oof_prediction_ = np.full(n, self.classes_[0], dtype=self.classes_.dtype)
         rules = self.ballot()
-        for name in ("oof_proba_", "oof_severity_"):  # of an earlier fit
+        for name in ("oof_proba_", "oof_severity_", "severity_std_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         if self.voting_ != "hard":
             self.oof_severity_ = np.full(n, np.nan)
@@ -309,6 +312,10 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
                     y[test], self.oof_prediction_[test], n_grades=rules.scale.tolist()
                 )
             )
+        if self.voting_ == "severity" and residual_std_of(self.estimators_[0], rules.scale) is None:
+            self.severity_std_, self.oof_proba_ = rules.spread_by_other_folds(
+                self.oof_severity_, y, self.oof_fold_
+            )
         self.cv_results_ = {
             "n_train": np.array([len(train) for train, _ in folds]),
             "n_test": np.array([len(test) for _, test in folds]),
@@ -324,7 +331,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         """
         check_is_fitted(self, "estimators_")
         scale = whole_scale(self.estimators_[0], self.classes_)
-        return Ballot(self.classes_, scale, self.voting_)
+        return Ballot(self.classes_, scale, self.voting_, getattr(self, "severity_std_", None))
 
     @property
     def grades_(self) -> NDArray[Any]:
@@ -350,7 +357,10 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
 
     @available_if(_has_proba)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean probabilities, or those interpolated from the mean severity.
+        """Return the mean probabilities, or those around the mean severity.
+
+        Where the mean severity votes, they fall with the distance from it, by the root mean square
+        of the models' residuals; see `TransferClassifier.predict_proba`.
 
         Parameters
         ----------

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fundus.data.inputs import Images, as_images
+from fundus.data.patients import read_patients
 from fundus.fitting.checks import (
     check_parameters,
     head_assumes_order,
@@ -20,6 +21,7 @@ from fundus.fitting.plan import Plan
 from fundus.fitting.sampling import drawn_rows, drawn_weights, with_their_views
 from fundus.fitting.stages import (
     check_duplicates,
+    estimator_std,
     fit_estimator,
     fit_net,
     new_log_dir,
@@ -88,7 +90,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Most passes over the training images.
     validation_fraction : float, default=0.1
         Share of the training images held out for early stopping; stratified, and by patient where
-        ``X`` is a frame with patients or `groups` are given.
+        ``X`` is a frame with patients or `groups` are given. A regressor's probabilities are made
+        from its residuals on them; where there are fewer than 10, its network is trained three
+        times more, on two thirds of the images each.
     patience : int or None, default=10
         Epochs without a better loss before training stops and the best weights return.
     lr_factor, lr_patience, min_learning_rate : float, int, float, default=0.5, 3, 1e-6
@@ -115,7 +119,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     grades_ : ndarray, shape (n_grades,)
         The scale.
     head_ : FittedHead
-        The trained head.
+        The trained head. ``head_.residual_std`` is the root mean square, in places, of a
+        regressor's residuals on images it was fitted without; its probabilities are as wide.
     history_ : dict of str to list of float
         Losses and learning rate by epoch; neural heads only.
     frozen_ : Frozen
@@ -241,7 +246,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         DataError
-            If lengths differ, or a file occurs twice.
+            If lengths differ, a file occurs twice, or the patient of a row is unknown.
+        DivergedError
+            If a training diverges, or features are not finite.
         MissingDependencyError
             If `sampling` is given and imbalanced-learn is not installed.
         """
@@ -250,12 +257,11 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         where = data.where if isinstance(data, Images) else "row {}".format
         grades = read_grades(read_labels(y, len(data), where, self), self.grades, where)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, data)
-        if groups is not None and len(np.asarray(groups)) != len(data):
-            raise invalid(self, "groups", f"one patient for each of {len(data)} rows", groups)
+        groups = None if groups is None else read_patients(groups, len(data))
         if isinstance(data, Images):
             check_duplicates(data, grades.positions, self.duplicates)
             groups = data.units if groups is None else groups
-        self._fit(data, grades, head, weight, None if groups is None else np.asarray(groups))
+        self._fit(data, grades, head, weight, groups)
         return self
 
     def _fit(
@@ -292,11 +298,11 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
                 source,
                 self.frozen_.network if isinstance(data, Images) else None,
                 grades,
+                weight,
                 fit_weight,
                 groups,
                 seed,
                 n_views,
-                sample_weight=weight,
             )
             self.history_ = self.head_.history
         else:
@@ -308,10 +314,17 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
                 fit_weight = drawn_weights(self.class_weight, labels, weight, rows)
                 fit_weight = None if fit_weight is None else fit_weight[rows]
                 weight = None if weight is None else weight[rows]
+                groups = None if groups is None else groups[rows]
             X = source.batch(with_their_views(rows, n_views), None)[0]
-            drawn = grades.positions[rows]
-            estimator = fit_estimator(head, X, drawn, weight, fit_weight, seed, n_views)
-            self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor)
+            drawn, weights = grades.positions[rows], (weight, fit_weight)
+            estimator = fit_estimator(head, X, drawn, *weights, seed, n_views)
+            std = None
+            if head.is_regressor:
+                features = ArraySource(X)
+                std = estimator_std(
+                    head, estimator, features, drawn, *weights, groups, seed, n_views
+                )
+            self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor, std)
 
     def _input(self, X: Any) -> Source:
         data = self._read(X, reset=False)

@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
 
 from fundus.data.inputs import as_images
+from fundus.data.patients import patients_of
 from fundus.exceptions import DataError
 from fundus.fitting.plan import plans_told
 from fundus.heads.settings import carried
@@ -23,7 +24,7 @@ from fundus.labels import read_labels
 from fundus.leaks import Folds
 from fundus.parallel import run_jobs
 from fundus.severity import proba_of, severity_of, shared_input
-from fundus.splits import check_split, frame_patients, is_image_data, make_cv
+from fundus.splits import check_split, is_image_data, make_cv
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Training:
     y : ndarray, shape (n_samples,)
         Labels.
     weight : ndarray of float, shape (n_samples,), or None
-    groups : array-like, shape (n_samples,), or None
-        Patients.
+    groups : ndarray, shape (n_samples,), or None
+        Patients, none of them unknown.
     """
 
     X: Any
@@ -75,16 +76,12 @@ def read_training(
     Raises
     ------
     DataError
-        If lengths differ, or a grade is missing.
+        If lengths differ, a grade is missing, or a patient is unknown.
     """
     (X,) = indexable(X)
     where = as_images(X).where if is_image_data(X) else "row {}".format
     labels = read_labels(y, _num_samples(X), where, owner)
-    groups = frame_patients(X) if groups is None else np.asarray(groups)
-    if groups is not None and len(groups) != len(labels):
-        raise DataError(
-            f"groups must have one patient a row. Got {len(groups)} for {len(labels)} rows."
-        )
+    groups = patients_of(X, groups, len(labels))
     weight = None
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, labels, dtype=np.float64)

@@ -169,17 +169,18 @@ def patient_grades(grades: ArrayLike, patients: ArrayLike) -> pd.Series:
     """
     import pandas as pd
 
-    values, who = np.asarray(grades), np.asarray(patients)
-    if values.ndim != 1 or values.shape != who.shape:
+    from fundus.data.patients import read_patients
+
+    values = np.asarray(grades)
+    if values.ndim != 1 or values.shape != np.shape(patients):
         raise DataError(
             "grades and patients must be 1-D and of one length. "
-            f"Got shapes {values.shape} and {who.shape}."
+            f"Got shapes {values.shape} and {np.shape(patients)}."
         )
-    for name, column, error in (
-        ("grade", values, InvalidGradeError),
-        ("patient", who, DataError),
-    ):
-        missing = np.flatnonzero(pd.isna(column))
-        if len(missing):
-            raise error(f"Every photograph must have a {name}. Got none in row {missing[0]}.")
+    missing = np.flatnonzero(pd.isna(values))
+    if len(missing):
+        raise InvalidGradeError(
+            f"Every photograph must have a grade. Got none in row {missing[0]}."
+        )
+    who = read_patients(patients, len(values), name="patients")
     return pd.Series(values, name="grade").groupby(pd.Index(who, name="patient"), sort=False).max()

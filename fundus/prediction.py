@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fundus.fitting.checks import has_proba
-from fundus.heads.decisions import expected_grade, interpolated_proba, normalised
+from fundus.heads.decisions import expected_grade, normalised, spread_proba
 from fundus.heads.finite import check_outputs
 from fundus.heads.fitted import FittedHead
 from fundus.networks.sources import SOURCES, Source
@@ -62,7 +62,9 @@ class Predicts:
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of every grade that was trained on.
 
-        A regressor's are interpolated between the two grades next to its severity.
+        A regressor's fall with the distance from its severity, as the density of a normal error
+        whose standard deviation is ``head_.residual_std``: the root mean square of its residuals
+        on training images that it was fitted without. The nearest grade is the most probable.
 
         Parameters
         ----------
@@ -88,7 +90,8 @@ class Predicts:
         -------
         ndarray of float, shape (n_samples,)
             The expected grade of a classifier, the raw output of a regressor, in places on the
-            scale: 0 is its lowest grade.
+            scale: 0 is its lowest grade. The expected grade of a regressor's probabilities is
+            another: nearer to the middle at the ends of the scale.
         """
         outputs = self._outputs(X)
         return outputs if outputs.ndim == 1 else expected_grade(outputs, self._places)
@@ -125,4 +128,6 @@ class Predicts:
 
     def _proba(self, X: Any) -> NDArray[np.float64]:
         outputs = self._outputs(X)
-        return outputs if outputs.ndim == 2 else interpolated_proba(outputs, self._places)
+        if outputs.ndim == 2:
+            return outputs
+        return spread_proba(outputs, self._places, self.head_.residual_std)

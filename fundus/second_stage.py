@@ -199,7 +199,7 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         ).fit(table.to_numpy())
         filled = self.imputer_.transform(table.to_numpy())
         self.final_estimator_ = self._second(self.grades_.tolist())
-        self.final_estimator_.fit(filled, data.y, sample_weight=data.weight)
+        self.final_estimator_.fit(filled, data.y, sample_weight=data.weight, groups=data.groups)
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(model, name) and first.X is data.X:

@@ -84,6 +84,31 @@ def severity_of(model: Any, X: Any, scale: NDArray[Any]) -> NDArray[np.float64]:
     return expected_grade(model.predict_proba(X), to_positions(model.classes_, scale))
 
 
+def residual_std_of(model: Any, scale: NDArray[Any]) -> float | None:
+    """Standard deviation of a regressor's error, as it was found in its fit.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted.
+    scale : ndarray, shape (n_grades,)
+        The grades in order; the model's own may lack some of them.
+
+    Returns
+    -------
+    float or None
+        In places on `scale`, whose steps are taken to be wider alike where the model's own is
+        shorter. ``None`` where it is unknown, or the model no ordinal regressor.
+    """
+    model = unwrapped(model)
+    head = getattr(getattr(model, "final_estimator_", model), "head_", None)
+    std = getattr(head, "residual_std", None)
+    if std is None:
+        return None
+    steps = len(scale_of(model, scale)) - 1
+    return float(std) * (len(scale) - 1) / max(steps, 1)
+
+
 def proba_of(model: Any, X: Any, classes: NDArray[Any]) -> NDArray[np.float64] | None:
     """Probability of every class.
 

@@ -17,7 +17,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import _num_samples
 
-from fundus.data.inputs import as_images, known_patients
+from fundus.data.inputs import as_images
+from fundus.data.patients import patients_of, read_patients
 from fundus.exceptions import (
     DataError,
     InvalidGradeError,
@@ -50,11 +51,13 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     ------
     SplitError
         If there are fewer patients, or images of every grade, than folds.
+    DataError
+        If there is not one patient for each row, or one is unknown.
     """
     if not isinstance(cv, (int, np.integer)) or isinstance(cv, bool):
         return check_cv(cv, y, classifier=True)
     if groups is not None:
-        n_patients = len(pd.unique(np.asarray(groups)))
+        n_patients = len(pd.unique(read_patients(groups, _num_samples(y))))
         if n_patients < cv:
             raise SplitError(f"{cv} folds need at least {cv} patients. Got {n_patients}: lower cv.")
     _, counts = np.unique(np.asarray(y), return_counts=True)
@@ -66,11 +69,6 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     if groups is not None:
         return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
     return StratifiedKFold(int(cv), shuffle=True, random_state=random_state)
-
-
-def frame_patients(X: Any) -> NDArray[Any] | None:
-    """Return the patients that travel in a frame, or ``None``."""
-    return known_patients(X) if isinstance(X, pd.DataFrame) else None
 
 
 def is_image_data(X: Any) -> bool:
@@ -123,6 +121,8 @@ def check_split(
         data cannot be split: there are fewer patients than folds, a fold is empty, or a splitter
         leaves none of a grade to train on, such as one that a single patient has. Folds that are
         given as row numbers may lack a grade.
+    DataError
+        If lengths differ, or the patient of a row is unknown.
     InvalidGradeError
         If a grade is missing.
     ImageReadError
@@ -141,10 +141,8 @@ def check_split(
     ...
     fundus.exceptions.SplitError: Fold 0 has patient 'anna' on both sides: rows 1 and 0; ...
     """
-    groups = frame_patients(X) if groups is None else np.asarray(groups)
     n_rows = _num_samples(X)
-    if groups is not None and len(groups) != n_rows:
-        raise DataError(f"groups must have one patient a row. Got {len(groups)} for {n_rows} rows.")
+    groups = patients_of(X, groups, n_rows)
     y = None if y is None else _complete(y, n_rows)
     folds = _make_folds(cv, X, y, groups, random_state)
     if groups is not None:
@@ -290,17 +288,26 @@ def inner_split(
     train, held_out : ndarray of int
         Row numbers, ascending; `held_out` is ``None`` where nothing can be held out without
         leaving a grade, or the training part, empty.
+
+    Raises
+    ------
+    DataError
+        If there is not one group for each row, or one is unknown.
     """
     everything = np.arange(len(positions))
     rng = np.random.default_rng(seed)
     held = (
         _stratified_rows(positions, fraction, rng)
         if groups is None
-        else _stratified_groups(positions, pd.factorize(groups)[0], fraction, rng)
+        else _stratified_groups(positions, _codes(groups, len(positions)), fraction, rng)
     )
     if not held.any():
         return everything, None
     return everything[~held], everything[held]
+
+
+def _codes(groups: NDArray[Any], n_rows: int) -> NDArray[np.intp]:
+    return pd.factorize(read_patients(groups, n_rows))[0]
 
 
 def _stratified_rows(

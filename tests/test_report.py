@@ -167,8 +167,8 @@ def test_labels_take_icdr_names_for_five_numbered_grades_only():
     [
         ([], [], {}, "one true grade and one prediction"),
         ([0, 1], [0], {}, "one true grade and one prediction"),
-        ([0, 1], [0, 1], {"patients": ["a"]}, r"one patient for each of 2 images. Got shape \(1,"),
-        ([0, 1], [0, 1], {"patients": ["a", None]}, "Got none in row 1"),
+        ([0, 1], [0, 1], {"patients": ["a"]}, "one patient a row. Got 1 for 2 rows"),
+        ([0, 1], [0, 1], {"patients": ["a", None]}, "every row. Got None in row 1"),
         ([0, 1], [0, 1], {"severity": [0.0, np.nan]}, "one finite number .* 1 that are not"),
         (
             [0, 1],

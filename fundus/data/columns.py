@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fundus.data.inputs import known_patients
+from fundus.data.patients import known_patients
 from fundus.exceptions import DataError
 
 _SIDES = {"left": 0.0, "right": 1.0, None: np.nan}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fundus.data.patients import known_patients
 from fundus.exceptions import DataError
 from fundus.images import ImageRecipe, array_digest, decode, prepare_array, read_bytes
 
@@ -156,37 +157,3 @@ def _check_arrays(X: NDArray[Any]) -> NDArray[np.uint8]:
     if 0 in X.shape:
         raise DataError(f"{_ACCEPTED} Got shape {X.shape}: found array with 0 sample(s) or pixels.")
     return X
-
-
-def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
-    """Return the patients of a frame, or ``None`` where it has no such column.
-
-    Parameters
-    ----------
-    frame : DataFrame of n rows
-
-    Returns
-    -------
-    ndarray, shape (n,), or None
-
-    Raises
-    ------
-    DataError
-        If a row names no patient.
-
-    Examples
-    --------
-    >>> known_patients(pd.DataFrame({"patient": ["anna", "ben"]})).tolist()
-    ['anna', 'ben']
-    """
-    if "patient" not in frame.columns:
-        return None
-    patients = frame["patient"].to_numpy()
-    missing = np.flatnonzero(pd.isna(patients))
-    if not len(missing):
-        return patients
-    row = int(missing[0])
-    raise DataError(
-        f"The 'patient' column of X must name a patient in every row. Got {patients[row]!r} in "
-        f"row {row}: fill it, or drop the column if patients are unknown."
-    )

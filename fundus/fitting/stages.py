@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,17 @@ from sklearn.utils.validation import has_fit_parameter
 
 from fundus.data.inputs import Images
 from fundus.exceptions import DataError, DataWarning
+from fundus.fitting.residuals import (
+    FEWEST_HELD_OUT,
+    Rows,
+    residual_std,
+    std_of_inner_folds,
+    units_of,
+)
 from fundus.fitting.sampling import drawn_rows, drawn_weights, with_their_views
 from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.heads.fitted import FittedHead
+from fundus.heads.ridge_residuals import left_out_residuals
 from fundus.labels import Grades
 from fundus.networks.network import Network
 from fundus.networks.sources import Source
@@ -134,18 +143,83 @@ def fit_estimator(
         return estimator.fit(X, positions, **weights)
 
 
+def estimator_std(
+    head: EstimatorHead,
+    estimator: Any,
+    source: Source,
+    positions: NDArray[np.intp],
+    sample_weight: NDArray[np.float64] | None,
+    fit_weight: NDArray[np.float64] | None,
+    groups: NDArray[Any] | None,
+    seed: int,
+    n_views: int,
+) -> float:
+    """Root mean square of a regressor's residuals on images that it was not fitted on.
+
+    In closed form for ridge regressions, else from inner folds.
+
+    Parameters
+    ----------
+    head : EstimatorHead
+    estimator : estimator
+        Fitted by `fit_estimator`, with the other parameters as there.
+    source : Source
+        Features, with the views of an image behind its own.
+    positions, sample_weight, fit_weight, seed, n_views
+        As in `fit_estimator`.
+    groups : ndarray, shape (n_samples,), or None
+        Images of one group are left out together.
+
+    Returns
+    -------
+    float
+        In places on the scale.
+
+    Warns
+    -----
+    DataWarning
+        Where nothing can be left out, so that an error of one grade is taken.
+    """
+    each = n_views + 1
+    own = np.arange(len(positions)) * each
+    units = units_of(groups, source, own)
+    X = source.batch(np.arange(len(source)), None)[0]
+    with one_blas_thread():
+        residuals = left_out_residuals(
+            estimator,
+            X,
+            np.repeat(positions, each),
+            None if fit_weight is None else np.repeat(fit_weight, each),
+            np.repeat(units, each),
+        )
+    if residuals is not None:
+        std = residual_std(positions - residuals[own], positions, sample_weight)
+        if std is not None:
+            return std
+
+    def severity_without(
+        train: NDArray[np.intp], left_out: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        part, whole = (None if w is None else w[train] for w in (sample_weight, fit_weight))
+        rows = (own[train][:, np.newaxis] + np.arange(each)).ravel()
+        fitted = fit_estimator(head, X[rows], positions[train], part, whole, seed, n_views)
+        with one_blas_thread():
+            return np.asarray(fitted.predict(X[own[left_out]]), dtype=np.float64)
+
+    return std_of_inner_folds(severity_without, units, positions, sample_weight, seed)
+
+
 def fit_net(
     owner: Any,
     head: NeuralHead,
     source: Source,
     network: Network | None,
     grades: Grades,
-    weights: NDArray[np.float64] | None,
+    sample_weight: NDArray[np.float64] | None,
+    fit_weight: NDArray[np.float64] | None,
     groups: NDArray[Any] | None,
     seed: int,
     n_views: int,
-    *,
-    sample_weight: NDArray[np.float64] | None = None,
 ) -> FittedHead:
     """Train a neural head, and the layers after the cut where there are any.
 
@@ -159,14 +233,15 @@ def fit_net(
     network : Network or None
         The backbone; ``None`` for precomputed features.
     grades : Grades
-    weights : ndarray of float, shape (n_samples,), or None
+    sample_weight : ndarray of float, shape (n_samples,), or None
+        The caller's weights.
+    fit_weight : ndarray of float, shape (n_samples,), or None
+        The same times the class weights.
     groups : ndarray, shape (n_samples,), or None
         Rows of one group stay on one side of the inner split.
     seed : int
     n_views : int
         Augmented rows that follow each image's own.
-    sample_weight : ndarray of float, shape (n_samples,), default=None
-        The caller's part of `weights`.
 
     Returns
     -------
@@ -177,7 +252,7 @@ def fit_net(
     require_tensorflow()  # before the modules of the training, which import Keras
     from fundus.heads.settings import dtype_policy
     from fundus.heads.tail import Tail, Training
-    from fundus.heads.trainer import train_net
+    from fundus.heads.trainer import TrainedNet, train_net
 
     trains_backbone = network is not None and network.freeze != "all"
     rate = owner.learning_rate
@@ -207,17 +282,52 @@ def fit_net(
             DataWarning,
             stacklevel=3,
         )
-    if owner.sampling is not None:
-        rows = drawn_rows(owner.sampling, rows, grades.positions, seed)
-        labels = grades.scale[grades.positions]
-        weights = drawn_weights(owner.class_weight, labels, sample_weight, rows)
     # images are held out, not views; early stopping watches them as they are
     each = n_views + 1
-    rows = with_their_views(rows, n_views)
-    held_out = None if held_out is None else held_out * each
     positions = np.repeat(grades.positions, each)
-    weights = None if weights is None else np.repeat(weights, each)
-    return train_net(tail, training, source, rows, positions, weights, held_out)
+
+    def train(
+        settings: Training, images: NDArray[np.intp], watched: NDArray[np.intp] | None
+    ) -> TrainedNet:
+        weights = fit_weight
+        if owner.sampling is not None:
+            images = drawn_rows(owner.sampling, images, grades.positions, seed)
+            labels = grades.scale[grades.positions]
+            weights = drawn_weights(owner.class_weight, labels, sample_weight, images)
+        rows = with_their_views(images, n_views)
+        watched = None if watched is None else watched * each
+        weights = None if weights is None else np.repeat(weights, each)
+        return train_net(tail, settings, source, rows, positions, weights, watched)
+
+    trained = train(training, rows, held_out)
+    if not head.is_regressor:
+        return trained
+
+    def severity_of(net: FittedHead, images: NDArray[np.intp]) -> NDArray[np.float64]:
+        return net.outputs(Rows(source, images * each))
+
+    def severity_without(
+        images: NDArray[np.intp], left_out: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        kept = None if groups is None else groups[images]
+        part, watched = inner_split(grades.positions[images], kept, owner.validation_fraction, seed)
+        # the caller's callbacks and log are for the one network that is kept
+        quiet = replace(training, callbacks=(), log_dir=None, verbose=0)
+        net = train(quiet, images[part], None if watched is None else images[watched])
+        return severity_of(net, left_out)
+
+    units = units_of(groups, source, np.arange(len(grades.positions)) * each)
+    unseen = np.array([], dtype=np.intp)
+    if held_out is not None:
+        unseen = held_out[~np.isin(units[held_out], units[rows])]
+    if len(np.unique(units[unseen])) >= FEWEST_HELD_OUT:
+        # early stopping watched these, and chose among the epochs by their loss, no more
+        part = None if sample_weight is None else sample_weight[unseen]
+        std = residual_std(severity_of(trained, unseen), grades.positions[unseen], part)
+        if std is not None:
+            return replace(trained, residual_std=std)
+    std = std_of_inner_folds(severity_without, units, grades.positions, sample_weight, seed)
+    return replace(trained, residual_std=std)
 
 
 def new_log_dir(log_dir: Any) -> str | None:

@@ -51,10 +51,11 @@ def normalised(proba: NDArray[np.float64]) -> NDArray[np.float64]:
 def interpolated_proba(
     severity: NDArray[np.float64], places: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Probabilities of a regressor: linear between the two grades next to the severity.
+    """Probabilities of a regressor whose residuals are unknown: linear between two grades.
 
     Their expected grade is the severity, clipped to the grades there are, and their most probable
-    grade is the nearest one.
+    grade is the nearest one. All others have probability 0, so `spread_proba` is what is wanted
+    wherever the residuals are known; models saved by the first releases have none.
 
     Parameters
     ----------
@@ -83,6 +84,52 @@ def interpolated_proba(
     proba[rows, order[above - 1]] = 1.0 - share
     proba[rows, order[above]] = share
     return proba
+
+
+def spread_proba(
+    severity: NDArray[np.float64], places: NDArray[np.intp], std: float | None
+) -> NDArray[np.float64]:
+    r"""Probabilities of a regressor: they fall with the distance from the severity.
+
+    That of grade :math:`k` is proportional to :math:`\exp(-(k - s)^2 / 2\sigma^2)`, with the
+    severity :math:`s` clipped to the grades there are: a normal error of the severity, at the
+    grades. The most probable grade is the nearest one, of two the first class. The expected grade
+    is drawn towards the middle at the ends of the scale, where there is room on one side only.
+
+    Parameters
+    ----------
+    severity : ndarray of float, shape (n_samples,)
+    places : ndarray of int, shape (n_classes,)
+        Place of each class on the scale, in any order.
+    std : float or None
+        Standard deviation of the severity's error, in places; at least a 36th of the distance
+        between the lowest and the highest class is taken, so that no probability is 0.
+        ``None`` where it is unknown: as `interpolated_proba`.
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples, n_classes)
+        Greater than 0; every row sums to 1.
+
+    Examples
+    --------
+    >>> spread_proba(np.array([1.0, 9.0]), np.arange(3), 1.0).round(2).tolist()
+    [[0.27, 0.45, 0.27], [0.08, 0.35, 0.57]]
+    """
+    near = interpolated_proba(severity, places)
+    if std is None or len(places) == 1:
+        return near
+    rows, best = np.arange(len(severity)), near.argmax(axis=1)
+    low, high = places.min(), places.max()
+    clipped = np.clip(severity, low, high)[:, np.newaxis]
+    nearest = places[best][:, np.newaxis]
+    # squares of distances less that of the nearest grade, so that one weight is 1 and the sign
+    # of a difference is exact: only grades as near as the nearest have it too
+    farther = (places - nearest) * (places + nearest - 2.0 * clipped)
+    weights = np.exp(-farther / (2.0 * max(std, (high - low) / 36.0) ** 2))
+    proba = weights / weights.sum(axis=1, keepdims=True)
+    most = proba[rows, best][:, np.newaxis]
+    return np.where((farther > 0) & (proba >= most), np.nextafter(most, 0.0), proba)
 
 
 def nearest_class(grades: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -22,7 +22,15 @@ class FittedHead(Protocol):
 
     @property
     def has_proba(self) -> bool:
-        """Whether it gives probabilities, or a severity to interpolate them from."""
+        """Whether it gives probabilities, or a severity to make them from."""
+        ...
+
+    @property
+    def residual_std(self) -> float | None:
+        """Root mean square of a regressor's residuals on images it was not fitted on, in places.
+
+        ``None`` for classifiers, and for models that were saved before it was known.
+        """
         ...
 
     @property
@@ -48,15 +56,18 @@ class FittedEstimator:
     estimator : estimator
     n_grades : int
     is_regressor : bool
+    residual_std : float, default=None
+        Root mean square of a regressor's residuals on images it was not fitted on, in places.
     """
 
     estimator: Any
     n_grades: int
     is_regressor: bool
+    residual_std: float | None = None
 
     @property
     def has_proba(self) -> bool:
-        """Whether it gives probabilities, or a severity to interpolate them from."""
+        """Whether it gives probabilities, or a severity to make them from."""
         return self.is_regressor or hasattr(self.estimator, "predict_proba")
 
     @property

@@ -122,10 +122,19 @@ class KerasTrainer(BaseWrapper):
 
 @dataclass
 class TrainedNet:
-    """A neural head after training, with the trained part of its backbone."""
+    """A neural head after training, with the trained part of its backbone.
+
+    Parameters
+    ----------
+    tail : Tail
+    trainer : KerasTrainer
+    residual_std : float, default=None
+        Root mean square of a regressor's residuals on images it was not trained on, in places.
+    """
 
     tail: Tail
     trainer: KerasTrainer = field(repr=False)
+    residual_std: float | None = None
 
     @property
     def is_regressor(self) -> bool:
@@ -134,7 +143,7 @@ class TrainedNet:
 
     @property
     def has_proba(self) -> bool:
-        """Whether it gives probabilities, or a severity to interpolate them from: always."""
+        """Whether it gives probabilities, or a severity to make them from: always."""
         return True
 
     @property

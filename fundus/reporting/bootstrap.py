@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.data.patients import read_patients
+from fundus.exceptions import InvalidParameterError
 
 Weights = NDArray[np.float64]
 
@@ -265,18 +266,7 @@ def bootstrap_of(
 
 
 def _factorised(patients: ArrayLike, n_rows: int) -> NDArray[np.intp]:
-    values = np.asarray(patients)
-    if values.shape != (n_rows,):
-        raise DataError(
-            f"patients must name one patient for each of {n_rows} images. Got shape {values.shape}."
-        )
-    codes = pd.factorize(values)[0]
-    if (codes < 0).any():
-        raise DataError(
-            f"patients must name a patient in every row. Got none in row {int(codes.argmin())}: "
-            "give an image whose patient is unknown an id of its own."
-        )
-    return codes
+    return pd.factorize(read_patients(patients, n_rows, name="patients"))[0]
 
 
 def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:

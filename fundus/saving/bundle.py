@@ -22,7 +22,7 @@ from fundus.saving.files import Reader, Writer
 from fundus.saving.models import read_model, write_model
 
 #: Raised when the layout changes; older bundles stay readable.
-FORMAT = 1
+FORMAT = 3
 
 MANIFEST = "manifest.json"
 MODEL = "model.json"

@@ -148,8 +148,14 @@ def _write_ballot(ballot: Ballot) -> dict[str, Any]:
         "classes": labels_record(ballot.classes),
         "scale": labels_record(ballot.scale),
         "voting": ballot.voting,
+        "std": ballot.std,
     }
 
 
 def _read_ballot(record: dict[str, Any]) -> Ballot:
-    return Ballot(labels_of(record["classes"]), labels_of(record["scale"]), record["voting"])
+    return Ballot(
+        labels_of(record["classes"]),
+        labels_of(record["scale"]),
+        record["voting"],
+        record.get("std"),  # older bundles have none
+    )

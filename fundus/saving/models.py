@@ -105,6 +105,7 @@ def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
         "classes": labels_record(model.classes_),
         "cv_results": {k: np.asarray(v).tolist() for k, v in model.cv_results_.items()},
         "oof": writer.arrays(oof),
+        "severity_std": getattr(model, "severity_std_", None),
         "models": [write_model(m, writer) for m in model.estimators_],
     }
 
@@ -118,6 +119,8 @@ def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
     ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
     for name, array in reader.arrays(record["oof"]).items():
         setattr(ensemble, name, array)
+    if record.get("severity_std") is not None:  # older bundles have none
+        ensemble.severity_std_ = record["severity_std"]
     ensemble.oof_prediction_ = ensemble.classes_[ensemble.oof_prediction_]
     if hasattr(models[0], "n_features_in_"):
         ensemble.n_features_in_ = models[0].n_features_in_

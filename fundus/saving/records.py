@@ -250,6 +250,7 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
             "file": writer.estimator(head.estimator),
             "n_grades": head.n_grades,
             "is_regressor": head.is_regressor,
+            "residual_std": head.residual_std,
         }
     # numpy's files know no bfloat16, all of whose numbers float32 has too
     known = (np.asarray(w) for w in head.network().get_weights())
@@ -261,15 +262,17 @@ def _write_head(head: Any, writer: Writer) -> dict[str, Any]:
         "n_grades": tail.n_grades,
         "n_features": tail.n_features,
         "history": head.history,
+        "residual_std": head.residual_std,
         "weights": writer.arrays({f"w{k:04d}": w for k, w in enumerate(weights)}),
         "dtype_policy": tail.dtype_policy,
     }
 
 
 def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) -> Any:
+    std = record.get("residual_std")  # older bundles have none, and keep their probabilities
     if record["kind"] == "estimator":
         return FittedEstimator(
-            reader.estimator(record["file"]), record["n_grades"], record["is_regressor"]
+            reader.estimator(record["file"]), record["n_grades"], record["is_regressor"], std
         )
     from fundus.networks.backbones import require_tensorflow
 
@@ -286,4 +289,5 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
         record.get("dtype_policy", "float32"),  # bundles of the first release have none
     )
     arrays = reader.arrays(record["weights"])
-    return trained_net(tail, [arrays[name] for name in sorted(arrays)], record["history"])
+    weights = [arrays[name] for name in sorted(arrays)]
+    return dataclasses.replace(trained_net(tail, weights, record["history"]), residual_std=std)
