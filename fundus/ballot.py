@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fundus.cutpoints import grades_at
 from fundus.heads.decisions import expected_grade, interpolated_proba, nearest_class
-from fundus.labels import to_positions
+from fundus.labels import Labels, to_positions
 from fundus.severity import (
     proba_of,
     scale_of,
@@ -184,9 +184,24 @@ class Ballot(NamedTuple):
         return padded[entered]
 
 
-def ballot_of(model: Any) -> Ballot:
-    """Return the rules by which one fitted classifier votes alone."""
-    return Ballot(model.classes_, whole_scale(model, model.classes_), voting_of(model))
+def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
+    """Return the rules by which one fitted classifier votes alone.
+
+    Parameters
+    ----------
+    model : classifier
+    labels : Labels, default=None
+        They tell the order where the model does not know it.
+
+    Returns
+    -------
+    Ballot
+    """
+    labels = Labels(model.classes_) if labels is None else labels
+    if not len(scale_of(model, np.empty(0))):
+        labels.warn_if_guessed()
+    scale = whole_scale(model, model.classes_, labels.scale)
+    return Ballot(model.classes_, scale, voting_of(model))
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:

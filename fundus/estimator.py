@@ -261,7 +261,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters
             self.__dict__.pop(name, None)
         # weights are by label, for a dict's sake, and by weight of rows, for the counts'
-        fit_weight = class_sample_weight(self.class_weight, grades.scale[grades.positions], weight)
+        labels = grades.scale[grades.positions]
+        fit_weight = class_sample_weight(self.class_weight, labels, weight, scale=grades.scale)
         if isinstance(data, Images):
             self.__dict__.pop("n_features_in_", None)
             self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
