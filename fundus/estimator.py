@@ -47,7 +47,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     head : str, Head, classifier or regressor, default="softmax"
         Registered name (see `list_heads`), a head object, or any scikit-learn estimator.
     grades : int or sequence, default=None
-        The scale: its length, or its labels, lowest first. ``None`` is the sorted labels of ``y``.
+        The scale: its length, or its labels, lowest first. ``None`` is the order of the categories
+        where ``y`` is a pandas Categorical (one without rows is a grade without images), else the
+        sorted labels of ``y``, with a warning where these are more than two names.
     weights : str, path or None, default="imagenet"
         Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
     freeze : "all", int, float or str, default="all"
@@ -72,7 +74,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         So many fixed warps of every training image instead, made once and kept; the only form that
         heads on frozen features take.
     class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
-        Weight of each grade in training.
+        Weight of each grade in training. A dict's keys are labels; one that it leaves out has
+        weight 1, and is an error while a key is no label of ``y`` or the scale.
     learning_rate : float or "auto", default="auto"
         Of Adam; "auto" is 1e-5 where layers of the backbone are trained and 1e-3 where none are.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -216,7 +219,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             Paths, a frame with a ``path`` and optionally a ``patient`` column, uint8 RGB arrays
             (n, height, width, 3), or 2-D float features for ``backbone="precomputed"``.
         y : array-like, shape (n_samples,)
-            Grades.
+            Grades; a pandas Categorical brings their order.
         sample_weight : array-like of float, shape (n_samples,), default=None
         groups : array-like, shape (n_samples,), default=None
             Patients, for the inner validation split; a frame's own where they are not given.
@@ -228,13 +231,18 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Raises
         ------
         InvalidParameterError
-            If a parameter cannot be used.
+            If a parameter cannot be used, such as class weights for what is no label.
         InvalidGradeError
-            If a grade is missing, off the scale, or the only one.
+            If a grade is missing, off the scale, or the only one, or the labels are one-hot.
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         DataError
             If lengths differ, or a file occurs twice.
+
+        Warns
+        -----
+        DataWarning
+            Where more than two names are put into the order of the alphabet.
         """
         head = check_parameters(self)
         data = self._read(X, reset=True)

@@ -131,7 +131,7 @@ def quadratic_weighted_kappa(
 
         warnings.warn(
             "Quadratic weighted kappa is undefined (nan): both gradings hold the one grade "
-            f"{scale[true[0]]!r}.",
+            f"{scale.tolist()[true[0]]!r}.",
             UndefinedMetricWarning,
             stacklevel=2,
         )

@@ -79,11 +79,11 @@ def whole_scale(
     ndarray, shape (n_grades,)
         The sorted labels where neither will do.
     """
-    own = scale_of(model, classes)
-    for scale in (own, classes if order is None else order):
-        if set(classes.tolist()) <= set(scale.tolist()):
-            return scale
-    return classes
+    known = set(classes.tolist())
+    if order is None or not known <= set(order.tolist()):
+        order = classes
+    own = scale_of(model, order)
+    return own if known <= set(own.tolist()) else order
 
 
 def given_scale(estimator: Any) -> int | Sequence[Hashable] | NDArray[Any] | None:
