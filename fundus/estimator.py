@@ -49,7 +49,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     grades : int or sequence, default=None
         The scale: its length, or its labels, lowest first. ``None`` is the order of the categories
         where ``y`` is a pandas Categorical (one without rows is a grade without images), else the
-        sorted labels of ``y``, with a warning where these are more than two names.
+        sorted labels of ``y``, with a warning where these are more than two names. Meta-estimators
+        that number the labels, as `sklearn.ensemble.VotingClassifier` does, need them encoded in
+        order before.
     weights : str, path or None, default="imagenet"
         Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
     freeze : "all", int, float or str, default="all"

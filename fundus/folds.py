@@ -16,18 +16,20 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
 
 from fundus.data.inputs import as_images
-from fundus.exceptions import DataError
+from fundus.exceptions import DataError, DataWarning
 from fundus.fitting.plan import plans_told
 from fundus.labels import Labels, grade_scale, read_labels, to_positions
 from fundus.leaks import Folds
 from fundus.severity import (
     given_scale,
     is_plain_regressor,
+    numbering_of,
     proba_of,
     severity_of,
     shared_input,
 )
 from fundus.splits import check_split, frame_patients, is_image_data, make_cv
+from fundus.warn import warn_caller
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,15 @@ def read_training(
 def _whole_order(labels: Labels, owner: Any) -> tuple[NDArray[Any], Labels]:
     """Return the scale for the whole of the labels, and the labels as folds are to get them."""
     given = given_scale(owner)
+    classes = np.unique(labels.values)
+    numbering = numbering_of(owner)
+    if numbering and [x for x in labels.scale.tolist() if x in classes] != classes.tolist():
+        warn_caller(
+            f"{numbering} numbers labels by the alphabet, or by size, before it fits what is "
+            f"inside it, which then takes {classes.tolist()} for the order of the grades instead "
+            f"of {labels.scale.tolist()}: encode first, as y.cat.codes.",
+            DataWarning,
+        )
     if given is None:
         labels.warn_if_guessed()  # once, and not in every fold
         return labels.scale, labels

@@ -185,7 +185,7 @@ def adjacent_accuracy(
     return float((np.abs(true - pred) <= 1).mean())
 
 
-class _KappaScorer(_Scorer):  # type: ignore[misc]
+class _KappaScorer(_Scorer):
     """A scorer that takes the order of names from the estimator, which a score function cannot.
 
     scikit-learn has no public class for it, and a plain callable would predict anew for each of

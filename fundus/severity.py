@@ -86,7 +86,7 @@ def whole_scale(
     return own if known <= set(own.tolist()) else order
 
 
-def given_scale(estimator: Any) -> int | Sequence[Hashable] | NDArray[Any] | None:
+def given_scale(estimator: Any) -> int | Sequence[Hashable] | None:
     """Return the scale that an estimator, or one inside it, was given, or ``None``.
 
     Parameters
@@ -101,11 +101,35 @@ def given_scale(estimator: Any) -> int | Sequence[Hashable] | NDArray[Any] | Non
     params = estimator.get_params() if hasattr(estimator, "get_params") else {}
     for name, value in {"": estimator, **params}.items():
         if name.split("__")[-1] == "grades" and isinstance(value, _SCALES):
-            return value
+            return value.tolist() if isinstance(value, np.ndarray) else value
         if isinstance(value, FrozenEstimator):
-            own = scale_of(value, np.empty(0))
-            if len(own):
+            own = scale_of(value, np.empty(0)).tolist()
+            if own:
                 return own
+    return None
+
+
+def numbering_of(estimator: Any) -> str | None:
+    """Return what numbers labels by the alphabet before a model that needs their order sees them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted.
+
+    Returns
+    -------
+    str or None
+        Name of a class of scikit-learn's.
+    """
+    from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    for value in params.values():
+        if isinstance(value, (BaggingClassifier, StackingClassifier, VotingClassifier)) and any(
+            hasattr(inner, "predict_severity") for inner in value.get_params().values()
+        ):
+            return type(value).__name__
     return None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
@@ -178,6 +179,33 @@ def test_a_saved_ensemble_keeps_the_order_of_the_labels(tmp_path):
     np.testing.assert_allclose(loaded.predict_severity(X), model.predict_severity(X))
 
 
+def test_models_that_were_fitted_elsewhere_get_the_order_of_the_labels():
+    target = FORMS["ordered Series"]
+    results = cross_validate(
+        LogisticRegression(), X, target, cv=3, return_estimator=True, return_indices=True
+    )
+    ensemble = FoldEnsemble.from_cv_results(results, X, target)
+    assert ensemble.grades_.tolist() == NAMES
+    numbers = ensemble.predict_proba(X)[:, np.argsort(places(ensemble.classes_))] @ np.arange(5)
+    np.testing.assert_allclose(ensemble.predict_severity(X), numbers)
+    with pytest.warns(DataWarning, match="alphabet"):
+        FoldEnsemble.from_cv_results(results, X, as_text)
+    fitted = LogisticRegression().fit(X, as_text)
+    sets = OrdinalConformalClassifier(fitted, cv="prefit").fit(X, target)
+    assert sets.grades_.tolist() == NAMES
+    by_number = OrdinalConformalClassifier(LogisticRegression().fit(X, y), cv="prefit").fit(X, y)
+    for named, number in zip(sets.predict_set(X), by_number.predict_set(X), strict=True):
+        assert (places(named) == number).all()
+    with pytest.warns(DataWarning, match="alphabet"):
+        OrdinalConformalClassifier(fitted, cv="prefit").fit(X, as_text)
+
+
+def test_cutpoints_around_a_fitted_model_take_its_scale():
+    fitted = FrozenEstimator(ridge(grades=NAMES).fit(X, as_text))
+    model = FixedCutpointClassifier(fitted).fit(X, as_text)
+    assert model.grades_.tolist() == NAMES
+
+
 def told(call):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -290,6 +318,15 @@ def test_names_inside_an_ensemble_that_numbers_them(wrap):
     assert kappa == pytest.approx(
         quadratic_weighted_kappa(y, ridge().fit(X, y).predict(X)), abs=0.1
     )
+
+
+def test_an_ordered_categorical_around_an_ensemble_that_numbers_it():
+    inside = VotingClassifier([("a", ridge())])
+    with pytest.warns(DataWarning, match=r"VotingClassifier numbers labels.*y\.cat\.codes"):
+        FoldEnsemble(inside, cv=3).fit(X, FORMS["ordered Series"])
+    assert not told(lambda: FoldEnsemble(inside, cv=3).fit(X, pd.Series(y).astype("category")))
+    strangers = FoldEnsemble(VotingClassifier([("a", LogisticRegression())]), cv=3)
+    assert not told(lambda: strangers.fit(X, FORMS["ordered Series"]))
 
 
 def test_names_where_the_scale_has_numbers():
