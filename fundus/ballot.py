@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fundus.cutpoints import grades_at
 from fundus.heads.decisions import expected_grade, nearest_class, spread_proba
-from fundus.labels import to_positions
+from fundus.labels import Labels, to_positions
 from fundus.severity import (
     proba_of,
     residual_std_of,
@@ -229,9 +229,24 @@ def _root_mean_square(stds: list[float | None]) -> float | None:
     return float(np.sqrt(np.mean(np.square(known)))) if len(known) == len(stds) else None
 
 
-def ballot_of(model: Any) -> Ballot:
-    """Return the rules by which one fitted classifier votes alone."""
-    return Ballot(model.classes_, whole_scale(model, model.classes_), voting_of(model))
+def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
+    """Return the rules by which one fitted classifier votes alone.
+
+    Parameters
+    ----------
+    model : classifier
+    labels : Labels, default=None
+        They tell the order where the model does not know it.
+
+    Returns
+    -------
+    Ballot
+    """
+    labels = Labels(model.classes_) if labels is None else labels
+    if not len(scale_of(model, np.empty(0))):
+        labels.warn_if_guessed()
+    scale = whole_scale(model, model.classes_, labels.scale)
+    return Ballot(model.classes_, scale, voting_of(model))
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from fundus.ensemble import FoldEnsemble
+from fundus.folds import read_training
 from fundus.heads.decisions import expected_grade
 from fundus.labels import to_positions
 from fundus.parameters import check_option, invalid
@@ -233,12 +234,13 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
             If a fold has a patient or an image on both sides.
         """
         check_option(self, "method", METHODS)
+        data = read_training(X, y, sample_weight, groups, self)
         folds = FoldEnsemble(
             self.estimator,
             cv=5 if self.cv is None else self.cv,
             n_jobs=self.n_jobs,
             random_state=self.random_state,
-        ).fit(X, y, sample_weight=sample_weight, groups=groups)
+        ).fit(X, data.target, sample_weight=sample_weight, groups=groups)
         if folds.voting_ == "hard":
             raise invalid(
                 self, "estimator", "one with predict_proba or predict_severity", self.estimator
@@ -253,14 +255,14 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
             )
         self.classes_, self.ballot_ = folds.classes_, folds.ballot()
         tested = folds.oof_fold_ >= 0
-        place = np.searchsorted(self.classes_, column_or_1d(y))[tested]
+        place = np.searchsorted(self.classes_, data.y)[tested]
         scores = self._scores(folds.oof_proba_[tested], folds.oof_severity_[tested])
         weight = None if sample_weight is None else np.asarray(sample_weight, float)[tested]
         self.maps_ = [
             fit_map(scores[:, k], self._rank()[place] > k, self.method, weight)
             for k in range(len(self.classes_) - 1)
         ]
-        self.estimator_ = folds.fit_all(X, y, sample_weight, groups)
+        self.estimator_ = folds.fit_all(X, data.target, sample_weight, groups)
         if hasattr(self.estimator_, "n_features_in_"):
             self.n_features_in_ = self.estimator_.n_features_in_
         return self

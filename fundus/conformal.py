@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from fundus.ballot import Ballot, Votes, ballot_of
 from fundus.conformal_sets import (
@@ -23,7 +23,7 @@ from fundus.data.patients import patients_of
 from fundus.ensemble import FoldEnsemble
 from fundus.exceptions import DataError, DataWarning
 from fundus.heads.decisions import expected_grade
-from fundus.labels import to_positions
+from fundus.labels import as_labels, to_positions
 from fundus.parameters import check_real, invalid
 from fundus.saving.mixin import Saves
 from fundus.severity import shared_input
@@ -160,7 +160,7 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
             n_jobs=self.n_jobs,
             random_state=self.random_state,
         ).fit(X, y, sample_weight=sample_weight, groups=groups)
-        labels = column_or_1d(y)
+        labels = as_labels(y).values
         return self._calibrate(ensemble, labels, patients_of(X, groups, len(labels)))
 
     @classmethod
@@ -202,7 +202,7 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         check_is_fitted(ensemble, "estimators_")
         model = cls(ensemble.estimator, alpha=alpha, cv=ensemble.cv, random_state=random_state)
         check_real(model, "alpha", low=0, high=1, low_open=True, high_open=True)
-        labels = column_or_1d(y)
+        labels = as_labels(y).values
         if len(labels) != len(ensemble.oof_fold_):
             raise DataError(
                 "y must be the grades that the ensemble was fitted on. "
@@ -230,13 +230,14 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         if isinstance(model, FrozenEstimator):  # which keeps it fitted when cloned
             model = model.estimator
         check_is_fitted(model)
-        labels = column_or_1d(y)
+        read = as_labels(y)
+        labels = read.values
         if _num_samples(X) != len(labels):
             raise DataError(
                 f"X and y must be of one length. Got {_num_samples(X)} rows and {len(labels)}."
             )
         groups = patients_of(X, groups, len(labels))
-        ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model)
+        ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model, read)
         self._take(model, ballot)
         rows = one_image_each(groups, len(labels), self.random_state)
         votes = self._members(X)[0]

@@ -29,7 +29,6 @@ from fundus.saving.mixin import Saves
 from fundus.severity import (
     has_severity,
     innermost,
-    is_plain_regressor,
     proba_of,
     severity_of,
     whole_scale,
@@ -101,7 +100,7 @@ class _CutpointClassifier(Saves, WrapsClassifier, BaseEstimator):
         return proba
 
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Training:
-        """Check the input; a plain regressor is to be fitted on places, so `y` becomes these."""
+        """Check the input."""
         if not has_severity(self.estimator):
             raise invalid(
                 self,
@@ -110,18 +109,17 @@ class _CutpointClassifier(Saves, WrapsClassifier, BaseEstimator):
                 self.estimator,
             )
         data = read_training(X, y, sample_weight, groups, self)
-        self.classes_, codes = np.unique(data.y, return_inverse=True)
-        if is_plain_regressor(self.estimator):
-            return Training(data.X, codes, data.weight, data.groups)
+        self.classes_ = np.unique(data.y)
         return data
 
     def _fit_rows(self, data: Training, rows: NDArray[np.intp], random_state: Any) -> None:
         model = fold_template(self.estimator, None, data.y, data.groups, random_state)
-        self._keep(fit_fold(model, data.X, data.y, rows, data.weight, data.groups))
+        target = data.target_of(self.estimator)
+        self._keep(fit_fold(model, data.X, target, rows, data.weight, data.groups), data.scale)
 
-    def _keep(self, model: Any) -> None:
+    def _keep(self, model: Any, order: NDArray[Any]) -> None:
         self.estimator_ = model
-        self.grades_ = whole_scale(model, self.classes_)
+        self.grades_ = whole_scale(model, self.classes_, order)
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(model, name):
@@ -270,16 +268,13 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
         tested = ~np.isnan(self.oof_severity_)
         self.cutpoints_, self.best_score_ = optimal_cutpoints(
             self.oof_severity_[tested],
-            self._labels(data)[tested],
+            data.y[tested],
             n_grades=self.grades_.tolist(),
             scoring=self.scoring,
             sample_weight=None if data.weight is None else data.weight[tested],
             allowed=self.classes_,
         )
         return self
-
-    def _labels(self, data: Training) -> NDArray[Any]:
-        return self.classes_[data.y] if is_plain_regressor(self.estimator) else data.y
 
 
 #: What to do with a model that is fitted already.
@@ -363,7 +358,7 @@ class FixedCutpointClassifier(_CutpointClassifier):
         data = self._read(X, y, sample_weight, groups)
         if isinstance(self.estimator, FrozenEstimator):
             self.classes_ = getattr(self.estimator, "classes_", self.classes_)
-            self._keep(self.estimator.estimator)
+            self._keep(self.estimator.estimator, data.scale)
         else:
             self._fit_rows(data, np.arange(len(data.y)), None)
         wanted = len(self.grades_) - 1

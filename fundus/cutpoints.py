@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
-from fundus.grades import N_GRADES
-from fundus.labels import grade_scale, to_positions
+from fundus.labels import to_positions
+from fundus.metrics import common_scale
 
 
 def optimal_cutpoints(
     severity: ArrayLike,
     grades: ArrayLike,
     *,
-    n_grades: int | Sequence[Hashable] = N_GRADES,
+    n_grades: int | Sequence[Hashable] | None = None,
     scoring: Any = "qwk",
     sample_weight: ArrayLike | None = None,
     allowed: ArrayLike | None = None,
@@ -32,8 +32,9 @@ def optimal_cutpoints(
         Finite; of images that the model was not trained on, or the cutpoints will flatter it.
     grades : array-like, shape (n_samples,)
         True grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
-    n_grades : int or sequence of labels, default=5
-        The scale, lowest grade first.
+    n_grades : int or sequence of labels, default=None
+        The scale, lowest grade first. ``None`` is 5 for numbers and the order of the categories
+        for a pandas Categorical; other names are sorted, with a warning.
     scoring : "qwk" or array-like of float, shape (n_grades, n_grades), default="qwk"
         Maximise quadratic weighted kappa, or minimise the mean cost, ``scoring[true, predicted]``.
     sample_weight : array-like of float, shape (n_samples,), default=None
@@ -59,6 +60,11 @@ def optimal_cutpoints(
     InvalidParameterError
         If `scoring` is neither of these.
 
+    Warns
+    -----
+    DataWarning
+        Where more than two names are put into the order of the alphabet.
+
     Notes
     -----
     Cost is a sum over images, so the best split of the sorted severities into intervals follows by
@@ -82,7 +88,7 @@ def optimal_cutpoints(
     >>> cutpoints.round(3).tolist(), kappa
     ([0.6, 1.3], 1.0)
     """
-    scale = grade_scale(n_grades)
+    scale = common_scale(n_grades, grades, names=("grades",))
     true = to_positions(grades, scale, name="grades")
     values, weights = _tally(severity, true, sample_weight, len(scale))
     places = np.arange(len(scale))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fundus.ballot import Ballot, voting_of
 from fundus.exceptions import InvalidParameterError
@@ -23,11 +23,12 @@ from fundus.folds import (
     read_training,
 )
 from fundus.heads.settings import carried
+from fundus.labels import as_labels
 from fundus.metrics import quadratic_weighted_kappa
 from fundus.parallel import run_jobs
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
-from fundus.severity import has_severity, residual_std_of, unwrapped, whole_scale
+from fundus.severity import has_severity, residual_std_of, scale_of, unwrapped, whole_scale
 from fundus.splits import check_split
 from fundus.wrapping import WrapsClassifier
 
@@ -157,6 +158,12 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         ------
         SplitError
             If a fold has a patient or an image on both sides.
+
+        Warns
+        -----
+        DataWarning
+            Where more than two names are put into the order of the alphabet; see
+            `TransferClassifier`.
         """
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
@@ -166,7 +173,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
             delayed(carried(fit_fold))(
                 fold_template(self.estimator, k, data.y, data.groups, self.random_state),
                 data.X,
-                data.y,
+                data.target,
                 train,
                 data.weight,
                 data.groups,
@@ -175,7 +182,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
             for k, (train, _) in enumerate(folds)
         )
         models = run_jobs(jobs, n_jobs=self.n_jobs, verbose=self.verbose)
-        return self._keep(models, folds, data.X, data.y)
+        return self._keep(models, folds, data.X, data.y, data.scale)
 
     def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:
         """Return one more clone, fitted on all rows; the ensemble itself stays as it is.
@@ -196,7 +203,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         fold = len(self.estimators_)
         model = fold_template(self.estimator, fold, data.y, data.groups, self.random_state)
         rows = np.arange(len(data.y))
-        return fit_fold(model, data.X, data.y, rows, data.weight, data.groups)
+        return fit_fold(model, data.X, data.target, rows, data.weight, data.groups)
 
     @classmethod
     def from_cv_results(
@@ -241,12 +248,14 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         models = list(results["estimator"])
         indices = results["indices"]
         folds = list(zip(indices["train"], indices["test"], strict=True))
-        labels = column_or_1d(y, warn=True)
-        check_consistent_length(X, labels)
-        check_split(folds, X, labels, groups, cache=cache_of(models[0]))
-        check_tested_once(folds, len(labels))
+        labels = as_labels(y, warn=True)
+        check_consistent_length(X, labels.values)
+        check_split(folds, X, labels.values, groups, cache=cache_of(models[0]))
+        check_tested_once(folds, len(labels.values))
+        if not len(scale_of(models[0], np.empty(0))):
+            labels.warn_if_guessed()
         ensemble = cls(clone(models[0]), cv=folds, voting=voting)
-        return ensemble._keep(models, folds, X, labels)
+        return ensemble._keep(models, folds, X, labels.values, labels.scale)
 
     def _keep(
         self,
@@ -254,9 +263,11 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         folds: Folds,
         X: Any,
         y: NDArray[Any],
+        scale: NDArray[Any],
     ) -> FoldEnsemble:
         self.estimators_ = models
         self.classes_ = np.unique(y)
+        self._scale = scale
         self.voting_ = self._chosen_voting(models[0])
         if hasattr(models[0], "n_features_in_"):
             self.n_features_in_ = models[0].n_features_in_
@@ -330,7 +341,9 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         Ballot
         """
         check_is_fitted(self, "estimators_")
-        scale = whole_scale(self.estimators_[0], self.classes_)
+        # models of earlier releases have none
+        order = getattr(self, "_scale", None)
+        scale = whole_scale(self.estimators_[0], self.classes_, order)
         return Ballot(self.classes_, scale, self.voting_, getattr(self, "severity_std_", None))
 
     @property

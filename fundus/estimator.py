@@ -50,7 +50,11 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     head : str, Head, classifier or regressor, default="softmax"
         Registered name (see `list_heads`), a head object, or any scikit-learn estimator.
     grades : int or sequence, default=None
-        The scale: its length, or its labels, lowest first. ``None`` is the sorted labels of ``y``.
+        The scale: its length, or its labels, lowest first. ``None`` is the order of the categories
+        where ``y`` is a pandas Categorical (one without rows is a grade without images), else the
+        sorted labels of ``y``, with a warning where these are more than two names. Meta-estimators
+        that number the labels, as `sklearn.ensemble.VotingClassifier` does, need them encoded in
+        order before.
     weights : str, path or None, default="imagenet"
         Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
     freeze : "all", int, float or str, default="all"
@@ -75,7 +79,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         So many fixed warps of every training image instead, made once and kept; the only form that
         heads on frozen features take.
     class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
-        Weight of each grade in training.
+        Weight of each grade in training. A dict's keys are labels; one that it leaves out has
+        weight 1, and is an error while a key is no label of ``y`` or the scale.
     sampling : {"over", "under"} or None, default=None
         Training images are drawn at random so that every grade has as many as the most frequent
         one, or as the rarest; ``class_weight`` then counts the images that were drawn. Images held
@@ -228,7 +233,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             Paths, a frame with a ``path`` and optionally a ``patient`` column, uint8 RGB arrays
             (n, height, width, 3), or 2-D float features for ``backbone="precomputed"``.
         y : array-like, shape (n_samples,)
-            Grades.
+            Grades; a pandas Categorical brings their order.
         sample_weight : array-like of float, shape (n_samples,), default=None
         groups : array-like, shape (n_samples,), default=None
             Patients, for the inner validation split; a frame's own where they are not given.
@@ -240,9 +245,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Raises
         ------
         InvalidParameterError
-            If a parameter cannot be used.
+            If a parameter cannot be used, such as class weights for what is no label.
         InvalidGradeError
-            If a grade is missing, off the scale, or the only one.
+            If a grade is missing, off the scale, or the only one, or the labels are one-hot.
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         DataError
@@ -251,6 +256,11 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             If a training diverges, or features are not finite.
         MissingDependencyError
             If `sampling` is given and imbalanced-learn is not installed.
+
+        Warns
+        -----
+        DataWarning
+            Where more than two names are put into the order of the alphabet.
         """
         head = check_parameters(self)
         data = self._read(X, reset=True)
@@ -276,7 +286,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters
             self.__dict__.pop(name, None)
         # weights are by label, for a dict's sake, and by weight of rows, for the counts'
-        fit_weight = class_sample_weight(self.class_weight, grades.scale[grades.positions], weight)
+        labels = grades.scale[grades.positions]
+        fit_weight = class_sample_weight(self.class_weight, labels, weight, scale=grades.scale)
         if isinstance(data, Images):
             self.__dict__.pop("n_features_in_", None)
             self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
@@ -311,7 +322,7 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             if self.sampling is not None:
                 rows = drawn_rows(self.sampling, rows, grades.positions, seed)
                 labels = grades.scale[grades.positions]
-                fit_weight = drawn_weights(self.class_weight, labels, weight, rows)
+                fit_weight = drawn_weights(self.class_weight, labels, weight, rows, grades.scale)
                 fit_weight = None if fit_weight is None else fit_weight[rows]
                 weight = None if weight is None else weight[rows]
                 groups = None if groups is None else groups[rows]

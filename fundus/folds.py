@@ -17,14 +17,22 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, indexab
 
 from fundus.data.inputs import as_images
 from fundus.data.patients import patients_of
-from fundus.exceptions import DataError
+from fundus.exceptions import DataError, DataWarning
 from fundus.fitting.plan import plans_told
 from fundus.heads.settings import carried
-from fundus.labels import read_labels
+from fundus.labels import Labels, grade_scale, read_labels, to_positions
 from fundus.leaks import Folds
 from fundus.parallel import run_jobs
-from fundus.severity import proba_of, severity_of, shared_input
+from fundus.severity import (
+    given_scale,
+    is_plain_regressor,
+    numbering_of,
+    proba_of,
+    severity_of,
+    shared_input,
+)
 from fundus.splits import check_split, is_image_data, make_cv
+from fundus.warn import warn_caller
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,29 @@ class Training:
     weight : ndarray of float, shape (n_samples,), or None
     groups : ndarray, shape (n_samples,), or None
         Patients, none of them unknown.
+    scale : ndarray, shape (n_grades,)
+        The grades in order, as the estimator was given them, or else as the labels have them.
+    labels : Labels
+        `y` and the order that came with it.
     """
 
     X: Any
     y: NDArray[Any]
     weight: NDArray[np.float64] | None
     groups: Any
+    scale: NDArray[Any]
+    labels: Labels
+
+    @property
+    def target(self) -> Any:
+        """The labels in a form that keeps their order in every fold."""
+        return self.labels.carried()
+
+    def target_of(self, estimator: Any) -> Any:
+        """Return what to fit an estimator on: a plain regressor is fitted on places."""
+        if is_plain_regressor(estimator):
+            return to_positions(self.y, self.scale)
+        return self.target
 
     def folds(self, cv: Any, estimator: Any, random_state: Any) -> Folds:
         """Return the folds of a ``cv=`` parameter; none shares a patient or an image."""
@@ -67,7 +92,7 @@ def read_training(
     groups : array-like, shape (n_samples,), or None
         A frame's own patients where they are not given.
     owner : object
-        The estimator, named in messages.
+        The estimator, named in messages; its ``estimator`` may have been given the scale.
 
     Returns
     -------
@@ -77,15 +102,45 @@ def read_training(
     ------
     DataError
         If lengths differ, a grade is missing, or a patient is unknown.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are put into the order of the alphabet.
     """
     (X,) = indexable(X)
     where = as_images(X).where if is_image_data(X) else "row {}".format
-    labels = read_labels(y, _num_samples(X), where, owner)
+    read = read_labels(y, _num_samples(X), where, owner)
+    labels = read.values
+    scale, read = _whole_order(read, owner)
     groups = patients_of(X, groups, len(labels))
     weight = None
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, labels, dtype=np.float64)
-    return Training(X, labels, weight, groups)
+    return Training(X, labels, weight, groups, scale, read)
+
+
+def _whole_order(labels: Labels, owner: Any) -> tuple[NDArray[Any], Labels]:
+    """Return the scale for the whole of the labels, and the labels as folds are to get them."""
+    given = given_scale(owner)
+    classes = np.unique(labels.values)
+    numbering = numbering_of(owner)
+    if numbering and [x for x in labels.scale.tolist() if x in classes] != classes.tolist():
+        warn_caller(
+            f"{numbering} numbers labels by the alphabet, or by size, before it fits what is "
+            f"inside it, which then takes {classes.tolist()} for the order of the grades instead "
+            f"of {labels.scale.tolist()}: encode first, as y.cat.codes.",
+            DataWarning,
+        )
+    if given is None:
+        labels.warn_if_guessed()  # once, and not in every fold
+        return labels.scale, labels
+    scale = grade_scale(given)
+    if set(labels.values.tolist()) <= set(scale.tolist()):
+        # the estimator knows the order by itself, so that there is nothing to carry on
+        labels.warn_if_contradicted(scale)
+        return scale, Labels(labels.values, meant=True)
+    return labels.scale, labels
 
 
 def cache_of(estimator: Any) -> Any:
@@ -115,7 +170,7 @@ def is_search(model: Any) -> bool:
 def fit_fold(
     model: Any,
     X: Any,
-    y: NDArray[Any],
+    y: Any,
     train: NDArray[np.intp],
     weight: NDArray[np.float64] | None,
     groups: Any,
@@ -128,7 +183,7 @@ def fit_fold(
     ----------
     model : classifier or search
     X : images or array-like
-    y : ndarray, shape (n_samples,)
+    y : ndarray or Series, shape (n_samples,)
     train : ndarray of int
         Rows to train on.
     weight : ndarray of float, shape (n_samples,), or None
@@ -150,7 +205,7 @@ def fit_fold(
     ):
         extra["groups"] = np.asarray(groups)[train]
     with plans_told(tell):
-        return model.fit(_safe_indexing(X, train), y[train], **extra)
+        return model.fit(_safe_indexing(X, train), _safe_indexing(y, train), **extra)
 
 
 def fold_template(
@@ -231,6 +286,7 @@ def _fit_and_score(
     classes: NDArray[Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     # the model of all rows has told the plan
-    fit_fold(model, data.X, data.y, train, data.weight, data.groups, tell=False)
+    target = data.target_of(model)
+    fit_fold(model, data.X, target, train, data.weight, data.groups, tell=False)
     part = shared_input([model], _safe_indexing(data.X, test))
     return severity_of(model, part, scale), proba_of(model, part, classes)

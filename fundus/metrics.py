@@ -7,19 +7,76 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import cohen_kappa_score, make_scorer
+from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics._scorer import _Scorer
 
 from fundus.exceptions import InvalidGradeError, InvalidParameterError
 from fundus.grades import N_GRADES
-from fundus.labels import grade_scale, to_positions
+from fundus.labels import Labels, as_labels, grade_scale, is_text, to_positions
+from fundus.severity import scale_of
+
+
+def common_scale(
+    n_grades: int | Sequence[Hashable] | None, *labels: Any, names: Sequence[str]
+) -> NDArray[Any]:
+    """Return the scale of a score, which may have been left to the labels.
+
+    Parameters
+    ----------
+    n_grades : int, sequence or None
+        The scale; ``None`` is ``0 … 4`` for numbers, the order of a Categorical, and the sorted
+        labels for other names.
+    *labels : array-like, shape (n_samples,)
+        The first that is a Categorical tells the order.
+    names : sequence of str
+        What to call them in an error.
+
+    Returns
+    -------
+    ndarray, shape (n_grades,)
+
+    Raises
+    ------
+    InvalidGradeError
+        If there is not one label a row.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are put into the order of the alphabet.
+
+    Examples
+    --------
+    >>> common_scale(None, [0, 2], [0, 1], names=("y_true", "y_pred")).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    if n_grades is not None:
+        return grade_scale(n_grades)
+    read = [as_labels(y, name=name) for y, name in zip(labels, names, strict=True)]
+    for one in read:
+        # numbers in their own order keep their distances, also where a fold lacks one
+        if one.order is not None and (is_text(one.order) or not _ascends(one.order)):
+            one.warn_if_guessed()
+            return one.order
+    values = np.concatenate([one.values.astype(object) for one in read])
+    if not len(values) or not is_text(values):
+        return grade_scale(N_GRADES)
+    sorted_names = Labels(np.unique(values))
+    sorted_names.warn_if_guessed()
+    return sorted_names.scale
+
+
+def _ascends(order: NDArray[Any]) -> bool:
+    return bool(pd.Index(order).is_monotonic_increasing)
 
 
 def quadratic_weighted_kappa(
     y_true: ArrayLike,
     y_pred: ArrayLike,
     *,
-    n_grades: int | Sequence[Hashable] = N_GRADES,
+    n_grades: int | Sequence[Hashable] | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> float:
     """Agreement between two gradings, with quadratic penalties.
@@ -28,9 +85,10 @@ def quadratic_weighted_kappa(
     ----------
     y_true, y_pred : array-like, shape (n_samples,)
         Grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
-    n_grades : int or sequence of labels, default=5
-        The scale. It fixes the penalty matrix, so a grade that is absent from a fold does not
-        change the score of the others.
+    n_grades : int or sequence of labels, default=None
+        The scale, lowest grade first. It fixes the penalty matrix, so a grade that is absent from
+        a fold does not change the score of the others. ``None`` is 5 for numbers and the order of
+        the categories for a pandas Categorical; other names are sorted, with a warning.
     sample_weight : array-like of float, shape (n_samples,), default=None
 
     Returns
@@ -48,6 +106,8 @@ def quadratic_weighted_kappa(
     -----
     sklearn.exceptions.UndefinedMetricWarning
         Where the result is ``nan``.
+    DataWarning
+        Where more than two names are put into the order of the alphabet.
 
     References
     ----------
@@ -59,7 +119,7 @@ def quadratic_weighted_kappa(
     >>> round(quadratic_weighted_kappa([0, 1, 2, 4], [0, 1, 3, 4]), 3)
     0.947
     """
-    scale = grade_scale(n_grades)
+    scale = common_scale(n_grades, y_true, y_pred, names=("y_true", "y_pred"))
     true = to_positions(y_true, scale, name="y_true")
     pred = to_positions(y_pred, scale, name="y_pred")
     if len(true) != len(pred):
@@ -71,7 +131,7 @@ def quadratic_weighted_kappa(
 
         warnings.warn(
             "Quadratic weighted kappa is undefined (nan): both gradings hold the one grade "
-            f"{scale[true[0]]!r}.",
+            f"{scale.tolist()[true[0]]!r}.",
             UndefinedMetricWarning,
             stacklevel=2,
         )
@@ -88,7 +148,7 @@ def quadratic_weighted_kappa(
 
 
 def adjacent_accuracy(
-    y_true: ArrayLike, y_pred: ArrayLike, *, n_grades: int | Sequence[Hashable] = N_GRADES
+    y_true: ArrayLike, y_pred: ArrayLike, *, n_grades: int | Sequence[Hashable] | None = None
 ) -> float:
     """Share of images that are graded right or one grade off.
 
@@ -96,8 +156,8 @@ def adjacent_accuracy(
     ----------
     y_true, y_pred : array-like, shape (n_samples,)
         Grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
-    n_grades : int or sequence of labels, default=5
-        The scale.
+    n_grades : int or sequence of labels, default=None
+        The scale, as in `quadratic_weighted_kappa`.
 
     Returns
     -------
@@ -114,7 +174,7 @@ def adjacent_accuracy(
     >>> adjacent_accuracy([0, 1, 2, 4], [0, 2, 0, 3])
     0.75
     """
-    scale = grade_scale(n_grades)
+    scale = common_scale(n_grades, y_true, y_pred, names=("y_true", "y_pred"))
     true = to_positions(y_true, scale, name="y_true")
     pred = to_positions(y_pred, scale, name="y_pred")
     if len(true) != len(pred) or not len(true):
@@ -125,13 +185,34 @@ def adjacent_accuracy(
     return float((np.abs(true - pred) <= 1).mean())
 
 
-def make_kappa_scorer(grades: int | Sequence[Hashable] = N_GRADES) -> Any:
+class _KappaScorer(_Scorer):
+    """A scorer that takes the order of names from the estimator, which a score function cannot.
+
+    scikit-learn has no public class for it, and a plain callable would predict anew for each of
+    several scorers.
+    """
+
+    def _score(
+        self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any
+    ) -> float:
+        if "n_grades" not in self._kwargs:
+            read = as_labels(y_true, name="y_true")
+            if read.order is not None or is_text(read.values):
+                scale = scale_of(estimator, np.empty(0))
+                if set(read.values.tolist()) <= set(scale.tolist()):
+                    kwargs["n_grades"] = scale.tolist()
+        return super()._score(method_caller, estimator, X, y_true, **kwargs)
+
+
+def make_kappa_scorer(grades: int | Sequence[Hashable] | None = None) -> Any:
     """Return a scorer of quadratic weighted kappa on a fixed scale.
 
     Parameters
     ----------
-    grades : int or sequence of labels, default=5
-        The scale, lowest grade first.
+    grades : int or sequence of labels, default=None
+        The scale, lowest grade first. ``None`` is 5 for numbers; for names and for a pandas
+        Categorical it is the estimator's ``grades_``, and where it has none, what
+        `quadratic_weighted_kappa` makes of the labels.
 
     Returns
     -------
@@ -146,11 +227,13 @@ def make_kappa_scorer(grades: int | Sequence[Hashable] = N_GRADES) -> Any:
     >>> make_kappa_scorer(3)(model, [[0], [1]], [0, 2])
     0.0
     """
-    grade_scale(grades)
-    return make_scorer(quadratic_weighted_kappa, n_grades=grades)
+    if grades is not None:
+        grade_scale(grades)
+    fixed = {} if grades is None else {"n_grades": grades}
+    return _KappaScorer(quadratic_weighted_kappa, 1, fixed, "predict")
 
 
-#: Ready scorer for the five ICDR grades 0–4.
+#: Ready scorer for the five ICDR grades 0–4, and for names in the order of the estimator.
 kappa_scorer = make_kappa_scorer()
 
 
@@ -170,14 +253,14 @@ def inverse_frequency_weights(y: ArrayLike) -> dict[Any, float]:
     Raises
     ------
     InvalidGradeError
-        If `y` is empty.
+        If `y` is empty, or has not one grade a row.
 
     Examples
     --------
     >>> inverse_frequency_weights([0, 0, 0, 1])
     {0: 0.25, 1: 0.75}
     """
-    labels, counts = np.unique(np.asarray(y), return_counts=True)
+    labels, counts = np.unique(as_labels(y).values, return_counts=True)
     if not len(labels):
         raise InvalidGradeError("y is empty: class weights need at least one grade.")
     inverse = 1.0 / counts
@@ -189,6 +272,8 @@ def class_sample_weight(
     class_weight: dict[Any, float] | str | None,
     y: NDArray[Any],
     sample_weight: NDArray[np.float64] | None = None,
+    *,
+    scale: NDArray[Any] | None = None,
 ) -> NDArray[np.float64] | None:
     """Turn class weights into a weight for every row, times `sample_weight`.
 
@@ -196,11 +281,14 @@ def class_sample_weight(
     ----------
     class_weight : dict, "balanced", "inverse_frequency" or None
         ``"balanced"`` is n / (n_grades · count), as in scikit-learn; ``"inverse_frequency"`` is
-        `inverse_frequency_weights`. A grade that a dict leaves out has weight 1.
+        `inverse_frequency_weights`. A grade that a dict leaves out has weight 1, as long as every
+        key of the dict is a label.
     y : ndarray, shape (n_samples,)
         Grades.
     sample_weight : ndarray of float, shape (n_samples,), default=None
         Counts of ``"balanced"`` are of weight, not of rows, where this is given.
+    scale : ndarray, shape (n_grades,), default=None
+        All labels; those that `y` lacks are labels too.
 
     Returns
     -------
@@ -210,7 +298,8 @@ def class_sample_weight(
     Raises
     ------
     InvalidParameterError
-        If `class_weight` is none of the above.
+        If `class_weight` is none of the above, or a dict that leaves out a label of `y` while it
+        has a key that is no label.
 
     Examples
     --------
@@ -223,6 +312,7 @@ def class_sample_weight(
     labels, codes = np.unique(y, return_inverse=True)
     totals = np.bincount(codes, weights=base)
     if isinstance(class_weight, dict):
+        _refuse_strange_keys(class_weight, labels, labels if scale is None else scale)
         per_class = np.array([class_weight.get(label, 1.0) for label in labels.tolist()])
         if not np.all(np.isfinite(per_class)) or np.any(per_class < 0):
             raise InvalidParameterError(
@@ -240,3 +330,37 @@ def class_sample_weight(
             f"Got {class_weight!r} instead."
         )
     return base * per_class[codes]
+
+
+def _refuse_strange_keys(
+    class_weight: dict[Any, float], classes: NDArray[Any], scale: NDArray[Any]
+) -> None:
+    """Apply scikit-learn's rule: no label of `y` without a weight while a key is no label."""
+    known = {*scale.tolist(), *classes.tolist()}
+    strange = [key for key in class_weight if key not in known]
+    without = [label for label in classes.tolist() if label not in class_weight]
+    if not strange or not without:
+        return
+    numbers, names = classes.dtype.kind in "biuf", [key for key in strange if isinstance(key, str)]
+    hint = "use the labels as keys, or give the whole scale as 'grades' where y may lack one"
+    if numbers and names and all(_is_number(key) for key in names):
+        hint = (
+            "the keys are text where the labels are numbers, as after json.loads; convert them, "
+            "{int(key): weight for key, weight in class_weight.items()}"
+        )
+    elif numbers and names:
+        hint = (
+            "the keys are names where the labels are numbers, as VotingClassifier and "
+            "StackingClassifier make them before they fit; encode y first, and use its numbers"
+        )
+    elif numbers and {label + 1 for label in known} == set(class_weight):
+        hint = f"the keys count from {min(class_weight)}, the labels from {min(known)}"
+    raise InvalidParameterError(
+        "The 'class_weight' parameter must have labels as keys. "
+        f"The classes, {without}, are not in class_weight. "
+        f"Got the keys {strange} instead, which are none of {list(dict.fromkeys(known))}: {hint}."
+    )
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().lstrip("+-").replace(".", "", 1).isdigit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,6 @@ from fundus.parameters import check_option, invalid
 from fundus.saving.mixin import Saves
 from fundus.severity import (
     has_severity,
-    is_plain_regressor,
     proba_of,
     severity_of,
     shared_input,
@@ -172,18 +172,14 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         data = read_training(X, y, sample_weight, groups, self)
         self.classes_, codes = np.unique(data.y, return_inverse=True)
         self._refuse_grades(data.X, codes)
-        first = Training(
-            self._for_first(data.X),
-            codes if is_plain_regressor(self.estimator) else data.y,
-            data.weight,
-            data.groups,
-        )
+        first = replace(data, X=self._for_first(data.X))
         folds = data.folds(self.cv, self.estimator, self.random_state)
         self._check_folds(folds, data)
         model = fold_template(self.estimator, None, first.y, first.groups, self.random_state)
         rows = np.arange(len(codes))
-        fit_fold(model, first.X, first.y, rows, first.weight, first.groups)
-        self.estimator_, self.grades_ = model, whole_scale(model, self.classes_)
+        target = first.target_of(self.estimator)
+        fit_fold(model, first.X, target, rows, first.weight, first.groups)
+        self.estimator_, self.grades_ = model, whole_scale(model, self.classes_, data.scale)
         self.oof_severity_, proba = out_of_fold(
             self.estimator,
             first,

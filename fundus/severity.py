@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 
 from fundus.heads.decisions import expected_grade
 from fundus.labels import to_positions
+
+#: What the parameter 'grades' may be.
+_SCALES = (int, list, tuple, np.ndarray)
 
 
 def unwrapped(model: Any) -> Any:
@@ -46,17 +52,85 @@ def is_plain_regressor(model: Any) -> bool:
 
 def scale_of(model: Any, classes: NDArray[Any]) -> NDArray[Any]:
     """Return the grades of a fitted model in order, or `classes` where it has no scale."""
-    return getattr(unwrapped(model), "grades_", classes)
+    model = unwrapped(model)
+    while isinstance(model, (Pipeline, FrozenEstimator)):
+        inner = model.steps[-1][1] if isinstance(model, Pipeline) else model.estimator
+        model = unwrapped(inner)
+    return getattr(model, "grades_", classes)
 
 
-def whole_scale(model: Any, classes: NDArray[Any]) -> NDArray[Any]:
-    """Return the scale on which all labels lie: the model's own, or the labels in order.
+def whole_scale(
+    model: Any, classes: NDArray[Any], order: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Return the scale on which all labels lie.
 
-    A scale that was given holds every label. One that a fold's model read off its own labels may
-    lack some.
+    Parameters
+    ----------
+    model : estimator
+        Fitted. Its own scale is taken where it holds every label, as one that was given does; one
+        that a fold's model read off its own labels may lack some.
+    classes : ndarray, shape (n_classes,)
+        Sorted.
+    order : ndarray, shape (n_grades,), default=None
+        The scale that came with the labels, which is the second choice.
+
+    Returns
+    -------
+    ndarray, shape (n_grades,)
+        The sorted labels where neither will do.
     """
-    own = scale_of(model, classes)
-    return own if set(classes.tolist()) <= set(own.tolist()) else classes
+    known = set(classes.tolist())
+    if order is None or not known <= set(order.tolist()):
+        order = classes
+    own = scale_of(model, order)
+    return own if known <= set(own.tolist()) else order
+
+
+def given_scale(estimator: Any) -> int | Sequence[Hashable] | None:
+    """Return the scale that an estimator, or one inside it, was given, or ``None``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted, or frozen.
+
+    Returns
+    -------
+    int, sequence or None
+    """
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    for name, value in {"": estimator, **params}.items():
+        if name.split("__")[-1] == "grades" and isinstance(value, _SCALES):
+            return value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(value, FrozenEstimator):
+            own = scale_of(value, np.empty(0)).tolist()
+            if own:
+                return own
+    return None
+
+
+def numbering_of(estimator: Any) -> str | None:
+    """Return what numbers labels by the alphabet before a model that needs their order sees them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted.
+
+    Returns
+    -------
+    str or None
+        Name of a class of scikit-learn's.
+    """
+    from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    for value in params.values():
+        if isinstance(value, (BaggingClassifier, StackingClassifier, VotingClassifier)) and any(
+            hasattr(inner, "predict_severity") for inner in value.get_params().values()
+        ):
+            return type(value).__name__
+    return None
 
 
 def severity_of(model: Any, X: Any, scale: NDArray[Any]) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ from fundus.exceptions import (
     InvalidParameterError,
     SplitError,
 )
+from fundus.labels import as_labels
 from fundus.leaks import Folds, refuse_shared, refuse_unseen_grades, warn_near_duplicates
 from fundus.near_duplicates import find_near_duplicates
 from fundus.networks.duplicates import pixel_digests
@@ -169,7 +170,7 @@ def check_split(
 
 
 def _complete(y: ArrayLike, n_rows: int) -> NDArray[Any]:
-    labels = np.asarray(y)
+    labels = as_labels(y).values
     if len(labels) != n_rows:
         raise DataError(f"y must have one grade a row. Got {len(labels)} for {n_rows} rows.")
     missing = np.flatnonzero(pd.isna(labels))

@@ -42,6 +42,7 @@ from fundus.cutpoints import grades_at
 from fundus.exceptions import (
     BundleError,
     DataError,
+    DataWarning,
     InvalidGradeError,
     InvalidParameterError,
     SplitError,
@@ -231,7 +232,8 @@ def test_severities_of_classifiers_and_searches(graded):
     regressor = tuned(GridSearchCV(Ridge(), {"alpha": [1.0, 10.0]}, cv=2)).fit(X, y)
     assert regressor.predict_severity(X) == pytest.approx(regressor.estimator_.predict(X))
     names = np.array(["a none", "b mild", "c moderate", "d severe", "e proliferative"])
-    named = tuned(Ridge()).fit(X, names[y])
+    with pytest.warns(DataWarning, match="alphabet"):
+        named = tuned(Ridge()).fit(X, names[y])
     assert np.array_equal(named.predict(X), names[tuned(Ridge()).fit(X, y).predict(X)])
     with pytest.raises(InvalidParameterError, match="a regressor, or a classifier with predict_"):
         tuned(RidgeClassifier()).fit(X, y)

@@ -81,6 +81,7 @@ def drawn_weights(
     labels: NDArray[Any],
     sample_weight: NDArray[np.float64] | None,
     rows: NDArray[np.intp],
+    scale: NDArray[Any],
 ) -> NDArray[np.float64] | None:
     """Weigh drawn rows by grades as often as they were drawn, and all other rows as if none was.
 
@@ -93,14 +94,16 @@ def drawn_weights(
     sample_weight : ndarray of float, shape (n_samples,), or None
     rows : ndarray of int
         From `drawn_rows`.
+    scale : ndarray, shape (n_grades,)
+        The grades in order.
 
     Returns
     -------
     ndarray of float, shape (n_samples,), or None
     """
-    weights = class_sample_weight(class_weight, labels, sample_weight)
+    weights = class_sample_weight(class_weight, labels, sample_weight, scale=scale)
     given = None if sample_weight is None else sample_weight[rows]
-    drawn = class_sample_weight(class_weight, labels[rows], given)
+    drawn = class_sample_weight(class_weight, labels[rows], given, scale=scale)
     if weights is not None and drawn is not None:
         weights[rows] = drawn
     return weights

@@ -293,7 +293,7 @@ def fit_net(
         if owner.sampling is not None:
             images = drawn_rows(owner.sampling, images, grades.positions, seed)
             labels = grades.scale[grades.positions]
-            weights = drawn_weights(owner.class_weight, labels, sample_weight, images)
+            weights = drawn_weights(owner.class_weight, labels, sample_weight, images, grades.scale)
         rows = with_their_views(images, n_views)
         watched = None if watched is None else watched * each
         weights = None if weights is None else np.repeat(weights, each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fundus.exceptions import DataError
 from fundus.heads.base import EstimatorHead
 from fundus.heads.decisions import ordered_logit_proba
-from fundus.labels import read_labels
+from fundus.labels import as_labels, read_labels, to_positions
 from fundus.parameters import check_int, check_real
 
 
@@ -28,21 +29,34 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
+    grades_ : ndarray, shape (n_grades,)
     """
 
     classes_: NDArray[Any]
+    grades_: NDArray[Any]
 
     def _read(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
-        """Check training data; return features, places of the labels, and weights."""
+        """Check training data; return features, ranks of the labels that occur, and weights."""
+        order = None if y is None else as_labels(y)
         X, y = validate_data(self, X, y, dtype=np.float64)
         labels = read_labels(y, len(X), "row {}".format, self)
-        self.classes_, positions = np.unique(labels, return_inverse=True)
+        if order is not None:  # which the checked array has lost
+            labels = replace(order, values=labels.values)
+        labels.warn_if_guessed()
+        self.classes_, self.grades_ = np.unique(labels.values), labels.scale
+        positions = to_positions(labels.values, self._occurring())
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weights.sum() > 0:
             raise DataError("sample_weight must not be zero in every row.")
         return X, positions, weights
+
+    def _occurring(self) -> NDArray[Any]:
+        """The classes, lowest grade first."""
+        # models of earlier releases have no scale; their order is that of the classes
+        scale = getattr(self, "grades_", self.classes_)
+        return scale[np.isin(scale, self.classes_)]
 
     def _logits(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-odds of a grade above each of all but the highest, shape (n, n_classes - 1)."""
@@ -61,7 +75,8 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         features = validate_data(self, X, reset=False, dtype=np.float64)
-        return ordered_logit_proba(self._logits(features))
+        by_grade = ordered_logit_proba(self._logits(features))
+        return by_grade[:, to_positions(self.classes_, self._occurring())]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class.
@@ -102,11 +117,14 @@ class OrdinalLogisticRegression(OrdinalClassifier):
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
-        The labels in ``y``, sorted; their order is the order of the grades.
+        The labels in ``y``, sorted.
+    grades_ : ndarray, shape (n_grades,)
+        The labels in the order of the grades: the categories of a pandas Categorical, also those
+        without rows, else the sorted labels, with a warning where they are more than two names.
     coef_ : ndarray of float, shape (n_features,)
         A positive one raises the grade.
     thresholds_ : ndarray of float, shape (n_classes - 1,)
-        Increasing.
+        Increasing, between the grades that occur.
     n_iter_ : int
     n_features_in_ : int
 

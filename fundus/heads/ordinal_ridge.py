@@ -31,7 +31,10 @@ class OrdinalRidge(OrdinalClassifier):
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
-        The labels in ``y``, sorted; their order is the order of the grades.
+        The labels in ``y``, sorted.
+    grades_ : ndarray, shape (n_grades,)
+        The labels in the order of the grades: the categories of a pandas Categorical, also those
+        without rows, else the sorted labels, with a warning where they are more than two names.
     alpha_ : float
         The penalty that was chosen.
     coef_ : ndarray of float, shape (n_features,)
@@ -91,8 +94,10 @@ class OrdinalRidge(OrdinalClassifier):
         if not usable or not (np.isfinite(alphas) & (alphas > 0)).all():
             raise invalid(self, "alphas", "one or more positive numbers", self.alphas)
         features, positions, weights = self._read(X, y, sample_weight)
-        numbers = self.classes_.dtype.kind in "iuf"
-        target = (self.classes_[positions] if numbers else positions).astype(np.float64)
+        # the distances of numbers count, unless they are in an order of their own
+        grades = self._occurring()
+        numbers = grades.dtype.kind in "iuf" and bool((np.diff(grades) > 0).all())
+        target = (grades[positions] if numbers else positions).astype(np.float64)
         fits = ridge_fits(features, target, weights, alphas.astype(np.float64))
         errors = [np.average((severity - target) ** 2, weights=weights) for *_, severity in fits]
         best = int(np.argmin(errors))

@@ -103,6 +103,7 @@ def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
         "voting": model.voting,
         "voting_": model.voting_,
         "classes": labels_record(model.classes_),
+        "scale": labels_record(model.grades_),
         "cv_results": {k: np.asarray(v).tolist() for k, v in model.cv_results_.items()},
         "oof": writer.arrays(oof),
         "severity_std": getattr(model, "severity_std_", None),
@@ -116,6 +117,8 @@ def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
     ensemble.estimators_ = models
     ensemble.voting_ = record["voting_"]
     ensemble.classes_ = labels_of(record["classes"])
+    if "scale" in record:  # since it can come with the labels, and not from the models only
+        ensemble._scale = labels_of(record["scale"])
     ensemble.cv_results_ = {k: np.array(v) for k, v in record["cv_results"].items()}
     for name, array in reader.arrays(record["oof"]).items():
         setattr(ensemble, name, array)
