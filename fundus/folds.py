@@ -15,13 +15,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
 
-from fundus.data.inputs import as_images
+from fundus.data.inputs import as_images, is_image_data, refuse_single
 from fundus.exceptions import DataError
 from fundus.fitting.plan import plans_told
 from fundus.labels import read_labels
 from fundus.leaks import Folds
 from fundus.severity import proba_of, severity_of, shared_input
-from fundus.splits import check_split, frame_patients, is_image_data, make_cv
+from fundus.splits import check_split, frame_patients, make_cv
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def read_training(
     DataError
         If lengths differ, or a grade is missing.
     """
+    refuse_single(X)
     (X,) = indexable(X)
     where = as_images(X).where if is_image_data(X) else "row {}".format
     labels = read_labels(y, _num_samples(X), where, owner)

@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import _num_samples
 
-from fundus.data.inputs import as_images, known_patients
+from fundus.data.inputs import as_images, is_image_data, known_patients, refuse_single
 from fundus.exceptions import (
     DataError,
     InvalidGradeError,
@@ -71,15 +71,6 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
 def frame_patients(X: Any) -> NDArray[Any] | None:
     """Return the patients that travel in a frame, or ``None``."""
     return known_patients(X) if isinstance(X, pd.DataFrame) else None
-
-
-def is_image_data(X: Any) -> bool:
-    """Whether ``X`` holds images rather than a table of numbers."""
-    if isinstance(X, pd.DataFrame):
-        return "path" in X.columns
-    if isinstance(X, (pd.Series, np.ndarray)):
-        return X.ndim == 1 or X.ndim == 4
-    return isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) in (0, 3)
 
 
 def check_split(
@@ -141,6 +132,7 @@ def check_split(
     ...
     fundus.exceptions.SplitError: Fold 0 has patient 'anna' on both sides: rows 1 and 0; ...
     """
+    refuse_single(X)
     groups = frame_patients(X) if groups is None else np.asarray(groups)
     n_rows = _num_samples(X)
     if groups is not None and len(groups) != n_rows:
