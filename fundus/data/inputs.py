@@ -64,8 +64,15 @@ class Images:
 
     @property
     def units(self) -> NDArray[Any] | None:
-        """What must stay on one side of a split: patients where known, else files."""
-        return self.paths if self.patients is None else self.patients
+        """What must stay on one side of a split: patients where known, else files.
+
+        Of images in memory, an object that is there more than once, as over-samplers repeat it.
+        """
+        if self.patients is not None or self.items is None:
+            return self.paths if self.patients is None else self.patients
+        first: dict[int, int] = {}
+        rows = [first.setdefault(id(item), row) for row, item in enumerate(self.items)]
+        return np.array(rows) if len(first) < len(rows) else None
 
     def where(self, row: int) -> str:
         """Name a row in a message."""
