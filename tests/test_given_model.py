@@ -19,18 +19,20 @@ def net(seed=1, *, activation="relu", size=32, scale=1.0):
     import keras
     from keras import layers
 
+    random = keras.initializers.RandomNormal(seed=seed)
     inputs = keras.Input((size, size, 3), name="image")
     x = layers.Conv2D(
         8,
         3,
         strides=2,
         activation=activation,
-        kernel_initializer=keras.initializers.RandomNormal(seed=seed),
+        kernel_initializer=random,
         name="conv",
     )(inputs)
     if scale != 1.0:
         x = layers.Rescaling(scale, name="scale")(x)
-    return keras.Model(inputs, layers.Conv2D(4, 3, strides=2, name="last")(x), name="mine")
+    last = layers.Conv2D(4, 3, strides=2, kernel_initializer=random, name="last")
+    return keras.Model(inputs, last(x), name="mine")
 
 
 def spec_of(model, **options):
@@ -69,6 +71,7 @@ def test_features_are_the_models_own(images, tmp_path):
 
 def test_two_models_never_share_what_is_kept(images, tmp_path):
     X, _ = images
+    # the last two have the weights of the first, and another configuration
     models = [net(1), net(2), net(1, activation="tanh"), net(1, scale=0.5)]
     store = Cache(tmp_path / "store")
     for model in models:

@@ -121,6 +121,10 @@ def _rgb8(image: Any, name: str) -> NDArray[np.uint8]:
         return np.repeat(to_8bit(values.astype(np.uint16))[..., np.newaxis], 3, axis=2)
     if image.mode == "F":
         fail(name, "pixels of 8 or 16 bits", "floating-point values", "convert it to 8-bit RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if (
+        image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+        or "transparency" in image.info
+        or (image.mode == "P" and image.palette.mode == "RGBA")
+    ):
         return on_black(np.asarray(image.convert("RGBA")))
     return np.array(image.convert("RGB"))

@@ -113,8 +113,8 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
             f"Sequential keras.Model, or the path of a .keras file. Got {model!r} instead."
         )
     # a Sequential has its layers inside, and a subclass its own code around them
-    plain = keras.Model(model.inputs, model.outputs, name=model.name)
-    size = _edge(plain, image_size)
+    size = _edge(model, image_size)
+    plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     try:
         config = keras.saving.serialize_keras_object(plain)
         _input_config(config)["batch_shape"] = [None, size, size, 3]
