@@ -15,6 +15,7 @@ from fundus.fitting.checks import (
     check_parameters,
     head_assumes_order,
     is_precomputed,
+    with_head_object,
 )
 from fundus.fitting.inputs import plan_fit, prediction_source, training_source
 from fundus.fitting.plan import Plan
@@ -46,9 +47,11 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str or BackboneSpec, default="efficientnet_lite0"
-        Registered name (see `list_backbones`), or ``"precomputed"`` where ``X`` holds 2-D features.
+        Registered name (see `list_backbones`), ``"precomputed"`` where ``X`` holds 2-D features, or
+        a record such as `BackboneSpec.from_model` makes of a Keras model.
     head : str, Head, classifier or regressor, default="softmax"
-        Registered name (see `list_heads`), a head object, or any scikit-learn estimator.
+        Registered name (see `list_heads`), a head object, or any scikit-learn estimator; its
+        parameters are set and searched as ``head__C``, for a name too.
     grades : int or sequence, default=None
         The scale: its length, or its labels, lowest first. ``None`` is the order of the categories
         where ``y`` is a pandas Categorical (one without rows is a grade without images), else the
@@ -218,6 +221,25 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def set_params(self, **params: Any) -> TransferClassifier:
+        """Set parameters; ``head__…`` those of the head, which becomes an object if it is a name.
+
+        Parameters
+        ----------
+        **params : object
+            ``head__C=1`` with ``head="logistic"`` makes it ``head=LogisticHead(C=1)``.
+
+        Returns
+        -------
+        self
+
+        Examples
+        --------
+        >>> TransferClassifier(head="logistic").set_params(head__C=1.0).head
+        LogisticHead(C=1.0)
+        """
+        return super().set_params(**with_head_object(self, params))
+
     def fit(
         self,
         X: Any,
@@ -231,7 +253,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         ----------
         X : images
             Paths, a frame with a ``path`` and optionally a ``patient`` column, uint8 RGB arrays
-            (n, height, width, 3), or 2-D float features for ``backbone="precomputed"``.
+            (n, height, width, 3), or a list of images in memory: Pillow images, bytes of files, or
+            uint8 RGB arrays of any sizes. A column, shape (n, 1), of any of these is taken too. 2-D
+            float features for ``backbone="precomputed"``.
         y : array-like, shape (n_samples,)
             Grades; a pandas Categorical brings their order.
         sample_weight : array-like of float, shape (n_samples,), default=None

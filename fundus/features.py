@@ -102,7 +102,9 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : images
-            Paths, a frame with a ``path`` column, or uint8 RGB arrays (n, height, width, 3).
+            Paths, a frame with a ``path`` column, uint8 RGB arrays (n, height, width, 3), or a list
+            of images in memory: Pillow images, bytes of files, or uint8 RGB arrays of any sizes. A
+            column, shape (n, 1), of any of these is taken too, as `ColumnTransformer` hands it on.
         y : ignored
 
         Returns

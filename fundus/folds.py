@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
 
-from fundus.data.inputs import as_images
+from fundus.data.inputs import as_images, is_image_data, refuse_single
 from fundus.data.patients import patients_of
 from fundus.exceptions import DataError, DataWarning
 from fundus.fitting.plan import plans_told
@@ -31,7 +31,7 @@ from fundus.severity import (
     severity_of,
     shared_input,
 )
-from fundus.splits import check_split, is_image_data, make_cv
+from fundus.splits import check_split, make_cv
 from fundus.warn import warn_caller
 
 
@@ -108,6 +108,7 @@ def read_training(
     DataWarning
         Where more than two names are put into the order of the alphabet.
     """
+    refuse_single(X)
     (X,) = indexable(X)
     where = as_images(X).where if is_image_data(X) else "row {}".format
     read = read_labels(y, _num_samples(X), where, owner)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,77 @@ class BackboneSpec:
     load_weights: Callable[[Any, Path], None] | None = None
     min_image_size: int = 32
     citation: str = ""
+
+    @classmethod
+    def from_model(
+        cls,
+        model: keras.Model | str | PathLike[str],
+        *,
+        normalise: str | Normaliser,
+        name: str | None = None,
+        image_size: int | None = None,
+        licence: str = "unknown",
+    ) -> BackboneSpec:
+        """Make a record of a Keras model, to be passed as ``backbone=``.
+
+        The model's configuration and weights are copied, so that later training of `model` changes
+        nothing; ``freeze`` decides what of the copy is trained. Its features are kept under the
+        digest of both. Such a record cannot be saved with a fitted model: register it through a
+        plugin for that.
+
+        Parameters
+        ----------
+        model : keras.Model or path
+            Functional, or Sequential and built: one float32 image as input; a feature map or a
+            vector as output, so without a classification top, as
+            ``keras.Model(model.input, model.layers[-2].output)``. A ``.keras`` file is loaded in
+            safe mode, which runs no code out of it.
+        normalise : str or callable
+            What its weights expect: the name of a preprocessor, ``"none"`` for values 0–255 where
+            the model scales them itself, or a function.
+        name : str, default=None
+            Of the record; ``None`` is the model's own.
+        image_size : int, default=None
+            Edge of the input, in pixels, where the model's input leaves it open.
+        licence : str, default="unknown"
+            Of the weights.
+
+        Returns
+        -------
+        BackboneSpec
+            ``weights="model"``, and the estimators' default, mean the model's own weights; ``None``
+            random ones.
+
+        Raises
+        ------
+        InvalidParameterError
+            If the model cannot be a backbone, or cannot be built again from its configuration.
+
+        Examples
+        --------
+        >>> import keras
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> net = keras.Model(inputs, keras.layers.Conv2D(8, 3, strides=4)(inputs), name="mine")
+        >>> spec = BackboneSpec.from_model(net, normalise="tf")
+        >>> spec.name, spec.image_size, spec.parameters
+        ('mine', 32, 224)
+        """
+        import re
+
+        from fundus.networks.given_model import OWN_WEIGHTS, take_model
+
+        builder, own_name, parameters = take_model(model, image_size)
+        plain = re.sub(r"[^a-z0-9_-]", "_", own_name.lower())
+        return cls(
+            name=name or (plain if plain[:1].isalpha() else f"model_{plain}"),
+            build=builder,
+            image_size=builder.image_size,
+            parameters=parameters,
+            licence=licence,
+            normalise=normalise,
+            pretrained=OWN_WEIGHTS,
+            min_image_size=min(32, builder.image_size),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

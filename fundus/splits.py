@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import _num_samples
 
-from fundus.data.inputs import as_images
+from fundus.data.inputs import as_images, is_image_data, refuse_single
 from fundus.data.patients import patients_of, read_patients
 from fundus.exceptions import (
     DataError,
@@ -70,15 +70,6 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     if groups is not None:
         return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
     return StratifiedKFold(int(cv), shuffle=True, random_state=random_state)
-
-
-def is_image_data(X: Any) -> bool:
-    """Whether ``X`` holds images rather than a table of numbers."""
-    if isinstance(X, pd.DataFrame):
-        return "path" in X.columns
-    if isinstance(X, (pd.Series, np.ndarray)):
-        return X.ndim == 1 or X.ndim == 4
-    return isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) in (0, 3)
 
 
 def check_split(
@@ -142,6 +133,7 @@ def check_split(
     ...
     fundus.exceptions.SplitError: Fold 0 has patient 'anna' on both sides: rows 1 and 0; ...
     """
+    refuse_single(X)
     n_rows = _num_samples(X)
     groups = patients_of(X, groups, n_rows)
     y = None if y is None else _complete(y, n_rows)

@@ -72,7 +72,7 @@ def test_public_methods_document_their_parameters(name):
         bases = (vars(base).get(method) for base in getattr(fundus, cls).__mro__[1:])
         docs = (FunctionDoc(base) for base in bases if base is not None)
         doc = next((base for base in docs if base["Parameters"]), doc)
-    documented = {n.strip() for p in doc["Parameters"] for n in p.name.split(",")}
+    documented = {n.strip().lstrip("*") for p in doc["Parameters"] for n in p.name.split(",")}
     parameters = set(inspect.signature(function).parameters) - {"self"}
     if method in ("set_fit_request", "set_score_request"):  # made by scikit-learn
         return

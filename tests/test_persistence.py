@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -341,3 +341,51 @@ def test_a_warm_model_is_saved_and_loaded_without_tensorflow(photographs, tmp_pa
         for name in ("cold", "warm")
     ]
     assert seen == ["True", "False"]
+
+
+# --- splitters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        3,
+        None,
+        StratifiedKFold(3, shuffle=True, random_state=5),
+        GroupKFold(2),
+        PredefinedSplit(np.arange(90) % 2),
+    ],
+    ids=repr,
+)
+def test_a_loaded_ensemble_keeps_its_splitter(cv, blobs, tmp_path):
+    X, y = blobs
+    groups = np.arange(90) // 3 if isinstance(cv, GroupKFold) else None
+    fitted = FoldEnsemble(TransferClassifier("precomputed", "logistic"), cv=cv, random_state=7).fit(
+        X, y, groups=groups
+    )
+    fitted.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert repr(loaded.cv) == repr(cv)
+    again = loaded.fit(X, y, groups=groups)
+    assert np.array_equal(again.oof_fold_, fitted.oof_fold_)
+    assert np.array_equal(again.oof_proba_, fitted.oof_proba_)
+
+
+def test_folds_given_by_row_are_not_kept(blobs, tmp_path):
+    X, y = blobs
+    folds = [(np.flatnonzero(np.arange(90) % 2 != k), np.flatnonzero(np.arange(90) % 2 == k))
+             for k in range(2)]  # fmt: skip
+    FoldEnsemble(TransferClassifier("precomputed", "logistic"), cv=folds).fit(X, y).save(
+        tmp_path / "model"
+    )
+    assert load(tmp_path / "model").cv == 2
+
+
+def test_only_splitters_are_built_from_a_record():
+    from fundus.saving.splitters import cv_of
+
+    for name in ("GridSearchCV", "cross_validate", "__doc__", "Nothing"):
+        with pytest.raises(BundleError, match="splitter"):
+            cv_of({"splitter": name, "params": {}}, 5)
+    with pytest.raises(BundleError, match="splitter KFold"):
+        cv_of({"splitter": "KFold", "params": {"folds": 3}}, 5)

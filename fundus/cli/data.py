@@ -133,6 +133,44 @@ def load_new(images: Path, *, on_error: str, columns: Columns) -> Bunch:
         return loaded
 
 
+def load_several(images: Sequence[Path], *, on_error: str, columns: Columns) -> Bunch:
+    """Load images that are to be graded, given as one or several arguments.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        What `load_new` takes, or several images and folders; one that is named twice is two rows.
+    on_error : {"raise", "skip"}
+    columns : Columns
+
+    Returns
+    -------
+    Bunch
+        As `load_new` returns it, in the order of the arguments; ``root`` is the innermost folder
+        that holds them all.
+
+    Raises
+    ------
+    typer.BadParameter
+        If there is a table among several.
+    """
+    from fundus.data.loaders import load_images
+
+    if len(images) == 1:
+        return load_new(images[0], on_error=on_error, columns=columns)
+    tables = [i for i in images if i.suffix.lower() in TABLE_SUFFIXES and not i.is_dir()]
+    if tables:
+        raise typer.BadParameter(
+            f"{str(tables[0])!r} is a table, and {len(images)} IMAGES are given: give a table "
+            "alone, or images and folders only."
+        )
+    loaded = load_images(images, on_error=on_error)
+    folders = [os.path.abspath(i if i.is_dir() else i.parent) for i in images]
+    one_drive = len({os.path.splitdrive(folder)[0] for folder in folders}) == 1
+    loaded.root = Path(os.path.commonpath(folders)) if one_drive else Path()
+    return loaded
+
+
 def check_columns(columns: Columns, *sources: Path | None) -> None:
     """Refuse options for tables where no source is a table.
 
@@ -196,7 +234,7 @@ def names_of(paths: Sequence[str], root: Path) -> list[str]:
 
 
 def ids_of(paths: Sequence[str], root: Path) -> list[str]:
-    """Return an id for every image, no two the same.
+    """Return an id for every image, no two files the same.
 
     Parameters
     ----------
@@ -218,8 +256,9 @@ def ids_of(paths: Sequence[str], root: Path) -> list[str]:
     """
     names = names_of(paths, root)
     stripped = [os.path.splitext(name)[0] for name in names]
+    n_files = len(set(map(str, paths)))
     for ids in ([name.rsplit("/", 1)[-1] for name in stripped], stripped, names):
-        if len(set(ids)) == len(ids):
+        if len(set(ids)) == n_files:
             return ids
     return [str(path) for path in paths]
 

@@ -39,7 +39,7 @@ def demo(
     make_fundus(images, EDGE, random_state=0, out_dir=train_on)
     train(train_on, out=folder / "run", cache_dir=cache_dir)
     make_fundus(20, EDGE, random_state=1, out_dir=new)
-    predict(folder / "run", new, output=results, cache_dir=cache_dir)
+    predict(folder / "run", [new], output=results, cache_dir=cache_dir)
     screen.show(
         "",
         f"All of it lies in {folder}: images/, run/ with the model and its scores, new-images/ "

@@ -16,9 +16,10 @@ def predict(
         Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
     ],
     images: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="IMAGES", help="Folder of images, one image, or a CSV or Parquet table."
+            metavar="IMAGES...",
+            help="Folder of images, one or more images, or a CSV or Parquet table.",
         ),
     ],
     output: Annotated[
@@ -35,7 +36,7 @@ def predict(
     import numpy as np
     import pandas as pd
 
-    from fundus.cli.data import Columns, check_columns, ids_of, load_new
+    from fundus.cli.data import Columns, check_columns, ids_of, load_several
     from fundus.cli.files import write_csv
     from fundus.cli.runs import SKIPPED, open_run
     from fundus.cli.scoring import score_images
@@ -43,8 +44,8 @@ def predict(
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
     columns = Columns(image_dir, path_column)
-    check_columns(columns, images)
-    new = load_new(images, on_error=on_error.value, columns=columns)
+    check_columns(columns, *images)
+    new = load_several(images, on_error=on_error.value, columns=columns)
     scores = score_images(trained.model, new.paths, trained.scale)
     classes = [trained.class_names[grade] for grade in scores.grades]
     first = {"id": ids_of(new.paths, new.root), "class": classes}

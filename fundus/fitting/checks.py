@@ -55,6 +55,31 @@ def make_head(head: Any, owner: object) -> Head:
     )
 
 
+def with_head_object(owner: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Put a head object in the place of a head's name where parameters of the head are set.
+
+    Parameters
+    ----------
+    owner : TransferClassifier
+    params : dict
+        As ``set_params`` takes it.
+
+    Returns
+    -------
+    dict
+        With ``"head"``, a fresh object, where a ``head__…`` is in it and the head goes by name.
+
+    Raises
+    ------
+    UnknownNameError
+        If no head goes by the name.
+    """
+    head = params.get("head", owner.head)
+    if not isinstance(head, str) or not any(name.startswith("head__") for name in params):
+        return params
+    return {**params, "head": get_registry().find("head", head).spec.make()}
+
+
 def as_augmentation(augment: Any, owner: object) -> Augmentation | None:
     """Return the augmentation an ``augment=`` parameter means; True is the default one."""
     if augment is None or augment is False:

@@ -112,12 +112,18 @@ def fit_estimator(
     InvalidParameterError
         If there are weights and the estimator takes none.
     """
-    counts = np.bincount(positions)
+    each = n_views + 1
     if n_views:
-        each = n_views + 1
         positions = np.repeat(positions, each)
         sample_weight = None if sample_weight is None else np.repeat(sample_weight, each)
         fit_weight = None if fit_weight is None else np.repeat(fit_weight, each)
+    used = np.ones(len(positions), bool) if sample_weight is None else sample_weight != 0
+    if not used.all() and len(np.unique(positions[used])) > 1:
+        # what a bootstrap left out: support vectors lose a grade whose rows all weigh nothing
+        X, positions = X[used], positions[used]
+        sample_weight = None if sample_weight is None else sample_weight[used]
+        fit_weight = None if fit_weight is None else fit_weight[used]
+    counts = np.bincount(positions) // each
     estimator = head.make_estimator(grade_counts=counts[counts > 0], random_state=seed)
     weights: dict[str, Any] = {}
     last = estimator

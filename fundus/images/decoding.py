@@ -222,13 +222,50 @@ def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:
 
 def _to_rgb8(pixels: NDArray[Any], *, premultiplied: bool) -> NDArray[np.uint8]:
     """Grey, BGR or BGRA of 8 or 16 bits to 8-bit RGB, transparent pixels on black."""
-    eight = _TO_8BIT[pixels] if pixels.dtype == np.uint16 else pixels
+    eight = to_8bit(pixels) if pixels.dtype == np.uint16 else pixels
     if eight.ndim == 2:
         return cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB)
     if eight.shape[2] == 3:
         return cv2.cvtColor(eight, cv2.COLOR_BGR2RGB)
     rgba = cv2.cvtColor(eight, cv2.COLOR_BGRA2RGBA)
-    if premultiplied:
-        return np.ascontiguousarray(rgba[..., :3])
+    return np.ascontiguousarray(rgba[..., :3]) if premultiplied else on_black(rgba)
+
+
+def to_8bit(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Scale 16-bit values by 1/257, rounded.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint16
+
+    Returns
+    -------
+    ndarray of uint8, of the same shape
+
+    Examples
+    --------
+    >>> to_8bit(np.array([0, 257, 65535], np.uint16)).tolist()
+    [0, 1, 255]
+    """
+    return _TO_8BIT[pixels]
+
+
+def on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Composite transparent pixels on black.
+
+    Parameters
+    ----------
+    rgba : ndarray of uint8, shape (height, width, 4)
+        RGB and opacity, 0–255, not multiplied with each other.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+
+    Examples
+    --------
+    >>> on_black(np.array([[[200, 100, 0, 51]]], np.uint8)).tolist()
+    [[[40, 20, 0]]]
+    """
     product = rgba[..., :3].astype(np.uint16) * rgba[..., 3:]
     return ((product + 127) // 255).astype(np.uint8)

@@ -44,7 +44,8 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
         If files cannot be read; the first is named, the rest counted.
     """
     contents = digests(images, store, n_jobs=n_jobs)
-    if images.paths is None:
+    files = [row for row in range(len(images)) if images.is_encoded(row)]
+    if not files:  # pixels in memory are compared as they are
         return contents
     keys = entry_keys(contents)
     segment: Segment | None = None
@@ -63,7 +64,7 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
             return error
         return np.frombuffer(bytes.fromhex(array_digest(picture)), dtype=np.uint8)
 
-    new = [row for row, entry in enumerate(known) if entry is None]
+    new = [row for row in files if known[row] is None]
     with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(n_jobs)) as pool:
         results = dict(zip(new, pool.map(one, new), strict=True))
     work_done["decodes"] += len(new)
@@ -74,5 +75,8 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
     if fresh and store is not None and segment is not None:
         with tolerating(store):
             segment.put_many((keys[row], digest) for row, digest in fresh.items())
-    found = [fresh[row] if entry is None else entry for row, entry in enumerate(known)]
-    return [entry.tobytes().hex() for entry in found]
+    pixels = fresh | {row: entry for row, entry in enumerate(known) if entry is not None}
+    return [
+        pixels[row].tobytes().hex() if row in pixels else content
+        for row, content in enumerate(contents)
+    ]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
 from fundus.exceptions import DivergedError, ImageReadError, StoreError, StoreWarning
-from fundus.images import image_digest, verify
 from fundus.networks.filling import Entries, Job, fill
 from fundus.networks.forks import refuse_after_fork
 from fundus.networks.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
@@ -124,33 +123,29 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
         If files are missing, empty, truncated or no images; the first is named, the rest counted.
     """
 
-    if images.paths is None:
-        return [images.digest_of(row, images.array_digest(row)) for row in range(len(images))]
-    paths = images.paths.tolist()
-    states: list[FileState | None] = [None] * len(paths)
-    known: list[str | None] = [None] * len(paths)
-    if store is not None:
+    n = len(images)
+    states: list[FileState | None] = [None] * n
+    known: list[str | None] = [None] * n
+    if store is not None and images.paths is not None:
         # looked at before they are read, so that a change in between is noticed next time
-        states = [file_state(path) for path in paths]
+        states = [file_state(path) for path in images.paths.tolist()]
         known = store.digests.known(states)
 
     def one(row: int) -> str | ImageReadError:
         try:
-            content = images.content(row)
-            assert isinstance(content, bytes)
-            verify(paths[row], content)
+            return images.content_digest(row)
         except ImageReadError as error:
             return error
-        return image_digest(content)
 
     new = [row for row, digest in enumerate(known) if digest is None]
+    fresh: dict[int, str] = {}
     if new:
         with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
             results = dict(zip(new, pool.map(one, new), strict=True))
         raise_unreadable(images, {k: r for k, r in results.items() if not isinstance(r, str)})
         fresh = {row: digest for row, digest in results.items() if isinstance(digest, str)}
-        if store is not None:
-            found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
+        found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
+        if store is not None and found:
             with tolerating(store):
                 store.digests.remember(found)
     digest_list = [fresh[row] if digest is None else digest for row, digest in enumerate(known)]

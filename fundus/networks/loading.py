@@ -66,7 +66,7 @@ def load_rows(
         if isinstance(image, ImageReadError):
             errors[row] = image
             continue
-        work_done["decodes"] += images.paths is not None
+        work_done["decodes"] += images.is_encoded(row)
         batch_rows.append(row)
         batch.append(image)
         if len(batch) == FORWARD_BATCH:

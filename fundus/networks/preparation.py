@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from fundus.data.inputs import Images
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
+from fundus.networks.given_model import given_instead
 from fundus.networks.loading import load_rows
 from fundus.networks.network import Frozen, Network, all_frozen
 from fundus.networks.pooling import POOLINGS, of_all_stages
@@ -62,6 +63,8 @@ def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
         If no backbone goes by the name.
     """
     backbone = owner.backbone
+    if (how := given_instead(backbone)) is not None:
+        raise invalid(owner, "backbone", f"a name or a BackboneSpec ({how})", backbone)
     if isinstance(backbone, BackboneSpec):
         spec = backbone
     elif isinstance(backbone, str):

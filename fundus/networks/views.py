@@ -26,7 +26,7 @@ class ViewedImages(Images):
 
     Parameters
     ----------
-    paths, arrays, patients
+    paths, arrays, patients, items
         Of every row, as `Images` has them.
     views : ndarray of int, shape (n,)
         View of every row.
@@ -103,6 +103,7 @@ def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: i
         base.paths,
         base.arrays,
         base.patients,
+        base.items,
         np.tile(np.arange(n_views + 1), len(images)),
         augmentation,
         seed,

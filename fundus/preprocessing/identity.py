@@ -196,6 +196,9 @@ def _parts(thing: Any, describe: Callable[[Any], bytes]) -> Iterable[bytes]:
     if isinstance(thing, types.ModuleType | type):
         return [_name(thing)]
     cls = type(thing)
+    if isinstance(said := getattr(cls, "code_identity", None), types.FunctionType):
+        # an object that holds much, such as a network's weights, and knows a digest of it
+        return [_name(cls), describe(_methods(cls)), said(thing).encode()]
     return [_name(cls), _name(thing), describe(_methods(cls)), describe(_state(thing))]
 
 

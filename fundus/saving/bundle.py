@@ -34,7 +34,9 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
     Parameters
     ----------
     model : estimator
-        Fitted; one of this library's. A search inside it is saved as its best estimator.
+        Fitted; one of this library's. A search inside it is saved as its best estimator. Its
+        ``cv`` is kept where it is a number or a splitter of scikit-learn's with plain parameters;
+        a loaded ensemble has the number of its models instead of folds given as row numbers.
     path : path
         A folder that does not exist yet, or an empty one.
     about : dict, default=None

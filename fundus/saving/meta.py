@@ -15,6 +15,7 @@ from fundus.conformal import OrdinalConformalClassifier
 from fundus.conformal_sets import ConformalRule
 from fundus.exceptions import BundleError
 from fundus.saving.files import Reader, Writer
+from fundus.saving.splitters import cv_of, cv_record
 
 Write = Callable[[Any, Writer], dict[str, Any]]
 Read = Callable[[dict[str, Any], Reader], Any]
@@ -33,7 +34,7 @@ def labels_of(record: dict[str, Any]) -> NDArray[Any]:
 def write_calibrated(
     model: CumulativeCalibratedClassifierCV, writer: Writer, write: Write
 ) -> dict[str, Any]:
-    """Turn a fitted model into a record; the parameter cv is not kept.
+    """Turn a fitted model into a record.
 
     Parameters
     ----------
@@ -52,6 +53,7 @@ def write_calibrated(
     return {
         "kind": "CumulativeCalibratedClassifierCV",
         "method": model.method,
+        "cv": cv_record(model.cv),
         "ballot": _write_ballot(model.ballot_),
         "maps": [vars(rule) for rule in model.maps_],
         "estimator": write(model.estimator_, writer),
@@ -64,6 +66,7 @@ def read_calibrated(
     """Build a fitted model from its record; see `write_calibrated`."""
     inner = read(record["estimator"], reader)
     model = CumulativeCalibratedClassifierCV(clone(inner), method=record["method"])
+    model.cv = cv_of(record.get("cv"), model.cv)
     model.estimator_ = inner
     model.ballot_ = _read_ballot(record["ballot"])
     model.classes_ = model.ballot_.classes

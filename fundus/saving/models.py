@@ -27,6 +27,7 @@ from fundus.saving.meta import (
     write_conformal,
 )
 from fundus.saving.records import decode, encode, read_classifier, write_classifier
+from fundus.saving.splitters import cv_of, cv_record
 from fundus.second_stage import SecondStageClassifier
 
 CutpointClassifier = TunedCutpointClassifierCV | FixedCutpointClassifier
@@ -100,6 +101,8 @@ def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
     oof["oof_prediction_"] = to_positions(model.oof_prediction_, model.classes_)
     return {
         "kind": "FoldEnsemble",
+        "cv": cv_record(model.cv),
+        "random_state": encode(model.random_state, "random_state", writer),
         "voting": model.voting,
         "voting_": model.voting_,
         "classes": labels_record(model.classes_),
@@ -113,7 +116,12 @@ def _write_ensemble(model: FoldEnsemble, writer: Writer) -> dict[str, Any]:
 
 def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
     models = [read_model(m, reader) for m in record["models"]]
-    ensemble = FoldEnsemble(clone(models[0]), cv=len(models), voting=record["voting"])
+    ensemble = FoldEnsemble(
+        clone(models[0]),
+        cv=cv_of(record.get("cv"), len(models)),
+        voting=record["voting"],
+        random_state=record.get("random_state"),
+    )
     ensemble.estimators_ = models
     ensemble.voting_ = record["voting_"]
     ensemble.classes_ = labels_of(record["classes"])
@@ -130,7 +138,7 @@ def _read_ensemble(record: dict[str, Any], reader: Reader) -> FoldEnsemble:
     return ensemble
 
 
-#: Parameters of a run, not of a model, and the estimator, which is saved fitted.
+#: Parameters of a run, not of a model; the estimator, which is saved fitted; and the splitter.
 _NOT_SAVED = ("estimator", "cv", "n_jobs")
 
 
@@ -150,6 +158,8 @@ def _write_meta(model: Any, writer: Writer, arrays: dict[str, NDArray[Any]]) -> 
         "arrays": writer.arrays(arrays),
         "model": write_model(model.estimator_, writer),
     }
+    if "cv" in model.get_params(deep=False):
+        record["cv"] = cv_record(model.cv)
     if hasattr(model, "n_features_in_"):
         record["n_features_in"] = int(model.n_features_in_)
     return record
@@ -158,6 +168,8 @@ def _write_meta(model: Any, writer: Writer, arrays: dict[str, NDArray[Any]]) -> 
 def _read_meta(cls: Any, record: dict[str, Any], reader: Reader) -> Any:
     inner = read_model(record["model"], reader)
     params = {name: decode(value, reader) for name, value in record["params"].items()}
+    if record.get("cv") is not None:
+        params["cv"] = cv_of(record["cv"], None)
     model = cls(clone(inner), **params)
     model.estimator_ = inner
     model.classes_ = labels_of(record["classes"])

@@ -15,6 +15,7 @@ from fundus.estimator import TransferClassifier
 from fundus.exceptions import BundleError, UnknownNameError
 from fundus.heads.base import Head
 from fundus.heads.fitted import FittedEstimator
+from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.labels import to_positions
@@ -69,6 +70,12 @@ def read_classifier(record: dict[str, Any], reader: Reader) -> TransferClassifie
 _NOT_SAVED = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
 
 
+_NO_CODE = (
+    "The backbone {!r} was given as a BackboneSpec, which cannot be saved without code: register "
+    "it through a plugin and pass its name."
+)
+
+
 def _write_params(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
     params = {k: v for k, v in model.get_params(deep=False).items() if k not in _NOT_SAVED}
     return {name: encode(value, name, writer) for name, value in params.items()}
@@ -101,6 +108,8 @@ def encode(value: Any, name: str, writer: Writer) -> Any:
         return {"skops": writer.estimator(value)}
     if isinstance(value, np.random.RandomState):
         return None  # what it drew is in the fitted model; its state cannot be drawn from again
+    if isinstance(value, BackboneSpec):
+        raise BundleError(_NO_CODE.format(value.name))
     raise BundleError(
         f"The parameter {name!r} holds {value!r}, which cannot be saved without code: register it "
         "through a plugin and pass its name."
@@ -181,10 +190,7 @@ def _find(kind: Kind, where: dict[str, str]) -> Any:
 def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
     network, normaliser = frozen.network, frozen.normaliser
     if not isinstance(network.backbone, str):
-        raise BundleError(
-            f"The backbone {network.backbone.name!r} was given as a BackboneSpec, which cannot be "
-            "saved without code: register it through a plugin and pass its name."
-        )
+        raise BundleError(_NO_CODE.format(network.backbone.name))
     entry = get_registry().find("backbone", network.backbone)
     by_name = network.weights in network.spec.pretrained
     record = {

@@ -40,6 +40,21 @@ def test_predict_takes_a_bare_model_one_image_and_a_table(run, trained, others, 
     assert "Warning" not in result.stderr
 
 
+def test_predict_takes_several_images_and_one_twice(run, trained, others, tmp_path):
+    first, second = sorted(others.glob("class2/*.jpeg"))[:2]
+    output = tmp_path / "some.csv"
+    run("predict", trained[0], first, second, first, "-o", output)
+    table = pd.read_csv(output)
+    assert table["id"].tolist() == [first.stem, second.stem, first.stem]
+    expected = fundus.load(trained[0] / "model").predict([str(first), str(second)])
+    assert table["class"].tolist() == [f"class{expected[k]}" for k in (0, 1, 0)]
+    run("predict", trained[0], others / "class1", first, "-o", output)
+    assert len(pd.read_csv(output)) == len([*(others / "class1").glob("*.jpeg")]) + 1
+    pd.DataFrame({"file": [str(first)]}).to_csv(tmp_path / "new.csv", index=False)
+    result = run("predict", trained[0], first, tmp_path / "new.csv", "-o", output, code=2)
+    assert "give a table alone" in " ".join(result.stderr.replace("│", " ").split())
+
+
 def test_predict_writes_nothing_or_sets_aside(run, trained, others, tmp_path):
     new = tmp_path / "new"
     new.mkdir()

@@ -1,0 +1,97 @@
+"""The ``cv`` of a model to a plain record, and back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+from sklearn import model_selection
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.model_selection._split import BaseShuffleSplit
+
+from fundus.exceptions import BundleError
+
+
+def cv_record(cv: Any) -> dict[str, Any] | None:
+    """Turn a ``cv`` into JSON values.
+
+    Parameters
+    ----------
+    cv : int, None or splitter
+
+    Returns
+    -------
+    dict or None
+        ``None`` for what cannot be told without code or data: folds given as row numbers, a
+        splitter of another package, or one of scikit-learn's with other than plain parameters.
+
+    Examples
+    --------
+    >>> cv_record(model_selection.KFold(3, shuffle=True, random_state=1))
+    {'splitter': 'KFold', 'params': {'n_splits': 3, 'shuffle': True, 'random_state': 1}}
+    >>> cv_record([([0], [1])]) is None
+    True
+    """
+    if cv is None or (isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)):
+        return {"folds": None if cv is None else int(cv)}
+    cls = type(cv)
+    if getattr(model_selection, cls.__name__, None) is not cls or not _is_splitter(cls):
+        return None
+    params: dict[str, Any] = {}
+    for name in inspect.signature(cls).parameters:
+        found = vars(cv).get(name, vars(cv).get("cvargs", {}).get(name, cv))
+        value = found.tolist() if isinstance(found, (np.ndarray, np.generic)) else found
+        if isinstance(value, np.random.RandomState):
+            value = None  # its state cannot be drawn from again
+        if not _is_plain(value):
+            return None
+        params[name] = value
+    return {"splitter": cls.__name__, "params": params}
+
+
+def cv_of(record: dict[str, Any] | None, otherwise: Any) -> Any:
+    """Build a ``cv`` from its record.
+
+    Parameters
+    ----------
+    record : dict or None
+        ``None`` where nothing was kept, as in bundles of the first release.
+    otherwise : object
+        What to return then.
+
+    Returns
+    -------
+    int, None or splitter
+
+    Raises
+    ------
+    BundleError
+        If scikit-learn has no such splitter, or it takes other parameters.
+    """
+    if record is None:
+        return otherwise
+    if "folds" in record:
+        return record["folds"]
+    name, params = record["splitter"], dict(record["params"])
+    cls = getattr(model_selection, name, None)
+    try:
+        if not (isinstance(cls, type) and _is_splitter(cls)):
+            raise TypeError(f"scikit-learn has no splitter {name!r}")
+        return cls(**params)
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            f"The model was fitted with the splitter {name}({params}), which cannot be built here "
+            f"({error}): install the version of scikit-learn that it was saved with."
+        ) from None
+
+
+def _is_splitter(cls: type) -> bool:
+    repeated = hasattr(cls, "split") and hasattr(cls, "get_n_splits")
+    return issubclass(cls, (BaseCrossValidator, BaseShuffleSplit)) or repeated
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
