@@ -48,6 +48,8 @@ def audit(
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
+    force: opt.Force = False,
+    plain_text: opt.PlainText = False,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -58,6 +60,7 @@ def audit(
     from fundus.audit import audit_images
     from fundus.cli.data import Columns, check_columns, load_graded
     from fundus.cli.files import write_csv
+    from fundus.cli.outputs import claim, table
     from fundus.features import FeatureExtractor
 
     screen = Screen(json=json, quiet=quiet)
@@ -75,6 +78,8 @@ def audit(
             columns=columns,
             min_classes=1,
         )
+    read = [data, *loaded.paths, *loaded.skipped["path"], *([weights] if weights else [])]
+    claim({out: table(HEADER)}, read, screen, force=force)
     cache: Any = True if cache_dir is None else cache_dir
     found = audit_images(
         loaded.paths,
@@ -98,7 +103,7 @@ def audit(
     )
     disputed = _disputed(found, loaded)
     whole = _with_skipped(found, loaded)
-    write_csv(whole.images, out)
+    write_csv(whole.images.rename(columns={"path": "file"}), out, plain_text=plain_text)
     screen.emit({"results": str(out), **whole.to_dict(), "disputed": disputed})
     screen.show(whole.to_table())
     if disputed:
@@ -123,14 +128,14 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
     """Name images as the data set does, and add those that could not be loaded."""
     import pandas as pd
 
-    from fundus.cli.data import names_of
+    from fundus.cli.data import files_of
     from fundus.data.rows import check_files
     from fundus.reporting.audit import Audit
 
     images = found.images.copy()
     for column in ("path", "duplicate_of", "near_duplicate_of"):
         known = images[column].dropna()
-        images[column] = pd.Series(names_of(known.tolist(), loaded.root), known.index, dtype=object)
+        images[column] = pd.Series(files_of(loaded, known.tolist()), known.index, dtype=object)
     if not loaded.patients_known:
         images["patient"] = None
     if len(loaded.skipped):
@@ -139,7 +144,7 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
         aside["issues"] = [
             "unreadable" if row in unreadable else "set_aside" for row in range(len(aside))
         ]
-        aside["path"] = names_of(aside["path"].tolist(), loaded.root)
+        aside["path"] = files_of(loaded, aside["path"].tolist())
         aside = aside.reindex(columns=images.columns).astype(images.dtypes)
         images = pd.concat([images, aside], ignore_index=True)
     return Audit(images, found.pairs, found.patients_known)

@@ -64,6 +64,8 @@ class Rows:
         Further columns.
     dme : list of float, default=None
         Risk of macular oedema, 0–2, NaN where it is not known.
+    given : list of str, default=None
+        What the user calls each image.
     problems : dict
         Kind and reason by index of the row.
     """
@@ -75,6 +77,7 @@ class Rows:
     numbered: bool = False
     extra: pd.DataFrame | None = None
     dme: list[float] | None = None
+    given: list[str] | None = None
     problems: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def where(self, index: int) -> str:
@@ -303,6 +306,8 @@ def finish(
         class_names=class_names,
         n_grades=None if class_names is None else len(class_names),
         dme=None if rows.dme is None else np.array([rows.dme[i] for i in kept], dtype=np.float64),
+        given=None if rows.given is None else [rows.given[index] for index in kept],
+        given_of=dict(zip(rows.paths, rows.given or (), strict=False)),
         skipped=skipped,
         ungradable=_ungradable(rows, len(class_names or ())),
         patients_known=known,
