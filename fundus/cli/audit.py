@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 #: A column of this name marks labels on which graders disagree.
 DISPUTED = "disputed"
+#: Header row of the results.
+HEADER = (
+    "file,grade,patient,issues,fov_share,brightness,sharpness,reason,duplicate_of,"
+    "near_duplicate_of,correlation,self_confidence,likely_grade,severity"
+)
 
 
 def audit(
