@@ -95,18 +95,17 @@ def csv_text(frame: pd.DataFrame, *, plain_text: bool = False) -> str:
 def _texts(column: pd.Series, *, plain_text: bool) -> list[str]:
     from pandas.api.types import is_float_dtype, is_numeric_dtype
 
-    missing = column.isna()
-    if is_float_dtype(column.dtype):
-        write = "{:.6f}".format
-    elif is_numeric_dtype(column.dtype):
-        write = str
-    else:
+    numeric, floating = is_numeric_dtype(column.dtype), is_float_dtype(column.dtype)
 
-        def write(value: Any) -> str:
-            text = str(value)
-            return _field("'" + text if plain_text and text.startswith(_FORMULA) else text)
+    def write(value: Any) -> str:
+        if floating:
+            return f"{value:.6f}"
+        text = str(value)
+        if numeric:
+            return text
+        return _field("'" + text if plain_text and text.startswith(_FORMULA) else text)
 
-    return ["" if gone else write(value) for value, gone in zip(column, missing, strict=True)]
+    return ["" if gone else write(v) for v, gone in zip(column, column.isna(), strict=True)]
 
 
 def _field(text: str) -> str:
