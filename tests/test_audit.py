@@ -293,8 +293,9 @@ def test_the_command(dirty, tmp_path):
     assert document["issues"]["unreadable"] == 2  # the truncated and the absent one
     assert document["issues"]["set_aside"] == 1  # one file twice
     assert document["disputed"]["n_marked"] == 1
-    rows = pd.read_csv(out).set_index("path")
+    rows = pd.read_csv(out).set_index("file")
     assert len(rows) == len(table)
+    assert sorted(rows.index) == sorted(table["path"])
     assert list(rows)[:3] == ["grade", "patient", "issues"]
     assert "same file" in rows["reason"].iloc[-1]
     shown = CliRunner().invoke(app, [*arguments, "--no-near-duplicates", "--folds", "0"])

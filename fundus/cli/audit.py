@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 #: A column of this name marks labels on which graders disagree.
 DISPUTED = "disputed"
+#: Header row of the results.
+HEADER = (
+    "file,grade,patient,issues,fov_share,brightness,sharpness,reason,duplicate_of,"
+    "near_duplicate_of,correlation,self_confidence,likely_grade,severity"
+)
 
 
 def audit(
@@ -49,6 +54,8 @@ def audit(
     grade_column: opt.GradeColumn = None,
     patient_column: opt.PatientColumn = None,
     patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
+    force: opt.Force = False,
+    plain_text: opt.PlainText = False,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -59,6 +66,7 @@ def audit(
     from fundus.audit import audit_images
     from fundus.cli.data import Columns, check_columns, guess_of, load_graded
     from fundus.cli.files import write_csv
+    from fundus.cli.outputs import claim, read_of, table
     from fundus.features import FeatureExtractor
 
     screen = Screen(json=json, quiet=quiet)
@@ -78,6 +86,7 @@ def audit(
         )
     if guess := guess_of(loaded):
         screen.note(guess)
+    claim({out: table(HEADER)}, read_of([data], loaded, weights), screen, force=force)
     cache: Any = True if cache_dir is None else cache_dir
     found = audit_images(
         loaded.paths,
@@ -101,7 +110,7 @@ def audit(
     )
     disputed = _disputed(found, loaded)
     whole = _with_skipped(found, loaded)
-    write_csv(whole.images, out)
+    write_csv(whole.images.rename(columns={"path": "file"}), out, plain_text=plain_text)
     screen.emit({"results": str(out), **whole.to_dict(), "disputed": disputed})
     screen.show(whole.to_table())
     if disputed:
@@ -126,14 +135,14 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
     """Name images as the data set does, and add those that could not be loaded."""
     import pandas as pd
 
-    from fundus.cli.data import names_of
+    from fundus.cli.data import files_of
     from fundus.data.rows import check_files
     from fundus.reporting.audit import Audit
 
     images = found.images.copy()
     for column in ("path", "duplicate_of", "near_duplicate_of"):
         known = images[column].dropna()
-        images[column] = pd.Series(names_of(known.tolist(), loaded.root), known.index, dtype=object)
+        images[column] = pd.Series(files_of(loaded, known.tolist()), known.index, dtype=object)
     if not loaded.patients_known:
         images["patient"] = None
     if len(loaded.skipped):
@@ -142,7 +151,7 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
         aside["issues"] = [
             "unreadable" if row in unreadable else "set_aside" for row in range(len(aside))
         ]
-        aside["path"] = names_of(aside["path"].tolist(), loaded.root)
+        aside["path"] = files_of(loaded, aside["path"].tolist())
         aside = aside.reindex(columns=images.columns).astype(images.dtypes)
         images = pd.concat([images, aside], ignore_index=True)
     return Audit(images, found.pairs, found.patients_known)

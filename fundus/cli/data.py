@@ -233,6 +233,28 @@ def names_of(paths: Sequence[str], root: Path) -> list[str]:
     ]
 
 
+def files_of(loaded: Bunch, paths: Sequence[str] | None = None) -> list[str]:
+    """Call image files what the user calls them, so that results join with the user's table.
+
+    Parameters
+    ----------
+    loaded : Bunch
+        As `load_graded` or `load_new` returns it.
+    paths : sequence of str, default=None
+        Some of the images, also of those set aside; by default all that are used.
+
+    Returns
+    -------
+    list of str
+        The name that the table has; of a folder's images, the path from the folder; of an image
+        that was named itself, that name.
+    """
+    if paths is None:
+        return list(loaded.given or names_of(loaded.paths, loaded.root))
+    names = names_of(paths, loaded.root)
+    return [loaded.given_of.get(path, name) for path, name in zip(paths, names, strict=True)]
+
+
 def ids_of(paths: Sequence[str], root: Path) -> list[str]:
     """Return an id for every image, no two files the same.
 

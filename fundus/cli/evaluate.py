@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from fundus.cli.scoring import Scores
 
+#: Marks the JSON document that evaluate writes.
+KIND = "fundus evaluation"
+HEADER = r"file_name,target,prediction,file,grade(,severity(,probability_\d+)+)?"
+
 
 def evaluate(
     run: Annotated[
@@ -35,6 +39,8 @@ def evaluate(
     patient_column: opt.PatientColumn = None,
     patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN,
     on_error: opt.OnErrorOption = opt.OnError.RAISE,
+    force: opt.Force = False,
+    plain_text: opt.PlainText = False,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -45,6 +51,7 @@ def evaluate(
         Columns,
         check_columns,
         digests_of,
+        files_of,
         folder_options,
         guess_of,
         load_graded,
@@ -52,6 +59,7 @@ def evaluate(
         patients_do_not_matter,
     )
     from fundus.cli.files import write_csv, write_json
+    from fundus.cli.outputs import claim, claim_beside, read_of
     from fundus.cli.runs import SKIPPED, open_run, warn_of_training_images
     from fundus.cli.scored import Scored, warn_of_other_criterion
     from fundus.cli.scoring import read_points, score_images, with_ungradable
@@ -72,6 +80,9 @@ def evaluate(
     if guess := guess_of(graded):
         screen.note(guess)
     names = names_of(graded.paths, graded.root)
+    claim_beside(output, "scores and figures")
+    outputs = _outputs(output, skip=on_error is opt.OnError.SKIP or len(graded.skipped) > 0)
+    claim(outputs, read_of([data], graded, run), screen, force=force)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
     scores = with_ungradable(
         score_images(trained.model, graded.frame, trained.scale),
@@ -79,11 +90,12 @@ def evaluate(
         graded,
         trained.scale,
     )
-    write_csv(graded_table(names, graded, scores), output)
-    document: dict[str, Any] = {"results": str(output), "skipped": None}
+    predictions = graded_table(names, graded, scores, file=files_of(graded), grade=scores.grades)
+    write_csv(predictions, output, plain_text=plain_text)
+    document: dict[str, Any] = {"kind": KIND, "results": str(output), "skipped": None}
     if on_error is opt.OnError.SKIP or len(graded.skipped):
         document["skipped"] = str(output.with_name(SKIPPED))
-        write_csv(graded.skipped, document["skipped"])
+        write_csv(graded.skipped, document["skipped"], plain_text=plain_text)
     scored = Scored(
         scores.report(graded, trained.class_names),
         scores.screening(graded, operating_points=read_points(trained.operating_points)),
@@ -104,6 +116,24 @@ def evaluate(
     screen.emit(document)
     screen.show(*scored.tables("Scores of the averaged folds"), f"Predictions: {output}")
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
+
+
+def _outputs(output: Path, *, skip: bool) -> dict[Path, Any]:
+    """Every file that the command may write, and how one of its own is known."""
+    import fundus.cli.outputs as known
+    import fundus.cli.runs as runs
+
+    scores = output.with_name(f"{output.stem}-{runs.SCORES}")
+    outputs: dict[Path, Any] = {
+        output: known.table(HEADER),
+        output.with_suffix(".json"): known.document(KIND),
+        scores: known.table(r"of,score,value,low,high(,\w+)*"),
+    }
+    for name in (runs.CONFUSION, runs.SEVERITY, runs.RELIABILITY, runs.ROC):
+        outputs[output.with_name(f"{output.stem}-{name}")] = known.figure
+    if skip:
+        outputs[output.with_name(runs.SKIPPED)] = known.table(runs.SKIPPED_HEADER)
+    return outputs
 
 
 def graded_table(names: list[str], graded: Bunch, scores: Scores, **more: Any) -> Any:

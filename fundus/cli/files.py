@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fundus.cli.outputs import is_stream
+
 if TYPE_CHECKING:
     import pandas as pd
+
+#: First characters by which a spreadsheet takes a text for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @contextmanager
@@ -20,13 +26,17 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : path
-        Replaced where it exists; its folder is made.
+        Replaced where it exists; its folder is made. For a link it is the file that the link leads
+        to, and a device or a pipe is written to directly.
 
     Yields
     ------
     Path
     """
-    target = Path(path)
+    if is_stream(path):
+        yield Path(path)
+        return
+    target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -36,18 +46,72 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_csv(
+    frame: pd.DataFrame, path: str | os.PathLike[str], *, plain_text: bool = False
+) -> None:
     """Write a table as CSV in UTF-8, fractions to six places.
+
+    Text is quoted where it holds a comma, a quote or the end of a line, also a lone carriage
+    return, and where a spreadsheet would take it for a formula.
 
     Parameters
     ----------
     frame : DataFrame
     path : path
+    plain_text : bool, default=False
+        Whether an apostrophe goes before text that a spreadsheet would take for a formula.
     """
-    text = frame.to_csv(index=False, lineterminator="\n", float_format="%.6f")
+    text = csv_text(frame, plain_text=plain_text)
     with whole_file(path) as part:
         # file names that are no UTF-8 are written as the bytes they are
         part.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def csv_text(frame: pd.DataFrame, *, plain_text: bool = False) -> str:
+    """Return a table as CSV; see `write_csv`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    plain_text : bool, default=False
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> print(csv_text(pd.DataFrame({"file": ["=1.jpg", "b.jpg"], "score": [0.5, -1]})), end="")
+    file,score
+    "=1.jpg",0.500000
+    b.jpg,-1.000000
+    """
+    cells = [_texts(frame.iloc[:, k], plain_text=plain_text) for k in range(frame.shape[1])]
+    rows = [[_field(str(name)) for name in frame.columns], *zip(*cells, strict=True)]
+    return "".join(",".join(row) + "\n" for row in rows)
+
+
+def _texts(column: pd.Series, *, plain_text: bool) -> list[str]:
+    from pandas.api.types import is_float_dtype, is_numeric_dtype
+
+    numeric, floating = is_numeric_dtype(column.dtype), is_float_dtype(column.dtype)
+
+    def write(value: Any) -> str:
+        if floating:
+            return f"{value:.6f}"
+        text = str(value)
+        if numeric:
+            return text
+        return _field("'" + text if plain_text and text.startswith(_FORMULA) else text)
+
+    return ["" if gone else write(v) for v, gone in zip(column, column.isna(), strict=True)]
+
+
+def _field(text: str) -> str:
+    if re.search('[",\r\n]', text) or text.startswith(_FORMULA):
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def write_json(document: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -157,6 +157,18 @@ GradesOption = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace files that are there and are not this command's own."),
+]
+PlainText = Annotated[
+    bool,
+    typer.Option(
+        "--plain-text",
+        help="Put an apostrophe before text that spreadsheets take for a formula, such as a file "
+        "name that begins with '='; such names no longer join with other tables.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")]
 OnErrorOption = Annotated[
     OnError,

@@ -10,6 +10,9 @@ import typer
 import fundus.cli.options as opt
 from fundus.cli.screen import Screen, cell, new_table
 
+#: Header row of the results; what a model or a run does not have is left out.
+HEADER = r"id,class,file,grade(,severity(,probability_\d+)+)?(,referable)?(,grades_set,defer)?"
+
 
 def predict(
     run: Annotated[
@@ -28,6 +31,8 @@ def predict(
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     on_error: opt.OnErrorOption = opt.OnError.RAISE,
+    force: opt.Force = False,
+    plain_text: opt.PlainText = False,
     cache_dir: opt.CacheDir = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -36,9 +41,10 @@ def predict(
     import numpy as np
     import pandas as pd
 
-    from fundus.cli.data import Columns, check_columns, ids_of, load_several
+    from fundus.cli.data import Columns, check_columns, files_of, ids_of, load_several
     from fundus.cli.files import write_csv
-    from fundus.cli.runs import SKIPPED, open_run
+    from fundus.cli.outputs import claim, claim_beside, read_of, table
+    from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, open_run
     from fundus.cli.scoring import score_images
 
     screen = Screen(json=json, quiet=quiet)
@@ -46,10 +52,22 @@ def predict(
     columns = Columns(image_dir, path_column)
     check_columns(columns, *images)
     new = load_several(images, on_error=on_error.value, columns=columns)
+    outputs = {output: table(HEADER)}
+    if on_error is opt.OnError.SKIP:
+        claim_beside(output, "the files set aside")
+        outputs[output.with_name(SKIPPED)] = table(SKIPPED_HEADER)
+    claim(outputs, read_of(images, new, run), screen, force=force)
     scores = score_images(trained.model, new.paths, trained.scale)
     classes = [trained.class_names[grade] for grade in scores.grades]
-    first = {"id": ids_of(new.paths, new.root), "class": classes}
-    write_csv(pd.DataFrame({**first, **scores.columns()}), output)
+    columns_of = {
+        "id": ids_of(new.paths, new.root),
+        "class": classes,
+        "file": files_of(new),
+        "grade": scores.grades,
+        **scores.columns(),
+        **scores.decisions(trained.operating_points, trained.conformal),
+    }
+    write_csv(pd.DataFrame(columns_of), output, plain_text=plain_text)
     counts = np.bincount(scores.grades, minlength=len(trained.class_names)).tolist()
     document = {
         "results": str(output),
@@ -60,7 +78,7 @@ def predict(
     }
     if on_error is opt.OnError.SKIP:
         document["skipped"] = str(output.with_name(SKIPPED))
-        write_csv(new.skipped, output.with_name(SKIPPED))
+        write_csv(new.skipped, output.with_name(SKIPPED), plain_text=plain_text)
     screen.emit(document)
     screen.show(_summary(trained.class_names, counts), f"Grades: {output}")
     if len(new.skipped) and document["skipped"]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli.data import digests_of, guess_of, names_of
+from fundus.cli.data import digests_of, files_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_json
 from fundus.cli.scored import Scored, warn_of_other_criterion
@@ -165,7 +165,14 @@ def write_run(
     if (run / runs.LOGS).exists():
         files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"
 
-    table = graded_table(names_of(graded.paths, graded.root), graded, scores, fold=model.oof_fold_)
+    table = graded_table(
+        names_of(graded.paths, graded.root),
+        graded,
+        scores,
+        fold=model.oof_fold_,
+        file=files_of(graded),
+        grade=scores.grades,
+    )
     write_csv(table, run / runs.OOF)
     files[runs.OOF] = "out-of-fold predictions"
     regressor = model.voting_ == "severity"
@@ -218,7 +225,10 @@ def _validate(
         scores.screening(held_back, operating_points=read_points(points)),
         scores.coverage(held_back, conformal),
     )
-    return seen, graded_table(held_names, held_back, scores), scored
+    table = graded_table(
+        held_names, held_back, scores, file=files_of(held_back), grade=scores.grades
+    )
+    return seen, table, scored
 
 
 def describe(graded: Bunch) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 import fundus.cli.runs as runs
 from fundus.cli.files import whole_file
+from fundus.cli.outputs import SOFTWARE
 from fundus.exceptions import DataWarning
 from fundus.reporting.curves import plot_reliability, plot_roc
 from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion, rounding
@@ -163,4 +164,4 @@ def warn_of_other_criterion(with_dme: bool | None, screening: ScreeningReport | 
 
 def _write(figure: Figure, path: Path) -> None:
     with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=120)
+        figure.savefig(part, format="png", dpi=120, metadata={"Software": SOFTWARE})

@@ -104,19 +104,55 @@ class Scores:
 
     def coverage(self, data: Bunch, conformal: Any) -> CoverageReport | None:
         """Score the sets of a conformal rule, where there is one."""
+        ends = self.sets(conformal)
+        if ends is None:
+            return None
+        low, high = ends
+        return coverage_report(
+            data.grades,
+            low,
+            high,
+            n_grades=len(conformal.ballot_.scale),
+            patients=data.patients if data.patients_known else None,
+        )
+
+    def sets(self, conformal: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        """Return the lowest and highest grade of each image's set, where there is a rule."""
         if conformal is None or self.members is None:
             return None
         scale, members = conformal.ballot_.scale, self.members
         if len(members) != len(conformal.rule_.scores):  # the average was calibrated
             members = [conformal.ballot_.combine(members)]
-        low, high = (to_positions(end, scale) for end in conformal.sets_of(members))
-        return coverage_report(
-            data.grades,
-            low,
-            high,
-            n_grades=len(scale),
-            patients=data.patients if data.patients_known else None,
-        )
+        low, high = conformal.sets_of(members)
+        return to_positions(low, scale), to_positions(high, scale)
+
+    def decisions(self, points: dict[str, Any] | None, conformal: Any) -> dict[str, Any]:
+        """Return what follows from the rules stored with a run, as columns of a table.
+
+        Parameters
+        ----------
+        points : dict or None
+            Operating points as they were saved; the first of ``referable``, the one that was
+            chosen for a sensitivity where it could be, decides.
+        conformal : OrdinalConformalClassifier or None
+
+        Returns
+        -------
+        dict
+            ``referable``, and ``grades_set`` and ``defer``, where there is a rule for them.
+        """
+        found: dict[str, Any] = {}
+        referable = read_points(points).get("referable")
+        if referable and self.severity is not None:
+            found["referable"] = self.severity >= referable[0].threshold
+        ends = self.sets(conformal)
+        if ends is not None:
+            low, high = ends
+            found["grades_set"] = [
+                ";".join(map(str, range(a, b + 1))) for a, b in zip(low, high, strict=True)
+            ]
+            found["defer"] = low != high
+        return found
 
 
 def read_points(record: dict[str, Any] | None) -> dict[str, list[OperatingPoint]]:

@@ -78,6 +78,10 @@ class Screen:
         if not self.silent:
             _console(stderr=True).print(text, style="dim", markup=False, soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        """Print a line on stderr, also where progress is off: what is replaced is always said."""
+        _console(stderr=True).print(text, markup=False, soft_wrap=True)
+
     def emit(self, document: dict[str, Any]) -> None:
         """Print the JSON document, where it was asked for."""
         if self.json:

@@ -175,17 +175,24 @@ def load_images(images: PathLike | Iterable[PathLike], *, on_error: str = "raise
     items = [images] if isinstance(images, (str, os.PathLike)) else images
     given = [os.fspath(item) for item in items]
     paths: list[str] = []
+    names: list[str] = []
     odd: list[str] = []
     for item in given:
         if os.path.isdir(item):
             inside, others = image_files(item)
             paths += inside
+            # below one folder a name starts there; among several the folder tells them apart
+            below = [os.path.relpath(path, item) if len(given) == 1 else path for path in inside]
+            names += [name.replace(os.sep, "/") for name in below]
             odd += others
         else:
             paths.append(item)
+            names.append(item)
     if not paths:
         raise DataError(no_images(given, odd=odd))
-    data = finish(Rows(paths), scale=None, on_error=on_error, min_classes=0, warn_unknown=False)
+    data = finish(
+        Rows(paths, given=names), scale=None, on_error=on_error, min_classes=0, warn_unknown=False
+    )
     return report_odd(data, odd)
 
 
@@ -262,6 +269,10 @@ def load_image_table(
             Risk of macular oedema, 0–2 as in IDRiD (Messidor-2's 1 becomes 2), NaN where it is
             not known; ``None`` without such a column (``dme``, ``Risk of macular edema`` or
             ``adjudicated_dme``).
+        given : list of str, or None
+            What each image is called in the table, or below the folder.
+        given_of : dict of str to str
+            The same by path, also of rows set aside.
         skipped : DataFrame
             Rows set aside: path, row (from 1, without the header) and reason.
         ungradable : DataFrame

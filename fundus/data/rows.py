@@ -63,6 +63,8 @@ class Rows:
         Further columns.
     dme : list of float, default=None
         Risk of macular oedema, 0–2, NaN where it is not known.
+    given : list of str, default=None
+        What the user calls each image.
     problems : dict
         Kind and reason by index of the row.
     ungradable : dict
@@ -76,6 +78,7 @@ class Rows:
     numbered: bool = False
     extra: pd.DataFrame | None = None
     dme: list[float] | None = None
+    given: list[str] | None = None
     problems: dict[int, tuple[str, str]] = field(default_factory=dict)
     ungradable: dict[int, str] = field(default_factory=dict)
 
@@ -313,6 +316,8 @@ def finish(
         class_names=None if scale is None else list(scale.names),
         n_grades=None if scale is None else len(scale.names),
         dme=None if rows.dme is None else np.array([rows.dme[i] for i in kept], dtype=np.float64),
+        given=None if rows.given is None else [rows.given[index] for index in kept],
+        given_of=dict(zip(rows.paths, rows.given or (), strict=False)),
         skipped=skipped,
         ungradable=ungradable_frame(rows, 0 if scale is None else len(scale.names)),
         patients_known=all(known),

@@ -44,6 +44,7 @@ def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> 
         _eyes(content, columns.eye),
         numbered=True,
         extra=extra,
+        given=[str(name) for name in names],
     )
     if len(dme) == 1 and rows.grades is not None:
         rows.dme = _graded_oedema(rows, dme[0], content[dme[0]])

@@ -25,7 +25,11 @@ def test_train_writes_a_run(trained, folder):
     }
     oof = pd.read_csv(out / "oof.csv")
     proba = [f"probability_{k}" for k in range(5)]
-    assert list(oof) == ["file_name", "target", "prediction", "fold", "severity", *proba]
+    assert list(oof) == [
+        *("file_name", "target", "prediction", "fold"),
+        *("file", "grade", "severity"),
+        *proba,
+    ]
     for name, target in zip(oof["file_name"], oof["target"], strict=True):
         assert (folder / name).is_file()
         assert name.startswith(f"class{target}/")
@@ -211,7 +215,10 @@ def test_train_scores_images_held_back(document, logistic, folder, others, tmp_p
     out = tmp_path / "run"
     printed = document("train", folder, *logistic, "--validation", others, "--out", out)
     table = pd.read_csv(out / "validation.csv")
-    assert list(table)[:4] == ["file_name", "target", "prediction", "severity"]
+    assert list(table)[:6] == [
+        *("file_name", "target", "prediction"),
+        *("file", "grade", "severity"),
+    ]
     model = fundus.load(out / "model")
     held_back = fundus.load_image_folder(others)
     np.testing.assert_array_equal(table["prediction"], model.predict(held_back.paths))

@@ -18,7 +18,7 @@ def test_predict_grades_a_folder(document, trained, others, tmp_path):
     output = tmp_path / "deep" / "results.csv"
     printed = document("predict", trained[0], others, "-o", output)
     table = pd.read_csv(output)
-    assert list(table)[:3] == ["id", "class", "severity"]
+    assert list(table)[:5] == ["id", "class", "file", "grade", "severity"]
     assert set(table["id"]) == {p.stem for p in others.glob("*/*.jpeg")}
     paths = {p.stem: str(p) for p in others.glob("*/*.jpeg")}
     model = fundus.load(trained[0] / "model")
@@ -66,7 +66,10 @@ def test_predict_writes_nothing_or_sets_aside(run, trained, others, tmp_path):
     result = run("predict", trained[0], new, "-o", output, code=1)
     assert "empty.jpeg" in result.stderr
     assert output.read_text() == "of an earlier day"
-    run("predict", trained[0], new, "-o", output, "--on-error", "skip")
+    run("predict", trained[0], new, "-o", output, "--on-error", "skip", code=2)
+    assert output.read_text() == "of an earlier day"
+    result = run("predict", trained[0], new, "-o", output, "--on-error", "skip", "--force")
+    assert "Replacing" in result.stderr
     assert pd.read_csv(output)["id"].tolist() == ["good"]
     skipped = pd.read_csv(tmp_path / "skipped.csv")
     assert [Path(path).name for path in skipped["path"]] == ["empty.jpeg"]
@@ -85,7 +88,10 @@ def test_evaluate_scores_other_images(run, trained, others, tmp_path):
     result = run("evaluate", trained[0], others, "-o", output, "--json")
     printed = json.loads(result.stdout)
     table = pd.read_csv(output)
-    assert list(table)[:4] == ["file_name", "target", "prediction", "severity"]
+    assert list(table)[:6] == [
+        *("file_name", "target", "prediction"),
+        *("file", "grade", "severity"),
+    ]
     accuracy = (table["target"] == table["prediction"]).mean()
     assert printed["scores"]["accuracy"] == pytest.approx(accuracy)
     assert printed["training_images"] == 0

@@ -1,0 +1,207 @@
+"""Where results may go: never over what a command reads, nor unasked over another's file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fundus.images.formats import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from fundus.cli.screen import Screen
+
+#: Tells whether a file is one that the command itself has written.
+Ours = Callable[[Path], bool]
+
+#: What figures carry as their text ``Software``, by which they are known again.
+SOFTWARE = "fundus"
+#: Names of the streams of a process, wherever they lead.
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+# a header has some columns and a name some characters; a binary file may have no line at all
+_HEAD = 65536
+
+
+def table(pattern: str) -> Ours:
+    """Know a table by its header row.
+
+    Parameters
+    ----------
+    pattern : str
+        Regular expression of the whole row.
+
+    Returns
+    -------
+    callable
+    """
+
+    def ours(path: Path) -> bool:
+        with path.open("rb") as stream:
+            header = stream.readline(_HEAD).decode("utf-8", "replace").rstrip("\r\n")
+        return re.fullmatch(pattern, header) is not None
+
+    return ours
+
+
+def document(kind: str) -> Ours:
+    """Know a JSON document by its ``kind``."""
+
+    def ours(path: Path) -> bool:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            return False
+        return isinstance(found, dict) and found.get("kind") == kind
+
+    return ours
+
+
+def figure(path: Path) -> bool:
+    """Know a figure by its text ``Software``, which stands before the pixels."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    return head.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in head
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is a device or a pipe, which is written to as it is.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_stream("/dev/stdout"), is_stream("results.csv")
+    (True, False)
+    """
+    if os.path.abspath(path).startswith(_STREAMS):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def claim(
+    outputs: Mapping[Path, Ours],
+    inputs: Iterable[str | os.PathLike[str]],
+    screen: Screen,
+    *,
+    force: bool,
+) -> None:
+    """Check where results are to go before any work is done for them.
+
+    Parameters
+    ----------
+    outputs : mapping of Path to callable
+        Every file that the command will write, and how one of its own is known.
+    inputs : iterable of path-like
+        Every file that it reads, and folders, whose files it reads. They are compared by device
+        and inode, so other names of one file count.
+    screen : Screen
+        Is told what will be replaced.
+    force : bool
+        ``--force``: whether files of others may be replaced. Inputs never are.
+
+    Raises
+    ------
+    typer.BadParameter
+        If an output is an input, two outputs are one file, or a file is there that is not ours.
+    """
+    targets: dict[str, Path] = {}
+    for output in outputs:
+        other = targets.setdefault(os.path.realpath(output), output)
+        if other is not output:
+            raise _refused(
+                f"the command would write {str(output)!r} and {str(other)!r}, which are one file: "
+                "choose another name."
+            )
+    there = {_identity(path): path for path in outputs if path.exists() and not is_stream(path)}
+    if not there:
+        return
+    for source in inputs:
+        for name in _files(source):
+            hit = there.get(_identity(name))
+            if hit is not None:
+                raise _refused(
+                    f"{str(hit)!r} is the file {os.fspath(name)!r} that the command reads, and it "
+                    "would be lost: choose another name. --force does not change this."
+                )
+    for path in there.values():
+        # nothing is lost with an empty file, such as mktemp makes
+        own = path.stat().st_size == 0 or outputs[path](path)
+        if not own and not force:
+            raise _refused(
+                f"{str(path)!r} is there and is no file that this command has written: choose "
+                "another name, or pass --force to replace it."
+            )
+        what = "of an earlier run" if own else "which this command has not written"
+        screen.say(f"Replacing {str(path)!r}, {what}.")
+
+
+def read_of(arguments: Iterable[Path], loaded: Bunch, *others: Path | None) -> list[Path]:
+    """Return what a command reads, for `claim`.
+
+    Parameters
+    ----------
+    arguments : iterable of Path
+        Tables, photographs and folders; of a folder only its photographs are read.
+    loaded : Bunch
+        What was loaded from them.
+    *others : Path or None
+        Files, and folders all of whose files are read.
+
+    Returns
+    -------
+    list of Path
+    """
+    aside = [Path(path) for path in loaded.skipped["path"]]
+    photographs = [path for path in aside if path.suffix.lower() in IMAGE_SUFFIXES]
+    named = [path for path in arguments if not path.is_dir()]
+    given = [path for path in others if path is not None]
+    return [*named, *given, *photographs, *map(Path, loaded.paths)]
+
+
+def claim_beside(output: Path, what: str) -> None:
+    """Refuse a device or a pipe where further files go beside the output.
+
+    Parameters
+    ----------
+    output : Path
+    what : str
+        These files.
+    """
+    if is_stream(output):
+        raise _refused(f"{str(output)!r} is no file, and {what} go beside it: name a file.")
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _files(source: str | os.PathLike[str]) -> Iterable[str | os.PathLike[str]]:
+    if not os.path.isdir(source):
+        return [source]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
+
+
+def _refused(message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint="--output")
