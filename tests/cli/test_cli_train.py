@@ -351,3 +351,19 @@ def test_missing_data_is_code_1(run, logistic, tmp_path):
     result = run("train", tmp_path / "none.csv", *logistic, "--out", tmp_path / "run", code=1)
     assert "There is no table" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_photometric_step_is_trained_with_and_told(document, run, folder, logistic, tmp_path):
+    out = tmp_path / "run"
+    options = [*logistic, "--photometric", "ben_graham", "--out", out, "--cache-dir", tmp_path]
+    printed = document("train", folder, *options)
+    assert printed["settings"]["photometric"] == "ben_graham"
+    for one in fundus.load(out / "model").estimators_:
+        normaliser = one.frozen_.normaliser
+        assert (normaliser.photometric.function, normaliser.function) == ("ben_graham", "tf")
+    told = run("train", folder, *logistic, "--photometric", "ben_gram", code=2).stderr
+    assert "Did you mean 'ben_graham'" in " ".join(told.split())
+    told = " ".join(
+        run("plan", folder, *logistic[:6], "--photometric", "tf", code=2).stderr.split()
+    )
+    assert "'tf' is a scale" in told
