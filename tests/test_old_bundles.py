@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import fundus
 from fundus import plugins
@@ -101,9 +102,7 @@ def test_saved_again_they_stay_as_they_are(photos, name, tmp_path):
 def test_a_new_fit_has_the_scale_of_its_network(photos, tmp_path):
     old = loaded("ben_graham")
     with pytest.warns(FutureWarning, match="photometric='ben_graham'"):
-        new = fundus.TransferClassifier(**old.get_params(deep=False)).fit(
-            photos, [0, 1, 2, 3, 4, 4]
-        )
+        new = clone(old).fit(photos, [0, 1, 2, 3, 4, 4])
     assert new.frozen_.normaliser.function == "tf"
     new.save(tmp_path / "new")
     frozen = json.loads((tmp_path / "new" / "model.json").read_text())["model"]["frozen"]
