@@ -91,8 +91,8 @@ def find_photometric(name: str) -> Entry:
         return entry
     raise InvalidParameterError(
         f"The preprocessor {name!r} is a scale (uint8 to float32), not a photometric step (uint8 "
-        f"to uint8), which is one of {', '.join(list_preprocessors('photometric'))}. The scale of "
-        f"the network's own follows by itself; another one goes by normalise={name!r}."
+        f"to uint8), which is None or one of {', '.join(list_preprocessors('photometric'))}. The "
+        f"network's own scale follows by itself; another one goes by normalise={name!r}."
     )
 
 
