@@ -208,6 +208,8 @@ def test_another_scale_than_the_networks_own_is_taken_with_a_warning(photos):
     for fine in ("lite", "backbone", lambda x: x / np.float32(127.5) - 1):
         tiny(normalise=fine).fit(photos, [0, 1] * 4)
     tiny(normalise="caffe", weights=None).fit(photos, [0, 1] * 4)
+    mask = np.ones((40, 40, 1), np.float32)  # for pictures of one size
+    tiny(normalise=lambda x: mask * x / 255, image_size=40).fit(photos, [0, 1] * 4)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,9 @@ def _check_trained(owner: Any) -> None:
 
 def _warn_of_range(normaliser: Normaliser, network: Network) -> None:
     """Tell when a scale of the user's gives values that pretrained weights never met."""
-    images = probe_batch()
+    size = network.image_size  # a function of the user's may take no other
+    times = -(-size // 32)
+    images = np.tile(probe_batch(), (1, times, times, 1))[:, :size, :size]
     own = fit_normaliser(network.spec.normalise, lambda: iter([images]))
     # to a hundredth, since (x - 127) / 128 and x / 127.5 - 1 are as good as one; a scale that was
     # fitted has the range of its training images, which are not here
