@@ -101,6 +101,8 @@ def _check_apply(case: PreprocessorCase) -> None:
     spec, what = case.entry.spec, case.what
     make = Photometric if spec.kind == "photometric" else Normaliser
     check_apply(make(spec.apply, tuple(case.state.items())), what)
+    if spec.kind == "photometric":
+        _check_range(case)
     if case.golden is None:
         return
     shape = np.shape(case.golden)
@@ -225,8 +227,6 @@ def _check_in_classifier(case: PreprocessorCase) -> None:
 
 def _check_range(case: PreprocessorCase) -> None:
     own = case.entry.plugin
-    if case.entry.spec.kind != "photometric":
-        return
     # other plugins may have faults of their own
     known = [e for e in get_registry().entries["backbone"] if e.plugin in (BUILTIN, own)]
     scales = [entry.spec.normalise for entry in known]
@@ -238,6 +238,5 @@ def _check_range(case: PreprocessorCase) -> None:
 PREPROCESSOR_CHECKS: dict[str, Callable[[PreprocessorCase], None]] = {
     "fit": _check_fit,
     "apply": _check_apply,
-    "range": _check_range,
     "in a classifier": _check_in_classifier,
 }
