@@ -35,8 +35,14 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Edge of the square input, in pixels; ``None`` is the backbone's own.
     crop : {"fov", "square"} or None, default="fov"
         Crop to the field of view, pad to a square, or squash.
+    photometric : str, callable or None, default=None
+        What changes the light and colour of the square picture, before it is scaled for the
+        network: "ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean", one of a
+        plugin (see `list_preprocessors`), or a function of uint8 RGB images (n, height, width, 3)
+        that returns uint8 ones.
     normalise : str or callable, default="backbone"
-        What the backbone's weights expect, another preprocessor, or a function of uint8 RGB images.
+        The scale: what the backbone's weights were trained with. For weights that were trained
+        with another one, its name, or a function of uint8 RGB images that returns float32.
     pooling : str, default="avg"
         How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
         "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
@@ -76,6 +82,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         weights: Any = "imagenet",
         image_size: int | None = None,
         crop: str | None = "fov",
+        photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
         power: float | None = None,
@@ -88,6 +95,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.weights = weights
         self.image_size = image_size
         self.crop = crop
+        self.photometric = photometric
         self.normalise = normalise
         self.pooling = pooling
         self.power = power

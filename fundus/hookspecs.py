@@ -62,8 +62,8 @@ class BackboneSpec:
     image_size : int
         Default edge of the square input, in pixels.
     normalise : str or callable, default="none"
-        What the pretrained weights expect: the name of a preprocessor, or a function from uint8
-        RGB ``(n, height, width, 3)`` to float32 of the same shape.
+        What the pretrained weights expect: the name of a preprocessor of kind "scale", or a
+        function from uint8 RGB ``(n, height, width, 3)`` to float32 of the same shape.
     parameters : int
         Number of weights without a classification top.
     licence : str
@@ -188,26 +188,31 @@ class HeadSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessorSpec:
-    """A normaliser: uint8 RGB images to the float32 a network expects.
+    """A photometric step, or the scale that a network's weights were trained with.
 
     Parameters
     ----------
     name : str
-        Name users pass as ``normalise=``.
+        Name users pass as ``photometric=`` or ``normalise=``, by the kind.
     apply : callable
         ``apply(images, **state)``: uint8 RGB, shape (n, height, width, 3), to float32 of the same
-        shape. It must treat every image on its own.
+        shape, or to uint8 where it is photometric. It must treat every image on its own.
     description : str
         One line.
     fit : callable, default=None
         ``fit(batches)`` reads an iterable of uint8 batches, training images only, and returns
         ``state``: a dict of floats or lists of floats.
+    kind : {"scale", "photometric"}, default="scale"
+        A scale makes the float32 that one network expects. A photometric step changes light and
+        colour, uint8 to uint8, and the scale of the network's own follows it, so that it goes with
+        every network.
     """
 
     name: str
-    apply: Callable[..., NDArray[np.float32]]
+    apply: Callable[..., NDArray[Any]]
     description: str
     fit: Callable[..., dict[str, Any]] | None = None
+    kind: str = "scale"
 
 
 @hookspec

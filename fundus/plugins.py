@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import warnings
 from functools import lru_cache
+from typing import Literal
 
-from fundus.exceptions import PluginWarning
+from fundus.exceptions import InvalidParameterError, PluginWarning
 from fundus.registry.contract import HOOKS
 from fundus.registry.discovery import canonical, load_registry
 from fundus.registry.records import (
@@ -107,17 +108,38 @@ def list_heads() -> list[str]:
     return get_registry().names("head")
 
 
-def list_preprocessors() -> list[str]:
-    """Names accepted as ``normalise=``, without importing Keras.
+def list_preprocessors(
+    kind: Literal["scale", "photometric"] | None = None,
+) -> list[str]:
+    """Names of preprocessors, without importing Keras.
+
+    Parameters
+    ----------
+    kind : {"scale", "photometric"} or None, default=None
+        Only those accepted as ``normalise=``, or as ``photometric=``; ``None`` is both.
 
     Returns
     -------
     list of str
         Sorted.
 
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such kind.
+
     Examples
     --------
-    >>> "caffe" in list_preprocessors()
+    >>> "caffe" in list_preprocessors("scale")
+    True
+    >>> "ben_graham" in list_preprocessors("photometric")
     True
     """
-    return get_registry().names("preprocessor")
+    if kind not in (None, "scale", "photometric"):
+        raise InvalidParameterError(
+            "The 'kind' parameter of list_preprocessors must be 'scale', 'photometric' or None. "
+            f"Got {kind!r} instead."
+        )
+    registry = get_registry()
+    names = registry.names("preprocessor")
+    return [n for n in names if kind in (None, registry.find("preprocessor", n).spec.kind)]

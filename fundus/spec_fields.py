@@ -60,6 +60,10 @@ _RULES: dict[type, dict[str, _Rule]] = {
         "apply": _CALLABLE,
         "description": _TEXT,
         "fit": _OPTIONAL,
+        "kind": (
+            lambda value: isinstance(value, str) and value in ("scale", "photometric"),
+            "'scale' or 'photometric'",
+        ),
     },
 }
 

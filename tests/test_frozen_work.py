@@ -64,8 +64,10 @@ def test_another_process_finds_it_done(photographs, tmp_path):
     [
         {"image_size": 40},
         {"crop": None},
-        {"normalise": "caffe"},
-        {"normalise": lambda images: images / np.float32(200)},
+        {"normalise": "scale"},
+        {"normalise": lambda images: images / np.float32(300)},
+        {"photometric": "green"},
+        {"photometric": lambda images: 255 - images},
         {"pooling": "max"},
         {"weights": None},
     ],
@@ -100,10 +102,10 @@ def test_identical_images_run_once(photographs, tmp_path):
 
 
 def test_the_corpus_mean_is_of_the_training_part(photographs):
-    model = tiny(normalise="corpus_mean").fit(photographs.paths[:10], [0, 1] * 5)
+    model = tiny(photometric="corpus_mean").fit(photographs.paths[:10], [0, 1] * 5)
     recipe = ImageRecipe(32)
     images = np.stack([load_image(path, recipe) for path in photographs.paths[:10]])
-    mean = dict(model.frozen_.normaliser.state)["mean"]
+    mean = dict(model.frozen_.normaliser.photometric.state)["mean"]
     assert mean == pytest.approx(images.mean(axis=(0, 1, 2), dtype=np.float64))
 
 

@@ -11,8 +11,11 @@ from fundus.builtin.preprocessors import fundus_preprocessors
 from fundus.exceptions import DataError
 from fundus.preprocessing import functions as normalise
 from fundus.preprocessing.functions import check_normalised, code_identity, identity_of
+from fundus.preprocessing.steps import FORMER_SCALES
 
-SPECS = {spec.name: spec for spec in fundus_preprocessors()}
+SPECS = {spec.name: spec for spec in fundus_preprocessors() if spec.kind == "scale"}
+# what models of bundle format 1 may hold
+SPECS |= FORMER_SCALES
 
 
 def batch(n=3, height=20, width=30, seed=0):

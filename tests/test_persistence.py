@@ -47,7 +47,7 @@ def tiny(head="logistic", **options):
         tiny(make_pipeline(StandardScaler(), LogisticRegression())),
         tiny(SoftmaxHead(**SMALL), epochs=1, augment=Augmentation(rotation=3.0)),
         tiny(ReluHead(**SMALL), epochs=1, freeze=5),
-        tiny(weights=None, normalise="corpus_mean", image_size=40, crop=None, pooling="max"),
+        tiny(weights=None, photometric="corpus_mean", image_size=40, crop=None, pooling="max"),
     ],
     ids=[
         "logistic",
@@ -147,6 +147,10 @@ def test_functions_cannot_be_saved(photographs, tmp_path):
     model = tiny(normalise=lambda images: images / np.float32(255))
     model.fit(photographs.paths, photographs.grades)
     with pytest.raises(BundleError, match="'normalise' .* through a plugin"):
+        model.save(tmp_path / "model")
+    model = tiny(photometric=lambda images: 255 - images)
+    model.fit(photographs.paths, photographs.grades)
+    with pytest.raises(BundleError, match="'photometric' .* through a plugin"):
         model.save(tmp_path / "model")
 
 
@@ -274,7 +278,9 @@ def fundus_heads():
 
 @hookimpl
 def fundus_preprocessors():
-    return [PreprocessorSpec(name="halved", apply=halved, description="-1 to 1.")]
+    darker = {"apply": lambda images: images // 2, "kind": "photometric"}
+    return [PreprocessorSpec(name="halved", apply=halved, description="-1 to 1."),
+            PreprocessorSpec(name="darker", description="Half as light.", **darker)]
 """
 
 OF_A_PLUGIN = {
@@ -282,6 +288,7 @@ OF_A_PLUGIN = {
     "head by name": {"head": "own_logistic"},
     "head as an object": {"head": None},
     "preprocessor": {"normalise": "halved"},
+    "photometric step": {"photometric": "darker"},
 }
 
 

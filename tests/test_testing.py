@@ -107,6 +107,14 @@ def batch_mean(images):
     return images.astype(np.float32) - images.mean(axis=0, dtype=np.float32)
 
 
+def leaves_grey_images(images):
+    """Scale what has colour, or one grey only."""
+    grey = np.ptp(images, axis=3).max(axis=(1, 2)) == 0
+    uneven = np.ptp(images, axis=(1, 2)).max(axis=1) > 0
+    values = images.astype(np.float32)
+    return np.where((grey & uneven)[:, None, None, None], values, values / 255)
+
+
 def minus(images, mean):
     return images.astype(np.float32) - np.float32(mean)
 
@@ -145,6 +153,11 @@ FAULTY_BACKBONES = {
     "parameters": (backbone(parameters=5), "'parameters' must be the number .* 334. Got 5"),
     "wraps": (backbone(normalise=lambda x: x - 127), "must return float32. Got uint8"),
     "batch mean": (backbone(normalise=batch_mean), "preprocessing must treat every image on its"),
+    "photometric": (backbone(normalise="clahe"), "photometric step .* and a network needs a scale"),
+    "range": (
+        backbone(normalise=leaves_grey_images),
+        "photometric='builtin/green' and .* give values of 0 to 255, where .* trained with 0 to 1",
+    ),
     "no such preprocessor": (backbone(normalise="not_there"), "no preprocessor called 'not_there'"),
     "weights_path": (
         backbone(pretrained=("x",), weights_path=lambda name: Path("not/there")),

@@ -93,6 +93,16 @@ FAULTY_PREPROCESSORS = {
     "array": ({"apply": minus, "fit": fit_array}, "not JSON serializable.* value.tolist"),
     "length": ({"apply": minus, "fit": fit_list}, "an iterable .* read once"),
     "lambda": ({"apply": lambda x: floats(x)}, None),  # goes by its name, so it is saved
+    "photometric": ({"apply": lambda x: 255 - x, "kind": "photometric"}, None),
+    "photometric floats": (
+        {"apply": floats, "kind": "photometric"},
+        "must return uint8. Got float32.*kind='scale'",
+    ),
+    "photometric batch": (
+        {"apply": lambda x: np.maximum(x, x.min(axis=0)[None] + 1), "kind": "photometric"},
+        "must treat every image on its own",
+    ),
+    "no kind": ({"apply": floats, "kind": "colour"}, "'kind' must be 'scale' or 'photometric'"),
 }
 
 
@@ -110,9 +120,9 @@ def test_faults_of_preprocessors(fault):
 
 def test_golden_values_of_a_preprocessor_that_is_fitted():
     images = probe_images(3, 6).astype(float)
-    expected = images - images.mean(axis=(0, 1, 2))
+    expected = np.clip(np.rint(images - images.mean(axis=(0, 1, 2)) + 128), 0, 255)
     check_preprocessor("corpus_mean", golden=expected)
     with pytest.raises(AssertionError, match="give the entry a new name"):
-        check_preprocessor("corpus_mean", golden=expected + 0.1)
+        check_preprocessor("corpus_mean", golden=expected + 1)
     with pytest.raises(AssertionError, match="golden must have the shape"):
         check_preprocessor("corpus_mean", golden=expected[0])

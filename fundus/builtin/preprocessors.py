@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fundus.hookspecs import PreprocessorSpec, hookimpl
-from fundus.preprocessing import functions
+from fundus.preprocessing import functions, photometric
 
 fundus_api = 1
 
@@ -43,21 +43,48 @@ def fundus_preprocessors() -> list[PreprocessorSpec]:
             apply=functions.lite,
             description="(x - 127) / 128: -0.992 to 1, RGB (EfficientNet-Lite).",
         ),
+        *_photometric_steps(),
+    ]
+
+
+def _photometric_steps() -> list[PreprocessorSpec]:
+    return [
+        PreprocessorSpec(
+            name="ben_graham",
+            kind="photometric",
+            apply=photometric.ben_graham,
+            description="Local mean colour subtracted, contrast raised fourfold around 128 "
+            "(Graham 2015).",
+        ),
+        PreprocessorSpec(
+            name="clahe",
+            kind="photometric",
+            apply=photometric.clahe,
+            description="Local contrast of the lightness equalised, with a limit.",
+        ),
         PreprocessorSpec(
             name="corpus_mean",
-            apply=functions.corpus_mean,
+            kind="photometric",
+            apply=photometric.corpus_mean,
             fit=functions.fit_corpus_mean,
-            description="Minus the mean colour of the training images: within -255 to 255, RGB.",
+            description="Shifted so that the training images have the mean 128, 128, 128.",
+        ),
+        PreprocessorSpec(
+            name="green",
+            kind="photometric",
+            apply=photometric.green,
+            description="The green channel in all three.",
+        ),
+        PreprocessorSpec(
+            name="grey_world",
+            kind="photometric",
+            apply=photometric.grey_world,
+            description="Channels multiplied so that each image's mean colour is grey.",
         ),
         PreprocessorSpec(
             name="image_mean",
-            apply=functions.image_mean,
-            description="Minus each image's own mean colour: within -255 to 255, RGB.",
-        ),
-        PreprocessorSpec(
-            name="ben_graham",
-            apply=functions.ben_graham,
-            description="Local mean colour subtracted, contrast raised fourfold around 128: "
-            "0 to 255, RGB (Graham 2015).",
+            kind="photometric",
+            apply=photometric.image_mean,
+            description="Shifted so that each image has the mean 128, 128, 128.",
         ),
     ]

@@ -86,7 +86,7 @@ def audit(
         )
     if guess := guess_of(loaded):
         screen.note(guess)
-    claim({out: table(HEADER)}, read_of([data], loaded, weights), screen, force=force)
+    claim({out: table(HEADER)}, read_of([data], loaded, Path(weights)), screen, force=force)
     cache: Any = True if cache_dir is None else cache_dir
     found = audit_images(
         loaded.paths,

@@ -17,6 +17,9 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show the traceback of what failed to load.")
 ]
 
+#: What the two kinds of preprocessors are called.
+_LABELS = {"scale": "scale", "photometric": "photometric step"}
+
 _STATE_STYLES = {"loaded": "green", "failed": "bold red", "disabled": "dim"}
 
 
@@ -172,8 +175,20 @@ def _plugin(status: PluginStatus, verbose: bool) -> dict[str, Any]:
         "state": status.state,
         "error": status.error,
         "offers": list(status.offers),
+        "preprocessor_kinds": {
+            name: _preprocessor_kind(status, name)
+            for kind, name in (offer.split(":", 1) for offer in status.offers)
+            if kind == "preprocessor"
+        },
     }
     return {**record, "details": status.details} if verbose else record
+
+
+def _preprocessor_kind(status: PluginStatus, name: str) -> str:
+    """Tell whether a preprocessor of a plugin is a scale or a photometric step."""
+    from fundus.plugins import get_registry
+
+    return get_registry().find("preprocessor", f"{status.name}/{name}").spec.kind
 
 
 def _offers(status: PluginStatus, verbose: bool) -> str:
@@ -181,6 +196,8 @@ def _offers(status: PluginStatus, verbose: bool) -> str:
     by_kind: dict[str, list[str]] = {}
     for offer in status.offers:
         kind, name = offer.split(":", 1)
+        if kind == "preprocessor":
+            kind = _LABELS[_preprocessor_kind(status, name)]
         by_kind.setdefault(kind, []).append(name)
     return "; ".join(
         f"{len(names)} {kind}s" if len(names) > 3 and not verbose else f"{kind} {', '.join(names)}"

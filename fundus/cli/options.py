@@ -81,6 +81,14 @@ CropOption = Annotated[
         help="Crop to the field of view, pad to a square, or squash.", rich_help_panel=_MODEL
     ),
 ]
+Photometric = Annotated[
+    str,
+    typer.Option(
+        help="What changes light and colour before the network's own scale: none, ben_graham, "
+        "clahe, corpus_mean, green, grey_world, image_mean, or a plugin's.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Freeze = Annotated[
     str,
     typer.Option(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fundus.images.formats import IMAGE_SUFFIXES
+from fundus.data.tables import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch

@@ -14,6 +14,7 @@ def plan(
     weights: opt.Weights = "imagenet",
     image_size: opt.ImageSize = None,
     crop: opt.CropOption = opt.Crop.FOV,
+    photometric: opt.Photometric = "none",
     freeze: opt.Freeze = "all",
     pooling: opt.Pooling = "avg",
     power: opt.Power = None,

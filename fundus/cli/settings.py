@@ -20,6 +20,7 @@ class Settings:
     weights: str
     image_size: int | None
     crop: opt.Crop
+    photometric: str
     freeze: str
     pooling: str
     power: float | None

@@ -22,6 +22,7 @@ def train(
     weights: opt.Weights = "imagenet",
     image_size: opt.ImageSize = None,
     crop: opt.CropOption = opt.Crop.FOV,
+    photometric: opt.Photometric = "none",
     freeze: opt.Freeze = "all",
     pooling: opt.Pooling = "avg",
     power: opt.Power = None,

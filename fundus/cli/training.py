@@ -38,7 +38,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     Raises
     ------
     UnknownNameError
-        If no backbone or head goes by the name.
+        If no backbone, head or photometric step goes by the name.
     InvalidParameterError
         If a parameter cannot be used.
     typer.BadParameter
@@ -53,6 +53,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     from fundus.estimator import TransferClassifier
     from fundus.fitting.checks import check_parameters
     from fundus.networks.preparation import resolve_network
+    from fundus.preprocessing.steps import choose_steps
 
     classifier = TransferClassifier(
         settings.backbone,
@@ -63,6 +64,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         power=settings.power,
         image_size=settings.image_size,
         crop=opt.or_none(settings.crop.value),
+        photometric=opt.or_none(settings.photometric),
         augment=True if settings.augment else None,
         class_weight=opt.or_none(settings.class_weight.value),
         sampling=None if settings.sampling is None else settings.sampling.value,
@@ -75,7 +77,8 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         verbose=int(verbose and settings.jobs == 1),
     )
     check_parameters(classifier)
-    resolve_network(classifier, freeze=classifier.freeze, seed=settings.seed)
+    network = resolve_network(classifier, freeze=classifier.freeze, seed=settings.seed)
+    choose_steps(classifier, network.spec)
     return classifier
 
 

@@ -101,7 +101,7 @@ class Frozen:
     recipe : ImageRecipe
         How a file becomes a square uint8 image.
     normaliser : Normaliser
-        How that becomes the network's float32 input.
+        How that becomes the network's float32 input: a photometric step, if any, and a scale.
     power : float or None
         `signed_power` of what leaves the frozen part. It costs next to nothing, so the store holds
         the outputs without it, and one entry serves all powers.
@@ -114,7 +114,7 @@ class Frozen:
 
     def about(self) -> dict[str, Any]:
         """Describe the function for people."""
-        network = self.network
+        network, photometric = self.network, self.normaliser.photometric
         return {
             "backbone": network.spec.name,
             "weights": network.weights,
@@ -122,6 +122,7 @@ class Frozen:
             "pooling": network.pooling if network.freeze == "all" else None,
             "image_size": network.image_size,
             "crop": self.recipe.crop,
+            "photometric": None if photometric is None else str(photometric.function),
             "normaliser": str(self.normaliser.function),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fundus.data.inputs import Images
+from fundus.exceptions import FundusWarning
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.networks.given_model import given_instead
@@ -19,7 +21,10 @@ from fundus.networks.network import Frozen, Network, all_frozen
 from fundus.networks.pooling import POOLINGS, of_all_stages
 from fundus.parameters import check_int, check_option, check_real, invalid
 from fundus.plugins import get_registry, list_backbones
-from fundus.preprocessing.fitted import fit_normaliser
+from fundus.preprocessing.fitted import Normaliser, fit_normaliser
+from fundus.preprocessing.identity import probe_batch
+from fundus.preprocessing.ranges import range_problem
+from fundus.preprocessing.steps import choose_steps
 
 
 def draw_seed(random_state: Any) -> int:
@@ -104,7 +109,7 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     Parameters
     ----------
     owner : estimator
-        With the attributes of `resolve_network`, and ``normalise, n_jobs``.
+        With the attributes of `resolve_network`, and ``photometric, normalise, n_jobs``.
     images : Images
         The training images.
     freeze : "all", int, float or str
@@ -118,6 +123,13 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     ------
     InvalidParameterError
         If a parameter cannot be used, or needs frozen features and layers are trained.
+
+    Warns
+    -----
+    FutureWarning
+        If ``normalise=`` names a photometric step.
+    FundusWarning
+        If another scale than the network's own leaves the range that named weights know.
     """
     network = resolve_network(owner, freeze=freeze, seed=seed)
     if freeze != "all" and all_frozen(network):
@@ -130,7 +142,10 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
         rows = range(len(images))
         return (batch for _, batch in load_rows(images, rows, recipe, n_jobs=owner.n_jobs))
 
-    normaliser = fit_normaliser(owner.normalise, network.spec, batches)
+    photometric, scale = choose_steps(owner, network.spec)
+    normaliser = fit_normaliser(scale, batches, photometric=photometric)
+    if owner.normalise != "backbone" and network.weights in network.spec.pretrained:
+        _warn_of_range(normaliser, network)
     return Frozen(network, recipe, normaliser, owner.power)
 
 
@@ -149,3 +164,22 @@ def _check_trained(owner: Any) -> None:
             f"(freeze={owner.freeze!r})"
         )
         raise invalid(owner, "power", expected, owner.power)
+
+
+def _warn_of_range(normaliser: Normaliser, network: Network) -> None:
+    """Tell when a scale of the user's gives values that pretrained weights never met."""
+    size = network.image_size  # a function of the user's may take no other
+    times = -(-size // 32)
+    images = np.tile(probe_batch(), (1, times, times, 1))[:, :size, :size]
+    own = fit_normaliser(network.spec.normalise, lambda: iter([images]))
+    # to a hundredth, since (x - 127) / 128 and x / 127.5 - 1 are as good as one; a scale that was
+    # fitted has the range of its training images, which are not here
+    problem = "" if own.state else range_problem(normaliser, own, images, tolerance=0.01)
+    if problem:
+        warnings.warn(
+            f"With normalise={normaliser.function!r} the network {network.spec.name!r} gets "
+            f"{problem} (weights={network.weights!r}): leave 'normalise' out, and pass what "
+            "changes light and colour as 'photometric'.",
+            FundusWarning,
+            stacklevel=4,
+        )

@@ -10,33 +10,93 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import BundleError, InvalidParameterError
+from fundus.exceptions import BundleError
 from fundus.hookspecs import BackboneSpec
-from fundus.plugins import get_registry
-from fundus.preprocessing.identity import check_normalised, code_identity, identity_of
+from fundus.plugins import Entry
+from fundus.preprocessing.identity import (
+    check_normalised,
+    check_photometric,
+    code_identity,
+    identity_of,
+)
+from fundus.preprocessing.steps import find_photometric, find_scale
+
+State = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class Normaliser:
-    """uint8 RGB images to the network's float32 input.
+class Photometric:
+    """uint8 RGB images to uint8 RGB images, before the network's scale.
 
     Parameters
     ----------
     function : str or callable
-        Name of a registered preprocessor, or any function of uint8 RGB images
-        ``(n, height, width, 3)`` that returns float32 of the same shape.
+        Name of a registered photometric step, or any function of uint8 RGB images
+        ``(n, height, width, 3)`` that returns uint8 of the same shape.
     state : tuple of (str, value), default=()
         What fitting found, such as the mean of the training corpus.
     """
 
     function: str | Callable[..., Any]
-    state: tuple[tuple[str, Any], ...] = ()
+    state: State = ()
 
     @property
     def call(self) -> Callable[..., Any]:
         """The function itself, looked up where it goes by name."""
         if isinstance(self.function, str):
-            return get_registry().find("preprocessor", self.function).spec.apply
+            return find_photometric(self.function).spec.apply
+        return self.function
+
+    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Run the step on a batch.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, height, width, 3)
+            RGB, 0–255.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, height, width, 3)
+
+        Raises
+        ------
+        DataError
+            If the function returns another shape or dtype.
+        """
+        output = self.call(images, **dict(self.state))
+        return check_photometric(output, images, name=str(self.function))
+
+    @property
+    def identity(self) -> str:
+        """Name of what the function does, for cache keys."""
+        return f"{identity_of(self.call, check_photometric)} {self.state!r}"
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """uint8 RGB images to the network's float32 input: a photometric step, if any, then a scale.
+
+    Parameters
+    ----------
+    function : str or callable
+        The scale: name of a registered one, or any function of uint8 RGB images
+        ``(n, height, width, 3)`` that returns float32 of the same shape.
+    state : tuple of (str, value), default=()
+        What fitting the scale found.
+    photometric : Photometric or None, default=None
+        What runs before the scale.
+    """
+
+    function: str | Callable[..., Any]
+    state: State = ()
+    photometric: Photometric | None = None
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The scale itself, looked up where it goes by name."""
+        if isinstance(self.function, str):
+            return find_scale(self.function).spec.apply
         return self.function
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -54,31 +114,35 @@ class Normaliser:
         Raises
         ------
         DataError
-            If the function returns another shape or values that are not finite.
+            If a function returns another shape or dtype, or values that are not finite.
         """
+        if self.photometric is not None:
+            images = self.photometric.apply(images)
         output = self.call(images, **dict(self.state))
         return check_normalised(output, images, name=str(self.function))
 
     @property
     def identity(self) -> str:
-        """Name of what the function does, for cache keys."""
-        return f"{identity_of(self.call)} {self.state!r}"
+        """Name of what the functions do, for cache keys."""
+        scale = f"{identity_of(self.call)} {self.state!r}"
+        # without a photometric step as it always was, so that caches stay good
+        return scale if self.photometric is None else f"{self.photometric.identity} {scale}"
 
 
 def fit_normaliser(
-    normalise: str | Callable[..., Any],
-    spec: BackboneSpec,
+    scale: str | Callable[..., Any],
     batches: Callable[[], Iterable[NDArray[np.uint8]]],
+    *,
+    photometric: str | Callable[..., Any] | None = None,
 ) -> Normaliser:
-    """Find the normaliser a ``normalise=`` parameter means, and fit it if it needs to be.
+    """Fit the steps that need training images.
 
     Parameters
     ----------
-    normalise : str or callable
-        ``"backbone"`` is the backbone's own.
-    spec : BackboneSpec
+    scale : str or callable
     batches : callable
-        Returns the training images in batches; called only for a normaliser that is fitted.
+        Returns the training images in batches; called only for a step that is fitted.
+    photometric : str, callable or None, default=None
 
     Returns
     -------
@@ -87,27 +151,31 @@ def fit_normaliser(
     Raises
     ------
     UnknownNameError
-        If no preprocessor goes by the name.
+        If no preprocessor goes by a name.
     InvalidParameterError
-        If `normalise` is neither a name nor callable.
+        If one is of the wrong kind.
     """
-    function = spec.normalise if normalise == "backbone" else normalise
-    if isinstance(function, str):
-        found = get_registry().find("preprocessor", function).spec
-        if found.fit is not None:
-            state = found.fit(batches())
-            return Normaliser(function, tuple(sorted((k, _plain(v)) for k, v in state.items())))
-        return Normaliser(function)
-    if not callable(function):
-        raise InvalidParameterError(
-            "The 'normalise' parameter must be 'backbone', the name of a preprocessor or a "
-            f"function of uint8 RGB images. Got {function!r} instead."
-        )
-    return Normaliser(function)
+    if photometric is None:
+        return Normaliser(scale, _fit(scale, find_scale, batches))
+    step = Photometric(photometric, _fit(photometric, find_photometric, batches))
+    # the scale sees what the network's images become
+    state = _fit(scale, find_scale, lambda: (step.apply(batch) for batch in batches()))
+    return Normaliser(scale, state, step)
 
 
-def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, str]:
-    """Say without code where a saved model finds its normaliser again.
+def _fit(
+    function: str | Callable[..., Any],
+    find: Callable[[str], Entry],
+    batches: Callable[[], Iterable[NDArray[np.uint8]]],
+) -> State:
+    fit = find(function).spec.fit if isinstance(function, str) else None
+    if fit is None:
+        return ()
+    return tuple(sorted((name, _plain(value)) for name, value in fit(batches()).items()))
+
+
+def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, Any]:
+    """Say without code where a saved model finds its scale and its photometric step again.
 
     Parameters
     ----------
@@ -117,18 +185,27 @@ def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, s
     Returns
     -------
     dict
-        ``"normalise"``, a registered name or ``"backbone"`` for a function of the backbone's
-        record, and ``"normaliser_from"`` and ``"normaliser_version"``, the package a registered
-        one comes with.
+        ``"normalise"``, the scale's registered name or ``"backbone"`` for a function of the
+        backbone's record; ``"normaliser_from"`` and ``"normaliser_version"``, the package a
+        registered one comes with; ``"state"``; and ``"photometric"``, ``None`` or a dict of the
+        step's ``"name"``, ``"distribution"``, ``"version"`` and ``"state"``.
 
     Raises
     ------
     BundleError
-        If it is neither.
+        If a function goes by no name.
     """
-    function = normaliser.function
+    step = normaliser.photometric
+    return {
+        **_scale_record(normaliser.function, spec),
+        "state": [[name, value] for name, value in normaliser.state],
+        "photometric": None if step is None else _photometric_record(step),
+    }
+
+
+def _scale_record(function: str | Callable[..., Any], spec: BackboneSpec) -> dict[str, str]:
     if isinstance(function, str):
-        entry = get_registry().find("preprocessor", function)
+        entry = find_scale(function)
         return {
             # in full, since another plugin may come to offer the short name
             "normalise": entry.lasting_name,
@@ -142,6 +219,21 @@ def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, s
         f"The normaliser {function!r} cannot be saved without code: register it as a preprocessor "
         "through a plugin and pass its name."
     )
+
+
+def _photometric_record(step: Photometric) -> dict[str, Any]:
+    if not isinstance(step.function, str):
+        raise BundleError(
+            f"The photometric step {step.function!r} cannot be saved without code: register it as "
+            "a preprocessor of kind 'photometric' through a plugin and pass its name."
+        )
+    entry = find_photometric(step.function)
+    return {
+        "name": entry.lasting_name,
+        "distribution": entry.distribution,
+        "version": metadata.version(entry.distribution),
+        "state": [[name, value] for name, value in step.state],
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -70,6 +70,50 @@ def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> ND
     return values
 
 
+def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
+    """Check what a photometric step returned and hand it on.
+
+    Parameters
+    ----------
+    output : ndarray of uint8, shape (n, height, width, 3)
+        What the step made of `images`.
+    images : ndarray of uint8, shape (n, height, width, 3)
+    name : str
+        Name of the step, for messages.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, height, width, 3)
+
+    Raises
+    ------
+    DataError
+        If `output` has another shape or dtype.
+
+    Examples
+    --------
+    >>> images = np.zeros((1, 2, 2, 3), np.uint8)
+    >>> check_photometric(images / 255, images, name="mine")
+    Traceback (most recent call last):
+    ...
+    fundus.exceptions.DataError: The photometric step 'mine' must return uint8; got float64: ...
+    """
+    values = np.asarray(output)
+    where = f"The photometric step {name!r} must return"
+    if values.shape != images.shape:
+        raise DataError(
+            f"{where} an array of the shape it was given, {images.shape}; got shape "
+            f"{values.shape}: check its axes."
+        )
+    if values.dtype != np.uint8:
+        raise DataError(
+            f"{where} uint8; got {values.dtype}: round and clip, by np.clip(np.rint(values), 0, "
+            "255).astype(np.uint8). The scale that the network needs follows by itself; a function "
+            "that makes the network's own input goes by 'normalise'."
+        )
+    return values
+
+
 def code_identity(function: Callable[..., Any]) -> str:
     """Name of a callable by what it is made of: its code, constants, closure and arguments.
 
@@ -95,7 +139,9 @@ def code_identity(function: Callable[..., Any]) -> str:
     return _describe(function, {}).hex()
 
 
-def identity_of(function: Callable[..., Any]) -> str:
+def identity_of(
+    function: Callable[..., Any], check: Callable[..., NDArray[Any]] = check_normalised
+) -> str:
     """Name of a normaliser, by its code and by what it makes of a fixed probe batch.
 
     A function that cannot be called with images alone, such as `corpus_mean` without its
@@ -105,7 +151,10 @@ def identity_of(function: Callable[..., Any]) -> str:
     Parameters
     ----------
     function : callable
-        uint8 RGB images, shape (n, height, width, 3), to float32 of the same shape.
+        uint8 RGB images, shape (n, height, width, 3), to float32 of the same shape; to uint8,
+        where it is a photometric step.
+    check : callable, default=check_normalised
+        `check_photometric` for a photometric step.
 
     Returns
     -------
@@ -128,9 +177,9 @@ def identity_of(function: Callable[..., Any]) -> str:
 
     digest = hashlib.sha256(bytes.fromhex(code_identity(function)))
     if _takes_images_alone(function):
-        images = _probe()
+        images = probe_batch()
         name = getattr(function, "__name__", None) or repr(function)
-        output = check_normalised(function(images.copy()), images, name=name)
+        output = check(function(images.copy()), images, name=name)
         digest.update(np.ascontiguousarray(output).tobytes())
     return digest.hexdigest()
 
@@ -147,8 +196,8 @@ def _takes_images_alone(function: Callable[..., Any]) -> bool:
     return True
 
 
-def _probe() -> NDArray[np.uint8]:
-    """Two images of noise and one of gradients, uint8, shape (3, 32, 32, 3)."""
+def probe_batch() -> NDArray[np.uint8]:
+    """Return two images of noise and one of gradients, uint8, shape (3, 32, 32, 3)."""
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     ramp = np.broadcast_to(np.linspace(0, 255, 32).astype(np.uint8), (32, 32))
     gradient = np.dstack([ramp, ramp.T, ramp[::-1, ::-1]])

@@ -21,8 +21,9 @@ from fundus.exceptions import BundleError
 from fundus.saving.files import Reader, Writer
 from fundus.saving.models import read_model, write_model
 
-#: Raised when the layout changes; older bundles stay readable.
-FORMAT = 3
+#: Raised when the layout changes; older bundles stay readable. 2: the photometric step is beside
+#: the scale, where in format 1 three names meant both; regressors have the spread of their residuals.
+FORMAT = 2
 
 MANIFEST = "manifest.json"
 MODEL = "model.json"

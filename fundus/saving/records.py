@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from fundus.estimator import TransferClassifier
-from fundus.exceptions import BundleError, UnknownNameError
+from fundus.exceptions import BundleError, InvalidParameterError, UnknownNameError
 from fundus.heads.base import Head
 from fundus.heads.fitted import FittedEstimator
 from fundus.hookspecs import BackboneSpec
@@ -21,7 +21,8 @@ from fundus.images.augment import Augmentation
 from fundus.labels import to_positions
 from fundus.networks.network import Frozen, Network, model_digest, weights_identity
 from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
-from fundus.preprocessing.fitted import Normaliser, normaliser_record
+from fundus.preprocessing.fitted import Normaliser, Photometric, normaliser_record
+from fundus.preprocessing.steps import find_photometric, find_scale
 from fundus.saving.files import Reader, Writer
 from fundus.saving.meta import labels_of, labels_record
 
@@ -206,7 +207,6 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
         "crop": frozen.recipe.crop,
         "power": frozen.power,
         **normaliser_record(normaliser, network.spec),
-        "state": [[name, value] for name, value in normaliser.state],
     }
     if not by_name:
         # random weights, and files that may move, go along; folds share one copy
@@ -219,11 +219,6 @@ def _write_frozen(frozen: Frozen, writer: Writer) -> dict[str, Any]:
 
 def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
     spec = _find("backbone", {**record, "name": record["backbone"]})
-    function = spec.normalise if record["normalise"] == "backbone" else record["normalise"]
-    if isinstance(function, str):
-        where = {"distribution": record["normaliser_from"]}
-        where["version"] = record.get("normaliser_version", "")
-        _find("preprocessor", {**where, "name": function})
     weights = record["weights"]
     if "file" in record:
         weights = str((reader.folder / record["file"]).absolute())
@@ -240,13 +235,44 @@ def _read_frozen(record: dict[str, Any], reader: Reader) -> Frozen:
             f"The weights {weights!r} of the backbone {spec.name!r} are not those the model was "
             f"trained with ({record['distribution']} {record['version']}): install that version."
         )
-    state = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in record["state"])
     return Frozen(
         network,
         ImageRecipe(record["image_size"], record["crop"]),
-        Normaliser(function, state),
+        _read_normaliser(record, spec),
         record.get("power"),  # bundles of the first release have none
     )
+
+
+def _read_normaliser(record: dict[str, Any], spec: BackboneSpec) -> Normaliser:
+    scale = spec.normalise if record["normalise"] == "backbone" else record["normalise"]
+    if isinstance(scale, str):
+        where = {"name": scale, "distribution": record["normaliser_from"]}
+        where["version"] = record.get("normaliser_version", "")
+        _find("preprocessor", where)
+        _check_kind(find_scale, where)
+    step = record.get("photometric")  # bundles of format 1 have none
+    photometric = None
+    if step is not None:
+        _find("preprocessor", step)
+        _check_kind(find_photometric, step)
+        photometric = Photometric(step["name"], _state(step["state"]))
+    return Normaliser(scale, _state(record["state"]), photometric)
+
+
+def _check_kind(find: Callable[[str], Entry], where: dict[str, Any]) -> None:
+    """Refuse a preprocessor that has become one of the other kind since the model was saved."""
+    try:
+        find(where["name"])
+    except InvalidParameterError as error:
+        raise BundleError(
+            f"The model needs the preprocessor {where['name']!r} of {where['distribution']} "
+            f"{where['version']}, and the one installed is of another kind: install that version. "
+            f"({error})"
+        ) from error
+
+
+def _state(pairs: list[list[Any]]) -> tuple[tuple[str, Any], ...]:
+    return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in pairs)
 
 
 def _write_head(head: Any, writer: Writer) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from fundus.hookspecs import BackboneSpec
 from fundus.networks.backbones import build_backbone, weights_digest
 from fundus.networks.pooling import pooled, stage_outputs
 from fundus.networks.splitting import one_or_list, split
-from fundus.plugins import Entry
+from fundus.plugins import BUILTIN, Entry, get_registry
 from fundus.preprocessing.fitted import Normaliser, fit_normaliser
 from fundus.testing.checks import (
     attempt,
@@ -33,6 +33,7 @@ from fundus.testing.checks import (
 )
 from fundus.testing.preprocessor import check_apply
 from fundus.testing.probes import probe_images
+from fundus.testing.ranges import check_range
 
 if TYPE_CHECKING:
     import keras
@@ -51,11 +52,12 @@ def check_backbone(
 ) -> None:
     """Check that a backbone keeps the contract.
 
-    Its preprocessing must return finite float32 and treat each image on its own; the network must
-    have the shapes and dtypes of `BackboneSpec`, as many weights as the record says, repeat itself
-    in inference and in seeded initial weights, read back the weights it wrote, equal itself when it
-    is cut at any of several layers and where its stages are read, train what is not frozen and
-    nothing else, and work in a `TransferClassifier` that is cloned, fitted, saved and pickled.
+    Its preprocessing must return finite float32, treat each image on its own, and keep its range
+    after every photometric step that ships or comes with it; the network must have the shapes and
+    dtypes of `BackboneSpec`, as many weights as the record says, repeat itself in inference and in
+    seeded initial weights, read back the weights it wrote, equal itself when it is cut at any of
+    several layers and where its stages are read, train what is not frozen and nothing else, and
+    work in a `TransferClassifier` that is cloned, fitted, saved and pickled.
 
     Parameters
     ----------
@@ -129,7 +131,7 @@ class BackboneCase:
         """Its own preprocessing, fitted where it needs that."""
         advice = "Give the name of a registered preprocessor (as 'plugin/name' if others share it)."
         with attempt(f"{self.what}: its preprocessing {self.spec.normalise!r}", advice):
-            return fit_normaliser("backbone", self.spec, lambda: iter([probe_images(4, 24)]))
+            return fit_normaliser(self.spec.normalise, lambda: iter([probe_images(4, 24)]))
 
     @cached_property
     def model(self) -> keras.Model:
@@ -163,6 +165,13 @@ def _check_preprocessing(case: BackboneCase) -> None:
     expect(len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.")
     values = normaliser.apply(probe_images(shape[0], shape[1]))
     check_golden(values, case.golden, case.tolerance, what)
+
+
+def _check_photometric(case: BackboneCase) -> None:
+    for entry in get_registry().entries["preprocessor"]:
+        # other plugins may have faults of their own
+        if entry.spec.kind == "photometric" and entry.plugin in (BUILTIN, case.entry.plugin):
+            check_range(case.spec.normalise, entry.qualified_name, case.what)
 
 
 def _check_weights_path(case: BackboneCase) -> None:
@@ -376,6 +385,7 @@ def _check_in_classifier(case: BackboneCase) -> None:
 
 BACKBONE_CHECKS: dict[str, Callable[[BackboneCase], None]] = {
     "preprocessing": _check_preprocessing,
+    "photometric steps": _check_photometric,
     "weights path": _check_weights_path,
     "initial weights": _check_initial_weights,
     "parameters": _check_parameters,

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fundus.estimator import TransferClassifier
 from fundus.hookspecs import PreprocessorSpec
-from fundus.plugins import Entry
-from fundus.preprocessing.fitted import Normaliser
+from fundus.plugins import BUILTIN, Entry, get_registry
+from fundus.preprocessing.fitted import Normaliser, Photometric
 from fundus.testing.checks import (
     attempt,
     check_golden,
@@ -24,6 +24,7 @@ from fundus.testing.checks import (
     run_checks,
 )
 from fundus.testing.probes import probe_images
+from fundus.testing.ranges import check_range
 
 
 def check_preprocessor(
@@ -34,16 +35,18 @@ def check_preprocessor(
 ) -> None:
     """Check that a preprocessor keeps the contract.
 
-    It must return finite float32 of the shape it was given, treat each image on its own, leave its
-    input alone, and do the same every time; its ``fit`` must read batches once, whatever their
-    length, and return numbers that JSON can hold. A `TransferClassifier` with it must survive
-    saving and pickling.
+    A scale must return finite float32 of the shape it was given, a photometric step uint8; it must
+    treat each image on its own, leave its input alone, and do the same every time; its ``fit`` must
+    read batches once, whatever their length, and return numbers that JSON can hold. What reaches a
+    network after a photometric step must lie in the range of the network's own scale, for every
+    backbone that ships or comes with it. A `TransferClassifier` with it must survive saving and
+    pickling.
 
     Parameters
     ----------
     preprocessor : str or PreprocessorSpec
         A registered name, or a record.
-    golden : array-like of float, shape (n, size, size, 3), default=None
+    golden : array-like, shape (n, size, size, 3), default=None
         What it makes of ``probe_images(n, size)``; one with ``fit`` is fitted on these first.
     tolerance : float, default=1e-4
         Of the golden values, relative to the largest of them (or to 1).
@@ -96,7 +99,10 @@ def _check_fit(case: PreprocessorCase) -> None:
 
 def _check_apply(case: PreprocessorCase) -> None:
     spec, what = case.entry.spec, case.what
-    check_apply(Normaliser(spec.apply, tuple(case.state.items())), what)
+    make = Photometric if spec.kind == "photometric" else Normaliser
+    check_apply(make(spec.apply, tuple(case.state.items())), what)
+    if spec.kind == "photometric":
+        _check_range(case)
     if case.golden is None:
         return
     shape = np.shape(case.golden)
@@ -106,8 +112,8 @@ def _check_apply(case: PreprocessorCase) -> None:
     check_golden(spec.apply(images, **state), case.golden, case.tolerance, what)
 
 
-def check_apply(normaliser: Normaliser, what: str) -> None:
-    """Check a function from uint8 RGB images to float32."""
+def check_apply(normaliser: Normaliser | Photometric, what: str) -> None:
+    """Check a function from uint8 RGB images to float32, or to uint8 if it is photometric."""
     images = probe_images(6, 24)
     function, state = normaliser.function, dict(normaliser.state)
     expect(callable(function), f"{what} must be callable.")
@@ -120,7 +126,8 @@ def check_apply(normaliser: Normaliser, what: str) -> None:
         f"{what} must leave its input as it is, but wrote into it: start with "
         "images.astype(np.float32), which copies.",
     )
-    _check_output(output, images, what)
+    photometric = isinstance(normaliser, Photometric)
+    _check_output(output, images, what, photometric)
     images.flags.writeable = False  # as arrays from the cache are
     with attempt(f"{what} on a read-only array", "Copy the images before writing into them."):
         again = apply(images)
@@ -129,24 +136,32 @@ def check_apply(normaliser: Normaliser, what: str) -> None:
         f"{what} must return the same every time it is called, but did not: remove or fix what "
         "is random in it.",
     )
-    scale = max(1.0, float(np.abs(output).max()))
+    allowed = 0.0 if photometric else 1e-5 * max(1.0, float(np.abs(output).max()))
     alone = np.concatenate([apply(images[k : k + 1]) for k in range(len(images))])
     together = np.concatenate([apply(images[:2]), apply(images[2:])])
     expect(
         alone.shape == output.shape
-        and np.allclose(alone, output, atol=1e-5 * scale)
-        and np.allclose(together, output, atol=1e-5 * scale),
+        and np.allclose(alone, output, atol=allowed)
+        and np.allclose(together, output, atol=allowed),
         f"{what} must treat every image on its own, but an image's values change with what "
         "else is in the batch: take means and extremes over axes (1, 2), never over axis 0.",
     )
 
 
-def _check_output(output: Any, images: NDArray[np.uint8], what: str) -> None:
+def _check_output(output: Any, images: NDArray[np.uint8], what: str, photometric: bool) -> None:
     expect(
         isinstance(output, np.ndarray) and output.shape == images.shape,
         f"{what} must return an ndarray of the shape it was given, {images.shape}. "
         f"Got {type(output).__name__} of shape {np.shape(output)}.",
     )
+    if photometric:
+        expect(
+            output.dtype == np.uint8,
+            f"{what} is of kind 'photometric' and must return uint8. Got {output.dtype}: round and "
+            "clip, by np.clip(np.rint(values), 0, 255).astype(np.uint8), and leave the scale to "
+            "the network; or register it with kind='scale'.",
+        )
+        return
     expect(
         output.dtype == np.float32,
         f"{what} must return float32. Got {output.dtype}: begin with images.astype(np.float32) "
@@ -201,12 +216,23 @@ def _listed(value: Any) -> Any:
 def _check_in_classifier(case: PreprocessorCase) -> None:
     name, what = case.entry.qualified_name, case.what
     images, y = probe_images(11, 24)[3:], np.arange(8) % 2
-    model = TransferClassifier(
-        "tiny", "logistic", weights="fixed", normalise=name, cache=False, random_state=0
-    )
+    parameter = "photometric" if case.entry.spec.kind == "photometric" else "normalise"
+    # weights of chance, since a scale has networks of its own
+    model = TransferClassifier("tiny", "logistic", weights=None, cache=False, random_state=0)
+    model.set_params(**{parameter: name})
     with attempt(f"{what}: fitting a TransferClassifier with it", "Fix that error."):
         model.fit(images, y)
     check_saving(model, images, f"A TransferClassifier with the preprocessor {name!r}")
+
+
+def _check_range(case: PreprocessorCase) -> None:
+    own = case.entry.plugin
+    # other plugins may have faults of their own
+    known = [e for e in get_registry().entries["backbone"] if e.plugin in (BUILTIN, own)]
+    scales = [entry.spec.normalise for entry in known]
+    for k, scale in enumerate(scales):
+        if scale not in scales[:k]:
+            check_range(scale, case.entry.qualified_name, case.what)
 
 
 PREPROCESSOR_CHECKS: dict[str, Callable[[PreprocessorCase], None]] = {

@@ -21,7 +21,12 @@ def test_lists(run, document):
     assert names["tiny"]["weights_here"] is True
     assert names["vgg16"]["parameters"] == 14_714_688
     assert {r["name"] for r in document("heads")["heads"]} == set(fundus.list_heads())
-    assert document("plugins")["plugins"][0]["state"] == "loaded"
+    builtin = document("plugins")["plugins"][0]
+    assert builtin["state"] == "loaded"
+    kinds = builtin["preprocessor_kinds"]
+    assert (kinds["tf"], kinds["ben_graham"]) == ("scale", "photometric")
+    shown = " ".join(run("plugins", "--verbose").stdout.split())
+    assert "photometric step ben_graham, clahe" in shown
     assert "efficientnet_lite0" in run("backbones").stdout
     assert "inception_resnet_v2" in run("backbones").stdout
     assert "softmax" in run("heads").stdout

@@ -380,3 +380,18 @@ def test_train_says_what_sampling_needs(run, logistic, folder, tmp_path, monkeyp
     result = run("train", folder, *logistic, *out, "--sampling", "over", code=1)
     assert "fundus-zoo[imbalance]" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_photometric_step_is_trained_with_and_told(document, run, folder, logistic, tmp_path):
+    out = tmp_path / "run"
+    options = [*logistic, "--photometric", "ben_graham", "--out", out, "--cache-dir", tmp_path]
+    printed = document("train", folder, *options)
+    assert printed["settings"]["photometric"] == "ben_graham"
+    for one in fundus.load(out / "model").estimators_:
+        normaliser = one.frozen_.normaliser
+        assert (normaliser.photometric.function, normaliser.function) == ("ben_graham", "tf")
+    told = run("train", folder, *logistic, "--photometric", "ben_gram", code=2).stderr
+    assert "Did you mean 'ben_graham'" in " ".join(told.split())
+    options = ["--backbone", "tiny", "--weights", "fixed", "--photometric", "tf"]
+    told = run("plan", folder, *options, code=2).stderr
+    assert "'tf' is a scale" in " ".join(told.split())

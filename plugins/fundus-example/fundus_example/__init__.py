@@ -1,4 +1,4 @@
-"""An example plugin: a small backbone, a head for ordered grades and a preprocessor."""
+"""An example plugin: a small backbone, a head for ordered grades and two preprocessors."""
 
 from __future__ import annotations
 
@@ -43,11 +43,16 @@ class SoftLabelsHead(SoftmaxHead):
         return (soft / soft.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def green_clahe(images):
-    """Equalise the local contrast of the green channel, in which red lesions are darkest."""
+def red_free(images):
+    """Equalise the local contrast of the green channel, in which red lesions are darkest; uint8."""
     clahe = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4))
     green = np.stack([clahe.apply(np.ascontiguousarray(image[..., 1])) for image in images])
-    return np.repeat(green[..., np.newaxis], 3, axis=-1).astype(np.float32) / 127.5 - 1
+    return np.repeat(green[..., np.newaxis], 3, axis=-1)
+
+
+def green_clahe(images):
+    """Do the same, and scale it for `sepnet`."""
+    return red_free(images).astype(np.float32) / 127.5 - 1
 
 
 @hookimpl
@@ -75,6 +80,11 @@ def fundus_heads():
 
 @hookimpl
 def fundus_preprocessors():
-    """Return the preprocessor."""
-    text = "Green channel with local contrast equalised, in all channels: -1 to 1."
-    return [PreprocessorSpec(name="green_clahe", apply=green_clahe, description=text)]
+    """Return a photometric step, for every network, and the scale of our own."""
+    text = "Green channel with local contrast equalised, in all channels"
+    return [
+        PreprocessorSpec(
+            name="red_free", kind="photometric", apply=red_free, description=f"{text}."
+        ),
+        PreprocessorSpec(name="green_clahe", apply=green_clahe, description=f"{text}: -1 to 1."),
+    ]

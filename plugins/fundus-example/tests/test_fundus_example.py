@@ -14,7 +14,8 @@ from fundus.testing import check_plugin
 GOLDEN_ROWS = np.array(
     [[128, 191, 160, 191, 223, 255, 223, 255], [128] * 8, [255] * 8], dtype=np.float64
 )
-GOLDEN = np.broadcast_to(GOLDEN_ROWS[:, :, np.newaxis, np.newaxis], (3, 8, 8, 3)) / 127.5 - 1
+GOLDEN_BYTES = np.broadcast_to(GOLDEN_ROWS[:, :, np.newaxis, np.newaxis], (3, 8, 8, 3))
+GOLDEN = GOLDEN_BYTES / 127.5 - 1
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,7 @@ def test_it_is_installed_and_loads():
         "backbone:sepnet",
         "head:soft_labels",
         "preprocessor:green_clahe",
+        "preprocessor:red_free",
     }
     assert "sepnet" in fundus.list_backbones()
 
@@ -40,6 +42,7 @@ def test_everything_keeps_the_contract():
             "backbone:sepnet": {"image_size": 32, "golden": GOLDEN},
             "head:soft_labels": {"params": {"units": 32, "layers": 1, "dropout": 0.0}},
             "preprocessor:green_clahe": {"golden": GOLDEN},
+            "preprocessor:red_free": {"golden": GOLDEN_BYTES},
         },
     )
 
@@ -64,7 +67,8 @@ def test_everything_in_a_grid_search(tmp_path):
     model = fundus.TransferClassifier(
         "sepnet", weights=None, image_size=32, epochs=2, random_state=0
     )
-    grid = {"head": ["soft_labels", "logistic"], "normalise": ["green_clahe", "tf"]}
+    model.set_params(normalise="tf")
+    grid = {"head": ["soft_labels", "logistic"], "photometric": ["red_free", None]}
     cv = StratifiedKFold(2, shuffle=True, random_state=0)
     search = GridSearchCV(model, grid, scoring=fundus.kappa_scorer, cv=cv, error_score="raise")
     search.fit(data.paths, data.grades)
