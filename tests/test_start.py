@@ -77,7 +77,7 @@ print(os.environ.get("TF_CPP_MIN_LOG_LEVEL"))
 """
 
 
-@pytest.mark.parametrize("what", ["model"])
+@pytest.mark.parametrize("what", ["model", "folds"])
 def test_a_fit_prints_nothing_of_tensorflow_s_start(what):
     result = python("-W", "ignore", "-c", FIT, what)
     assert (result.returncode, result.stderr) == (0, "")

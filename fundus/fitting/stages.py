@@ -277,8 +277,8 @@ def fit_net(
         **{name: getattr(owner, name) for name in same},
     )
     width = None if trains_backbone else source.batch(np.array([0]), None)[0].shape[1]
-    trained = network if trains_backbone else None
-    tail = Tail(head, len(grades.scale), width, trained, dtype_policy())
+    body = network if trains_backbone else None
+    tail = Tail(head, len(grades.scale), width, body, dtype_policy())
     rows, held_out = inner_split(grades.positions, groups, owner.validation_fraction, seed)
     if held_out is None and owner.validation_fraction > 0:
         warnings.warn(

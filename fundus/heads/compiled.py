@@ -119,7 +119,9 @@ def _kind(tail: Tail, training: Training) -> Any:
     """What two networks with one graph have in common; None where that cannot be told."""
     head = tail.head
     try:
-        parts = pickle.dumps((head, replace(tail, head=None)))
+        parts = pickle.dumps(
+            (head, tail.n_grades, tail.n_features, tail.network, tail.dtype_policy)
+        )
     except (pickle.PicklingError, AttributeError, TypeError):
         return None  # such as a head that holds a lambda
     code = tuple(code_identity(getattr(head, name)) for name in ("build", "loss", "metrics"))

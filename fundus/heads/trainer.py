@@ -15,8 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scikeras.wrappers import BaseWrapper
-from tensorflow.python.framework import config
+
+from fundus.networks.tensorflow_noise import quiet_start
+
+with quiet_start():  # a process that unpickles a trained head imports Keras here first
+    import keras
+    import tensorflow as tf
+    from scikeras.wrappers import BaseWrapper
+    from tensorflow.python.framework import config
 
 from fundus.heads.batches import Rows, batches_of
 from fundus.heads.callbacks import training_callbacks

@@ -22,7 +22,7 @@ from fundus.saving.files import Reader, Writer
 from fundus.saving.models import read_model, write_model
 
 #: Raised when the layout changes; older bundles stay readable. 2: the photometric step is beside
-#: the scale, where in format 1 three names meant both; regressors have the spread of their residuals.
+#: the scale, where in format 1 three names meant both, and a regressor has its residuals' spread.
 FORMAT = 2
 
 MANIFEST = "manifest.json"
