@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.cutpoints import grades_at
+from fundus.exceptions import InvalidParameterError
 from fundus.heads.decisions import expected_grade, nearest_class, spread_proba
 from fundus.labels import Labels, to_positions
 from fundus.severity import (
@@ -274,3 +275,45 @@ def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64
     middle = low.copy()
     middle[finite] = (low[finite] + high[finite]) / 2
     return np.maximum.accumulate(middle)
+
+
+def chosen_voting(voting: str, model: Any, *, has_severity: bool) -> str:
+    """Return the way to vote that a ``voting=`` parameter means for some models.
+
+    Parameters
+    ----------
+    voting : str
+        ``"auto"`` leaves it to the model.
+    model : classifier
+        One of them, fitted.
+    has_severity : bool
+        Whether a severity can be had from them.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InvalidParameterError
+        If the models cannot vote that way.
+    """
+    if voting == "auto":
+        return voting_of(model)
+    if voting == "soft" and not hasattr(model, "predict_proba"):
+        raise InvalidParameterError(
+            "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
+            f"estimator without predict_proba. Got {voting!r} for {model!r} instead."
+        )
+    if voting == "severity" and not has_severity:
+        raise InvalidParameterError(
+            "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
+            "estimator with neither predict_severity nor predict_proba. "
+            f"Got {voting!r} for {model!r} instead."
+        )
+    if voting == "cutpoints" and not hasattr(unwrapped(model), "cutpoints_"):
+        raise InvalidParameterError(
+            "The 'voting' parameter of FoldEnsemble must be another for an estimator "
+            f"without cutpoints. Got 'cutpoints' for {model!r} instead."
+        )
+    return voting

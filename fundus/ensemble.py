@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from fundus.ballot import Ballot, voting_of
+from fundus.ballot import Ballot, chosen_voting
 from fundus.exceptions import InvalidParameterError
 from fundus.folds import (
     Folds,
@@ -28,7 +28,7 @@ from fundus.metrics import quadratic_weighted_kappa
 from fundus.parallel import run_jobs
 from fundus.parameters import check_int, check_option
 from fundus.saving.mixin import Saves
-from fundus.severity import has_severity, residual_std_of, scale_of, unwrapped, whole_scale
+from fundus.severity import has_severity, residual_std_of, scale_of, whole_scale
 from fundus.splits import check_split
 from fundus.wrapping import WrapsClassifier
 
@@ -268,32 +268,11 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         self.estimators_ = models
         self.classes_ = np.unique(y)
         self._scale = scale
-        self.voting_ = self._chosen_voting(models[0])
+        self.voting_ = chosen_voting(self.voting, models[0], has_severity=_has_severity(self))
         if hasattr(models[0], "n_features_in_"):
             self.n_features_in_ = models[0].n_features_in_
         self._score_folds(folds, X, y)
         return self
-
-    def _chosen_voting(self, model: Any) -> str:
-        if self.voting != "auto":
-            if self.voting == "soft" and not hasattr(model, "predict_proba"):
-                raise InvalidParameterError(
-                    "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
-                    f"estimator without predict_proba. Got {self.voting!r} for {model!r} instead."
-                )
-            if self.voting == "severity" and not _has_severity(self):
-                raise InvalidParameterError(
-                    "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
-                    "estimator with neither predict_severity nor predict_proba. "
-                    f"Got {self.voting!r} for {model!r} instead."
-                )
-            if self.voting == "cutpoints" and not hasattr(unwrapped(model), "cutpoints_"):
-                raise InvalidParameterError(
-                    "The 'voting' parameter of FoldEnsemble must be another for an estimator "
-                    f"without cutpoints. Got 'cutpoints' for {model!r} instead."
-                )
-            return self.voting
-        return voting_of(model)
 
     def _score_folds(self, folds: Folds, X: Any, y: NDArray[Any]) -> None:
         n = len(y)

@@ -17,18 +17,12 @@ from fundus.fitting.checks import (
     is_precomputed,
     with_head_object,
 )
+from fundus.fitting.feature_heads import fit_head_on_features
 from fundus.fitting.inputs import plan_fit, prediction_source, training_source
 from fundus.fitting.plan import Plan
-from fundus.fitting.sampling import drawn_rows, drawn_weights, with_their_views
-from fundus.fitting.stages import (
-    check_duplicates,
-    estimator_std,
-    fit_estimator,
-    fit_net,
-    new_log_dir,
-)
+from fundus.fitting.stages import check_duplicates, fit_net, new_log_dir
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
-from fundus.heads.fitted import FittedEstimator, FittedHead
+from fundus.heads.fitted import FittedHead
 from fundus.labels import Grades, read_grades, read_labels, to_positions
 from fundus.metrics import class_sample_weight
 from fundus.networks.preparation import draw_seed, prepare
@@ -350,24 +344,9 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
             self.history_ = self.head_.history
         else:
             assert isinstance(head, EstimatorHead)
-            rows = np.arange(len(grades.positions))
-            if self.sampling is not None:
-                rows = drawn_rows(self.sampling, rows, grades.positions, seed)
-                labels = grades.scale[grades.positions]
-                fit_weight = drawn_weights(self.class_weight, labels, weight, rows, grades.scale)
-                fit_weight = None if fit_weight is None else fit_weight[rows]
-                weight = None if weight is None else weight[rows]
-                groups = None if groups is None else groups[rows]
-            X = source.batch(with_their_views(rows, n_views), None)[0]
-            drawn, weights = grades.positions[rows], (weight, fit_weight)
-            estimator = fit_estimator(head, X, drawn, *weights, seed, n_views)
-            std = None
-            if head.is_regressor:
-                features = ArraySource(X)
-                std = estimator_std(
-                    head, estimator, features, drawn, *weights, groups, seed, n_views
-                )
-            self.head_ = FittedEstimator(estimator, len(grades.scale), head.is_regressor, std)
+            self.head_ = fit_head_on_features(
+                self, head, source, grades, weight, fit_weight, groups, seed, n_views
+            )
 
     def _input(self, X: Any) -> Source:
         data = self._read(X, reset=False)
