@@ -72,6 +72,33 @@ def opencv_in_our_threads() -> Iterator[None]:
                 cv2.setNumThreads(_opencv_threads)
 
 
+def _end_opencv_pool() -> None:
+    """Before a fork: OpenCV's threads would not exist in the child, which would wait for them."""
+    global _opencv_at_fork
+    _opencv_at_fork = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+
+
+def _restore_opencv() -> None:
+    cv2.setNumThreads(_opencv_at_fork)
+
+
+def _restore_opencv_in_child() -> None:
+    global _opencv_users
+    # whoever kept OpenCV to one thread is not here
+    cv2.setNumThreads(_opencv_threads if _opencv_users else _opencv_at_fork)
+    _opencv_users = 0
+
+
+_opencv_at_fork = 1
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(
+        before=_end_opencv_pool,
+        after_in_parent=_restore_opencv,
+        after_in_child=_restore_opencv_in_child,
+    )
+
+
 @lru_cache(maxsize=1)
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
