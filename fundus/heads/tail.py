@@ -36,8 +36,7 @@ class Training:
     seed : int
         Of the network's first weights, of Dropout, and of the order of the images.
     repeatable : bool
-        Whether two fits of one seed are to agree to the bit, at the cost of slower operations
-        where the device is a GPU; on a CPU they do anyway.
+        Whether two fits of one seed are to agree to the bit, at the cost of slower operations.
     verbose : int
     """
 

@@ -7,6 +7,8 @@ defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` 
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ with quiet_start():  # a process that unpickles a trained head imports Keras her
     import keras
     import tensorflow as tf
     from scikeras.wrappers import BaseWrapper
+    from tensorflow.python.eager import context
     from tensorflow.python.framework import config
 
 from fundus.heads.batches import Rows, batches_of
@@ -203,7 +206,7 @@ def train_net(
         kept = None if weights is None else weights[held_out]
         validation = Rows(source, held_out, targets[held_out], kept, training.batch_size, None)
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
-    with seeded(training.seed), _repeatable_on_gpu(training.repeatable):
+    with seeded(training.seed), _repeatable(training.repeatable):
         trainer.fit(
             rows[:, np.newaxis],
             targets[rows],
@@ -216,15 +219,20 @@ def train_net(
 
 
 @contextmanager
-def _repeatable_on_gpu(wanted: bool) -> Iterator[None]:
-    """Use TensorFlow's deterministic operations, where another kind exists.
+def _repeatable(wanted: bool) -> Iterator[None]:
+    """Use TensorFlow's deterministic operations, and let other threads draw as before.
 
-    On a CPU those that training uses are deterministic as they are. The switch is the process's,
-    and while it is on, a draw from `tf.random` without a seed is an error in any thread.
+    The switch is the process's. While it is on, a draw from `tf.random` is an error where no seed
+    is set; so one is set meanwhile where the caller has none, and thus no stream to go on with.
     """
-    if not wanted or not tf.config.list_physical_devices("GPU"):
+    if not wanted:
         yield
         return
+    seed = None
+    if context.global_seed() is None:
+        seed = random.SystemRandom().randrange(2**31)
+        tf.random.set_seed(seed)
+        time.sleep(0.001)  # for a thread that has just seen no seed, and looks at the switch next
     before = config.is_op_determinism_enabled()
     config.enable_op_determinism()
     try:
@@ -232,6 +240,8 @@ def _repeatable_on_gpu(wanted: bool) -> Iterator[None]:
     finally:
         if not before:
             config.disable_op_determinism()
+        if seed is not None and context.global_seed() == seed:
+            tf.random.set_seed(None)
 
 
 def trained_net(
