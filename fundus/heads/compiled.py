@@ -126,7 +126,8 @@ def _kind(tail: Tail, training: Training) -> Any:
         return None  # such as a head that holds a lambda
     code = tuple(code_identity(getattr(head, name)) for name in ("build", "loss", "metrics"))
     adam = training.beta_1, training.beta_2, training.epsilon
-    return type(head), parts, code, adam, graph_settings()
+    # Keras compiles with XLA, on a GPU, only where operations need not be deterministic
+    return type(head), parts, code, adam, training.repeatable, graph_settings()
 
 
 def _known(network: keras.Model, head: NeuralHead, n_grades: int) -> bool:

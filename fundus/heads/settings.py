@@ -58,7 +58,6 @@ def graph_settings() -> tuple[Any, ...]:
     """
     import keras
     import tensorflow as tf
-    from tensorflow.python.framework import config
 
     optimizer = tf.config.optimizer
     return (
@@ -67,7 +66,6 @@ def graph_settings() -> tuple[Any, ...]:
         tf.config.functions_run_eagerly(),
         optimizer.get_jit(),
         tuple(sorted(optimizer.get_experimental_options().items())),
-        config.is_op_determinism_enabled(),
         str(keras.distribution.distribution()),
         type(tf.distribute.get_strategy()).__name__,
     )
