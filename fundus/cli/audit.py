@@ -86,7 +86,8 @@ def audit(
         )
     if guess := guess_of(loaded):
         screen.note(guess)
-    claim({out: table(HEADER)}, read_of([data], loaded, Path(weights)), screen, force=force)
+    read = read_of([data], loaded, Path(weights))
+    claim([(out, table(HEADER))], read, screen, force=force, option="--out")
     cache: Any = True if cache_dir is None else cache_dir
     found = audit_images(
         loaded.paths,

@@ -60,7 +60,7 @@ def evaluate(
     )
     from fundus.cli.files import write_csv, write_json
     from fundus.cli.outputs import claim, claim_beside, read_of
-    from fundus.cli.runs import SKIPPED, open_run, warn_of_training_images
+    from fundus.cli.runs import SKIPPED, files_of_run, open_run, warn_of_training_images
     from fundus.cli.scored import Scored, warn_of_other_criterion
     from fundus.cli.scoring import read_points, score_images, with_ungradable
 
@@ -82,7 +82,7 @@ def evaluate(
     names = names_of(graded.paths, graded.root)
     claim_beside(output, "scores and figures")
     outputs = _outputs(output, skip=on_error is opt.OnError.SKIP or len(graded.skipped) > 0)
-    claim(outputs, read_of([data], graded, run), screen, force=force)
+    claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
     scores = with_ungradable(
         score_images(trained.model, graded.frame, trained.scale),
@@ -118,21 +118,21 @@ def evaluate(
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
 
 
-def _outputs(output: Path, *, skip: bool) -> dict[Path, Any]:
+def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
     """Every file that the command may write, and how one of its own is known."""
     import fundus.cli.outputs as known
     import fundus.cli.runs as runs
 
     scores = output.with_name(f"{output.stem}-{runs.SCORES}")
-    outputs: dict[Path, Any] = {
-        output: known.table(HEADER),
-        output.with_suffix(".json"): known.document(KIND),
-        scores: known.table(r"of,score,value,low,high(,\w+)*"),
-    }
+    outputs: list[tuple[Path, Any]] = [
+        (output, known.table(HEADER)),
+        (output.with_suffix(".json"), known.document(KIND)),
+        (scores, known.table(r"of,score,value,low,high(,\w+)*")),
+    ]
     for name in (runs.CONFUSION, runs.SEVERITY, runs.RELIABILITY, runs.ROC):
-        outputs[output.with_name(f"{output.stem}-{name}")] = known.figure
+        outputs.append((output.with_name(f"{output.stem}-{name}"), known.figure))
     if skip:
-        outputs[output.with_name(runs.SKIPPED)] = known.table(runs.SKIPPED_HEADER)
+        outputs.append((output.with_name(runs.SKIPPED), known.table(runs.SKIPPED_HEADER)))
     return outputs
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,17 +97,18 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 
 def claim(
-    outputs: Mapping[Path, Ours],
+    outputs: Sequence[tuple[Path, Ours]],
     inputs: Iterable[str | os.PathLike[str]],
     screen: Screen,
     *,
     force: bool,
+    option: str = "--output",
 ) -> None:
     """Check where results are to go before any work is done for them.
 
     Parameters
     ----------
-    outputs : mapping of Path to callable
+    outputs : sequence of (Path, callable)
         Every file that the command will write, and how one of its own is known.
     inputs : iterable of path-like
         Every file that it reads, and folders, whose files it reads. They are compared by device
@@ -116,6 +117,8 @@ def claim(
         Is told what will be replaced.
     force : bool
         ``--force``: whether files of others may be replaced. Inputs never are.
+    option : str, default="--output"
+        What the command calls the option that names its output.
 
     Raises
     ------
@@ -123,14 +126,20 @@ def claim(
         If an output is an input, two outputs are one file, or a file is there that is not ours.
     """
     targets: dict[str, Path] = {}
-    for output in outputs:
-        other = targets.setdefault(os.path.realpath(output), output)
-        if other is not output:
+    for output, _ in outputs:
+        target = os.path.realpath(output)
+        if target in targets:
             raise _refused(
-                f"the command would write {str(output)!r} and {str(other)!r}, which are one file: "
-                "choose another name."
+                f"the command would write two things to one file, {str(targets[target])!r} and "
+                f"{str(output)!r}: choose another name.",
+                option,
             )
-    there = {_identity(path): path for path in outputs if path.exists() and not is_stream(path)}
+        targets[target] = output
+    there = {
+        _identity(path): (path, ours)
+        for path, ours in outputs
+        if path.exists() and not is_stream(path)
+    }
     if not there:
         return
     for source in inputs:
@@ -138,16 +147,18 @@ def claim(
             hit = there.get(_identity(name))
             if hit is not None:
                 raise _refused(
-                    f"{str(hit)!r} is the file {os.fspath(name)!r} that the command reads, and it "
-                    "would be lost: choose another name. --force does not change this."
+                    f"{str(hit[0])!r} is the file {os.fspath(name)!r} that the command reads, and "
+                    "it would be lost: choose another name. --force does not change this.",
+                    option,
                 )
-    for path in there.values():
+    for path, ours in there.values():
         # nothing is lost with an empty file, such as mktemp makes
-        own = path.stat().st_size == 0 or outputs[path](path)
+        own = path.stat().st_size == 0 or ours(path)
         if not own and not force:
             raise _refused(
                 f"{str(path)!r} is there and is no file that this command has written: choose "
-                "another name, or pass --force to replace it."
+                "another name, or pass --force to replace it.",
+                option,
             )
         what = "of an earlier run" if own else "which this command has not written"
         screen.say(f"Replacing {str(path)!r}, {what}.")
@@ -203,5 +214,5 @@ def _files(source: str | os.PathLike[str]) -> Iterable[str | os.PathLike[str]]:
     return [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
 
 
-def _refused(message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint="--output")
+def _refused(message: str, option: str = "--output") -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint=option)

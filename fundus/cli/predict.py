@@ -44,7 +44,7 @@ def predict(
     from fundus.cli.data import Columns, check_columns, files_of, ids_of, load_several
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, claim_beside, read_of, table
-    from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, open_run
+    from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, files_of_run, open_run
     from fundus.cli.scoring import score_images
 
     screen = Screen(json=json, quiet=quiet)
@@ -52,11 +52,11 @@ def predict(
     columns = Columns(image_dir, path_column)
     check_columns(columns, *images)
     new = load_several(images, on_error=on_error.value, columns=columns)
-    outputs = {output: table(HEADER)}
+    outputs = [(output, table(HEADER))]
     if on_error is opt.OnError.SKIP:
         claim_beside(output, "the files set aside")
-        outputs[output.with_name(SKIPPED)] = table(SKIPPED_HEADER)
-    claim(outputs, read_of(images, new, run), screen, force=force)
+        outputs.append((output.with_name(SKIPPED), table(SKIPPED_HEADER)))
+    claim(outputs, read_of(images, new, *files_of_run(run)), screen, force=force)
     scores = score_images(trained.model, new.paths, trained.scale)
     classes = [trained.class_names[grade] for grade in scores.grades]
     columns_of = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,6 +168,26 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     digests = read_digests(folder / TRAINING_IMAGES)
     points, with_dme = about.get("operating_points"), about.get("with_dme")
     return Run(model, scale, names, digests, points, conformal, with_dme)
+
+
+def files_of_run(path: Path) -> list[Path]:
+    """Return what training wrote, which no other command may replace.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder, or the model's.
+
+    Returns
+    -------
+    list of Path
+        Files and folders. Results that lie in the run's folder are none of them.
+    """
+    try:
+        written = json.loads((path / METRICS).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):  # a saved model, or a document changed since
+        return [path]
+    return [path / METRICS, *(path / name for name in written)]
 
 
 def write_rule(rule: ConformalRule) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import threading
 
 import pandas as pd
@@ -36,6 +37,39 @@ def test_a_file_of_the_user_needs_force(run, trained, others, tmp_path):
     assert "Replacing" in run("predict", trained[0], image, "-o", notes, "--force").stderr
     # now it is one of the command's own
     assert "Replacing" in run("predict", trained[0], image, "-o", notes).stderr
+
+
+def test_results_in_the_folder_of_the_run_can_be_made_again(run, trained, others, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    image = next(others.glob("class2/*.jpeg"))
+    words = ["predict", folder, image, "--on-error", "skip", "-o", folder / "results.csv"]
+    run(*words)
+    assert "Replacing" in run(*words).stderr
+    for name in ("oof.csv", "metrics.json", "model/model.json"):
+        before = (folder / name).read_bytes()
+        run("predict", folder, image, "-o", folder / name, "--force", code=2)
+        assert (folder / name).read_bytes() == before
+
+
+def test_two_outputs_of_one_name_are_refused(run, trained, others, tmp_path):
+    for name in ("scores.json", "skipped.csv"):
+        words = ["evaluate", trained[0], others, "--on-error", "skip", "-o", tmp_path / name]
+        assert "two things to one file" in _message(run(*words, code=2))
+    image = next(others.glob("class2/*.jpeg"))
+    words = [trained[0], image, "--on-error", "skip", "-o", tmp_path / "skipped.csv"]
+    assert "two things to one file" in _message(run("predict", *words, code=2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_names_the_option_that_the_command_has(run, others, tmp_path):
+    (tmp_path / "notes.csv").write_text("mine\n")
+    shown = run("audit", others, "--out", tmp_path / "notes.csv", code=2)
+    assert "Invalid value for --out:" in _message(shown)
+
+
+def _message(result):
+    return " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_predictions_join_with_the_table(run, trained, others, tmp_path):
