@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sklearn.utils import Bunch
 
     from fundus.store import Store
@@ -253,6 +254,13 @@ def files_of(loaded: Bunch, paths: Sequence[str] | None = None) -> list[str]:
         return list(loaded.given or names_of(loaded.paths, loaded.root))
     names = names_of(paths, loaded.root)
     return [loaded.given_of.get(path, name) for path, name in zip(paths, names, strict=True)]
+
+
+def aside_table(loaded: Bunch) -> pd.DataFrame:
+    """Return the images that were set aside: file, path, row and reason."""
+    aside = loaded.skipped.copy()
+    aside.insert(0, "file", files_of(loaded, aside["path"].tolist()))
+    return aside
 
 
 def ids_of(paths: Sequence[str], root: Path) -> list[str]:

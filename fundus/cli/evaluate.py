@@ -49,6 +49,7 @@ def evaluate(
     from fundus.ballot import is_ordinal_regressor
     from fundus.cli.data import (
         Columns,
+        aside_table,
         check_columns,
         digests_of,
         files_of,
@@ -95,7 +96,7 @@ def evaluate(
     document: dict[str, Any] = {"kind": KIND, "results": str(output), "skipped": None}
     if on_error is opt.OnError.SKIP or len(graded.skipped):
         document["skipped"] = str(output.with_name(SKIPPED))
-        write_csv(graded.skipped, document["skipped"], plain_text=plain_text)
+        write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
     scored = Scored(
         scores.report(graded, trained.class_names),
         scores.screening(graded, operating_points=read_points(trained.operating_points)),

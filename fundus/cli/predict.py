@@ -41,7 +41,7 @@ def predict(
     import numpy as np
     import pandas as pd
 
-    from fundus.cli.data import Columns, check_columns, files_of, ids_of, load_several
+    from fundus.cli.data import Columns, aside_table, check_columns, files_of, ids_of, load_several
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, claim_beside, read_of, table
     from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, files_of_run, open_run
@@ -78,7 +78,7 @@ def predict(
     }
     if on_error is opt.OnError.SKIP:
         document["skipped"] = str(output.with_name(SKIPPED))
-        write_csv(new.skipped, output.with_name(SKIPPED), plain_text=plain_text)
+        write_csv(aside_table(new), output.with_name(SKIPPED), plain_text=plain_text)
     screen.emit(document)
     screen.show(_summary(trained.class_names, counts), f"Grades: {output}")
     if len(new.skipped) and document["skipped"]:

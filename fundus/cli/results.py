@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli.data import digests_of, files_of, guess_of, names_of
+from fundus.cli.data import aside_table, digests_of, files_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_json
 from fundus.cli.scored import Scored, warn_of_other_criterion
@@ -190,9 +190,10 @@ def write_run(
         rows.append(validation.rows("validation"))
         write_csv(table, run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
-    skipped = [graded.skipped] if held_back is None else [graded.skipped, held_back.skipped]
-    if any(len(frame) for frame in skipped):
-        write_csv(pd.concat([frame for frame in skipped if len(frame)]), run / runs.SKIPPED)
+    loaded = [graded] if held_back is None else [graded, held_back]
+    skipped = [aside_table(part) for part in loaded if len(part.skipped)]
+    if skipped:
+        write_csv(pd.concat(skipped), run / runs.SKIPPED)
         files[runs.SKIPPED] = "files set aside, and why"
     write_csv(pd.concat(rows), run / runs.SCORES)
     files[runs.SCORES] = "these scores as a table"

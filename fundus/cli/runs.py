@@ -31,7 +31,7 @@ SCORES = "scores.csv"
 SEVERITY = "severity.png"
 VALIDATION = "validation.csv"
 SKIPPED = "skipped.csv"
-SKIPPED_HEADER = "path,row,reason"
+SKIPPED_HEADER = "file,path,row,reason"
 #: Written last: a run that has it is whole.
 METRICS = "metrics.json"
 #: Digests of the images the folds were trained on, beside the model, so that they travel with it.

@@ -119,3 +119,16 @@ def test_links_stay_and_pipes_are_written_to(tmp_path):
     write_csv(pd.DataFrame({"a": [1]}), tmp_path / "pipe")
     reader.join(10)
     assert got == ["a\n1\n"]
+
+
+def test_what_is_set_aside_joins_with_the_table_too(run, trained, others, tmp_path):
+    images = sorted(others.glob("class2/*.jpeg"))[:2]
+    for k, image in enumerate(images):
+        shutil.copy(image, tmp_path / f"{k}.jpeg")
+    labels = pd.DataFrame({"file": ["0.jpeg", "lost.jpeg", "1.jpeg"], "note": [7, 8, 9]})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    out = tmp_path / "out.csv"
+    run("predict", trained[0], tmp_path / "labels.csv", "--on-error", "skip", "-o", out)
+    graded, aside = pd.read_csv(out), pd.read_csv(tmp_path / "skipped.csv")
+    assert graded.merge(labels, on="file")["note"].tolist() == [7, 9]
+    assert aside.merge(labels, on="file")["note"].tolist() == [8]
