@@ -287,8 +287,8 @@ def load_image_table(
     Raises
     ------
     DataError
-        If the table cannot be read or has no rows, a column is ambiguous or not found, a file
-        stands in two rows, an eye is neither left nor right, macular oedema is off its scale,
+        If the table cannot be read or has no rows, a column is ambiguous or not found, a graded
+        file stands in two rows, an eye is neither left nor right, macular oedema is off its scale,
         there are fewer grades than `min_classes`, or the names of images tell one patient for all.
     InvalidGradeError
         If a grade is missing, no integer or outside the scale, or an image is marked ungradable.
