@@ -45,6 +45,7 @@ _OPTIONS = (
     (r"\bwith (path|grade|patient)=", r"with --\1-column"),
     (r"\bfor (path|grade|patient)=;", r"for --\1-column;"),
     (r"\bor cache= to another folder, or pass cache=False", "or --cache-dir to another folder"),
+    (r"\bgiven as image_dir\b", "given as --image-dir"),
     (r"\blower cv\b", "lower --folds"),
     (r"\bor pass min_classes=1 if .* scored", "or score them with fundus evaluate"),
     (r"the attribute 'skipped' lists them", "skipped.csv lists them"),

@@ -340,7 +340,9 @@ def load_image_table(
     )
     if content.empty:
         raise DataError(f"The table {source} has no rows: give one with a row per image.")
-    finder = ImageFinder(folder)
+    # a table lies in a folder that its user chose; nobody chose one for a DataFrame
+    is_frame = isinstance(table, pd.DataFrame)
+    finder = ImageFinder(folder, search=not is_frame or image_dir is not None)
     rows = table_rows(content, columns, finder)
     finder.warn_of_renamed(len(rows.paths))
     return finish(

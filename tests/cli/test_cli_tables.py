@@ -78,6 +78,9 @@ def test_one_grade_alone_is_to_be_scored_by_evaluate(run, tiny, folder, tmp_path
     graded(folder).query("grade == 1").to_csv(tmp_path / "t.csv", index=False)
     result = run("train", tmp_path / "t.csv", *tiny, "--out", tmp_path / "run", code=1)
     assert "or score them with fundus evaluate." in result.stderr
+    nowhere = ("--image-dir", tmp_path / "nowhere", "--out", tmp_path / "run")
+    result = run("train", tmp_path / "t.csv", *tiny, *nowhere, code=1)
+    assert "given as --image-dir" in result.stderr
 
 
 def test_photographs_graded_as_ungradable(document, run, logistic, folder, others, tmp_path):
