@@ -213,6 +213,20 @@ def test_unlabelled_tables_find_names_too(tmp_path):
     assert relative(tmp_path, data.paths) == ["deep/A.JPG"]
 
 
+def test_a_table_of_the_working_directory_is_one_of_a_folder(tmp_path, monkeypatch):
+    image(tmp_path / "deep" / "A.JPG")
+    (tmp_path / "new.csv").write_text("path,patient\na.jpg,1\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    data = load_image_table("new.csv", labelled=False)
+    assert data.paths.tolist() == [os.path.join("deep", "A.JPG")]
+    # nobody chose the working directory for a frame
+    with pytest.raises(ImageReadError, match="image_dir="):
+        load_image_table(pd.read_csv("new.csv"), labelled=False)
+    (tmp_path / "new.csv").write_text("path,patient\nb.jpg,1\n", encoding="utf-8")
+    with pytest.raises(ImageReadError, match=r"no image 'b.jpg' in or below '\.'"):
+        load_image_table("new.csv", labelled=False)
+
+
 # Patients that names tell
 
 

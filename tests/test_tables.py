@@ -91,13 +91,24 @@ def test_no_header_and_a_bad_grade_in_a_later_row(eyes):
 
 def test_no_header_and_names(eyes):
     path = write(eyes, "1_left.jpg Mild\n1_right.jpg No_DR\n2_left.jpg ungradable\n")
-    with pytest.warns(DataWarning, match="1 of 3 rows .*ungradable"):
+    with pytest.warns(DataWarning, match="1 of 3 rows .*ungradable") as told:
         assert read(path, grades=ORDER) == {"1_left.jpg": 1, "1_right.jpg": 0}
+    assert "grades=6" not in str(told[0].message)  # a word is no number of a longer scale
+
+
+@pytest.mark.parametrize("text", ["1_left.jpg Mild\n", "1_left.jpg,Mild\n", '"1_left.jpg";Mild\n'])
+def test_no_header_and_names_that_nobody_gave(eyes, text):
+    with pytest.raises(DataError, match=r"first line.*1_left.*no header.*grades=\[…\]"):
+        load_image_table(write(eyes, text))
 
 
 def test_list_of_names_to_be_graded(eyes):
-    data = load_image_table(write(eyes, "1_left.jpg\n2_left.jpg\n"), labelled=False)
-    assert [Path(path).name for path in data.paths] == ["1_left.jpg", "2_left.jpg"]
+    text = "1_left.jpg\n2_left.jpg\n1_left.jpg\n"
+    data = load_image_table(write(eyes, text), labelled=False)
+    # to grade one twice does no harm; a graded one twice is an error
+    assert [Path(path).name for path in data.paths] == ["1_left.jpg", "2_left.jpg", "1_left.jpg"]
+    with pytest.raises(DataError, match="row 3: it is the same file as row 1"):
+        load_image_table(write(eyes, text.replace("\n", " 2\n")))
 
 
 def test_white_space_below_a_header(eyes):

@@ -33,6 +33,14 @@ def evaluate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where the predictions go.", dir_okay=False)
     ] = Path("evaluation.csv"),
+    grades: Annotated[
+        str | None,
+        typer.Option(
+            help="Names that class folders or a table give the grades, lowest first, parted by "
+            "commas, or how many where they are numbers; by default as the run has them.",
+            show_default=False,
+        ),
+    ] = None,
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
@@ -72,7 +80,7 @@ def evaluate(
     with patients_do_not_matter():
         graded = load_graded(
             data,
-            **folder_options(trained.class_names),
+            **folder_options(_names_of_grades(grades, trained.class_names)),
             on_error=on_error.value,
             columns=columns,
             min_classes=1,
@@ -117,6 +125,19 @@ def evaluate(
     screen.emit(document)
     screen.show(*scored.tables("Scores of the averaged folds"), f"Predictions: {output}")
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
+
+
+def _names_of_grades(grades: str | None, of_run: list[str]) -> list[str]:
+    """Return what the data calls the grades, the run's names where ``--grades`` says nothing."""
+    if grades is None:
+        return of_run
+    scale = opt.as_scale(grades, None)
+    if scale["grades"] != len(of_run):
+        raise typer.BadParameter(
+            f"the run has {len(of_run)} grades, {', '.join(of_run)}: name as many. Got {grades!r}.",
+            param_hint="--grades",
+        )
+    return list(scale["class_names"] or map(str, range(len(of_run))))
 
 
 def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:

@@ -22,7 +22,7 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="IMAGES...",
-            help="Folder of images, one or more images, or a CSV or Parquet table.",
+            help="Folder of images, one or more images, or a table of them: text or Parquet.",
         ),
     ],
     output: Annotated[

@@ -38,13 +38,16 @@ _WIDTH_OF_A_PIPE = 160
 _OPTIONS = (
     (r"pass on_error='skip'", "pass --on-error skip"),
     (r"as (?:class_names|grades)=\[…\]", "as --grades No_DR,Mild,…"),
+    (r"\bnot in class_names=", "not in --grades "),
     (r"pass grades= for", "pass --grades for"),
     (r"\bpass grades=(\d+)", r"pass --grades \1"),
     (r"\bpass patients_unknown='ok'", "pass --patients-unknown ok"),
     (r"\bwith (path|grade|patient)=", r"with --\1-column"),
     (r"\bfor (path|grade|patient)=;", r"for --\1-column;"),
     (r"\bor cache= to another folder, or pass cache=False", "or --cache-dir to another folder"),
+    (r"\bgiven as image_dir\b", "given as --image-dir"),
     (r"\blower cv\b", "lower --folds"),
+    (r"\bor pass min_classes=1 if .* scored", "or score them with fundus evaluate"),
     (r"the attribute 'skipped' lists them", "skipped.csv lists them"),
     (r"the attribute 'ungradable' lists them", "skipped.csv lists them"),
 )

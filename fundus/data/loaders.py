@@ -287,8 +287,8 @@ def load_image_table(
     Raises
     ------
     DataError
-        If the table cannot be read or has no rows, a column is ambiguous or not found, a file
-        stands in two rows, an eye is neither left nor right, macular oedema is off its scale,
+        If the table cannot be read or has no rows, a column is ambiguous or not found, a graded
+        file stands in two rows, an eye is neither left nor right, macular oedema is off its scale,
         there are fewer grades than `min_classes`, or the names of images tell one patient for all.
     InvalidGradeError
         If a grade is missing, no integer or outside the scale, or an image is marked ungradable.
@@ -340,7 +340,9 @@ def load_image_table(
     )
     if content.empty:
         raise DataError(f"The table {source} has no rows: give one with a row per image.")
-    finder = ImageFinder(folder)
+    # a table lies in a folder that its user chose; nobody chose one for a DataFrame
+    is_frame = isinstance(table, pd.DataFrame)
+    finder = ImageFinder(folder, search=not is_frame or image_dir is not None)
     rows = table_rows(content, columns, finder)
     finder.warn_of_renamed(len(rows.paths))
     return finish(

@@ -49,8 +49,10 @@ class ImageFinder:
     ----------
     folder : path-like
         Where relative names start; its subfolders images, train and train_images are tried
-        for what does not lie in the folder itself. Without one, "", the names are tried from the
-        working directory, below which nothing is looked up: it may hold anything.
+        for what does not lie in the folder itself. "" is the working directory.
+    search : bool, default=True
+        Whether to look up below the folder what is not found so. Where nobody named a folder, the
+        working directory may hold anything.
 
     Attributes
     ----------
@@ -63,8 +65,9 @@ class ImageFinder:
     ('nowhere/10_left', "there is no image '10_left' in or below 'nowhere', whatever its case ...
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, search: bool = True) -> None:
         self.folder = os.fspath(folder)
+        self._searched = (self.folder or os.curdir) if search else ""
         self.renamed: list[Renamed] = []
         self._listings: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
 
@@ -95,11 +98,11 @@ class ImageFinder:
             return expected, f"the id {name!r} stands for several files, {hits}: name one of them"
         if hits:
             return hits[0], None
-        found = self._by_stem(inside) if self.folder else []
+        found = self._by_stem(inside) if self._searched else []
         if len(found) > 1:
             return expected, (
-                f"the name {name!r} stands for {len(found)} files below {self.folder!r}, such as "
-                f"{found[0]!r} and {found[1]!r}: give the folder and the extension in the name, "
+                f"the name {name!r} stands for {len(found)} files below {self._searched!r}, such "
+                f"as {found[0]!r} and {found[1]!r}: give the folder and the extension in the name, "
                 f"as in {found[0]!r}"
             )
         if not found:
@@ -114,7 +117,7 @@ class ImageFinder:
             first = self.renamed[0]
             warnings.warn(
                 f"{len(self.renamed)} of {n_rows} images are not where the table says, but one "
-                f"file below {self.folder!r} has the name, in another folder or with another "
+                f"file below {self._searched!r} has the name, in another folder or with another "
                 f"extension, and is taken: the first is {first.name!r} -> {first.found!r}.",
                 DataWarning,
                 stacklevel=3,
@@ -123,11 +126,11 @@ class ImageFinder:
     def _missing(self, name: str, written: PurePosixPath) -> str:
         if written.is_absolute():
             return "there is no such image file" + (
-                f", nor one of its name below {self.folder!r}" if self.folder else ""
+                f", nor one of its name below {self._searched!r}" if self._searched else ""
             )
-        if self.folder:
+        if self._searched:
             return (
-                f"there is no image {name!r} in or below {self.folder!r}, whatever its case and "
+                f"there is no image {name!r} in or below {self._searched!r}, whatever its case and "
                 "extension"
             )
         return (
@@ -168,9 +171,9 @@ class ImageFinder:
     def _index(self) -> dict[str, list[str]]:
         """All images below the folder, from it, by their stems."""
         index: dict[str, list[str]] = defaultdict(list)
-        for directory, subfolders, files in os.walk(self.folder):
+        for directory, subfolders, files in os.walk(self._searched):
             subfolders[:] = sorted(name for name in subfolders if not is_system_folder(name))
-            inside = os.path.relpath(directory, self.folder).replace(os.sep, "/")
+            inside = os.path.relpath(directory, self._searched).replace(os.sep, "/")
             prefix = "" if inside == "." else f"{inside}/"
             for name in sorted(files):
                 if is_image(name):

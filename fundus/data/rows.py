@@ -272,7 +272,7 @@ def finish(
     min_classes : int
         Fewest distinct grades accepted.
     warn_unknown : bool
-        Whether to warn of unknown patients, and to refuse one file twice.
+        Whether to warn of unknown patients.
     patients_unknown : {"warn", "ok"}, default="warn"
         "ok" takes each image whose patient stands in no column as one of its own, without a word.
 
@@ -288,7 +288,7 @@ def finish(
     faults = check_files([rows.paths[index] for index in to_check])
     for position, reason in faults.items():
         rows.add_problem(to_check[position], "unreadable image", reason)
-    if warn_unknown:
+    if scale is not None:  # to grade one twice does no harm
         check_duplicates(rows)
     kept, skipped = settle(rows, on_error)
     grades = None

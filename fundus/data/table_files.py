@@ -96,7 +96,9 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
         If pyarrow is needed and not installed.
     """
     if not file.is_file():
-        raise DataError(f"There is no table {str(file)!r}: give the path of a CSV or Parquet file.")
+        raise DataError(
+            f"There is no table {str(file)!r}: give the path of a text or Parquet file."
+        )
     parquet = file.suffix.lower() in (".parquet", ".pq")
     try:
         if parquet or foreign_file(file) == PARQUET:

@@ -120,9 +120,16 @@ def recognise_columns(
     grade_column = find("grade", grade, _GRADE) if labelled or grade is not None else None
     for role, column in (("path", path_column), ("grade", grade_column)):
         if column is None and (role == "path" or labelled):
+            if role == "path" and labelled and any(map(_names_image, names)):
+                raise DataError(
+                    f"The first line, {names}, seems to be a row and no header, and nothing in it "
+                    "is a grade: for names, list them from the lowest to the highest as "
+                    "grades=[…], or put a line such as file,grade before it."
+                )
             raise DataError(
                 f"No column for the {role} of an image among {names}; recognised are "
-                f"{_RECOGNISED}: name the column with {role}=."
+                f"{_RECOGNISED}: name the column with {role}=, or put a line with names of "
+                "columns before a table that has none."
             )
     assert path_column is not None
     return Columns(
@@ -132,6 +139,11 @@ def recognise_columns(
         find("eye", eye, _EYE),
         find("gradable", None, _GRADABLE),
     )
+
+
+def _names_image(text: str) -> bool:
+    """Whether a line or cell has a word with the extension of an image."""
+    return any(word.lower().endswith(IMAGE_SUFFIXES) for word in text.replace('"', "").split())
 
 
 def is_text_column(name: object) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from fundus.data.scale import is_ungradable_name
 from fundus.exceptions import DataWarning, InvalidGradeError
 
 if TYPE_CHECKING:
@@ -47,11 +48,14 @@ def tell_ungradable(rows: Rows, aside: list[int], n_kept: int) -> None:
             f"All {len(aside)} {noun}s left are graded as ungradable ({values}): add images with "
             "grades."
         )
+    # said of numbers alone: the word is no grade of a longer scale
+    numbered = any(not is_ungradable_name(rows.grades[index]) for index in aside)
+    longer = " If 5 is a grade like the others, pass grades=6." if numbered else ""
     warnings.warn(
         f"Set aside {len(aside)} of {len(rows.paths)} {noun}s whose photograph is graded as "
         f"ungradable ({values}), the first being {rows.where(aside[0])}: they are not trained on, "
-        "and count as referable in screening; the attribute 'ungradable' lists them. If 5 is a "
-        "grade like the others, pass grades=6.",
+        "and count as referable in screening; the attribute 'ungradable' lists them."
+        f"{longer}",
         DataWarning,
         stacklevel=5,
     )

@@ -50,6 +50,39 @@ def test_names_of_grades_in_a_table(document, run, logistic, folder, others, tmp
     assert "as --grades No_DR,Mild,…" in result.stderr
 
 
+def test_evaluation_of_data_that_calls_the_grades_otherwise(
+    document, run, trained, others, tmp_path
+):
+    table = graded(others)
+    named = table.assign(grade=[ORDER[g] for g in table["grade"]])
+    table.to_csv(tmp_path / "numbers.csv", index=False)
+    named.to_csv(tmp_path / "names.csv", index=False)
+    evaluate = ("evaluate", trained[0])
+    options = ("-o", tmp_path / "e.csv")
+    result = run(*evaluate, tmp_path / "names.csv", *options, code=1)
+    assert "as --grades No_DR,Mild,…" in result.stderr
+    names = ("--grades", ",".join(ORDER))
+    found = [
+        document(*evaluate, tmp_path / "numbers.csv", *options),
+        document(*evaluate, tmp_path / "numbers.csv", *options, "--grades", "5"),
+        document(*evaluate, tmp_path / "names.csv", *options, *names),
+    ]
+    assert found[0]["scores"] == found[1]["scores"] == found[2]["scores"]
+    result = run(*evaluate, tmp_path / "names.csv", *options, "--grades", "a,b", code=2)
+    assert "the run has 5 grades" in " ".join(result.stderr.replace("│", " ").split())
+    result = run(*evaluate, others, *options, *names, code=1)
+    assert "not in --grades ['No_DR'," in result.stderr
+
+
+def test_one_grade_alone_is_to_be_scored_by_evaluate(run, tiny, folder, tmp_path):
+    graded(folder).query("grade == 1").to_csv(tmp_path / "t.csv", index=False)
+    result = run("train", tmp_path / "t.csv", *tiny, "--out", tmp_path / "run", code=1)
+    assert "or score them with fundus evaluate." in result.stderr
+    nowhere = ("--image-dir", tmp_path / "nowhere", "--out", tmp_path / "run")
+    result = run("train", tmp_path / "t.csv", *tiny, *nowhere, code=1)
+    assert "given as --image-dir" in result.stderr
+
+
 def test_photographs_graded_as_ungradable(document, run, logistic, folder, others, tmp_path):
     table = graded(folder).assign(patient=lambda t: [Path(f).stem.split("_")[0] for f in t["file"]])
     unclear = graded(others).iloc[::4].reset_index(drop=True)
