@@ -172,7 +172,7 @@ def test_bad_input(extractor, photographs, tmp_path):
         audit_images(photographs.paths, photographs.grades, ["a", "b"] * 20, **few)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         audit_images(photographs.paths, photographs.grades[:3], **few)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match="one patient a row. Got 1 for 40 rows"):
         audit_images(photographs.paths, photographs.grades, ["a"], **few)
     with pytest.raises(InvalidGradeError, match="row 2"):
         audit_images(photographs.paths[:3], [0, 1, 7], **few)
@@ -197,7 +197,7 @@ def test_worst_eye():
         patient_grades([1, 2], ["a"])
     with pytest.raises(InvalidGradeError, match="grade. Got none in row 1"):
         patient_grades([1, np.nan], ["a", "b"])
-    with pytest.raises(DataError, match="patient. Got none in row 0"):
+    with pytest.raises(DataError, match="patient in every row. Got None in row 0"):
         patient_grades([1, 2], [None, "b"])
 
 

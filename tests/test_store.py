@@ -196,7 +196,7 @@ def test_a_full_disk(photographs, tmp_path, monkeypatch, freeze):
 
 
 def test_digests_are_remembered_until_the_file_changes(store, tmp_path, monkeypatch, photographs):
-    import fundus.networks.frozen as frozen
+    import fundus.data.inputs as inputs
 
     files = [str(tmp_path / "a.jpeg"), str(tmp_path / "b.jpeg")]
     whole = [open_bytes(path) for path in photographs.paths[:3]]
@@ -204,8 +204,8 @@ def test_digests_are_remembered_until_the_file_changes(store, tmp_path, monkeypa
         with open(file, "wb") as target:
             target.write(content)
     read = []
-    original = frozen.image_digest
-    monkeypatch.setattr(frozen, "image_digest", lambda b: read.append(1) or original(b))
+    original = inputs.image_digest
+    monkeypatch.setattr(inputs, "image_digest", lambda b: read.append(1) or original(b))
     time.sleep(0.15)  # a file just written is not trusted yet
     first = digests(as_images(files), store)
     assert digests(as_images(files), store) == first

@@ -94,7 +94,7 @@ def check_outputs(
     rows = outputs[:, np.newaxis] if outputs.ndim == 1 else outputs
     bad = ~np.isfinite(rows).all(axis=1)
     if outputs.ndim == 2:
-        bad |= ~(rows.sum(axis=1) > 0)
+        bad |= rows.sum(axis=1) == 0
     found = np.flatnonzero(bad)
     if len(found):
         raise DivergedError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fundus.exceptions import DivergedError
 from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
 from fundus.plugins import OWN, Entry, Kind, get_registry
 from fundus.saving import bundle
@@ -95,7 +96,13 @@ def check_golden(values: NDArray[Any], golden: ArrayLike, tolerance: float, what
 
 def check_predictions(model: Any, X: Any, what: str) -> NDArray[np.float64]:
     """Check the predictions of a fitted classifier against each other; return the severities."""
-    prediction, severity = model.predict(X), model.predict_severity(X)
+    try:
+        prediction, severity = model.predict(X), model.predict_severity(X)
+    except DivergedError as error:
+        raise AssertionError(
+            f"{what}: predict_severity must return a finite number per row, and predict_proba "
+            f"probabilities: {error}"
+        ) from error
     n = len(prediction)
     expect(
         np.isin(prediction, model.classes_).all(),
