@@ -58,6 +58,7 @@ class BackboneSpec:
         float32 of shape ``(batch, image_size, image_size, 3)``, as `normalise` makes it, and
         whose output is the last feature map ``(batch, height, width, channels)`` or a feature
         vector ``(batch, channels)``. ``weights`` is ``None`` (random) or one of `pretrained`.
+        Random numbers are drawn by Keras's initialisers and layers, which alone are seeded.
         Raises `WeightsNotAvailableError` when pretrained weights cannot be had.
     image_size : int
         Default edge of the square input, in pixels.

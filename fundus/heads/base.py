@@ -40,7 +40,7 @@ class NeuralHead(Head):
 
     @abstractmethod
     def build(self, features: keras.KerasTensor, n_grades: int) -> keras.KerasTensor:
-        """Add the head's layers.
+        """Add the head's layers; only what Keras's initialisers and layers draw is seeded.
 
         Parameters
         ----------
