@@ -248,6 +248,19 @@ def test_who_draws_meanwhile_changes_no_bit(blobs, head):
         assert len(drawn) > before
 
 
+@pytest.mark.parametrize("head", ["softmax", "relu", "corn", "coral", "soft_labels"])
+def test_our_heads_give_the_bits_of_deterministic_operations(blobs, head):
+    from tensorflow.python.framework import config
+
+    X, y = blobs
+    plain = said(net(head, validation_fraction=0.2).fit(X, y), X)
+    config.enable_op_determinism()
+    try:
+        assert said(net(head, validation_fraction=0.2).fit(X, y), X) == plain
+    finally:
+        config.disable_op_determinism()
+
+
 def test_random_backbone_weights_are_the_fits_own(photographs):
     def fit():
         model = TransferClassifier("tiny", "softmax", weights=None, epochs=1, random_state=0)
