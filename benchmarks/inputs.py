@@ -119,7 +119,7 @@ def _made(target: Path, what: str, *arguments: str) -> Path:
 
 
 def make_network(target: Path, name: str, weights: str, image_size: str) -> None:
-    from fundus.networks.network import Network
+    from fundus.backbones.network import Network
 
     seed = None if weights else 0
     network = Network(name, weights or None, int(image_size), "all", "avg", seed)

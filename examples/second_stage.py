@@ -25,7 +25,7 @@ from fundus import (
     load_image_table,
 )
 from fundus.images import ImageRecipe, load_image
-from fundus.weighted import kappa_of
+from fundus.metrics.resampled import kappa_of
 
 QUALITY = ["brightness", "contrast", "sharpness"]
 

@@ -151,7 +151,7 @@ class BackboneSpec:
         """
         import re
 
-        from fundus.networks.given_model import OWN_WEIGHTS, take_model
+        from fundus.runtime.given_model import OWN_WEIGHTS, take_model
 
         builder, own_name, parameters = take_model(model, image_size)
         plain = re.sub(r"[^a-z0-9_-]", "_", own_name.lower())

@@ -68,7 +68,7 @@ _numbers = itertools.count()
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Return a function that puts a fake distribution on sys.path."""
-    from fundus import plugins
+    from fundus.plugins import registry
 
     monkeypatch.delenv("FUNDUS_STRICT_PLUGINS", raising=False)
     monkeypatch.delenv("FUNDUS_DISABLE_PLUGINS", raising=False)
@@ -90,6 +90,6 @@ def install(tmp_path, monkeypatch):
         return place
 
     # the registry of this process is kept, and must not keep what a test installs
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
     yield add
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()

@@ -15,11 +15,11 @@ MOST_LINES = 400
 
 #: Imported themselves only when a network trains.
 TRAINING = {
-    "fundus.heads.adam",
-    "fundus.heads.batches",
-    "fundus.heads.callbacks",
+    "fundus.training.adam",
+    "fundus.training.batches",
+    "fundus.training.callbacks",
     "fundus.heads.ordinal_layers",
-    "fundus.heads.trainer",
+    "fundus.training.trainer",
 }
 
 
@@ -80,7 +80,7 @@ def test_keras_is_imported_inside_functions(path):
 def test_one_file_knows_scikeras():
     knowing = [module_name(p) for p in FILES if "import scikeras" in p.read_text()
                or "from scikeras" in p.read_text()]  # fmt: skip
-    assert knowing == ["fundus.heads.trainer"]
+    assert knowing == ["fundus.training.trainer"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from fundus import (
     patient_grades,
 )
 from fundus.audit import BLURRED, DARK, LEAST_FOV
+from fundus.audit.quality import MEASURED_AT, measure_quality
+from fundus.audit.report import Audit
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -31,8 +33,6 @@ from fundus.exceptions import (
     SplitError,
 )
 from fundus.images import load_image, prepare_array
-from fundus.images.quality import MEASURED_AT, measure_quality
-from fundus.reporting.audit import Audit
 
 TINY = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "2"]
 

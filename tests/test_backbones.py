@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from fundus.backbones.build import build_backbone, seeded, weights_digest
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import (
     BackendError,
@@ -16,12 +17,7 @@ from fundus.exceptions import (
     PluginError,
 )
 from fundus.hookspecs import BackboneSpec
-from fundus.networks.backbones import (
-    build_backbone,
-    require_tensorflow,
-    seeded,
-    weights_digest,
-)
+from fundus.runtime.tensorflow import require_tensorflow
 
 # numpy 2 deprecates a call that Keras makes whenever it saves a model
 pytestmark = pytest.mark.filterwarnings(
@@ -239,7 +235,7 @@ def test_channels_first_is_an_error(monkeypatch):
 
 def test_a_backend_that_is_not_installed_is_the_same_error():
     code = (
-        "import json, fundus.networks.backbones as b, fundus.exceptions as e\n"
+        "import json, fundus.backbones.build as b, fundus.exceptions as e\n"
         "try: b.require_tensorflow()\n"
         "except e.BackendError as error: print(json.dumps(str(error)))\n"
     )

@@ -287,7 +287,7 @@ def made(target, what, *arguments):
 calls = count_decodes()
 inputs._made = made
 found = inputs.find_inputs(Path(sys.argv[1]), Path(sys.argv[2]), SMALL)
-from fundus.networks.frozen import work_done
+from fundus.frozen.work import work_done
 answers = {}
 for case in all_cases(SMALL):
     if case.contender in answers or not case.contender or case.warm:

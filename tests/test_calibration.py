@@ -24,9 +24,9 @@ from fundus import (
     load,
     ranked_probability_score,
 )
-from fundus.calibration import falling, fit_map
-from fundus.conformal_sets import nonconformity, nonconformity_of_severity, one_image_each
 from fundus.exceptions import DataError, DataWarning, InvalidParameterError, SplitError
+from fundus.meta.calibration import falling, fit_map
+from fundus.meta.conformal_sets import nonconformity, nonconformity_of_severity, one_image_each
 
 SPLITS = dict.fromkeys(
     (

@@ -8,8 +8,8 @@ import pytest
 
 from fundus import ReluHead, SoftmaxHead, TransferClassifier
 from fundus.heads import compiled
-from fundus.heads.adam import FusedAdam
-from fundus.heads.tail import Tail, Training, build_tail
+from fundus.training.adam import FusedAdam
+from fundus.training.tail import Tail, Training, build_tail
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
 

@@ -35,10 +35,7 @@ from fundus import (
     optimal_cutpoints,
     quadratic_weighted_kappa,
 )
-from fundus.ballot import middle_cutpoints
 from fundus.cli.scoring import out_of_fold, score_images
-from fundus.conformal_sets import nonconformity_of_severity
-from fundus.cutpoints import grades_at
 from fundus.exceptions import (
     BundleError,
     DataError,
@@ -47,6 +44,9 @@ from fundus.exceptions import (
     InvalidParameterError,
     SplitError,
 )
+from fundus.grades.cutpoints import grades_at
+from fundus.meta.conformal_sets import nonconformity_of_severity
+from fundus.meta.voting import middle_cutpoints
 
 
 def kappa(true, pred, n_grades, weight=None):

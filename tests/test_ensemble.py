@@ -316,7 +316,7 @@ def test_an_ensemble_of_pipelines_loads(photographs, tmp_path):
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("freeze", ["all", 5])
 def test_frozen_work_is_shared_by_the_models(photographs, tmp_path, cache, freeze):
-    from fundus.networks.frozen import work_done
+    from fundus.frozen.work import work_done
 
     head = SoftmaxHead(units=4, layers=1)
     options = {"epochs": 1, "freeze": freeze, "cache": tmp_path if cache else False}

@@ -28,6 +28,7 @@ from fundus import (
     TransferClassifier,
     kappa_scorer,
 )
+from fundus.backbones.network import load_frozen
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -37,9 +38,8 @@ from fundus.exceptions import (
     UnknownNameError,
     WeightsNotAvailableError,
 )
+from fundus.frozen.work import work_done
 from fundus.images import ImageRecipe, load_image
-from fundus.networks.frozen import work_done
-from fundus.networks.network import load_frozen
 
 SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
 
@@ -400,7 +400,7 @@ def test_metadata_routing(photographs):
 
 
 def test_inner_validation_keeps_patients_together(photographs, monkeypatch):
-    import fundus.heads.trainer as trainer
+    import fundus.training.trainer as trainer
 
     seen = {}
     original = trainer.train_net
@@ -521,7 +521,7 @@ def test_routing_brings_groups_by_itself(photographs):
 
 
 def test_wide_features_are_streamed(photographs):
-    from fundus.networks.sources import StoredSource
+    from fundus.frozen.sources import StoredSource
 
     model = tiny(SMALL_HEAD, pooling="flatten", epochs=1)
     model.fit(photographs.paths, photographs.grades)
@@ -562,8 +562,8 @@ def test_a_shared_gpu_is_told(monkeypatch):
 
     import tensorflow as tf
 
+    from fundus.backbones import backbones
     from fundus.exceptions import FundusWarning
-    from fundus.networks import backbones
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)

@@ -103,7 +103,7 @@ def test_a_lock_that_a_thread_held_is_free_in_the_child(tmp_path):
     said = run(
         """
         import threading
-        from fundus.networks.seeds import one_at_a_time
+        from fundus.runtime.seeds import one_at_a_time
         from fundus.store import open_store
         fitted = model().fit(X, y)
         expected = fitted.predict(X)

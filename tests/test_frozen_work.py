@@ -20,8 +20,8 @@ from fundus import (
     kappa_scorer,
 )
 from fundus.exceptions import InvalidParameterError, StoreWarning
+from fundus.frozen.work import work_done
 from fundus.images import ImageRecipe, load_image
-from fundus.networks.frozen import work_done
 
 SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
 
@@ -45,7 +45,7 @@ def test_a_grid_search_runs_the_backbone_once_per_image(photographs, tmp_path):
 def test_another_process_finds_it_done(photographs, tmp_path):
     code = (
         "import sys; from fundus import FeatureExtractor\n"
-        "from fundus.networks.frozen import work_done\n"
+        "from fundus.frozen.work import work_done\n"
         "e = FeatureExtractor('tiny', weights='fixed', cache=sys.argv[1])\n"
         "F = e.fit_transform(sys.argv[2:])\n"
         "print(F.sum(), work_done['forward_passes'], 'keras' in sys.modules)"
@@ -121,7 +121,7 @@ def test_equal_numbers_are_different_cuts(photographs):
 
 
 def test_a_replaced_weights_file_is_read_again(photographs, tmp_path):
-    from fundus.networks.backbones import build_backbone
+    from fundus.backbones.build import build_backbone
     from fundus.plugins import get_registry
 
     spec = get_registry().find("backbone", "tiny").spec
@@ -188,7 +188,7 @@ def test_random_weights_in_threads(photographs):
         return extractor.fit_transform(photographs.paths[:3])
 
     expected = {seed: extract(seed) for seed in range(4)}
-    from fundus.networks.network import _built
+    from fundus.backbones.network import _built
 
     _built.cache_clear()
     seeds = [0, 1, 2, 3] * 2
@@ -216,7 +216,7 @@ def test_damaged_activations_are_computed_again(photographs, tmp_path, freeze):
 
 
 def test_batches_of_any_length_are_traced_once(photographs):
-    from fundus.networks.network import load_frozen
+    from fundus.backbones.network import load_frozen
 
     extract = FeatureExtractor("tiny", weights="fixed", image_size=33, cache=False)
     extract.fit(photographs.paths[:1])

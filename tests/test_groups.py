@@ -20,10 +20,11 @@ from fundus import (
     check_split,
     patient_grades,
 )
-from fundus.data.patients import read_patients
 from fundus.exceptions import DataError
+from fundus.grades.patients import read_patients
+from fundus.model_selection.splits import make_cv
 from fundus.reporting.report import make_report
-from fundus.splits import inner_split, make_cv
+from fundus.transfer.validation_split import inner_split
 
 Y = np.arange(60) % 3
 X = np.random.default_rng(0).normal(size=(60, 4)) + Y[:, np.newaxis]

@@ -25,10 +25,10 @@ from fundus import (
 )
 from fundus.data.inputs import as_images, is_image_data
 from fundus.exceptions import DataError, ImageReadError, SplitError
+from fundus.frozen.work import digests
 from fundus.images import ImageRecipe, decode_bytes, prepare_array
 from fundus.images.memory import pillow_rgb
-from fundus.networks.frozen import digests
-from fundus.splits import GuardedSplit
+from fundus.model_selection.splits import GuardedSplit
 
 
 def tiny(head="logistic", **options):

@@ -39,7 +39,7 @@ from fundus import (
 )
 from fundus.exceptions import DataWarning, InvalidGradeError, InvalidParameterError
 from fundus.metrics import class_sample_weight
-from fundus.splits import check_split
+from fundus.model_selection.splits import check_split
 
 NAMES = ["No_DR", "Mild", "Moderate", "Severe", "Proliferate_DR"]
 ORDERED = pd.CategoricalDtype(NAMES, ordered=True)

@@ -23,7 +23,7 @@ from fundus import (
     ranked_probability_score,
 )
 from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
-from fundus.labels import grade_scale
+from fundus.grades.labels import grade_scale
 from fundus.metrics import class_sample_weight
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from fundus.builtin.preprocessors import fundus_preprocessors
 from fundus.exceptions import DataError
+from fundus.frozen.steps import FORMER_SCALES
 from fundus.preprocessing import functions as normalise
 from fundus.preprocessing.functions import check_normalised, code_identity, identity_of
-from fundus.preprocessing.steps import FORMER_SCALES
 
 SPECS = {spec.name: spec for spec in fundus_preprocessors() if spec.kind == "scale"}
 # what models of bundle format 1 may hold

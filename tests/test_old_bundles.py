@@ -12,10 +12,10 @@ import pytest
 from sklearn.base import clone
 
 import fundus
-from fundus import plugins
+from fundus.backbones.network import load_frozen
 from fundus.exceptions import BundleError
 from fundus.images import ImageRecipe, prepare_array
-from fundus.networks.network import load_frozen
+from fundus.plugins import registry
 from fundus.saving.bundle import FORMAT
 
 STORED = Path(__file__).parent / "data" / "format1"
@@ -132,6 +132,6 @@ def test_a_step_that_became_another_kind_is_told(photos, tmp_path, install):
     plugin = next(place.glob("fake_plugin_*.py"))
     plugin.write_text(code.format("images[..., [1, 1, 1]]", "photometric"))
     sys.modules.pop(plugin.stem)
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
     with pytest.raises(BundleError, match="'eyes/green' of dist-eyes 1.0.*of another kind"):
         fundus.load(tmp_path / "model")

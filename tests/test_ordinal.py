@@ -26,7 +26,7 @@ from fundus import (
     TransferClassifier,
 )
 from fundus.exceptions import DataWarning, InvalidGradeError, InvalidParameterError
-from fundus.heads.decisions import conditional_logit_proba, ordered_logit_proba
+from fundus.grades.severity import conditional_logit_proba, ordered_logit_proba
 from fundus.heads.ordinal import levels
 from fundus.heads.ordinal_estimators import penalised_loss
 from fundus.heads.ordinal_ridge import ridge_fits

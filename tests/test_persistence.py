@@ -294,12 +294,12 @@ OF_A_PLUGIN = {
 
 @pytest.mark.parametrize("part", OF_A_PLUGIN)
 def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, install, part):
-    from fundus import plugins
+    from fundus.plugins import registry
 
     place = install("saver", PLUGIN, distribution="fundus-saver", version="1.2")
     options = OF_A_PLUGIN[part]
     if part == "head as an object":
-        make = plugins.get_registry().find("head", "own_softmax").spec.make
+        make = registry.get_registry().find("head", "own_softmax").spec.make
         options = {"head": make(units=4, layers=1), "epochs": 1}
     model = TransferClassifier(**{
         "backbone": "tiny", "weights": "fixed", "head": "logistic", "image_size": 32,
@@ -311,18 +311,18 @@ def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, 
 
     # another plugin that offers the short names does not disturb
     install("other", PLUGIN, distribution="other-dist")
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
     assert np.array_equal(load(tmp_path / "model").predict_severity(X), severity)
 
     # nor is a stranger of the same name taken for it
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(place)])
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
     needs = r"needs the .* 'saver/\w+' of the package 'fundus-saver', "
     fix = r".*pip install fundus-saver \(saved with version 1.2\)"
     with pytest.raises(UnknownNameError, match=needs + "which is not installed" + fix):
         load(tmp_path / "model")
     install("saver", PLUGIN, distribution="stranger")
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
     with pytest.raises(UnknownNameError, match=needs + ".*comes with 'stranger'" + fix):
         load(tmp_path / "model")
 

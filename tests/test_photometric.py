@@ -12,16 +12,16 @@ import pytest
 
 import fundus
 from fundus import FeatureExtractor, TransferClassifier
+from fundus.backbones.network import _origin, weights_identity
 from fundus.data.inputs import as_images
 from fundus.exceptions import DataError, FundusWarning, InvalidParameterError, UnknownNameError
+from fundus.frozen.normaliser import Normaliser
+from fundus.frozen.prepare import prepare
+from fundus.frozen.work import run_frozen
 from fundus.hookspecs import BackboneSpec
-from fundus.networks.frozen import run_frozen
-from fundus.networks.network import _origin, weights_identity
-from fundus.networks.preparation import prepare
 from fundus.plugins import BUILTIN, get_registry
 from fundus.preprocessing import functions, photometric
-from fundus.preprocessing.fitted import Normaliser
-from fundus.preprocessing.identity import identity_of
+from fundus.runtime.identity import identity_of
 from fundus.testing import probe_images
 from fundus.testing.ranges import check_range
 

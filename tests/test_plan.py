@@ -15,10 +15,10 @@ from fundus import (
     TunedCutpointClassifierCV,
 )
 from fundus.exceptions import ImageReadError, InvalidParameterError
-from fundus.fitting import planning
-from fundus.fitting.probe import Probe
-from fundus.networks.loading import work_done
+from fundus.frozen.loading import work_done
 from fundus.store import Cache, open_store
+from fundus.transfer import planning
+from fundus.transfer.probe import Probe
 
 SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
 

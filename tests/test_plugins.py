@@ -11,9 +11,8 @@ import pytest
 
 from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
-from fundus.plugins import HOOKS, get_registry, load_registry, plugin_statuses
-from fundus.registry import contract, discovery
-from fundus.registry.contract import collect
+from fundus.plugins import HOOKS, contract, discovery, get_registry, load_registry, plugin_statuses
+from fundus.plugins.contract import collect
 
 HEAD = """
 from fundus.hookspecs import HeadSpec, hookimpl

@@ -19,12 +19,12 @@ from fundus import (
     TransferClassifier,
     load,
 )
-from fundus.ballot import shared_input
+from fundus.backbones.build import build_backbone
+from fundus.backbones.pooling import pooled, signed_power, stage_outputs
+from fundus.backbones.splitting import graph_nodes
 from fundus.exceptions import InvalidParameterError
-from fundus.networks.backbones import build_backbone
-from fundus.networks.frozen import work_done
-from fundus.networks.pooling import pooled, signed_power, stage_outputs
-from fundus.networks.splitting import graph_nodes
+from fundus.frozen.work import work_done
+from fundus.meta.voting import shared_input
 from fundus.plugins import get_registry
 
 SMALL_HEAD = SoftmaxHead(units=4, layers=1, dropout=0.0)

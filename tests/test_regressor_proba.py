@@ -17,13 +17,13 @@ from sklearn.preprocessing import StandardScaler
 
 from fundus import FoldEnsemble, LogisticHead, ReluHead, RidgeHead, TransferClassifier
 from fundus.exceptions import DataWarning
-from fundus.fitting.residuals import inner_folds
-from fundus.heads.decisions import interpolated_proba, spread_proba
+from fundus.frozen.prepare import draw_seed
+from fundus.grades.severity import interpolated_proba, spread_proba
 from fundus.heads.ridge_residuals import left_out_residuals
-from fundus.networks.preparation import draw_seed
-from fundus.proba_metrics import ranked_probability_score
+from fundus.metrics.probability import ranked_probability_score
 from fundus.saving.bundle import load, save
-from fundus.splits import inner_split
+from fundus.transfer.residuals import inner_folds
+from fundus.transfer.validation_split import inner_split
 
 DATA = Path(__file__).parent / "data"
 OLDER = pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")

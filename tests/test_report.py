@@ -18,9 +18,9 @@ from sklearn.metrics import (
 
 import fundus
 from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
+from fundus.metrics.resampled import kappa_of
 from fundus.reporting.bootstrap import wilson
 from fundus.reporting.report import TOO_NARROW, grade_labels, make_report
-from fundus.weighted import kappa_of
 
 
 @pytest.fixture

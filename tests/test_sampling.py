@@ -72,7 +72,7 @@ def test_weights_count_the_rows_that_were_drawn(rare):
 
 @pytest.mark.parametrize("views", [None, 2])
 def test_images_held_out_for_early_stopping_are_not_drawn(photographs, monkeypatch, views):
-    import fundus.heads.trainer as trainer
+    import fundus.training.trainer as trainer
 
     calls = []
     train_net = trainer.train_net

@@ -12,12 +12,12 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from fundus import FeatureExtractor, LogisticHead, TransferClassifier
+from fundus.backbones import filling
 from fundus.data.inputs import as_images
+from fundus.frozen.filling import Job, fill
+from fundus.frozen.loading import work_done
 from fundus.images import ImageRecipe
-from fundus.networks import filling
-from fundus.networks.filling import Job, fill
-from fundus.networks.loading import work_done
-from fundus.parallel import opencv_in_our_threads, processor_share, thread_count
+from fundus.runtime.threads import opencv_in_our_threads, processor_share, thread_count
 from fundus.store import open_store
 
 NAME = "ab" * 32
@@ -132,7 +132,7 @@ def test_a_workers_share(environment, share, monkeypatch):
 @pytest.mark.parametrize("said", ["", "3"])
 def test_tensorflow_keeps_to_the_share(said):
     code = (
-        "from fundus.networks.backbones import require_tensorflow; require_tensorflow()\n"
+        "from fundus.backbones.build import require_tensorflow; require_tensorflow()\n"
         "import tensorflow as tf; print(tf.config.threading.get_intra_op_parallelism_threads())"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": said}

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from fundus.backbones.build import build_backbone, resolve_freeze, split
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import InvalidParameterError, PluginError
-from fundus.networks.backbones import build_backbone, resolve_freeze, split
 
 SPECS = {
     spec.name: spec

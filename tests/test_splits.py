@@ -15,7 +15,7 @@ from sklearn.model_selection import (
 
 from fundus import GuardedSplit, TransferClassifier, check_split
 from fundus.exceptions import DataError, InvalidGradeError, SplitError
-from fundus.splits import inner_split
+from fundus.transfer.validation_split import inner_split
 
 
 def test_a_shared_patient_is_named(photographs):

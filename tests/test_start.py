@@ -13,7 +13,7 @@ import fundus
 from fundus.exceptions import FundusError, UnknownNameError
 from fundus.hookspecs import BackboneSpec
 from fundus.plugins import Entry, get_registry
-from fundus.registry.records import Registry
+from fundus.plugins.records import Registry
 
 
 def python(*arguments: str, **environment: str | None) -> subprocess.CompletedProcess:
@@ -154,6 +154,6 @@ def test_a_missing_system_library_is_told_with_its_package(tmp_path, command, li
 def test_opencv_that_is_not_installed_stays_an_import_error(tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('something else')")
     result = python(
-        "-c", "import fundus.opencv", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])
+        "-c", "import fundus.runtime.opencv", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])
     )
     assert result.stderr.splitlines()[-1] == "ImportError: something else"

@@ -17,7 +17,7 @@ import pytest
 from fundus import FeatureExtractor, SoftmaxHead, TransferClassifier
 from fundus.data.inputs import as_images
 from fundus.exceptions import InvalidParameterError, StoreError, StoreWarning
-from fundus.networks.frozen import digests
+from fundus.frozen.work import digests
 from fundus.store import Cache, default_location, open_store
 
 NAME = "0" * 64

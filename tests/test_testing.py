@@ -13,11 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
+from fundus.backbones.build import build_backbone
 from fundus.exceptions import UnknownNameError
 from fundus.heads.base import EstimatorHead
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec, HeadSpec
-from fundus.networks.backbones import build_backbone
 from fundus.plugins import get_registry
 from fundus.testing import (
     check_backbone,

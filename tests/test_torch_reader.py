@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
+from fundus.backbones.torch_reader import read_torch_state
 from fundus.exceptions import BundleError, WeightsNotAvailableError
-from fundus.networks.torch_reader import read_torch_state
 
 BITS = {"f4": "FloatStorage", "f2": "HalfStorage", "i8": "LongStorage", "b1": "BoolStorage"}
 

@@ -17,10 +17,10 @@ from sklearn.model_selection import check_cv
 
 from fundus import ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import InvalidParameterError
+from fundus.frozen.sources import ArraySource
 from fundus.heads import batches as batches_module
-from fundus.heads.batches import FeatureBatches, Rows, StreamedBatches, batches_of
-from fundus.heads.tail import Tail, Training, build_tail
-from fundus.networks.sources import ArraySource
+from fundus.training.batches import FeatureBatches, Rows, StreamedBatches, batches_of
+from fundus.training.tail import Tail, Training, build_tail
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
 

@@ -9,9 +9,9 @@ from sklearn.model_selection import GridSearchCV
 from fundus import Augmentation, FoldEnsemble, LogisticHead, SoftmaxHead, TransferClassifier
 from fundus.data.inputs import as_images
 from fundus.exceptions import InvalidParameterError
+from fundus.frozen.views import with_views
+from fundus.frozen.work import digests, work_done
 from fundus.images import ImageRecipe, load_image
-from fundus.networks.frozen import digests, work_done
-from fundus.networks.views import with_views
 
 RECIPE = ImageRecipe(32)
 SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
@@ -84,7 +84,7 @@ def test_a_head_is_fitted_on_all_views(photographs):
 
 @pytest.mark.parametrize("freeze", ["all", 5])
 def test_views_stay_with_their_image_in_the_inner_split(photographs, monkeypatch, freeze):
-    import fundus.heads.trainer as trainer
+    import fundus.training.trainer as trainer
 
     seen = {}
     original = trainer.train_net

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from fundus.backbones.build import build_backbone, weights_digest
+from fundus.backbones.pooling import pooled
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import (
     BundleError,
     WeightsNotAvailableError,
 )
-from fundus.networks.backbones import build_backbone, weights_digest
-from fundus.networks.pooling import pooled
 
 # numpy 2 deprecates a call that Keras makes whenever it saves a model
 pytestmark = pytest.mark.filterwarnings(

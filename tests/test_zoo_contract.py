@@ -9,7 +9,7 @@ from numpydoc.docscrape import ClassDoc
 from fundus.heads.base import NeuralHead
 from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
 from fundus.plugins import BUILTIN, HOOKS, get_registry
-from fundus.spec_fields import field_problem
+from fundus.plugins.spec_fields import field_problem
 from fundus.testing import check_backbone, check_head, check_preprocessor
 
 #: Checked by default, with their weights; all others are for `make soak`.

@@ -37,7 +37,7 @@ def main(job_file: str, answer_file: str) -> None:
     job = Job.read(Path(job_file))
     calls = count_decodes()
     answer = import_module(f"benchmarks.contenders.{job.contender}").run(job)
-    fundus = sys.modules.get("fundus.networks.frozen")
+    fundus = sys.modules.get("fundus.frozen.work")
     own = 0 if fundus is None else fundus.work_done["decodes"]
     result = asdict(answer) | {"decodes": max(calls["decodes"], own)}
     Path(answer_file).write_text(json.dumps(result, default=lambda x: x.item()))

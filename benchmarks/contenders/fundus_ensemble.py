@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.job import Answer, Job
 from fundus import FoldEnsemble, TransferClassifier
-from fundus.networks.frozen import work_done
+from fundus.frozen.work import work_done
 
 
 def run(job: Job) -> Answer:

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.contenders.timing import EpochClock, forward_seconds, training_seconds
 from benchmarks.job import Answer, Job
 from fundus import TransferClassifier
-from fundus.networks.frozen import work_done
+from fundus.frozen.work import work_done
 
 
 def run(job: Job) -> Answer:

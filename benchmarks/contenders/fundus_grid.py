@@ -6,7 +6,7 @@ from sklearn.model_selection import GridSearchCV
 
 from benchmarks.job import Answer, Job
 from fundus import LogisticHead, SVMHead, TransferClassifier, kappa_scorer
-from fundus.networks.frozen import work_done
+from fundus.frozen.work import work_done
 
 HEADS = {"logistic": LogisticHead, "svm": SVMHead}
 

@@ -6,7 +6,7 @@ import time
 
 from benchmarks.job import Answer, Job
 from fundus import load
-from fundus.networks.frozen import work_done
+from fundus.frozen.work import work_done
 
 
 def run(job: Job) -> Answer:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.contenders.fundus_grid import HEADS
 from benchmarks.job import Answer, Job
 from fundus import FeatureExtractor
-from fundus.networks.frozen import work_done
+from fundus.frozen.work import work_done
 
 
 def run(job: Job) -> Answer:

@@ -41,8 +41,8 @@ from fundus import (
     load_image_table,
     quadratic_weighted_kappa,
 )
-from fundus.cutpoints import grades_at, optimal_cutpoints
-from fundus.weighted import kappa_of
+from fundus.grades.cutpoints import grades_at, optimal_cutpoints
+from fundus.metrics.resampled import kappa_of
 
 N_GRADES = 5
 FOLDS = 5

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fundus.backbones.torch_reader import read_torch_state
 from fundus.exceptions import BundleError, WeightsNotAvailableError
 from fundus.hookspecs import BackboneSpec, hookimpl
-from fundus.networks.torch_reader import read_torch_state
 
 if TYPE_CHECKING:
     import keras

@@ -9,7 +9,7 @@ import typer
 from fundus import __version__
 from fundus.cli import audit, cache, demo, evaluate, listings, plan, predict, train
 from fundus.cli.screen import CommandGroup
-from fundus.networks.tensorflow_noise import hush_tensorflow
+from fundus.runtime.tensorflow_noise import hush_tensorflow
 
 app = typer.Typer(
     cls=CommandGroup,

@@ -13,7 +13,7 @@ from fundus.cli.screen import Screen
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-    from fundus.reporting.audit import Audit
+    from fundus.audit.report import Audit
 
 #: A column of this name marks labels on which graders disagree.
 DISPUTED = "disputed"
@@ -63,11 +63,11 @@ def audit(
     """Look for copies, doubtful labels and poor photographs; change nothing."""
     import warnings
 
-    from fundus.audit import audit_images
+    from fundus.audit.images import audit_images
     from fundus.cli.data import Columns, check_columns, guess_of, load_graded
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, read_of, table
-    from fundus.features import FeatureExtractor
+    from fundus.transfer.features import FeatureExtractor
 
     screen = Screen(json=json, quiet=quiet)
     columns = Columns(image_dir, path_column, grade_column, patient_column)
@@ -136,9 +136,9 @@ def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
     """Name images as the data set does, and add those that could not be loaded."""
     import pandas as pd
 
+    from fundus.audit.report import Audit
     from fundus.cli.data import files_of
     from fundus.data.rows import check_files
-    from fundus.reporting.audit import Audit
 
     images = found.images.copy()
     for column in ("path", "duplicate_of", "near_duplicate_of"):

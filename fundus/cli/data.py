@@ -73,7 +73,7 @@ def load_graded(
         relative to.
     """
     from fundus.data.loaders import load_image_folder, load_image_table
-    from fundus.grades import N_GRADES
+    from fundus.grades.icdr import N_GRADES
 
     if data.is_dir():
         loaded = load_image_folder(
@@ -324,6 +324,6 @@ def open_cache(cache_dir: Path | None) -> Store:
 def digests_of(paths: Sequence[str], cache_dir: Path | None) -> list[str]:
     """SHA-256 of every image's pixels."""
     from fundus.data.inputs import as_images
-    from fundus.networks.duplicates import pixel_digests
+    from fundus.frozen.pixel_digests import pixel_digests
 
     return pixel_digests(as_images(list(paths)), open_cache(cache_dir))

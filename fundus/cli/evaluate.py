@@ -54,7 +54,6 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Score a run on graded images it has not seen, with the average of its folds."""
-    from fundus.ballot import is_ordinal_regressor
     from fundus.cli.data import (
         Columns,
         aside_table,
@@ -72,6 +71,7 @@ def evaluate(
     from fundus.cli.runs import SKIPPED, files_of_run, open_run, warn_of_training_images
     from fundus.cli.scored import Scored, warn_of_other_criterion
     from fundus.cli.scoring import read_points, score_images, with_ungradable
+    from fundus.meta.voting import is_ordinal_regressor
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)

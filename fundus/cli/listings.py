@@ -8,10 +8,10 @@ import typer
 
 from fundus.cli.options import Json
 from fundus.cli.screen import Screen, cell, new_table
-from fundus.registry.records import BUILTIN, OWN, PRECOMPUTED
+from fundus.plugins.records import BUILTIN, OWN, PRECOMPUTED
 
 if TYPE_CHECKING:
-    from fundus.plugins import Entry, PluginStatus
+    from fundus.plugins.registry import Entry, PluginStatus
 
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show the traceback of what failed to load.")
@@ -25,7 +25,7 @@ _STATE_STYLES = {"loaded": "green", "failed": "bold red", "disabled": "dim"}
 
 def backbones(json: Json = False) -> None:
     """List the backbones, their licences, and whether their weights are on this machine."""
-    from fundus.plugins import get_registry
+    from fundus.plugins.registry import get_registry
 
     registry = get_registry()
     screen = Screen(json=json)
@@ -122,7 +122,7 @@ def _backbone(name: str, entry: Entry) -> dict[str, Any]:
 
 def heads(json: Json = False) -> None:
     """List the heads."""
-    from fundus.plugins import get_registry
+    from fundus.plugins.registry import get_registry
 
     registry = get_registry()
     screen = Screen(json=json)
@@ -145,7 +145,7 @@ def heads(json: Json = False) -> None:
 
 def plugins(verbose: Verbose = False, json: Json = False) -> None:
     """List the plugins, what they offer, and why one was left out."""
-    from fundus.plugins import plugin_statuses
+    from fundus.plugins.registry import plugin_statuses
 
     statuses = plugin_statuses()  # the table tells what a warning would
     screen = Screen(json=json)
@@ -186,7 +186,7 @@ def _plugin(status: PluginStatus, verbose: bool) -> dict[str, Any]:
 
 def _preprocessor_kind(status: PluginStatus, name: str) -> str:
     """Tell whether a preprocessor of a plugin is a scale or a photometric step."""
-    from fundus.plugins import get_registry
+    from fundus.plugins.registry import get_registry
 
     return get_registry().find("preprocessor", f"{status.name}/{name}").spec.kind
 

@@ -66,7 +66,7 @@ def show_plan_of(settings: Settings) -> None:
     """
     from fundus.cli.results import describe
     from fundus.cli.training import load_data, make_classifier
-    from fundus.fitting.plan import plan_table
+    from fundus.transfer.plan import plan_table
 
     screen = Screen(json=settings.json)
     classifier = make_classifier(settings, verbose=False)

@@ -19,7 +19,7 @@ from fundus.cli.files import write_csv, write_json
 from fundus.cli.scored import Scored, warn_of_other_criterion
 from fundus.cli.scoring import out_of_fold, read_points, score_images, with_ungradable
 from fundus.cli.screen import new_table
-from fundus.conformal import OrdinalConformalClassifier
+from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.reporting.report import grade_labels
 from fundus.saving.bundle import save
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.settings import Settings
-    from fundus.ensemble import FoldEnsemble
+    from fundus.meta.ensemble import FoldEnsemble
 
 
 @dataclass(frozen=True, eq=False)

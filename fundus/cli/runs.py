@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fundus.conformal_sets import ConformalRule
+    from fundus.meta.conformal_sets import ConformalRule
 
 #: Where runs go that are not told where.
 RUNS = "runs"
@@ -134,9 +134,9 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         If the run is not complete or its model cannot be used.
     """
     import fundus
+    from fundus.meta.severity import innermost
     from fundus.saving.bundle import MANIFEST, read_record
     from fundus.saving.meta import with_rule
-    from fundus.severity import innermost
 
     folder = path
     if not (path / MANIFEST).is_file():
@@ -199,7 +199,7 @@ def read_rule(record: dict[str, Any]) -> ConformalRule:
     """Build a conformal rule from its record."""
     import numpy as np
 
-    from fundus.conformal_sets import ConformalRule
+    from fundus.meta.conformal_sets import ConformalRule
 
     scores = tuple(np.array(scores, dtype=np.float64) for scores in record["scores"])
     return ConformalRule(record["alpha"], scores)

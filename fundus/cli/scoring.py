@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.ballot import Votes, ballot_of
-from fundus.grades import N_GRADES
-from fundus.labels import to_positions
+from fundus.grades.icdr import N_GRADES
+from fundus.grades.labels import to_positions
+from fundus.meta.severity import shared_input
+from fundus.meta.voting import Votes, ballot_of
 from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.report import Report, make_report
 from fundus.reporting.screening import OperatingPoint, ScreeningReport, screening_report
-from fundus.severity import shared_input
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -177,7 +177,7 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
     -------
     Scores
     """
-    from fundus.ensemble import FoldEnsemble
+    from fundus.meta.ensemble import FoldEnsemble
 
     if not hasattr(model, "predict_proba"):
         return Scores(to_positions(model.predict(X), scale), None, None)

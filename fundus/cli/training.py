@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.settings import Settings
-    from fundus.ensemble import FoldEnsemble
-    from fundus.estimator import TransferClassifier
+    from fundus.meta.ensemble import FoldEnsemble
+    from fundus.transfer.classifier import TransferClassifier
 
 
 def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
@@ -50,10 +50,10 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
             "one that cutpoints give: leave one of them out.",
             param_hint="--cutpoints",
         )
-    from fundus.estimator import TransferClassifier
-    from fundus.fitting.checks import check_parameters
-    from fundus.networks.preparation import resolve_network
-    from fundus.preprocessing.steps import choose_steps
+    from fundus.frozen.prepare import resolve_network
+    from fundus.frozen.steps import choose_steps
+    from fundus.transfer.classifier import TransferClassifier
+    from fundus.transfer.parameters import check_parameters
 
     classifier = TransferClassifier(
         settings.backbone,
@@ -155,18 +155,18 @@ def fit_folds(
     FoldEnsemble
         Fitted.
     """
-    from fundus.ensemble import FoldEnsemble
+    from fundus.meta.ensemble import FoldEnsemble
 
     classifier.set_params(grades=graded.n_grades, log_dir=run / LOGS)
     model: Any = classifier
     if settings.calibrate is not opt.Calibrate.NONE:
-        from fundus.calibration import CumulativeCalibratedClassifierCV
+        from fundus.meta.calibration import CumulativeCalibratedClassifierCV
 
         model = CumulativeCalibratedClassifierCV(
             classifier, method=settings.calibrate.value, random_state=settings.seed
         )
     if settings.cutpoints:
-        from fundus.cutpoint_classifiers import TunedCutpointClassifierCV
+        from fundus.meta.cutpoints import TunedCutpointClassifierCV
 
         model = TunedCutpointClassifierCV(classifier, cv=5, random_state=settings.seed)
     ensemble = FoldEnsemble(

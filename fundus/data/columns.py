@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fundus.data.patients import known_patients
 from fundus.exceptions import DataError
+from fundus.grades.patients import known_patients
 
 _SIDES = {"left": 0.0, "right": 1.0, None: np.nan}
 _OTHER = {"left": "right", "right": "left"}

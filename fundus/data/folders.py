@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fundus.data.scale import is_ungradable_name, read_scale
 from fundus.data.tables import IMAGE_SUFFIXES
 from fundus.exceptions import DataError, DataWarning, InvalidParameterError
-from fundus.grades import N_GRADES
+from fundus.grades.icdr import N_GRADES
 
 # Files that lie beside images as a matter of course and are passed over without a word.
 _SIDECARS = {".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".parquet", ".db", ".ini", ".pdf"}

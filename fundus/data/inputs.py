@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fundus.data.patients import known_patients
 from fundus.exceptions import DataError
+from fundus.grades.patients import known_patients
 from fundus.images import (
     ImageRecipe,
     array_digest,

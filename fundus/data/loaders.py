@@ -26,7 +26,7 @@ from fundus.data.table_files import Cells, read_table
 from fundus.data.table_rows import table_rows
 from fundus.data.tables import recognise_columns
 from fundus.exceptions import DataError, InvalidParameterError
-from fundus.grades import N_GRADES
+from fundus.grades.icdr import N_GRADES
 
 PathLike = str | os.PathLike[str]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from fundus.exceptions import InvalidParameterError
-from fundus.grades import N_GRADES
+from fundus.grades.icdr import N_GRADES
 
 #: Stands for the grade of a photograph that its graders found ungradable.
 UNGRADABLE_GRADE = -1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from fundus.heads.decisions import conditional_logit_proba, ordered_logit_proba
+from fundus.grades.severity import conditional_logit_proba, ordered_logit_proba
 from fundus.heads.neural import DenseHead, SoftmaxHead
 from fundus.parameters import check_real
 

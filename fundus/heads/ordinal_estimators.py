@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fundus.exceptions import DataError
+from fundus.grades.labels import as_labels, read_labels, to_positions
+from fundus.grades.severity import ordered_logit_proba
 from fundus.heads.base import EstimatorHead
-from fundus.heads.decisions import ordered_logit_proba
-from fundus.labels import as_labels, read_labels, to_positions
 from fundus.parameters import check_int, check_real
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fundus.exceptions import InvalidParameterError
 from fundus.images.decoding import decode_bytes, read_bytes, reduction, verify
 from fundus.images.fov import check_rgb, crop_to_fov, find_fov
-from fundus.opencv import cv2
+from fundus.runtime.opencv import cv2
 
 __all__ = [
     "ImageRecipe",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fundus.exceptions import InvalidParameterError
 from fundus.images.fov import check_rgb
-from fundus.opencv import cv2
+from fundus.runtime.opencv import cv2
 
 #: Raised whenever the same parameters and seed give other pixels.
 AUGMENT_VERSION = 1

@@ -22,7 +22,7 @@ from fundus.images.formats import (
     fail,
     kind_of,
 )
-from fundus.opencv import cv2
+from fundus.runtime.opencv import cv2
 
 _NATIVE = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 _REDUCED = {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
-from fundus.opencv import cv2
+from fundus.runtime.opencv import cv2
 
 _SEARCH_SIDE = 256  # longest side of the copy on which the field of view is sought, in pixels
 

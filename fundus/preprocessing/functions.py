@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
-from fundus.opencv import cv2
-from fundus.preprocessing.identity import check_normalised, code_identity, identity_of
+from fundus.runtime.identity import check_normalised, code_identity, identity_of
+from fundus.runtime.opencv import cv2
 
 __all__ = [
     "ben_graham",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.data.patients import read_patients
 from fundus.exceptions import InvalidParameterError
+from fundus.grades.patients import read_patients
 
 Weights = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError, InvalidParameterError
-from fundus.grades import N_GRADES
-from fundus.labels import grade_scale, to_positions
-from fundus.proba_metrics import brier_losses, check_proba, ranked_losses
+from fundus.grades.icdr import N_GRADES
+from fundus.grades.labels import grade_scale, to_positions
+from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
+from fundus.metrics.resampled import Bins, Ranking, confusions, mean_of
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of
 from fundus.reporting.report import N_BINS, OF_CONFUSION
-from fundus.weighted import Bins, Ranking, confusions, mean_of
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

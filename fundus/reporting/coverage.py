@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
-from fundus.grades import N_GRADES, REFERABLE_GRADE
-from fundus.labels import grade_scale, to_positions
+from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE
+from fundus.grades.labels import grade_scale, to_positions
+from fundus.metrics.resampled import mean_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
-from fundus.weighted import mean_of, share_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
-from fundus.grades import N_GRADES
-from fundus.proba_metrics import read_proba
+from fundus.grades.icdr import N_GRADES
+from fundus.metrics.probability import read_proba
 from fundus.reporting.bootstrap import wilson
 from fundus.reporting.displays import new_figure
 from fundus.reporting.screening import ScreeningReport

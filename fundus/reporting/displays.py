@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.ballot import is_ordinal_regressor
 from fundus.exceptions import DataError
-from fundus.grades import N_GRADES
-from fundus.labels import grade_scale, to_positions
+from fundus.grades.icdr import N_GRADES
+from fundus.grades.labels import grade_scale, to_positions
+from fundus.meta.voting import is_ordinal_regressor
 from fundus.reporting.report import grade_labels
 
 if TYPE_CHECKING:

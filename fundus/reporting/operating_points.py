@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError, InvalidParameterError, OperatingPointError
-from fundus.weighted import Ranking
+from fundus.metrics.resampled import Ranking
 
 # a share such as 9 / 10 must reach a goal of 0.9 however it was computed
 _ROUNDING = 1e-9

@@ -11,17 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
-from fundus.grades import GRADE_NAMES, N_GRADES
-from fundus.labels import grade_scale, to_positions
-from fundus.proba_metrics import brier_losses, check_proba, ranked_losses
-from fundus.reporting.bootstrap import (
-    Bootstrap,
-    Interval,
-    Measure,
-    bootstrap_of,
-    finite_or_none,
-)
-from fundus.weighted import (
+from fundus.grades.icdr import GRADE_NAMES, N_GRADES
+from fundus.grades.labels import grade_scale, to_positions
+from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
+from fundus.metrics.resampled import (
     Bins,
     Ranking,
     absolute_error_of,
@@ -31,6 +24,13 @@ from fundus.weighted import (
     kappa_of,
     mean_of,
     sensitivities_of,
+)
+from fundus.reporting.bootstrap import (
+    Bootstrap,
+    Interval,
+    Measure,
+    bootstrap_of,
+    finite_or_none,
 )
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError, OperatingPointError
-from fundus.grades import N_GRADES, is_referable, is_sight_threatening
-from fundus.labels import grade_scale, to_positions
+from fundus.grades.icdr import N_GRADES, is_referable, is_sight_threatening
+from fundus.grades.labels import grade_scale, to_positions
+from fundus.metrics.resampled import Ranking, share_of
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of, finite_or_none
 from fundus.reporting.operating_points import (
     OperatingPoint,
     chosen_thresholds,
     operating_point,
 )
-from fundus.weighted import Ranking, share_of
 
 REFERABLE = "referable"
 

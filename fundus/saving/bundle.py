@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fundus import __version__
+from fundus._version import __version__
 from fundus.exceptions import BundleError
 from fundus.saving.files import Reader, Writer
 from fundus.saving.models import read_model, write_model

@@ -11,6 +11,7 @@ import skops.io
 from numpy.typing import NDArray
 
 from fundus.exceptions import BundleError
+from fundus.saving.old_names import with_todays_names
 
 #: Parts of the built-in heads that skops does not trust by itself; loading them runs no code.
 TRUSTED = (
@@ -22,11 +23,11 @@ TRUSTED = (
     # an imputer's; read from an empty array, without pickle
     "numpy.dtype",
     # a pipeline that begins with a FeatureExtractor
-    "fundus.features.FeatureExtractor",
+    "fundus.transfer.features.FeatureExtractor",
     "fundus.images.ImageRecipe",
-    "fundus.networks.network.Frozen",
-    "fundus.networks.network.Network",
-    "fundus.preprocessing.fitted.Normaliser",
+    "fundus.frozen.function.Frozen",
+    "fundus.backbones.network.Network",
+    "fundus.frozen.normaliser.Normaliser",
 )
 
 
@@ -71,10 +72,11 @@ class Reader:
         """Read a scikit-learn estimator; types that are not trusted are refused."""
         file = self.folder / name
         allowed = {*TRUSTED, *self.trusted}
-        unknown = [t for t in skops.io.get_untrusted_types(file=file) if t not in allowed]
+        data = with_todays_names(file)
+        unknown = [t for t in skops.io.get_untrusted_types(data=data) if t not in allowed]
         if unknown:
             raise BundleError(
                 f"The file {str(file)!r} holds types that are not trusted: {', '.join(unknown)}. "
                 "If you know where the model comes from, pass them as trusted=[...]."
             )
-        return skops.io.load(file, trusted=sorted(allowed))
+        return skops.io.loads(data, trusted=sorted(allowed))

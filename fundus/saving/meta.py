@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fundus.ballot import Ballot
-from fundus.calibration import CalibrationMap, CumulativeCalibratedClassifierCV
-from fundus.conformal import OrdinalConformalClassifier
-from fundus.conformal_sets import ConformalRule
 from fundus.exceptions import BundleError
+from fundus.meta.calibration import CalibrationMap, CumulativeCalibratedClassifierCV
+from fundus.meta.conformal import OrdinalConformalClassifier
+from fundus.meta.conformal_sets import ConformalRule
+from fundus.meta.voting import Ballot
 from fundus.saving.files import Reader, Writer
 from fundus.saving.splitters import cv_of, cv_record
 

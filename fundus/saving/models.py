@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fundus.calibration import CumulativeCalibratedClassifierCV
-from fundus.conformal import OrdinalConformalClassifier
-from fundus.cutpoint_classifiers import FixedCutpointClassifier, TunedCutpointClassifierCV
-from fundus.ensemble import FoldEnsemble
-from fundus.estimator import TransferClassifier
 from fundus.exceptions import BundleError
-from fundus.labels import to_positions
+from fundus.grades.labels import to_positions
+from fundus.meta.calibration import CumulativeCalibratedClassifierCV
+from fundus.meta.conformal import OrdinalConformalClassifier
+from fundus.meta.cutpoints import FixedCutpointClassifier, TunedCutpointClassifierCV
+from fundus.meta.ensemble import FoldEnsemble
+from fundus.meta.second_stage import SecondStageClassifier
 from fundus.saving.files import Reader, Writer
 from fundus.saving.meta import (
     labels_of,
@@ -28,7 +28,7 @@ from fundus.saving.meta import (
 )
 from fundus.saving.records import decode, encode, read_classifier, write_classifier
 from fundus.saving.splitters import cv_of, cv_record
-from fundus.second_stage import SecondStageClassifier
+from fundus.transfer.classifier import TransferClassifier
 
 CutpointClassifier = TunedCutpointClassifierCV | FixedCutpointClassifier
 

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from fundus.estimator import TransferClassifier
+from fundus.backbones.network import Network, model_digest, weights_identity
 from fundus.exceptions import BundleError, InvalidParameterError, UnknownNameError
+from fundus.frozen.function import Frozen
+from fundus.frozen.normaliser import Normaliser, Photometric, normaliser_record
+from fundus.frozen.steps import find_photometric, find_scale
+from fundus.grades.labels import to_positions
 from fundus.heads.base import Head
-from fundus.heads.fitted import FittedEstimator
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
-from fundus.labels import to_positions
-from fundus.networks.network import Frozen, Network, model_digest, weights_identity
-from fundus.plugins import OWN, Entry, Kind, canonical, get_registry
-from fundus.preprocessing.fitted import Normaliser, Photometric, normaliser_record
-from fundus.preprocessing.steps import find_photometric, find_scale
+from fundus.plugins.registry import OWN, Entry, Kind, canonical, get_registry
 from fundus.saving.files import Reader, Writer
 from fundus.saving.meta import labels_of, labels_record
+from fundus.training.fitted import FittedEstimator
+from fundus.transfer.classifier import TransferClassifier
 
 
 def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
@@ -306,11 +307,11 @@ def _read_head(record: dict[str, Any], reader: Reader, network: Network | None) 
         return FittedEstimator(
             reader.estimator(record["file"]), record["n_grades"], record["is_regressor"], std
         )
-    from fundus.networks.backbones import require_tensorflow
+    from fundus.runtime.tensorflow import require_tensorflow
 
     require_tensorflow()  # before the modules of the training, which import Keras
-    from fundus.heads.tail import Tail
-    from fundus.heads.trainer import trained_net
+    from fundus.training.tail import Tail
+    from fundus.training.trainer import trained_net
 
     width = record["n_features"]
     tail = Tail(

@@ -11,10 +11,9 @@ from typing import Any
 
 import platformdirs
 
-from fundus.exceptions import InvalidParameterError, StoreError, StoreWarning
-from fundus.parallel import renewed_after_fork
+from fundus.exceptions import InvalidParameterError, StoreError, StoreWarning, warn_once
+from fundus.runtime.threads import renewed_after_fork
 from fundus.store.folder import Store
-from fundus.warn import warn_once
 
 #: Size of the store unless ``FUNDUS_CACHE_LIMIT`` or `Cache` says otherwise.
 DEFAULT_LIMIT = "20GB"

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import StoreError, StoreWarning
-from fundus.parallel import renewed_after_fork
+from fundus.exceptions import StoreError, StoreWarning, warn_once
+from fundus.runtime.threads import renewed_after_fork
 from fundus.store.claims import Claims
 from fundus.store.entries import pack, unpack
 from fundus.store.environment import ADVICE, Environment
 from fundus.store.memo import DigestMemo
-from fundus.warn import warn_once
 
 #: Raised when the layout changes; a folder of a newer format is refused.
 FORMAT = 1

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from fundus.estimator import TransferClassifier
+from fundus.backbones.build import build_backbone, weights_digest
+from fundus.backbones.pooling import pooled, stage_outputs
+from fundus.backbones.splitting import one_or_list, split
+from fundus.frozen.normaliser import Normaliser, fit_normaliser
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec
-from fundus.networks.backbones import build_backbone, weights_digest
-from fundus.networks.pooling import pooled, stage_outputs
-from fundus.networks.splitting import one_or_list, split
-from fundus.plugins import BUILTIN, Entry, get_registry
-from fundus.preprocessing.fitted import Normaliser, fit_normaliser
+from fundus.plugins.registry import BUILTIN, Entry, get_registry
 from fundus.testing.checks import (
     attempt,
     check_golden,
@@ -34,6 +33,7 @@ from fundus.testing.checks import (
 from fundus.testing.preprocessor import check_apply
 from fundus.testing.probes import probe_images
 from fundus.testing.ranges import check_range
+from fundus.transfer.classifier import TransferClassifier
 
 if TYPE_CHECKING:
     import keras

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DivergedError
 from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
-from fundus.plugins import OWN, Entry, Kind, get_registry
+from fundus.plugins.registry import OWN, Entry, Kind, get_registry
+from fundus.plugins.spec_fields import field_problem
 from fundus.saving import bundle
-from fundus.spec_fields import field_problem
 
 _numbers = itertools.count(1)
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from fundus.estimator import TransferClassifier
 from fundus.exceptions import InvalidParameterError
 from fundus.heads.base import Head, NeuralHead
 from fundus.hookspecs import HeadSpec
-from fundus.plugins import Entry
+from fundus.plugins.registry import Entry
 from fundus.testing.checks import (
     attempt,
     check_predictions,
@@ -24,6 +23,7 @@ from fundus.testing.checks import (
     run_checks,
 )
 from fundus.testing.probes import probe_features, probe_images
+from fundus.transfer.classifier import TransferClassifier
 
 
 def check_head(

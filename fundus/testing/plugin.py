@@ -14,8 +14,15 @@ from typing import Any
 
 from fundus.exceptions import InvalidParameterError, UnknownNameError
 from fundus.hookspecs import GROUP
-from fundus.plugins import BUILTIN, Entry, Kind, PluginStatus, get_registry, plugin_statuses
-from fundus.registry.discovery import canonical
+from fundus.plugins.discovery import canonical
+from fundus.plugins.registry import (
+    BUILTIN,
+    Entry,
+    Kind,
+    PluginStatus,
+    get_registry,
+    plugin_statuses,
+)
 from fundus.testing.backbone import BACKBONE_CHECKS, BackboneCase
 from fundus.testing.checks import expect
 from fundus.testing.head import HEAD_CHECKS, HeadCase
@@ -248,7 +255,7 @@ def _check_loaded(status: PluginStatus) -> None:
 _IMPORTS = """
 import sys
 from importlib import metadata
-from fundus.registry.contract import collect
+from fundus.plugins.contract import collect
 (point,) = metadata.distribution(sys.argv[1]).entry_points.select(group="fundus", name=sys.argv[2])
 collect(point.load(), point.name)
 print(*sorted(set(sys.argv[3:]) & set(sys.modules)))

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.estimator import TransferClassifier
+from fundus.frozen.normaliser import Normaliser, Photometric
 from fundus.hookspecs import PreprocessorSpec
-from fundus.plugins import BUILTIN, Entry, get_registry
-from fundus.preprocessing.fitted import Normaliser, Photometric
+from fundus.plugins.registry import BUILTIN, Entry, get_registry
 from fundus.testing.checks import (
     attempt,
     check_golden,
@@ -25,6 +24,7 @@ from fundus.testing.checks import (
 )
 from fundus.testing.probes import probe_images
 from fundus.testing.ranges import check_range
+from fundus.transfer.classifier import TransferClassifier
 
 
 def check_preprocessor(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fundus.preprocessing.fitted import fit_normaliser
-from fundus.preprocessing.ranges import range_problem
+from fundus.frozen.normaliser import fit_normaliser
+from fundus.frozen.ranges import range_problem
 from fundus.testing.checks import attempt, expect
 from fundus.testing.probes import probe_images
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fundus.networks.loading import work_done
+from fundus.frozen.loading import work_done
 
 MODEL = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
 

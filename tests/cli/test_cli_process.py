@@ -12,7 +12,7 @@ import pytest
 
 import fundus
 from fundus.cli.options import as_freeze
-from fundus.networks.tensorflow_noise import held_back
+from fundus.runtime.tensorflow_noise import held_back
 
 
 def test_lists(run, document):

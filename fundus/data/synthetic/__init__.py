@@ -16,8 +16,8 @@ from sklearn.utils import Bunch, check_random_state
 from fundus.data.loaders import load_image_table
 from fundus.data.synthetic.photograph import draw_fundus
 from fundus.exceptions import DataError, InvalidParameterError
-from fundus.grades import N_GRADES
-from fundus.opencv import cv2
+from fundus.grades.icdr import N_GRADES
+from fundus.runtime.opencv import cv2
 
 __all__ = ["draw_fundus", "make_fundus"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.opencv import cv2
+from fundus.runtime.opencv import cv2
 
 Point = tuple[float, float]
 Float = NDArray[np.floating[Any]]

@@ -16,7 +16,7 @@ from fundus.data.synthetic.anatomy import (
     shrink,
     stroke,
 )
-from fundus.opencv import cv2
+from fundus.runtime.opencv import cv2
 
 #: Mean number of lesions by grade 0–4: grade 1 is microaneurysms only, grade 2 adds haemorrhages
 #: and exudates, grade 3 fills four quadrants; grade 4 has what `_proliferate` adds.

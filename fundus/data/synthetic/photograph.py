@@ -18,8 +18,8 @@ from fundus.data.synthetic.anatomy import (
 )
 from fundus.data.synthetic.lesions import add_lesions
 from fundus.exceptions import InvalidParameterError
-from fundus.grades import N_GRADES
-from fundus.opencv import cv2
+from fundus.grades.icdr import N_GRADES
+from fundus.runtime.opencv import cv2
 
 
 def draw_fundus(

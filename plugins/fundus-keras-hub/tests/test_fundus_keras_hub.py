@@ -11,16 +11,15 @@ from fundus_keras_hub.preset import Preset, rescaling
 from fundus_keras_hub.specs import local_backbones, registered_backbones
 from fundus_keras_hub.table import FAMILIES, PRESETS
 
-from fundus import plugins
+from fundus.backbones.build import build_backbone
+from fundus.backbones.splitting import split
 from fundus.exceptions import (
     BundleError,
     FundusWarning,
     InvalidParameterError,
     WeightsNotAvailableError,
 )
-from fundus.networks.backbones import build_backbone
-from fundus.networks.splitting import split
-from fundus.plugins import get_registry
+from fundus.plugins import get_registry, registry
 from fundus.testing import check_plugin
 from fundus.testing.probes import probe_images
 
@@ -102,9 +101,9 @@ def check_presets(tmp_path, monkeypatch):
         check_plugin("fundus-keras-hub", only=options, options=options)
 
     # the registry of this process is kept, and must not keep these presets
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
     yield check
-    plugins._loaded.cache_clear()
+    registry._loaded.cache_clear()
 
 
 def test_the_plugin_keeps_the_contract(check_presets):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.backbones.torch_reader import read_torch_state
 from fundus.exceptions import BundleError, WeightsNotAvailableError
-from fundus.networks.torch_reader import read_torch_state
 from fundus_retfound.config import ViTConfig
 from fundus_retfound.resample import resample_bicubic
 

@@ -14,10 +14,10 @@ from fundus_retfound.config import GREEN, RETFOUND
 from safetensors.numpy import save_file
 
 import fundus
+from fundus.backbones.build import build_backbone
+from fundus.backbones.pooling import pooled
+from fundus.backbones.splitting import split
 from fundus.exceptions import BundleError, InvalidParameterError, WeightsNotAvailableError
-from fundus.networks.backbones import build_backbone
-from fundus.networks.pooling import pooled
-from fundus.networks.splitting import split
 from fundus.plugins import get_registry
 from fundus.preprocessing import functions
 from fundus.testing import check_backbone, check_plugin, check_preprocessor

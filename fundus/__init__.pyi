@@ -1,0 +1,56 @@
+"""Public names, each read from its module on first use."""
+
+from .audit.images import audit_images as audit_images
+from .data.loaders import load_image_folder as load_image_folder
+from .data.loaders import load_image_table as load_image_table
+from .data.loaders import load_images as load_images
+from .data.synthetic import make_fundus as make_fundus
+from .grades.cutpoints import optimal_cutpoints as optimal_cutpoints
+from .grades.icdr import GRADE_NAMES as GRADE_NAMES
+from .grades.icdr import is_referable as is_referable
+from .grades.icdr import is_sight_threatening as is_sight_threatening
+from .grades.icdr import patient_grades as patient_grades
+from .heads.neural import ReluHead as ReluHead
+from .heads.neural import SoftmaxHead as SoftmaxHead
+from .heads.ordinal import CoralHead as CoralHead
+from .heads.ordinal import CornHead as CornHead
+from .heads.ordinal import SoftLabelHead as SoftLabelHead
+from .heads.ordinal_estimators import OrdinalLogisticHead as OrdinalLogisticHead
+from .heads.ordinal_estimators import OrdinalLogisticRegression as OrdinalLogisticRegression
+from .heads.ordinal_ridge import OrdinalRidge as OrdinalRidge
+from .heads.ordinal_ridge import OrdinalRidgeHead as OrdinalRidgeHead
+from .heads.sklearn_heads import LogisticHead as LogisticHead
+from .heads.sklearn_heads import RidgeHead as RidgeHead
+from .heads.sklearn_heads import SVMHead as SVMHead
+from .images.augment import Augmentation as Augmentation
+from .meta.calibration import CumulativeCalibratedClassifierCV as CumulativeCalibratedClassifierCV
+from .meta.conformal import OrdinalConformalClassifier as OrdinalConformalClassifier
+from .meta.cutpoints import FixedCutpointClassifier as FixedCutpointClassifier
+from .meta.cutpoints import TunedCutpointClassifierCV as TunedCutpointClassifierCV
+from .meta.ensemble import FoldEnsemble as FoldEnsemble
+from .meta.second_stage import SecondStageClassifier as SecondStageClassifier
+from .metrics.kappa import adjacent_accuracy as adjacent_accuracy
+from .metrics.kappa import inverse_frequency_weights as inverse_frequency_weights
+from .metrics.kappa import kappa_scorer as kappa_scorer
+from .metrics.kappa import make_kappa_scorer as make_kappa_scorer
+from .metrics.kappa import quadratic_weighted_kappa as quadratic_weighted_kappa
+from .metrics.probability import brier_score as brier_score
+from .metrics.probability import expected_calibration_error as expected_calibration_error
+from .metrics.probability import macro_auc as macro_auc
+from .metrics.probability import ranked_probability_score as ranked_probability_score
+from .model_selection.near_duplicates import find_near_duplicates as find_near_duplicates
+from .model_selection.splits import GuardedSplit as GuardedSplit
+from .model_selection.splits import check_split as check_split
+from .plugins.registry import list_backbones as list_backbones
+from .plugins.registry import list_heads as list_heads
+from .plugins.registry import list_preprocessors as list_preprocessors
+from .reporting.comparison import paired_difference as paired_difference
+from .reporting.coverage import coverage_report as coverage_report
+from .reporting.operating_points import operating_point as operating_point
+from .reporting.screening import screening_report as screening_report
+from .saving.bundle import load as load
+from .store import Cache as Cache
+from .transfer.classifier import TransferClassifier as TransferClassifier
+from .transfer.features import FeatureExtractor as FeatureExtractor
+
+__version__: str

@@ -1,0 +1,1 @@
+"""Backbones: built, cut at the freeze boundary, and pooled."""

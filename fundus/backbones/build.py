@@ -1,0 +1,219 @@
+"""Build a backbone from its record, check that it keeps the contract, and pool its output."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import numbers
+import os
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fundus.backbones.splitting import Split, resolve_freeze, split
+from fundus.exceptions import (
+    BundleError,
+    FundusError,
+    InvalidParameterError,
+    PluginError,
+)
+from fundus.hookspecs import BackboneSpec
+from fundus.runtime.seeds import seeded
+from fundus.runtime.tensorflow import require_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "Split",
+    "build_backbone",
+    "resolve_freeze",
+    "seeded",
+    "split",
+    "weights_digest",
+]
+
+
+def build_backbone(
+    spec: BackboneSpec,
+    *,
+    image_size: int | None = None,
+    weights: str | os.PathLike[str] | None = "imagenet",
+    seed: int | None = None,
+) -> keras.Model:
+    """Build a backbone and check that it keeps the contract of `BackboneSpec`.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        What to build.
+    image_size : int, default=None
+        Edge of the square input, in pixels; ``None`` means the backbone's own.
+    weights : str, Path or None, default="imagenet"
+        One of ``spec.pretrained``, a weights file, or ``None`` for random weights. A name takes
+        precedence over a file of that name.
+    seed : int, default=None
+        Makes the random weights repeatable. No global seed is left changed.
+
+    Returns
+    -------
+    keras.Model
+        Input float32 ``(batch, image_size, image_size, 3)``; output
+        ``(batch, height, width, channels)``, ``(batch, tokens, channels)`` or
+        ``(batch, channels)``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the size is too small or `weights` is neither a known name nor a file.
+    WeightsNotAvailableError
+        If the pretrained weights are neither here nor to be had.
+    BundleError
+        If the weights file does not fit the network.
+    PluginError
+        If the built network breaks the contract.
+    BackendError
+        If Keras does not run on TensorFlow.
+    """
+    size = _checked_size(spec, image_size)
+    name, path = _checked_weights(spec, weights)
+    require_tensorflow()
+    with seeded(seed):
+        model = spec.build(image_size=size, weights=name)
+    _check_model(spec, model, size)
+    if path is not None:
+        _load_file(spec, model, path)
+    return model
+
+
+def _checked_size(spec: BackboneSpec, image_size: Any) -> int:
+    if image_size is None:
+        return spec.image_size
+    whole = isinstance(image_size, numbers.Integral) and not isinstance(image_size, bool)
+    if not whole or image_size < spec.min_image_size:
+        raise InvalidParameterError(
+            f"The 'image_size' parameter of the backbone {spec.name!r} must be None or an int of "
+            f"at least {spec.min_image_size} pixels. Got {image_size!r} instead."
+        )
+    return int(image_size)
+
+
+def _checked_weights(spec: BackboneSpec, weights: Any) -> tuple[str | None, Path | None]:
+    if weights is None:
+        return None, None
+    if isinstance(weights, str) and weights in spec.pretrained:
+        return weights, None
+    if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
+        return None, Path(weights)
+    names = "".join(f"{name!r}, " for name in spec.pretrained)
+    raise InvalidParameterError(
+        f"The 'weights' parameter of the backbone {spec.name!r} must be {names}None or the path "
+        f"of a weights file that exists. Got {weights!r} instead."
+    )
+
+
+def _check_model(spec: BackboneSpec, model: Any, size: int) -> None:
+    """Raise `PluginError` where the network is not what `BackboneSpec.build` promises."""
+    import keras
+
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise PluginError(
+            f"The backbone {spec.name!r} must build a functional keras.Model, but built a "
+            f"{type(model).__name__}; return keras.Model(inputs, outputs)."
+        )
+    wanted = (None, size, size, 3)
+    inputs = [(tuple(tensor.shape), tensor.dtype) for tensor in model.inputs]
+    if inputs != [(wanted, "float32")]:
+        raise PluginError(
+            f"The backbone {spec.name!r} must have one float32 input of shape {wanted}, but has "
+            f"{inputs!r}."
+        )
+    outputs = [tuple(tensor.shape) for tensor in model.outputs]
+    whole = len(outputs) == 1 and outputs[0][0] is None and None not in outputs[0][1:]
+    if not whole or len(outputs[0]) not in (2, 3, 4):
+        raise PluginError(
+            f"The backbone {spec.name!r} must have one output of shape (batch, height, width, "
+            f"channels), (batch, tokens, channels) or (batch, channels), but has {outputs!r}."
+        )
+
+
+def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
+    load = spec.load_weights or (lambda model, path: model.load_weights(path))
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load(model, path)
+        # the one case in which Keras leaves layers at random weights and only warns about it
+        left_out = [w for w in caught if "freshly-initialized" in str(w.message)]
+        for other in [w for w in caught if w not in left_out]:
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        if left_out:
+            raise ValueError(str(left_out[0].message))
+        n_arrays = _arrays_in(path)
+    except FundusError:
+        raise
+    except Exception as error:  # Keras and h5py raise what they like about a foreign file
+        # Keras goes on with the values of the weights and a list of all layers
+        reason = re.split(r"Target variable:|List of objects", str(error))[0]
+        raise BundleError(
+            f"The weights file {str(path)!r} does not fit the backbone {spec.name!r} "
+            f"({type(error).__name__}: {' '.join(reason.split())}); give a file saved from that "
+            "backbone without a classification top."
+        ) from None
+    if n_arrays is not None and n_arrays > len(model.weights):
+        raise BundleError(
+            f"The weights file {str(path)!r} holds {n_arrays} arrays, but the backbone "
+            f"{spec.name!r} has {len(model.weights)}; give a file saved from that backbone "
+            "without a classification top."
+        )
+
+
+def _arrays_in(path: Path) -> int | None:
+    """Count the weights in a file of Keras 3, which loads a larger network's without a word."""
+    import h5py  # type: ignore[import-untyped]
+
+    names: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            source: Any = io.BytesIO(archive.read("model.weights.h5"))
+    elif path.name.endswith(".weights.h5"):
+        source = path
+    else:
+        return None
+    with h5py.File(source, "r") as file:
+        file.visititems(note)
+    others = ("optimizer/", "metrics/", "seed_generator/")
+    return sum("vars/" in name and not any(other in name for other in others) for name in names)
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return the SHA-256 of a model's weights, the same in every process.
+
+    Names, shapes, dtypes and bytes of all weights count, in order. Names of layers do not, nor does
+    a number at the end of a name: Keras counts up what else was built before.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = np.ascontiguousarray(weight.numpy())
+        name = re.sub(r"_\d+$", "", weight.name)
+        digest.update(f"{name}|{value.shape}|{value.dtype.str}|".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,230 @@
+"""Which backbone, weights, cut and preprocessing: small records that pickle and name a function."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fundus.hookspecs import BackboneSpec
+from fundus.plugins.registry import get_registry
+
+if TYPE_CHECKING:
+    import keras
+
+    from fundus.backbones.splitting import Split
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone, its weights and its cut, by name.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec
+        Registered name, or an unregistered spec.
+    weights : str or None
+        Name of pretrained weights, a file, or ``None`` for random ones.
+    image_size : int
+        Edge of the input, in pixels.
+    freeze : "all", int, float or str
+        How many initial layers stay as they are.
+    pooling : str
+        One of `POOLINGS`; part of the frozen work when all is frozen.
+    seed : int or None
+        Seed of random weights.
+    """
+
+    backbone: str | BackboneSpec
+    weights: str | None
+    image_size: int
+    freeze: Any
+    pooling: str
+    seed: int | None = None
+    # 1, 1.0 and True are equal, and mean different cuts
+    kind: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.freeze, np.generic):
+            object.__setattr__(self, "freeze", self.freeze.item())
+        object.__setattr__(self, "kind", type(self.freeze).__name__)
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The backbone's record."""
+        if isinstance(self.backbone, BackboneSpec):
+            return self.backbone
+        return get_registry().find("backbone", self.backbone).spec
+
+    def weights_file(self) -> Path | None:
+        """Local file of the weights, where there is one."""
+        if self.weights is None:
+            return None
+        if self.weights not in self.spec.pretrained:
+            return Path(self.weights)
+        find = self.spec.weights_path
+        return None if find is None else find(self.weights)
+
+    def build(self) -> keras.Model:
+        """Build the whole network afresh, with its weights."""
+        from fundus.backbones.build import build_backbone
+
+        return build_backbone(
+            self.spec, image_size=self.image_size, weights=self.weights, seed=self.seed
+        )
+
+    def split(self) -> Split:
+        """Build the network afresh and cut it at the freeze boundary."""
+        from fundus.backbones.splitting import split
+
+        return split(self.build(), self.freeze)
+
+
+@lru_cache(maxsize=64)
+def release_of(distribution: str) -> str:
+    """Version of an installed distribution."""
+    return metadata.version(distribution)
+
+
+def precision() -> str:
+    """Keras's dtype policy, which is float32 as long as nobody has imported Keras to change it."""
+    keras = sys.modules.get("keras")
+    return "float32" if keras is None else keras.config.dtype_policy().name
+
+
+def weights_identity(network: Network) -> str:
+    """Name a network's weights by their content, without TensorFlow where they have a file.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    str
+        SHA-256 of the file as hexadecimal digits, or of the weights where there is none; of random
+        ones their seed.
+    """
+    if network.weights is None:
+        return f"random {network.seed}"
+    path = network.weights_file()
+    if path is None or not path.is_file():
+        load_frozen(network)  # fetches the weights, or raises why it cannot
+        path = network.weights_file()
+    if path is None:
+        return model_digest(network)
+    return _file_sha256(str(path), _stamp(network))
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(path: str, stamp: tuple[int, ...]) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(network: Network) -> tuple[int, ...]:
+    """What tells a replaced weights file from the one read before."""
+    path = network.weights_file()
+    if path is None or not path.is_file():
+        return ()
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def model_digest(network: Network) -> str:
+    """SHA-256 of all weights of a built network, as hexadecimal digits."""
+    # the cut and the pooling are no part of the weights
+    return _digest(replace(network, freeze="all", pooling="avg"), _stamp(network))
+
+
+@lru_cache(maxsize=8)
+def _digest(network: Network, stamp: tuple[int, ...]) -> str:
+    from fundus.backbones.build import weights_digest
+
+    return weights_digest(network.build())
+
+
+def load_frozen(network: Network) -> keras.Model | None:
+    """Build the frozen part of a network, once per process.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    keras.Model or None
+        From normalised images to pooled features (all frozen) or to the tensors at the cut;
+        ``None`` where nothing but the input is frozen.
+    """
+    return _built(network, _stamp(network), precision()).prefix
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a network is cut.
+
+    Parameters
+    ----------
+    prefix : keras.Model or None
+        The frozen part; ``None`` where nothing but the input is frozen.
+    all_frozen : bool
+        Whether no layer of the backbone is trained.
+    n_frozen : int
+        Initial layers that are frozen, the input layer included.
+    names : list of str
+        Layers whose tensors cross the cut.
+    shapes : list of tuple of int
+        Shapes of these tensors, without the batch; of the pooled features where all is frozen.
+    """
+
+    prefix: keras.Model | None
+    all_frozen: bool
+    n_frozen: int
+    names: list[str]
+    shapes: list[tuple[int, ...]]
+
+
+def find_cut(network: Network) -> Cut:
+    """Build a network, once per process, and say where it is cut.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    Cut
+    """
+    return _built(network, _stamp(network), precision())
+
+
+@lru_cache(maxsize=4)
+def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
+    from fundus.backbones.pooling import pooled
+
+    parts = network.split()
+    prefix, shapes = parts.prefix, parts.cut_shapes
+    if prefix is not None and (network.freeze == "all" or not shapes):
+        prefix = pooled(prefix, network.pooling) if network.freeze == "all" else prefix
+        shapes = [tuple(prefix.output_shape[1:])]
+    return Cut(prefix, parts.suffix is None, parts.n_frozen, parts.cut_names, shapes)
+
+
+def all_frozen(network: Network) -> bool:
+    """Whether no layer of the backbone is trained."""
+    return network.freeze == "all" or find_cut(network).all_frozen
+
+
+def cut_size(network: Network) -> int:
+    """Return how many tensors cross the cut; 0 where nothing but the input is frozen."""
+    if network.freeze == "all":
+        return 1
+    cut = find_cut(network)
+    return 0 if cut.prefix is None else len(cut.shapes)

@@ -1,1 +1,0 @@
-"""The stages of a fit, and the checks before it."""

@@ -1,0 +1,123 @@
+"""Filling a segment of the store with what it lacks, together with other processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.data.inputs import Images
+from fundus.frozen.loading import FORWARD_BATCH, load_rows
+from fundus.images import ImageRecipe
+from fundus.runtime.progress import track
+from fundus.store import Segment, Store
+from fundus.store.claims import Claims
+
+_LOOK_AGAIN = 0.05  # seconds between two looks at what other processes have finished
+
+Entries = list[tuple[bytes, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made of images.
+
+    Parameters
+    ----------
+    images : Images
+    recipe : ImageRecipe
+    keys : sequence of bytes
+        Key of every row.
+    compute : callable
+        From rows and their decoded images to entries.
+    what : str
+        Label of the progress bar.
+    """
+
+    images: Images
+    recipe: ImageRecipe
+    keys: Sequence[bytes]
+    compute: Callable[[Sequence[int], NDArray[np.uint8]], Entries]
+    what: str
+
+
+def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbose: int) -> None:
+    """Compute and store what a segment lacks.
+
+    Identical images are computed once. Other processes that want the same take other batches, and
+    each waits for what the others have taken on; what one leaves behind when it dies, another does.
+
+    Parameters
+    ----------
+    job : Job
+    store : Store
+    segment : Segment
+    n_jobs : int or None
+        Decoding threads.
+    verbose : int
+        1 shows progress.
+
+    Raises
+    ------
+    ImageReadError
+        After all rows have been tried, if any could not be decoded.
+    StoreError
+        If the store cannot be written.
+    """
+    rows = missing_rows(segment, job.keys)
+    if not rows:
+        return
+    with store.claims(segment.name) as claims:
+        while rows:
+            took_any = False
+            chosen = claimed(job, segment, claims, rows)
+            batches = load_rows(job.images, chosen, job.recipe, n_jobs=n_jobs)
+            shown = track(batches, total=len(rows), what=job.what, show=verbose)
+            with ThreadPoolExecutor(1) as writer:  # the disk is waited for during the next batch
+                written: Future[None] | None = None
+                for done, batch in shown:
+                    took_any = True
+                    entries = job.compute(done, batch)
+                    if written is not None:
+                        written.result()
+                    names = [job.keys[row] for row in done]
+                    written = writer.submit(_write, segment, claims, names, entries)
+                if written is not None:
+                    written.result()
+            if not took_any:
+                time.sleep(_LOOK_AGAIN)
+            rows = missing_rows(segment, job.keys)
+    segment.note_rounding()
+    store.make_room(keep=segment.name)
+
+
+def _write(segment: Segment, claims: Claims, keys: Sequence[bytes], entries: Entries) -> None:
+    segment.put_many(entries)
+    claims.release(keys)
+
+
+def claimed(job: Job, segment: Segment, claims: Claims, rows: Sequence[int]) -> Iterator[int]:
+    """Rows that nobody else computes, claimed a batch at a time as they are wanted."""
+    left = list(rows)
+    while left:
+        keys = [job.keys[row] for row in left]
+        taken, seen = claims.take(keys, FORWARD_BATCH)
+        # another process may have finished one between our look and our claim
+        present = segment.has_many([keys[place] for place in taken])
+        claims.release([keys[k] for k, there in zip(taken, present, strict=True) if there])
+        yield from (left[k] for k, there in zip(taken, present, strict=True) if not there)
+        left = left[seen:]
+
+
+def missing_rows(segment: Segment, keys: Sequence[bytes]) -> list[int]:
+    """Rows whose image has no entry, one row for each image."""
+    missing: dict[bytes, int] = {}
+    for row, present in enumerate(segment.has_many(keys)):
+        if not present:
+            missing.setdefault(keys[row], row)
+    return list(missing.values())

@@ -1,0 +1,96 @@
+"""The frozen function: a network's untrained part with its preprocessing, and its cache key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fundus.backbones.network import Network, precision, release_of, weights_identity
+from fundus.frozen.normaliser import Normaliser
+from fundus.hookspecs import BackboneSpec
+from fundus.images import ImageRecipe
+from fundus.plugins.registry import get_registry
+from fundus.runtime.identity import code_identity
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen part with the preprocessing of its images: a pure function of an image.
+
+    Parameters
+    ----------
+    network : Network
+    recipe : ImageRecipe
+        How a file becomes a square uint8 image.
+    normaliser : Normaliser
+        How that becomes the network's float32 input: a photometric step, if any, and a scale.
+    power : float or None
+        `signed_power` of what leaves the frozen part. It costs next to nothing, so the store holds
+        the outputs without it, and one entry serves all powers.
+    """
+
+    network: Network
+    recipe: ImageRecipe
+    normaliser: Normaliser
+    power: float | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Describe the function for people."""
+        network, photometric = self.network, self.normaliser.photometric
+        return {
+            "backbone": network.spec.name,
+            "weights": network.weights,
+            "freeze": network.freeze,
+            "pooling": network.pooling if network.freeze == "all" else None,
+            "image_size": network.image_size,
+            "crop": self.recipe.crop,
+            "photometric": None if photometric is None else str(photometric.function),
+            "normaliser": str(self.normaliser.function),
+        }
+
+    def name(self) -> str:
+        """Identity of the function, as 64 hexadecimal digits: two equal names, equal outputs.
+
+        Of the function before the power.
+        """
+        network, spec = self.network, self.network.spec
+        what = {
+            "backbone": spec.name,
+            "origin": _origin(network.backbone),
+            "keras": release_of("keras"),
+            "tensorflow": release_of("tensorflow"),
+            "precision": precision(),
+            "weights": weights_identity(network),
+            "image": self.recipe.key(),
+            "normaliser": self.normaliser.identity,
+            "freeze": f"{network.kind} {network.freeze}",
+            "pooling": network.pooling if network.freeze == "all" else None,
+        }
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _origin(backbone: str | BackboneSpec) -> str:
+    """Which code builds the network: its release, and the functions as they are."""
+    if isinstance(backbone, BackboneSpec):
+        build, load = backbone.build, backbone.load_weights
+        return f"{code_identity(build)} {'' if load is None else code_identity(load)}"
+    entry = get_registry().find("backbone", backbone)
+    build, load = entry.spec.build, entry.spec.load_weights
+    release = f"{entry.distribution} {release_of(entry.distribution)}"
+    return f"{release} {_installed(build)} {'' if load is None else _installed(load)}"
+
+
+#: By the `id` of an installed function, which may not be hashable: itself, and its code's name.
+_codes: dict[int, tuple[Callable[..., Any], str]] = {}
+
+
+def _installed(function: Callable[..., Any]) -> str:
+    """Code of a function of an installed distribution, which stays as it is in a process."""
+    found, code = _codes.get(id(function), (None, ""))
+    if found is not function:
+        code = code_identity(function)
+        _codes[id(function)] = function, code
+    return code

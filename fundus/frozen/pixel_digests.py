@@ -1,0 +1,82 @@
+"""Which images are the same picture, whatever the names and metadata of their files."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.data.inputs import Images
+from fundus.exceptions import ImageReadError
+from fundus.frozen.loading import raise_unreadable, work_done
+from fundus.frozen.work import digests, entry_keys, tolerating
+from fundus.images import ImageRecipe, array_digest, decode
+from fundus.runtime.threads import opencv_in_our_threads, thread_count
+from fundus.store import Segment, Store
+
+#: Pictures are compared at this size, so that large files are decoded at a reduced scale.
+THUMBNAIL = ImageRecipe(64, None)
+
+
+def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
+    """SHA-256 of every image's pixels at a small size.
+
+    Files of one lossless picture agree, with other metadata, compression or names; a JPEG that was
+    compressed again does not.
+
+    Parameters
+    ----------
+    images : Images
+    store : Store or None
+        Remembers the results.
+    n_jobs : int, default=None
+        Threads.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read; the first is named, the rest counted.
+    """
+    contents = digests(images, store, n_jobs=n_jobs)
+    files = [row for row in range(len(images)) if images.is_encoded(row)]
+    if not files:  # pixels in memory are compared as they are
+        return contents
+    keys = entry_keys(contents)
+    segment: Segment | None = None
+    known: list[NDArray[np.uint8] | None] = [None] * len(keys)
+    if store is not None:
+        name = hashlib.sha256(f"pixels {THUMBNAIL.key()}".encode()).hexdigest()
+        segment = store.segment(name, lambda: {"pixels": THUMBNAIL.key()})
+        known = segment.get_many(keys)
+
+    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
+        content = images.content(row)
+        assert isinstance(content, bytes)
+        try:
+            picture = decode(content, THUMBNAIL, name=images.where(row))
+        except ImageReadError as error:
+            return error
+        return np.frombuffer(bytes.fromhex(array_digest(picture)), dtype=np.uint8)
+
+    new = [row for row in files if known[row] is None]
+    with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+        results = dict(zip(new, pool.map(one, new), strict=True))
+    work_done["decodes"] += len(new)
+    raise_unreadable(
+        images, {row: r for row, r in results.items() if isinstance(r, ImageReadError)}
+    )
+    fresh = {row: r for row, r in results.items() if not isinstance(r, ImageReadError)}
+    if fresh and store is not None and segment is not None:
+        with tolerating(store):
+            segment.put_many((keys[row], digest) for row, digest in fresh.items())
+    pixels = fresh | {row: entry for row, entry in enumerate(known) if entry is not None}
+    return [
+        pixels[row].tobytes().hex() if row in pixels else content
+        for row, content in enumerate(contents)
+    ]

@@ -1,0 +1,186 @@
+"""From an estimator's parameters to the records of its frozen part; all checks are here."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fundus.backbones.network import Network, all_frozen
+from fundus.backbones.pooling import POOLINGS, of_all_stages
+from fundus.data.inputs import Images
+from fundus.exceptions import FundusWarning
+from fundus.frozen.function import Frozen
+from fundus.frozen.loading import load_rows
+from fundus.frozen.normaliser import Normaliser, fit_normaliser
+from fundus.frozen.ranges import range_problem
+from fundus.frozen.steps import choose_steps
+from fundus.hookspecs import BackboneSpec
+from fundus.images import ImageRecipe
+from fundus.parameters import check_int, check_option, check_real, invalid
+from fundus.plugins.registry import get_registry, list_backbones
+from fundus.runtime.given_model import given_instead
+from fundus.runtime.identity import probe_batch
+
+
+def draw_seed(random_state: Any) -> int:
+    """Draw the seed of one fit.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        An int gives the same seed every time; ``None`` a fresh one, independent of the global
+        generator.
+
+    Returns
+    -------
+    int
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
+    """Check the parameters that say which network, and return its record.
+
+    Parameters
+    ----------
+    owner : estimator
+        With attributes ``backbone, weights, image_size, crop, pooling, power``.
+    freeze : "all", int, float or str
+    seed : int
+        Seed of random weights.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter cannot be used.
+    UnknownNameError
+        If no backbone goes by the name.
+    """
+    backbone = owner.backbone
+    if (how := given_instead(backbone)) is not None:
+        raise invalid(owner, "backbone", f"a name or a BackboneSpec ({how})", backbone)
+    if isinstance(backbone, BackboneSpec):
+        spec = backbone
+    elif isinstance(backbone, str):
+        spec = get_registry().find("backbone", backbone).spec
+    else:
+        names = ", ".join(list_backbones()[:3])
+        raise invalid(owner, "backbone", f"a name ({names}, …) or a BackboneSpec", backbone)
+    check_int(owner, "image_size", low=spec.min_image_size, none=True)
+    check_option(owner, "pooling", POOLINGS)
+    check_option(owner, "crop", ("fov", "square", None))
+    check_real(owner, "power", low=0, high=1, low_open=True, also=(None,))
+    weights = owner.weights
+    if isinstance(weights, os.PathLike) or (
+        isinstance(weights, str) and weights not in spec.pretrained
+    ):
+        weights = str(Path(weights).expanduser().absolute())
+    if (
+        weights is not None
+        and weights not in spec.pretrained
+        and not (isinstance(weights, str) and Path(weights).is_file())
+    ):
+        named = "".join(f"{name!r}, " for name in spec.pretrained)
+        raise invalid(owner, "weights", f"{named}None or a weights file that exists", owner.weights)
+    return Network(
+        backbone=backbone,
+        weights=weights,
+        image_size=int(owner.image_size or spec.image_size),
+        freeze=freeze,
+        pooling=owner.pooling,
+        seed=seed if weights is None else None,
+    )
+
+
+def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
+    """Return the frozen part an estimator asks for, its normaliser fitted on `images`.
+
+    Parameters
+    ----------
+    owner : estimator
+        With the attributes of `resolve_network`, and ``photometric, normalise, n_jobs``.
+    images : Images
+        The training images.
+    freeze : "all", int, float or str
+    seed : int
+
+    Returns
+    -------
+    Frozen
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter cannot be used, or needs frozen features and layers are trained.
+
+    Warns
+    -----
+    FutureWarning
+        If ``normalise=`` names a photometric step.
+    FundusWarning
+        If another scale than the network's own leaves the range that named weights know.
+    """
+    network = resolve_network(owner, freeze=freeze, seed=seed)
+    if freeze != "all" and all_frozen(network):
+        network = replace(network, freeze="all")
+    if network.freeze != "all":
+        _check_trained(owner)
+    recipe = ImageRecipe(network.image_size, owner.crop)
+
+    def batches() -> Any:
+        rows = range(len(images))
+        return (batch for _, batch in load_rows(images, rows, recipe, n_jobs=owner.n_jobs))
+
+    photometric, scale = choose_steps(owner, network.spec)
+    normaliser = fit_normaliser(scale, batches, photometric=photometric)
+    if owner.normalise != "backbone" and network.weights in network.spec.pretrained:
+        _warn_of_range(normaliser, network)
+    return Frozen(network, recipe, normaliser, owner.power)
+
+
+def _check_trained(owner: Any) -> None:
+    """Refuse what is for frozen features only, where layers of the backbone are trained."""
+    if of_all_stages(owner.pooling):
+        allowed = ", ".join(repr(name) for name in POOLINGS if not of_all_stages(name))
+        expected = (
+            f"one of {allowed} unless freeze='all', as the stages before the cut are not there "
+            f"in training (freeze={owner.freeze!r})"
+        )
+        raise invalid(owner, "pooling", expected, owner.pooling)
+    if owner.power is not None:
+        expected = (
+            "None unless freeze='all', as a root has no finite slope at 0 to train through "
+            f"(freeze={owner.freeze!r})"
+        )
+        raise invalid(owner, "power", expected, owner.power)
+
+
+def _warn_of_range(normaliser: Normaliser, network: Network) -> None:
+    """Tell when a scale of the user's gives values that pretrained weights never met."""
+    size = network.image_size  # a function of the user's may take no other
+    times = -(-size // 32)
+    images = np.tile(probe_batch(), (1, times, times, 1))[:, :size, :size]
+    own = fit_normaliser(network.spec.normalise, lambda: iter([images]))
+    # to a hundredth, since (x - 127) / 128 and x / 127.5 - 1 are as good as one; a scale that was
+    # fitted has the range of its training images, which are not here
+    problem = "" if own.state else range_problem(normaliser, own, images, tolerance=0.01)
+    if problem:
+        warnings.warn(
+            f"With normalise={normaliser.function!r} the network {network.spec.name!r} gets "
+            f"{problem} (weights={network.weights!r}): leave 'normalise' out, and pass what "
+            "changes light and colour as 'photometric'.",
+            FundusWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,237 @@
+"""Where a neural head's training and prediction inputs come from, batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.backbones.network import cut_size
+from fundus.backbones.pooling import signed_power
+from fundus.data.inputs import Images
+from fundus.frozen.filling import Entries, Job, fill
+from fundus.frozen.loading import load_rows
+from fundus.frozen.work import Frozen, Work, frozen_job, part_key, run_frozen
+from fundus.images import ImageRecipe
+from fundus.images.augment import Augmentation
+from fundus.runtime.threads import opencv_in_our_threads, thread_count
+from fundus.store import Segment, Store
+
+
+class Source(Protocol):
+    """Inputs of the trained part of a network, by row."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Inputs of some rows, one array per tensor at the cut.
+
+        `epoch` seeds the augmentation of training images; ``None`` leaves them as they are.
+        """
+        ...
+
+
+@dataclass
+class ArraySource:
+    """Features in memory, float32, shape (n_samples, n_features)."""
+
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Rows of the feature matrix."""
+        return [self.features[rows]]
+
+
+@dataclass
+class StoredSource:
+    """Activations of a frozen part, streamed from the store."""
+
+    images: Images
+    frozen: Frozen
+    segment: Segment
+    keys: list[bytes]
+    n_tensors: int
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Read the activations of some rows; damaged entries are computed again."""
+        parts = [
+            self.segment.get_many([part_key(self.keys[row], part) for row in rows])
+            for part in range(self.n_tensors)
+        ]
+        lost = sorted({k for arrays in parts for k, a in enumerate(arrays) if a is None})
+        if lost:
+            pictures = [self.images.picture(int(rows[k]), self.frozen.recipe) for k in lost]
+            fresh = run_frozen(self.frozen, np.stack(pictures))
+            for part, outputs in enumerate(fresh):
+                for k, output in zip(lost, outputs, strict=True):
+                    parts[part][k] = output
+                    self.segment.put_many([(part_key(self.keys[rows[k]], part), output)])
+        return [np.stack(arrays) for arrays in parts]  # type: ignore[arg-type]
+
+
+@dataclass
+class LiveSource:
+    """Images that are warped, normalised and run through the frozen layers at every use."""
+
+    images: Images
+    frozen: Frozen
+    augmentation: Augmentation | None
+    seed: int
+    decoded: Segment | None
+    keys: list[bytes]
+    batch_size: int
+    n_jobs: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Make the inputs of some rows; decoding and warping run in threads."""
+        stored: list[NDArray[np.uint8] | None] = [None] * len(rows)
+        if self.decoded is not None:
+            stored = self.decoded.get_many([self.keys[row] for row in rows])
+
+        def make(k: int) -> NDArray[np.uint8]:
+            row, picture = int(rows[k]), stored[k]
+            if picture is None:
+                picture = self.images.picture(row, self.frozen.recipe)
+            if self.augmentation is None or epoch is None:
+                return picture
+            seed = np.random.SeedSequence([self.seed, epoch, row])
+            return self.augmentation.augment(picture, seed)
+
+        with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
+            pictures = np.stack(list(pool.map(make, range(len(rows)))))
+        return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
+
+
+@dataclass
+class PoweredSource:
+    """Another source's inputs, raised to a power with their signs kept."""
+
+    source: Source
+    power: float
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
+        """Read some rows of the other source, and raise them."""
+        return [signed_power(array, self.power) for array in self.source.batch(rows, epoch)]
+
+
+#: The sources there are.
+SOURCES = (ArraySource, StoredSource, LiveSource, PoweredSource)
+
+
+def powered(source: Source, power: float | None) -> Source:
+    """Raise what a source gives to a power; features in memory once and for all.
+
+    Parameters
+    ----------
+    source : Source
+    power : float or None
+        ``None`` returns the source itself.
+
+    Returns
+    -------
+    Source
+    """
+    if power is None:
+        return source
+    if isinstance(source, ArraySource):
+        return ArraySource(signed_power(source.features, power))
+    return PoweredSource(source, power)
+
+
+def stored_source(work: Work) -> StoredSource:
+    """Compute what the store lacks, and return a source that reads it.
+
+    Parameters
+    ----------
+    work : Work
+        With a store.
+
+    Returns
+    -------
+    StoredSource
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
+    """
+    assert work.store is not None
+    assert work.segment is not None
+    fill(frozen_job(work), work.store, work.segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    n_tensors = cut_size(work.frozen.network)
+    return StoredSource(work.images, work.frozen, work.segment, work.keys, n_tensors)
+
+
+def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
+    """Return where a store keeps decoded images.
+
+    Parameters
+    ----------
+    recipe : ImageRecipe
+    store : Store
+
+    Returns
+    -------
+    Segment
+    """
+    name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
+    return store.segment(name, lambda: {"decoded": recipe.key()})
+
+
+def fill_decoded(work: Work) -> Segment:
+    """Decode what the store lacks, and return where the decoded images are.
+
+    Parameters
+    ----------
+    work : Work
+        With a store.
+
+    Returns
+    -------
+    Segment
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
+    """
+    assert work.store is not None
+    keys = work.keys
+
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+        return [(keys[row], picture) for row, picture in zip(rows, batch, strict=True)]
+
+    segment = decoded_segment(work.frozen.recipe, work.store)
+    job = Job(work.images, work.frozen.recipe, keys, compute, "Decoding images")
+    fill(job, work.store, segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    return segment
+
+
+def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None) -> None:
+    """Decode every image once and keep none, so that a bad file is named before training.
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read; the first is named, the rest counted.
+    """
+    rows: Sequence[int] = range(len(images))
+    for _ in load_rows(images, rows, recipe, n_jobs=n_jobs):
+        continue

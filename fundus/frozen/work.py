@@ -1,0 +1,318 @@
+"""Frozen work: what the untrained part of a backbone makes of an image, done once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.backbones.network import load_frozen
+from fundus.data.inputs import Images
+from fundus.exceptions import DivergedError, ImageReadError, StoreError, StoreWarning, warn_once
+from fundus.frozen.filling import Entries, Job, fill
+from fundus.frozen.function import Frozen
+from fundus.frozen.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
+from fundus.runtime.forks import refuse_after_fork
+from fundus.runtime.progress import track
+from fundus.runtime.threads import renewed_after_fork, thread_count
+from fundus.store import Segment, Store
+from fundus.store.memo import FileState, file_state
+
+# Keras compiles at the first call, and TensorFlow uses all processors in each
+_one_at_a_time = renewed_after_fork(threading.Lock())
+
+
+def run_frozen(
+    frozen: Frozen,
+    images: NDArray[np.uint8],
+    *,
+    pad_to: int = FORWARD_BATCH,
+    where: Callable[[int], str] = "row {} of a batch".format,
+) -> list[NDArray[np.float32]]:
+    """Normalise images and run the frozen part on them.
+
+    Parameters
+    ----------
+    frozen : Frozen
+    images : ndarray of uint8, shape (n, size, size, 3)
+        RGB, 0–255.
+    pad_to : int, default=32
+        Smaller batches are padded to this length, so that nothing is retraced.
+    where : callable
+        Names a row of `images` in an error.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (n, …)
+        One array per tensor at the cut.
+
+    Raises
+    ------
+    DivergedError
+        If one of them is not finite.
+    """
+    refuse_after_fork()
+    model = load_frozen(frozen.network)
+    x = frozen.normaliser.apply(images)
+    if model is None:
+        return [x]
+    n = len(x)
+    padded = np.concatenate([x, np.repeat(x[:1], pad_to - n, axis=0)]) if n < pad_to else x
+    work_done["forward_passes"] += n
+    with _one_at_a_time:
+        outputs = model.predict_on_batch(padded)
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    arrays = [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
+    for array in arrays:
+        check_features(array, where, frozen.network.spec.name)
+    return arrays
+
+
+def check_features(
+    features: NDArray[np.float32], where: Callable[[int], str], backbone: str
+) -> None:
+    """Raise where the frozen part of a backbone gives numbers that are not finite.
+
+    Parameters
+    ----------
+    features : ndarray of float32, shape (n_images, …)
+    where : callable
+        Names an image in the error.
+    backbone : str
+        Name of the backbone.
+
+    Raises
+    ------
+    DivergedError
+        The first image is named, the rest counted.
+    """
+    bad = np.flatnonzero(~np.isfinite(features.reshape(len(features), -1)).all(axis=1))
+    if len(bad):
+        more = f" and {len(bad) - 1} more images of its batch" if len(bad) > 1 else ""
+        raise DivergedError(
+            f"The backbone {backbone!r} gives features that are not finite for "
+            f"{where(int(bad[0]))}{more}. Its weights hold NaN, or its numbers overflow: check "
+            "the weights file, and the dtype policy, where it is not 'float32'."
+        )
+
+
+def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
+    """SHA-256 of every image; files that cannot be read are named in one error.
+
+    Parameters
+    ----------
+    images : Images
+    store : Store or None
+        Remembers the digests of unchanged files.
+    n_jobs : int, default=None
+        Threads.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ImageReadError
+        If files are missing, empty, truncated or no images; the first is named, the rest counted.
+    """
+
+    n = len(images)
+    states: list[FileState | None] = [None] * n
+    known: list[str | None] = [None] * n
+    if store is not None and images.paths is not None:
+        # looked at before they are read, so that a change in between is noticed next time
+        states = [file_state(path) for path in images.paths.tolist()]
+        known = store.digests.known(states)
+
+    def one(row: int) -> str | ImageReadError:
+        try:
+            return images.content_digest(row)
+        except ImageReadError as error:
+            return error
+
+    new = [row for row, digest in enumerate(known) if digest is None]
+    fresh: dict[int, str] = {}
+    if new:
+        with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+            results = dict(zip(new, pool.map(one, new), strict=True))
+        raise_unreadable(images, {k: r for k, r in results.items() if not isinstance(r, str)})
+        fresh = {row: digest for row, digest in results.items() if isinstance(digest, str)}
+        found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
+        if store is not None and found:
+            with tolerating(store):
+                store.digests.remember(found)
+    digest_list = [fresh[row] if digest is None else digest for row, digest in enumerate(known)]
+    return [images.digest_of(row, digest) for row, digest in enumerate(digest_list)]
+
+
+@contextmanager
+def tolerating(store: Store) -> Iterator[None]:
+    """Turn a failure of the store into a warning, where the user allows it."""
+    try:
+        yield
+    except StoreError as error:
+        if store.on_error == "raise":
+            raise
+        warn_once(f"{error} Work goes on without it.", StoreWarning)
+
+
+def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
+    """Keys of images in a segment of the store."""
+    return [bytes.fromhex(digest) for digest in digest_list]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A frozen part, the images it is to run on, and where its results are kept.
+
+    Parameters
+    ----------
+    images : Images
+    frozen : Frozen
+    digests : list of str
+        SHA-256 of every image.
+    store : Store or None
+    segment : Segment or None
+        The part of the store that is the frozen part's; ``None`` without a store.
+    n_jobs : int or None
+        Decoding threads; ``None`` and -1 mean one per processor of this process's share.
+    verbose : int
+        1 shows progress.
+    """
+
+    images: Images
+    frozen: Frozen
+    digests: list[str]
+    store: Store | None
+    segment: Segment | None
+    n_jobs: int | None
+    verbose: int
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Key of every image in a segment."""
+        return entry_keys(self.digests)
+
+    def namer(self, rows: Sequence[int]) -> Callable[[int], str]:
+        """Return a function that names the k-th of some rows in an error."""
+        return lambda k: self.images.where(rows[k])
+
+
+def start_work(
+    images: Images, frozen: Frozen, store: Store | None, *, n_jobs: int | None, verbose: int
+) -> Work:
+    """Find the images' digests, and where the results are kept.
+
+    Parameters
+    ----------
+    images : Images
+    frozen : Frozen
+    store : Store or None
+    n_jobs : int or None
+        Threads.
+    verbose : int
+
+    Returns
+    -------
+    Work
+
+    Raises
+    ------
+    ImageReadError
+        If files are missing, empty, truncated or no images; the first is named, the rest counted.
+    """
+    names = digests(images, store, n_jobs=n_jobs)
+    segment = None if store is None else _segment(frozen, store)
+    return Work(images, frozen, names, store, segment, n_jobs, verbose)
+
+
+def _segment(frozen: Frozen, store: Store) -> Segment:
+    name = frozen.name()
+    if store.dtype == "float32":
+        return store.segment(name, frozen.about)
+    name = hashlib.sha256(f"{name} {store.dtype}".encode()).hexdigest()
+    return store.segment(name, lambda: frozen.about() | {"dtype": store.dtype}, half=True)
+
+
+def features(work: Work) -> NDArray[np.float32]:
+    """Pooled features of every image, from the store where they are there.
+
+    Parameters
+    ----------
+    work : Work
+        With ``freeze="all"``.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_images, n_features)
+    """
+    store, segment = work.store, work.segment
+    if store is None or segment is None:
+        return _compute_features(work)
+    with tolerating(store):
+        fill(frozen_job(work), store, segment, n_jobs=work.n_jobs, verbose=work.verbose)
+    keys = work.keys
+    found = segment.get_many(keys)
+    lost = [k for k, array in enumerate(found) if array is None]
+    if lost:  # damaged entries, or a store that could not be written
+        again = replace(
+            work,
+            images=work.images.subset(np.array(lost)),
+            digests=[work.digests[k] for k in lost],
+        )
+        fresh = _compute_features(again)
+        with tolerating(store):
+            segment.put_many((keys[k], fresh[j]) for j, k in enumerate(lost))
+        for j, k in enumerate(lost):
+            found[k] = fresh[j]
+    stacked = np.stack(found).astype(np.float32, copy=False)  # type: ignore[arg-type]
+    check_features(stacked, work.images.where, work.frozen.network.spec.name)
+    return stacked
+
+
+def _compute_features(work: Work) -> NDArray[np.float32]:
+    first = {digest: row for row, digest in reversed(list(enumerate(work.digests)))}
+    rows = sorted(first.values())
+    results: dict[int, NDArray[np.float32]] = {}
+    batches = load_rows(work.images, rows, work.frozen.recipe, n_jobs=work.n_jobs)
+    shown = track(batches, total=len(rows), what="Extracting features", show=work.verbose)
+    for done, batch in shown:
+        (output,) = run_frozen(work.frozen, batch, where=work.namer(done))
+        results.update(zip(done, output, strict=True))
+    return np.stack([results[first[digest]] for digest in work.digests])
+
+
+def frozen_job(work: Work) -> Job:
+    """Return the job of running a frozen part on its images.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    Job
+    """
+    keys = work.keys
+
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+        outputs = run_frozen(work.frozen, batch, where=work.namer(rows))
+        return [
+            (part_key(keys[row], k), output[j])
+            for j, row in enumerate(rows)
+            for k, output in enumerate(outputs)
+        ]
+
+    return Job(work.images, work.frozen.recipe, keys, compute, "Running the frozen layers")
+
+
+def part_key(key: bytes, k: int) -> bytes:
+    """Key of the k-th tensor at a cut; the first stands for the whole entry."""
+    return key if k == 0 else key + bytes([k])

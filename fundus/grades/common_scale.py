@@ -1,0 +1,67 @@
+"""The one scale of several gradings."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fundus.grades.icdr import N_GRADES
+from fundus.grades.labels import Labels, as_labels, grade_scale, is_text
+
+
+def common_scale(
+    n_grades: int | Sequence[Hashable] | None, *labels: Any, names: Sequence[str]
+) -> NDArray[Any]:
+    """Return the scale of a score, which may have been left to the labels.
+
+    Parameters
+    ----------
+    n_grades : int, sequence or None
+        The scale; ``None`` is ``0 … 4`` for numbers, the order of a Categorical, and the sorted
+        labels for other names.
+    *labels : array-like, shape (n_samples,)
+        The first that is a Categorical tells the order.
+    names : sequence of str
+        What to call them in an error.
+
+    Returns
+    -------
+    ndarray, shape (n_grades,)
+
+    Raises
+    ------
+    InvalidGradeError
+        If there is not one label a row.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are put into the order of the alphabet.
+
+    Examples
+    --------
+    >>> common_scale(None, [0, 2], [0, 1], names=("y_true", "y_pred")).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    if n_grades is not None:
+        return grade_scale(n_grades)
+    read = [as_labels(y, name=name) for y, name in zip(labels, names, strict=True)]
+    for one in read:
+        # numbers in their own order keep their distances, also where a fold lacks one
+        if one.order is not None and (is_text(one.order) or not _ascends(one.order)):
+            one.warn_if_guessed()
+            return one.order
+    values = np.concatenate([one.values.astype(object) for one in read])
+    if not len(values) or not is_text(values):
+        return grade_scale(N_GRADES)
+    sorted_names = Labels(np.unique(values))
+    sorted_names.warn_if_guessed()
+    return sorted_names.scale
+
+
+def _ascends(order: NDArray[Any]) -> bool:
+    return bool(pd.Index(order).is_monotonic_increasing)

@@ -1,0 +1,256 @@
+"""Severities to grades: the cutpoints that are best on given severities, found exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
+from fundus.grades.common_scale import common_scale
+from fundus.grades.labels import to_positions
+
+
+def optimal_cutpoints(
+    severity: ArrayLike,
+    grades: ArrayLike,
+    *,
+    n_grades: int | Sequence[Hashable] | None = None,
+    scoring: Any = "qwk",
+    sample_weight: ArrayLike | None = None,
+    allowed: ArrayLike | None = None,
+) -> tuple[NDArray[np.float64], float]:
+    """Find the cutpoints on the severity axis that score best; the optimum is exact.
+
+    The grade of an image is the number of cutpoints at or below its severity.
+
+    Parameters
+    ----------
+    severity : array-like of float, shape (n_samples,)
+        Finite; of images that the model was not trained on, or the cutpoints will flatter it.
+    grades : array-like, shape (n_samples,)
+        True grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
+    n_grades : int or sequence of labels, default=None
+        The scale, lowest grade first. ``None`` is 5 for numbers and the order of the categories
+        for a pandas Categorical; other names are sorted, with a warning.
+    scoring : "qwk" or array-like of float, shape (n_grades, n_grades), default="qwk"
+        Maximise quadratic weighted kappa, or minimise the mean cost, ``scoring[true, predicted]``.
+    sample_weight : array-like of float, shape (n_samples,), default=None
+        At least 0; rows that weigh nothing take no part.
+    allowed : array-like of labels, default=None
+        The grades that may be predicted; ``None`` is the whole scale.
+
+    Returns
+    -------
+    cutpoints : ndarray of float, shape (n_grades - 1,)
+        Ascending. Two that coincide leave the grade between them empty. Each lies midway between
+        two neighbouring severities; where no severity lies below (above) it, it is ``-inf``
+        (``inf``), so that no image, however mild (severe), gets a grade that does not pay.
+    score : float
+        Kappa, or minus the mean cost.
+
+    Raises
+    ------
+    DataError
+        If lengths differ, a severity is not finite, or no row has weight.
+    InvalidGradeError
+        If a grade is off the scale, or all are one, for which kappa is undefined.
+    InvalidParameterError
+        If `scoring` is neither of these.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are put into the order of the alphabet.
+
+    Notes
+    -----
+    Cost is a sum over images, so the best split of the sorted severities into intervals follows by
+    dynamic programming in O(n · n_grades). Kappa is one minus a ratio of two such sums, which
+    Dinkelbach's iteration [1]_ minimises by a few of these programs.
+
+    Of several optima the one with the lowest cutpoints is taken, which errs towards the higher
+    grade; where nothing does better than chance, all images get the grade of least mean squared
+    distance. Optimal cutpoints follow the prevalence: on a population with another share of each
+    grade they are not optimal.
+
+    References
+    ----------
+    .. [1] W. Dinkelbach, "On nonlinear fractional programming", Management Science 13(7), 1967.
+       :doi:`10.1287/mnsc.13.7.492`
+
+    Examples
+    --------
+    >>> severity = [0.1, 0.3, 0.9, 1.2, 1.4, 2.0]
+    >>> cutpoints, kappa = optimal_cutpoints(severity, [0, 0, 1, 1, 2, 2], n_grades=3)
+    >>> cutpoints.round(3).tolist(), kappa
+    ([0.6, 1.3], 1.0)
+    """
+    scale = common_scale(n_grades, grades, names=("grades",))
+    true = to_positions(grades, scale, name="grades")
+    values, weights = _tally(severity, true, sample_weight, len(scale))
+    places = np.arange(len(scale))
+    if allowed is not None:
+        places = np.unique(to_positions(allowed, scale, name="allowed"))
+    if isinstance(scoring, str) and scoring == "qwk":
+        bounds, score = _best_kappa(weights, places)
+    else:
+        costs = weights @ check_cost(scoring, len(scale))[:, places]
+        bounds = _cheapest(costs)
+        score = -_spent(costs, bounds) / float(weights.sum())
+    return _between(values, bounds, places, len(scale)), score
+
+
+def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
+    """Places on the scale: how many cutpoints lie at or below each severity.
+
+    Parameters
+    ----------
+    severity : array-like of float, shape (n_samples,)
+    cutpoints : array-like of float, shape (n_grades - 1,)
+        Ascending.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+        ``0 … n_grades - 1``.
+
+    Examples
+    --------
+    >>> grades_at([-1.0, 0.5, 9.0], [0.5, 1.5]).tolist()
+    [0, 1, 2]
+    """
+    return np.searchsorted(np.asarray(cutpoints), np.asarray(severity), side="right")
+
+
+def check_cost(cost: Any, n_grades: int) -> NDArray[np.float64]:
+    """Return a cost matrix as an array.
+
+    Parameters
+    ----------
+    cost : array-like of float, shape (n_grades, n_grades)
+    n_grades : int
+
+    Returns
+    -------
+    ndarray of float, shape (n_grades, n_grades)
+
+    Raises
+    ------
+    InvalidParameterError
+        If it has another shape or holds what is no finite number.
+    """
+    try:
+        matrix = np.asarray(cost, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape != (n_grades, n_grades) or not np.isfinite(matrix).all():
+        raise InvalidParameterError(
+            "The 'scoring' parameter must be 'qwk' or a matrix of finite costs by true and "
+            f"predicted grade, shape ({n_grades}, {n_grades}). Got {cost!r} instead."
+        )
+    return matrix
+
+
+def _tally(
+    severity: ArrayLike, true: NDArray[np.intp], sample_weight: ArrayLike | None, n_grades: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distinct severities, ascending, and the weight of each grade at each of them."""
+    axis = np.asarray(severity, dtype=np.float64)
+    weight = np.ones(len(true)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if axis.shape != true.shape or weight.shape != true.shape:
+        raise DataError(
+            "severity, grades and sample_weight must have one value a row. "
+            f"Got shapes {axis.shape}, {true.shape} and {weight.shape}."
+        )
+    for name, array, fine in (
+        ("severity", axis, np.isfinite(axis)),
+        ("sample_weight", weight, np.isfinite(weight) & (weight >= 0)),
+    ):
+        if not fine.all():
+            row = int(np.flatnonzero(~fine)[0])
+            least = " of at least 0" if name == "sample_weight" else ""
+            raise DataError(
+                f"{name} must hold finite numbers{least}. Got {array[row]} in row {row}."
+            )
+    heavy = weight > 0
+    if not heavy.any():
+        raise DataError("Cutpoints need rows with weight. Got none.")
+    values, codes = np.unique(axis[heavy], return_inverse=True)
+    cells = np.zeros((len(values), n_grades))
+    np.add.at(cells, (codes, true[heavy]), weight[heavy])
+    return values, cells
+
+
+def _best_kappa(
+    weights: NDArray[np.float64], places: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], float]:
+    totals = weights.sum(axis=0)
+    if (totals > 0).sum() < 2:
+        raise InvalidGradeError(
+            "Kappa needs at least 2 different true grades (classes). Got one grade in all rows "
+            "that weigh anything: pass a cost matrix as scoring, or add images."
+        )
+    grades = np.arange(weights.shape[1])
+    penalty = (grades[:, np.newaxis] - places) ** 2.0
+    observed = weights @ penalty
+    expected = weights.sum(axis=1, keepdims=True) * (totals @ penalty / totals.sum())
+    ratio = 1.0  # of any one grade for all
+    while True:
+        bounds = _cheapest(observed - ratio * expected)
+        reached = _spent(observed, bounds) / _spent(expected, bounds)
+        if reached >= ratio * (1 - 1e-14):
+            break
+        ratio = reached
+    if ratio == 1.0:
+        likeliest = int(observed.sum(axis=0).argmin())
+        bounds = np.full(len(places) - 1, len(weights), dtype=np.intp)
+        bounds[:likeliest] = 0
+        return bounds, 0.0
+    return bounds, 1.0 - ratio
+
+
+def _cheapest(costs: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Split rows into consecutive intervals, one a column, at the least sum of costs.
+
+    Where column ``j`` ends is worth ``steps[:, j]``, and these worths add up. So the elementwise
+    minimum of two optima is an optimum, and there is a lowest one.
+    """
+    sums = np.vstack([np.zeros(costs.shape[1]), np.cumsum(costs, axis=0)])
+    steps = sums[:, :-1] - sums[:, 1:]
+    least = np.empty_like(steps)
+    for j in range(steps.shape[1]):
+        before = least[:, j - 1] if j else 0.0
+        least[:, j] = np.minimum.accumulate(steps[:, j] + before)
+    # what differs by rounding only counts as equal
+    slack = len(costs) * np.finfo(np.float64).eps * np.abs(costs).sum(axis=0).max()
+    bounds = np.empty(steps.shape[1], dtype=np.intp)
+    last = len(costs)
+    for j in reversed(range(steps.shape[1])):
+        last = int(np.argmax(least[: last + 1, j] <= least[last, j] + slack))
+        bounds[j] = last
+    return bounds
+
+
+def _spent(costs: NDArray[np.float64], bounds: NDArray[np.intp]) -> float:
+    column = np.searchsorted(bounds, np.arange(len(costs)), side="right")
+    return float(costs[np.arange(len(costs)), column].sum())
+
+
+def _between(
+    values: NDArray[np.float64],
+    bounds: NDArray[np.intp],
+    places: NDArray[np.intp],
+    n_grades: int,
+) -> NDArray[np.float64]:
+    """Cutpoints of the whole scale from the first row of each interval of the allowed grades."""
+    padded = np.concatenate([[-np.inf], values, [np.inf]])
+    below, above = padded[bounds], padded[bounds + 1]
+    finite = (bounds > 0) & (bounds < len(values))
+    middle = np.where(bounds == 0, -np.inf, np.inf)
+    middle[finite] = below[finite] + (above[finite] - below[finite]) / 2
+    middle[finite & (middle <= below)] = above[finite & (middle <= below)]  # adjacent floats
+    entered = np.concatenate([[-np.inf], middle, [np.inf]])
+    return entered[np.searchsorted(places, np.arange(1, n_grades))]

@@ -1,0 +1,390 @@
+"""Labels on their scale: what ``y`` and ``grades=`` mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from fundus.exceptions import (
+    DataError,
+    DataWarning,
+    InvalidGradeError,
+    InvalidParameterError,
+    warn_caller,
+)
+
+
+def grade_scale(grades: int | Sequence[Hashable]) -> NDArray[Any]:
+    """Return the labels of a scale, lowest first.
+
+    Parameters
+    ----------
+    grades : int or sequence
+        The number of grades, meaning ``0 … grades - 1``, or the labels in order.
+
+    Returns
+    -------
+    ndarray, shape (n_grades,)
+
+    Raises
+    ------
+    InvalidParameterError
+        If there are fewer than two grades or a label occurs twice.
+
+    Examples
+    --------
+    >>> grade_scale(5).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    if isinstance(grades, (int, np.integer)) and not isinstance(grades, bool):
+        scale = np.arange(int(grades))
+    elif isinstance(grades, (str, bytes, bool, float)):
+        raise InvalidParameterError(
+            "The 'grades' parameter must be an int or a sequence of labels. "
+            f"Got {grades!r} instead."
+        )
+    else:
+        scale = np.asarray(list(grades))
+    if len(scale) < 2 or len(set(scale.tolist())) < len(scale):
+        raise InvalidParameterError(
+            "The 'grades' parameter must give at least two grades, each once. "
+            f"Got {grades!r} instead."
+        )
+    return scale
+
+
+def to_positions(
+    y: ArrayLike,
+    scale: NDArray[Any],
+    *,
+    name: str = "y",
+    where: Callable[[int], str] = "row {}".format,
+) -> NDArray[np.intp]:
+    """Positions of labels on a scale.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_samples,)
+        Labels.
+    scale : ndarray, shape (n_grades,)
+        The labels of the scale, lowest first.
+    name : str, default="y"
+        What to call `y` in an error.
+    where : callable
+        Names a row in an error.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+        ``0 … n_grades - 1``.
+
+    Raises
+    ------
+    InvalidGradeError
+        If a label is missing (NaN) or not on the scale; the message gives the row.
+
+    Examples
+    --------
+    >>> to_positions(["mild", "none"], np.array(["none", "mild"])).tolist()
+    [1, 0]
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise _not_one_column(labels, name)
+    index = {label: k for k, label in enumerate(scale.tolist())}
+    positions = np.array([index.get(label, -1) for label in labels.tolist()], dtype=np.intp)
+    bad = np.flatnonzero(positions < 0)
+    if len(bad):
+        more = f" ({len(bad) - 1} more such rows)" if len(bad) > 1 else ""
+        raise InvalidGradeError(
+            f"{name} must hold grades out of {scale.tolist()}. "
+            f"Got {labels.tolist()[bad[0]]!r} in {where(int(bad[0]))} instead{more}."
+        )
+    return positions
+
+
+def _not_one_column(array: NDArray[Any], name: str) -> InvalidGradeError:
+    """Return the error for labels of another shape; one-hot rows are known by their sums."""
+    hint = ""
+    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf" and len(array):
+        numbers = array.astype(np.float64)
+        if (numbers >= 0).all() and np.allclose(numbers.sum(axis=1), 1.0):
+            hint = (
+                ": the rows look one-hot; pass the column of each row's 1, "
+                f"np.asarray({name}).argmax(axis=1)"
+            )
+    return InvalidGradeError(
+        f"{name} must have one grade a row, shape (n_samples,). "
+        f"Got shape {array.shape} instead{hint}."
+    )
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels, and the order that came with them.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_samples,)
+    order : ndarray, shape (n_grades,), default=None
+        The categories of a pandas Categorical, which may have none of some; ``None`` where the
+        labels came without.
+    meant : bool, default=False
+        Whether `order` is somebody's, not what pandas makes of names by itself.
+    """
+
+    values: NDArray[Any]
+    order: NDArray[Any] | None = None
+    meant: bool = False
+
+    @property
+    def scale(self) -> NDArray[Any]:
+        """The labels in order, lowest first: that of the categories, else the sorted labels."""
+        return np.unique(self.values) if self.order is None else self.order
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the order is the alphabet's, for want of another, and matters."""
+        return not self.meant and len(self.scale) > 2 and is_text(self.scale)
+
+    def warn_if_guessed(self) -> None:
+        """Warn where names were put into the order of the alphabet.
+
+        Warns
+        -----
+        DataWarning
+        """
+        if self.guessed:
+            warn_caller(
+                f"The labels are names and their order is not known, so the alphabet's was taken: "
+                f"{self.scale.tolist()}, lowest first. Give the order by grades=[…] (of a "
+                "function: n_grades=[…]), lowest first, or by labels that are an ordered "
+                "pandas.Categorical. Inside VotingClassifier, StackingClassifier and others that "
+                "number labels by the alphabet, neither helps: encode first, as y.cat.codes of "
+                "that Categorical.",
+                DataWarning,
+            )
+
+    def warn_if_contradicted(self, scale: NDArray[Any]) -> None:
+        """Warn where the categories have another order than the scale that counts.
+
+        Parameters
+        ----------
+        scale : ndarray, shape (n_grades,)
+            What was given as ``grades``.
+
+        Warns
+        -----
+        DataWarning
+        """
+        place = {label: k for k, label in enumerate(scale.tolist())}
+        places = [place[label] for label in self.scale.tolist() if label in place]
+        if self.meant and self.order is not None and places != sorted(places):
+            warn_caller(
+                f"The 'grades' parameter has another order, {scale.tolist()}, than the categories "
+                f"of y, {self.scale.tolist()}: that of 'grades' was taken.",
+                DataWarning,
+            )
+
+    def carried(self) -> Any:
+        """Return the labels in a form that keeps the order when others take rows of it.
+
+        Returns
+        -------
+        ndarray or Series of an ordered categorical dtype, shape (n_samples,)
+        """
+        if self.order is None and not self.guessed:
+            return self.values
+        return pd.Series(pd.Categorical(self.values, categories=self.scale, ordered=True))
+
+
+def is_text(labels: NDArray[Any]) -> bool:
+    """Whether labels are names, whose sorted order means nothing."""
+    return labels.dtype.kind in "USO" and all(isinstance(x, (str, bytes)) for x in labels.tolist())
+
+
+def as_labels(y: Any, *, name: str = "y", warn: bool = False) -> Labels:
+    """Read labels, and the order of their categories where they have one.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_samples,)
+        Among others a pandas Categorical, or a Series of such.
+    name : str, default="y"
+        What to call `y` in an error.
+    warn : bool, default=False
+        Whether to warn of a column vector.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    InvalidGradeError
+        If there is not one label a row, as in one-hot rows.
+
+    Examples
+    --------
+    >>> names = pd.Categorical(["mild", "none"], ["none", "mild", "severe"], ordered=True)
+    >>> as_labels(names).scale.tolist()
+    ['none', 'mild', 'severe']
+    """
+    column = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else y
+    array = np.asarray(column)
+    if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
+        raise _not_one_column(array, name)
+    values = np.asarray(column_or_1d(y, warn=warn))
+    dtype = getattr(column, "dtype", None)
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return Labels(values)
+    order = dtype.categories.to_numpy()
+    # pandas itself sorts the names of a Categorical, and leaves it unordered
+    meant = bool(dtype.ordered) or not dtype.categories.is_monotonic_increasing
+    return Labels(values, order, meant)
+
+
+def read_labels(
+    y: ArrayLike | None, n_rows: int, where: Callable[[int], str], owner: object
+) -> Labels:
+    """Check that ``y`` has a grade in every row, and at least two different ones.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_samples,)
+    n_rows : int
+        Rows of ``X``.
+    where : callable
+        Names a row in a message.
+    owner : object
+        The estimator, named in a message.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    InvalidGradeError
+        If a grade is missing, there is one only, or the rows are one-hot.
+    DataError
+        If ``X`` and ``y`` differ in length, or there is no ``y``.
+    """
+    if y is None:
+        raise DataError(
+            f"{type(owner).__name__} requires y to be passed, but the target y is None."
+        )
+    read = as_labels(y, warn=True)
+    labels = read.values
+    if len(labels) != n_rows:
+        raise DataError(
+            "X and y must be of one length: inconsistent numbers of samples. "
+            f"Got {n_rows} rows of X and {len(labels)} grades."
+        )
+    if n_rows == 0:
+        raise DataError("X and y must have rows. Got 0 rows: found array with 0 sample(s).")
+    unusable = pd.isna(labels)
+    if labels.dtype.kind == "f":
+        unusable |= np.isinf(labels)
+    missing = np.flatnonzero(unusable)
+    if len(missing):
+        more = f"; {len(missing) - 1} more rows have none either" if len(missing) > 1 else ""
+        raise InvalidGradeError(
+            "y must hold a grade in every row. "
+            f"Got {labels.tolist()[missing[0]]!r} (Input y contains NaN or infinity) in "
+            f"{where(int(missing[0]))}{more}."
+        )
+    check_classification_targets(labels)
+    if len(pd.unique(labels)) < 2:
+        raise InvalidGradeError(
+            "y must hold at least 2 grades (classes) to learn from. "
+            f"Got 1 class only: {labels.tolist()[0]!r} in all {n_rows} rows."
+        )
+    return read
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The grades of a training set.
+
+    Parameters
+    ----------
+    scale : ndarray, shape (n_grades,)
+        All labels, lowest first.
+    classes : ndarray, shape (n_classes,)
+        The labels that occur, in ``np.unique`` order.
+    positions : ndarray of int, shape (n_samples,)
+        Place of every row on the scale.
+    """
+
+    scale: NDArray[Any]
+    classes: NDArray[Any]
+    positions: NDArray[np.intp]
+
+
+def read_grades(
+    labels: Labels,
+    grades: int | Sequence[Hashable] | None,
+    where: Callable[[int], str],
+) -> Grades:
+    """Place labels on their scale.
+
+    Parameters
+    ----------
+    labels : Labels
+    grades : int, sequence or None
+        The scale; ``None`` is the order of a Categorical, else the sorted labels.
+    where : callable
+        Names a row in an error.
+
+    Returns
+    -------
+    Grades
+
+    Raises
+    ------
+    InvalidGradeError
+        If a label is off the scale, or all are, as numbers are where the scale has names.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are put into the order of the alphabet, or `grades` contradicts
+        the order of a Categorical.
+    """
+    classes = np.unique(labels.values)
+    if grades is None:
+        labels.warn_if_guessed()
+        scale = labels.scale
+    else:
+        scale = grade_scale(grades)
+        _refuse_other_kind(classes, scale)
+    read = Grades(scale, classes, to_positions(labels.values, scale, where=where))
+    if grades is not None:
+        labels.warn_if_contradicted(scale)
+    return read
+
+
+def _refuse_other_kind(classes: NDArray[Any], scale: NDArray[Any]) -> None:
+    """Refuse numbers where the scale has names, and names where it has numbers."""
+    names, numbers = is_text(scale), scale.dtype.kind in "iu"
+    if names and classes.dtype.kind in "iuf":
+        raise InvalidGradeError(
+            f"y must hold grades out of {scale.tolist()}. Got the numbers {classes.tolist()} "
+            "instead, none of which is on the scale: VotingClassifier, StackingClassifier and "
+            "others number the labels by the alphabet before they fit what is inside them, so "
+            "grades=[names] cannot be used there. Encode y first, such as y.cat.codes of an "
+            "ordered pandas.Categorical, and leave the names out of 'grades'."
+        )
+    if numbers and is_text(classes):
+        raise InvalidGradeError(
+            f"y must hold grades out of {scale.tolist()}. Got the names {classes.tolist()} "
+            "instead: give them as grades=[…], lowest first."
+        )

@@ -1,0 +1,331 @@
+"""Calibrated probabilities of grades, by way of the probability of each grade or a worse one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
+
+from fundus.grades.labels import to_positions
+from fundus.grades.severity import expected_grade
+from fundus.meta.base import KeepsScale
+from fundus.meta.ensemble import FoldEnsemble
+from fundus.meta.out_of_fold import read_training
+from fundus.parameters import check_option, invalid
+from fundus.saving.mixin import Saves
+
+METHODS = ("sigmoid", "isotonic")
+
+# probabilities nearer to 0 and 1 are taken for these, since their logit is infinite
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class CalibrationMap:
+    """A rising function from scores to probabilities.
+
+    Parameters
+    ----------
+    method : {"sigmoid", "isotonic"}
+    x, y : list of float
+        Slope and intercept of a sigmoid (`y` is empty), or the corners of a piecewise linear map.
+    """
+
+    method: str
+    x: list[float]
+    y: list[float]
+
+    def __call__(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities of scores ``(n,)``."""
+        if self.method == "isotonic":
+            return np.interp(score, self.x, self.y)
+        slope, intercept = self.x
+        return 0.5 * (1 + np.tanh((slope * score + intercept) / 2))
+
+
+def fit_map(
+    score: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    method: str,
+    weight: NDArray[np.float64] | None = None,
+) -> CalibrationMap:
+    """Fit a calibration map.
+
+    Parameters
+    ----------
+    score : ndarray of float, shape (n,)
+    positive : ndarray of bool, shape (n,)
+        Both values must occur.
+    method : {"sigmoid", "isotonic"}
+    weight : ndarray of float, shape (n,), default=None
+
+    Returns
+    -------
+    CalibrationMap
+        Where a higher score does not mean a higher probability, a sigmoid is the share of
+        positives at every score.
+
+    References
+    ----------
+    .. [1] J. Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin
+       Classifiers, 1999. Its smoothed targets keep separable data from infinite slopes.
+
+    Examples
+    --------
+    >>> rule = fit_map(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0, 0, 1, 1], bool), "isotonic")
+    >>> rule(np.array([-1.0, 9.0])).tolist()
+    [0.0, 1.0]
+    """
+    weight = np.ones(len(score)) if weight is None else weight
+    if method == "isotonic":
+        rule = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        rule.fit(score, positive.astype(float), sample_weight=weight)
+        return CalibrationMap(method, rule.X_thresholds_.tolist(), rule.y_thresholds_.tolist())
+    yes, no = weight[positive].sum(), weight[~positive].sum()
+    target = np.where(positive, (yes + 1) / (yes + 2), 1 / (no + 2))
+    # a row with a target between 0 and 1 is a positive and a negative one that share its weight
+    model = LogisticRegression(C=np.inf, max_iter=1000).fit(
+        np.tile(score, 2).reshape(-1, 1),
+        np.repeat([1, 0], len(score)),
+        sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
+    )
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        share = float(weight @ target / weight.sum())
+        slope, intercept = 0.0, float(np.log(share / (1 - share)))
+    return CalibrationMap(method, [slope, intercept], [])
+
+
+def falling(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make rows fall, changing them least in squares (isotonic regression of every row).
+
+    Parameters
+    ----------
+    cumulative : ndarray of float, shape (n, m)
+        Probabilities of grade 1 or worse, of grade 2 or worse, …
+
+    Returns
+    -------
+    ndarray of float, shape (n, m)
+
+    Notes
+    -----
+    By the min-max formula, O(n · m³); m is four for the ICDR scale.
+
+    Examples
+    --------
+    >>> falling(np.array([[0.5, 0.75, 0.25]])).tolist()
+    [[0.625, 0.625, 0.25]]
+    """
+    m = cumulative.shape[1]
+    sums = np.concatenate([np.zeros((len(cumulative), 1)), np.cumsum(cumulative, axis=1)], axis=1)
+    result = np.empty_like(cumulative)
+    for k in range(m):
+        lowest = [
+            np.max([(sums[:, b + 1] - sums[:, a]) / (b + 1 - a) for b in range(k, m)], axis=0)
+            for a in range(k + 1)
+        ]
+        result[:, k] = np.min(lowest, axis=0)
+    return result
+
+
+class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
+    """Calibrate the probability of each grade or a worse one on held-out images.
+
+    For each ``k`` the probability of ``grade >= k`` is calibrated on all images, so that the few of
+    a rare grade are not all there is to learn from, as they are where each grade is calibrated
+    against the rest. The maps are made to fall with ``k``, and their differences are the
+    probabilities of the grades.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Cloned. A classifier's cumulative probabilities are calibrated on the scale of their
+        logits, a regressor's severity as it is.
+    method : {"sigmoid", "isotonic"}, default="sigmoid"
+        Platt's two parameters for each ``k``, or a rising step function, which needs about a
+        thousand images.
+    cv : int, splitter or iterable, default=None
+        Folds the maps are fitted out of, as in `FoldEnsemble`; ``None`` is 5.
+    n_jobs : int, default=None
+        Folds fitted at a time, in processes.
+    random_state : int, RandomState or None, default=None
+        Shuffles the folds.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted on all images.
+    maps_ : list of CalibrationMap, length n_classes - 1
+    classes_ : ndarray, shape (n_classes,)
+    ballot_ : Ballot
+        How probabilities and severity are read from the estimator.
+    n_features_in_ : int
+        Width of precomputed features.
+
+    See Also
+    --------
+    sklearn.calibration.CalibratedClassifierCV : Calibrates each class against the rest.
+
+    Notes
+    -----
+    Cost: one fit for each fold and one on all images; in a `FoldEnsemble` of five folds, so that
+    its scores are honest, thirty fits. Frozen work is shared.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X, y = make_classification(90, n_informative=4, n_classes=3, random_state=0)
+    >>> model = CumulativeCalibratedClassifierCV(LogisticRegression(), cv=3, random_state=0)
+    >>> model.fit(X, y).predict_proba(X[:2]).sum(axis=1).round(6).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        method: str = "sigmoid",
+        cv: Any = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> CumulativeCalibratedClassifierCV:
+        """Fit the maps out of fold, and the estimator on all images.
+
+        Parameters
+        ----------
+        X : images or array-like
+            What the estimator takes; a frame's ``patient`` column keeps patients together.
+        y : array-like, shape (n_samples,)
+            Grades.
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+            Patients.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameterError
+            If the estimator gives neither probabilities nor a severity, or has cutpoints.
+        SplitError
+            If a fold has a patient or an image on both sides.
+        """
+        check_option(self, "method", METHODS)
+        data = read_training(X, y, sample_weight, groups, self)
+        folds = FoldEnsemble(
+            self.estimator,
+            cv=5 if self.cv is None else self.cv,
+            n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        ).fit(X, data.target, sample_weight=sample_weight, groups=groups)
+        if folds.voting_ == "hard":
+            raise invalid(
+                self, "estimator", "one with predict_proba or predict_severity", self.estimator
+            )
+        if folds.voting_ == "cutpoints":
+            raise invalid(
+                self,
+                "estimator",
+                "one without cutpoints, since the most probable grade is what is predicted; "
+                "calibrate what is inside it, and put the cutpoints around the calibrated one",
+                self.estimator,
+            )
+        self.classes_, self.ballot_ = folds.classes_, folds.ballot()
+        tested = folds.oof_fold_ >= 0
+        place = np.searchsorted(self.classes_, data.y)[tested]
+        scores = self._scores(folds.oof_proba_[tested], folds.oof_severity_[tested])
+        weight = None if sample_weight is None else np.asarray(sample_weight, float)[tested]
+        self.maps_ = [
+            fit_map(scores[:, k], self._rank()[place] > k, self.method, weight)
+            for k in range(len(self.classes_) - 1)
+        ]
+        self.estimator_ = folds.fit_all(X, data.target, sample_weight, groups)
+        if hasattr(self.estimator_, "n_features_in_"):
+            self.n_features_in_ = self.estimator_.n_features_in_
+        return self
+
+    def _scores(
+        self, proba: NDArray[np.float64] | None, severity: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """What is calibrated for each threshold, ``(n, n_classes - 1)``."""
+        if self.ballot_.voting == "severity":
+            return np.repeat(severity[:, np.newaxis], len(self.classes_) - 1, axis=1)
+        assert proba is not None
+        by_grade = proba[:, np.argsort(self._rank())]
+        at_least = np.cumsum(by_grade[:, ::-1], axis=1)[:, ::-1][:, 1:]
+        clipped = np.clip(at_least, _EDGE, 1 - _EDGE)
+        return np.log(clipped / (1 - clipped))
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return calibrated probabilities.
+
+        Parameters
+        ----------
+        X : images or array-like
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples, n_classes)
+            In the order of ``classes_``; every row sums to 1.
+        """
+        check_is_fitted(self, "maps_")
+        votes = self.ballot_.scores(self.estimator_, X)
+        scores = self._scores(votes.proba, votes.severity)
+        at_least = falling(np.stack([f(s) for f, s in zip(self.maps_, scores.T, strict=True)], 1))
+        ends = np.ones((len(at_least), 1)), np.zeros((len(at_least), 1))
+        steps = np.concatenate([ends[0], at_least, ends[1]], axis=1)
+        return np.maximum(-np.diff(steps, axis=1), 0.0)[:, self._rank()]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable grade.
+
+        Parameters
+        ----------
+        X : images or array-like
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels out of ``classes_``.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def predict_severity(self, X: Any) -> NDArray[np.float64]:
+        """Return the expected grade.
+
+        Parameters
+        ----------
+        X : images or array-like
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples,)
+            In places on the scale.
+        """
+        return expected_grade(
+            self.predict_proba(X), to_positions(self.classes_, self.ballot_.scale)
+        )

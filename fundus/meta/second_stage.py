@@ -1,0 +1,337 @@
+"""`SecondStageClassifier`: a second model on the first one's scores and what else is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from fundus.data.columns import fellow_severity, numeric_column, right_eyes
+from fundus.exceptions import DataError, SplitError
+from fundus.grades.estimator_scale import whole_scale
+from fundus.heads.sklearn_heads import LogisticHead
+from fundus.meta.base import WrapsClassifier
+from fundus.meta.out_of_fold import (
+    Training,
+    fit_fold,
+    fold_template,
+    out_of_fold,
+    read_training,
+)
+from fundus.meta.severity import has_severity, proba_of, severity_of, shared_input
+from fundus.model_selection.leaks import refuse_unseen_grades
+from fundus.parameters import check_option, invalid
+from fundus.saving.mixin import Saves
+from fundus.transfer.classifier import TransferClassifier
+from fundus.transfer.parameters import PRECOMPUTED, has_proba, head_assumes_order
+
+#: Columns of a frame that are not measurements.
+_KEYS = ("path", "patient", "eye")
+
+
+def _final(owner: Any) -> Any:
+    return getattr(owner, "final_estimator_", None) or owner._second(None)
+
+
+def _final_has_proba(owner: Any) -> bool:
+    return has_proba(_final(owner))
+
+
+class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
+    """Grade by a second model, from the first one's scores, the fellow eye and measurements.
+
+    The second model is trained on out-of-fold scores of the first, so it never sees what the first
+    says of images it was trained on. The first is then fitted on all images.
+
+    Parameters
+    ----------
+    estimator : classifier or regressor
+        The first model. It gets `X` as it is; a frame without a ``path`` column goes to it without
+        ``patient``, ``eye`` and `columns`.
+    final_estimator : str, Head, classifier or regressor, default=None
+        The second model, on standardised columns: what `TransferClassifier` takes as ``head``.
+        ``None`` is ``LogisticHead(C=1.0)``.
+    columns : sequence of str, default=()
+        Numeric columns of the frame `X` for the second model, such as image quality. A missing
+        value is replaced by the median, and that it was missing becomes a column.
+    eye : {"auto", True, False}, default="auto"
+        Whether the second model learns the eye's side (column ``eye``: "left" or "right");
+        "auto": where the frame has the column.
+    fellow : {"auto", True, False}, default="auto"
+        Whether it learns the severity of the same patient's other eye, the mean of several images
+        (columns ``patient`` and ``eye``); "auto": where the frame has both. The fellow is looked
+        for among the rows of the same `X`, so photographs of a patient are graded together.
+    cv : int, splitter or iterable, default=5
+        An int means `StratifiedGroupKFold` where there are patients, else `StratifiedKFold`, both
+        shuffled. Every row must be in one test fold.
+    n_jobs : int, default=None
+        Folds fitted at a time, in processes.
+    random_state : int, RandomState or None, default=None
+        Shuffles the folds and seeds the second model; the first one's seed is its own.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The first model, fitted on all images.
+    final_estimator_ : TransferClassifier
+        The second model.
+    imputer_ : SimpleImputer
+        Fills what is missing.
+    second_features_ : list of str
+        Columns of the second model, before those that tell what was missing.
+    oof_severity_ : ndarray of float, shape (n_samples,)
+        The first model's out-of-fold severities, in places on the scale.
+    classes_ : ndarray, shape (n_classes,)
+        The labels in ``y``, sorted.
+    grades_ : ndarray, shape (n_grades,)
+        The scale.
+
+    See Also
+    --------
+    sklearn.ensemble.StackingClassifier : Combines several first models.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 3
+    >>> X = pd.DataFrame({"score": y + rng.normal(size=60), "sharpness": rng.normal(size=60)})
+    >>> first = TransferClassifier("precomputed", "ridge")
+    >>> model = SecondStageClassifier(first, columns=["sharpness"], random_state=0).fit(X, y)
+    >>> model.second_features_
+    ['severity', 'probability_0', 'probability_1', 'probability_2', 'sharpness']
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        final_estimator: Any = None,
+        *,
+        columns: Any = (),
+        eye: Any = "auto",
+        fellow: Any = "auto",
+        cv: Any = 5,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.final_estimator = final_estimator
+        self.columns = columns
+        self.eye = eye
+        self.fellow = fellow
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> SecondStageClassifier:
+        """Fit the second model on out-of-fold scores, and the first on all images.
+
+        Parameters
+        ----------
+        X : images, frame or array-like
+            What the first model takes; a frame may hold ``patient``, ``eye`` and `columns` too.
+        y : array-like, shape (n_samples,)
+            Grades.
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+            Patients; a frame's own where they are not given.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SplitError
+            If a fold has a patient or an image on both sides, there are fewer patients than folds,
+            or a fold trains without a grade that it is scored on.
+        InvalidParameterError
+            If a parameter cannot be used.
+        DataError
+            If lengths differ, a grade is missing, or a column is missing, no number, or the grade
+            itself.
+        """
+        self._check(X)
+        data = read_training(X, y, sample_weight, groups, self)
+        self.classes_, codes = np.unique(data.y, return_inverse=True)
+        self._refuse_grades(data.X, codes)
+        first = replace(data, X=self._for_first(data.X))
+        folds = data.folds(self.cv, self.estimator, self.random_state)
+        self._check_folds(folds, data)
+        model = fold_template(self.estimator, None, first.y, first.groups, self.random_state)
+        rows = np.arange(len(codes))
+        target = first.target_of(self.estimator)
+        fit_fold(model, first.X, target, rows, first.weight, first.groups)
+        self.estimator_, self.grades_ = model, whole_scale(model, self.classes_, data.scale)
+        self.oof_severity_, proba = out_of_fold(
+            self.estimator,
+            first,
+            folds,
+            self.grades_,
+            n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        )
+        table = self._table(data.X, self.oof_severity_, proba)
+        self.second_features_ = list(table)
+        self.imputer_ = SimpleImputer(
+            strategy="median", add_indicator=True, keep_empty_features=True
+        ).fit(table.to_numpy())
+        filled = self.imputer_.transform(table.to_numpy())
+        self.final_estimator_ = self._second(self.grades_.tolist())
+        self.final_estimator_.fit(filled, data.y, sample_weight=data.weight, groups=data.groups)
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(model, name) and first.X is data.X:
+                setattr(self, name, getattr(model, name))
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the grade of every image.
+
+        Parameters
+        ----------
+        X : images, frame or array-like
+            As in `fit`; a fellow eye counts where it is in `X` too.
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels out of ``classes_``.
+        """
+        check_is_fitted(self, "final_estimator_")
+        return self.final_estimator_.predict(self._second_input(X))
+
+    @available_if(_final_has_proba)
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the second model's probabilities.
+
+        Parameters
+        ----------
+        X : images, frame or array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        check_is_fitted(self, "final_estimator_")
+        return self.final_estimator_.predict_proba(self._second_input(X))
+
+    def predict_severity(self, X: Any) -> NDArray[np.float64]:
+        """Return the second model's severity.
+
+        Parameters
+        ----------
+        X : images, frame or array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples,)
+            In places on the scale.
+        """
+        check_is_fitted(self, "final_estimator_")
+        return self.final_estimator_.predict_severity(self._second_input(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # probabilities of unordered classes pass through whole, severities do not
+        tags.classifier_tags.poor_score |= head_assumes_order(self._second(None))
+        return tags
+
+    def _second(self, grades: Any) -> TransferClassifier:
+        head = LogisticHead(C=1.0) if self.final_estimator is None else self.final_estimator
+        return TransferClassifier(PRECOMPUTED, head, grades=grades, random_state=self.random_state)
+
+    def _second_input(self, X: Any) -> NDArray[np.float64]:
+        part = shared_input([self.estimator_], self._for_first(X))
+        severity = severity_of(self.estimator_, part, self.grades_)
+        table = self._table(X, severity, proba_of(self.estimator_, part, self.classes_))
+        if list(table) != self.second_features_:
+            raise DataError(
+                "X must have the columns it had in fit, so that the second model has "
+                f"{self.second_features_}. Got {list(table)} instead."
+            )
+        return self.imputer_.transform(table.to_numpy())
+
+    def _check(self, X: Any) -> None:
+        check_option(self, "eye", ("auto", True, False))
+        check_option(self, "fellow", ("auto", True, False))
+        if not has_severity(self.estimator):
+            expected = "a regressor, or a classifier with predict_severity or predict_proba"
+            raise invalid(self, "estimator", expected, self.estimator)
+        wrong = isinstance(self.columns, str) or not all(isinstance(c, str) for c in self.columns)
+        if wrong or set(self.columns) & set(_KEYS):
+            raise invalid(self, "columns", "a sequence of names of numeric columns", self.columns)
+
+    def _wants(self, name: str, X: Any) -> bool:
+        needs = ("eye",) if name == "eye" else ("patient", "eye")
+        there = isinstance(X, pd.DataFrame) and set(needs) <= set(X.columns)
+        wanted = getattr(self, name)
+        if wanted is True and not there:
+            raise DataError(
+                f"{name}=True needs a frame as X with the columns {', '.join(needs)}. "
+                f"Got {list(X.columns) if isinstance(X, pd.DataFrame) else type(X).__name__}."
+            )
+        return there if wanted == "auto" else bool(wanted)
+
+    def _for_first(self, X: Any) -> Any:
+        if not isinstance(X, pd.DataFrame) or "path" in X.columns:
+            return X
+        own = [name for name in ("patient", "eye", *self.columns) if name in X.columns]
+        return X.drop(columns=own) if own else X
+
+    def _table(
+        self, X: Any, severity: NDArray[np.float64], proba: NDArray[np.float64] | None
+    ) -> pd.DataFrame:
+        """Columns of the second model; missing values are ``nan``."""
+        table = {"severity": severity}
+        if proba is not None:
+            table |= {f"probability_{label}": proba[:, k] for k, label in enumerate(self.classes_)}
+        if self._wants("eye", X):
+            table["eye_right"] = right_eyes(X)
+        if self._wants("fellow", X):
+            table["fellow_severity"] = fellow_severity(X, severity)
+        table |= {name: numeric_column(X, name) for name in self.columns}
+        return pd.DataFrame(table)
+
+    def _refuse_grades(self, X: Any, codes: NDArray[np.intp]) -> None:
+        for name in self.columns:
+            values = numeric_column(X, name)
+            pairs = len(np.unique(np.column_stack([values, codes]), axis=0))
+            if pairs == len(np.unique(values)) == len(self.classes_):
+                raise DataError(
+                    f"The column {name!r} of X is the grade under other numbers, which new images "
+                    "do not have: leave it out of 'columns'."
+                )
+
+    def _check_folds(self, folds: Any, data: Training) -> None:
+        refuse_unseen_grades(folds, data.y, data.groups)
+        tested = np.concatenate([test for _, test in folds])
+        if len(tested) < len(data.y):
+            raise SplitError(
+                "Every row must be in one test fold, to have an out-of-fold score. "
+                f"Got {len(data.y) - len(tested)} rows in none: use another splitter."
+            )
+        if self._wants("fellow", data.X) and data.groups is not None:
+            units = pd.DataFrame({"patient": data.X["patient"].to_numpy(), "group": data.groups})
+            split = units.groupby("patient", sort=False)["group"].nunique()
+            if (split > 1).any():
+                raise SplitError(
+                    f"Patient {split.index[split > 1][0]!r} is in several groups, so a fellow "
+                    "eye's severity could come from a model that was trained on the other eye: "
+                    "give groups that keep patients together, or none."
+                )

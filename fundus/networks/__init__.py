@@ -1,1 +1,0 @@
-"""Backbones: built, cut at the freeze boundary, and their frozen work done once."""

@@ -1,1 +1,0 @@
-"""Plugins found, loaded each on its own, and looked up by name; `fundus.plugins` is the door."""

@@ -1,0 +1,253 @@
+"""A Keras model of the user's as a backbone: its configuration and weights, kept as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.exceptions import InvalidParameterError
+from fundus.runtime.identity import code_identity
+
+if TYPE_CHECKING:
+    import keras
+
+#: Names of a given model's own weights. The estimators' default means them too, since there are no
+#: others.
+OWN_WEIGHTS = ("model", "imagenet")
+
+_HOW = "pass backbone=BackboneSpec.from_model({}, normalise=...)"
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """Builds a model again from its configuration and weights; the `build` of a `BackboneSpec`.
+
+    Two of them are equal, and share entries of the store, where `digest` is equal. Nothing in it is
+    ever changed, so copies are the object itself.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256 of the configuration, the weights and the code of layers that are not Keras's own.
+    config : str
+        The configuration, as JSON.
+    weights : tuple of ndarray
+    image_size : int
+        Edge of the input, in pixels, that it was given with.
+    """
+
+    digest: str
+    config: str = field(repr=False, compare=False)
+    weights: tuple[NDArray[Any], ...] = field(repr=False, compare=False)
+    image_size: int = field(compare=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GivenModel:
+        return self
+
+    def code_identity(self) -> str:
+        """Return what names the object in the keys of the store, in place of its values."""
+        return self.digest
+
+    def __call__(self, *, image_size: int, weights: str | None) -> keras.Model:
+        """Build the model for an edge of the input; `weights` is None for random ones."""
+        import keras
+
+        config = json.loads(self.config)
+        _input_config(config)["batch_shape"] = [None, image_size, image_size, 3]
+        try:
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            if weights is not None:
+                model.set_weights(list(self.weights))
+        except (TypeError, ValueError) as error:
+            if image_size == self.image_size:
+                raise
+            reason = str(error).splitlines()[0]
+            raise InvalidParameterError(
+                f"The 'image_size' parameter must be {self.image_size} or None for the given "
+                f"model, which cannot be built for images of {image_size} pixels ({reason})."
+            ) from None
+        model.trainable = True  # what is trained is for 'freeze' to say
+        return model
+
+
+def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int]:
+    """Take a snapshot of a Keras model.
+
+    Parameters
+    ----------
+    model : keras.Model, or path of a ``.keras`` file
+    image_size : int or None
+        Where the model's input leaves it open.
+
+    Returns
+    -------
+    builder : GivenModel
+    name : str
+        What Keras calls the model.
+    n_parameters : int
+
+    Raises
+    ------
+    InvalidParameterError
+        If `model` is none of these, has no one float32 image as input or no one output, holds code
+        that cannot be kept, or its size is open.
+    """
+    from fundus.runtime.tensorflow import require_tensorflow
+
+    require_tensorflow()
+    import keras
+
+    if isinstance(model, (str, os.PathLike)):
+        model = _read(Path(model))
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise InvalidParameterError(
+            "The 'model' parameter of BackboneSpec.from_model must be a functional or a built "
+            f"Sequential keras.Model, or the path of a .keras file. Got {model!r} instead."
+        )
+    # a Sequential has its layers inside, and a subclass its own code around them
+    size = _edge(model, image_size)
+    plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    try:
+        config = keras.saving.serialize_keras_object(plain)
+        _input_config(config)["batch_shape"] = [None, size, size, 3]
+        text = json.dumps(config, sort_keys=True)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InvalidParameterError(_cannot_keep(plain, error)) from None
+    arrays = tuple(np.array(weight) for weight in plain.get_weights())
+    for array in arrays:
+        array.flags.writeable = False
+    digest = hashlib.sha256(text.encode())
+    digest.update("".join(_codes(plain)).encode())
+    for array in arrays:
+        digest.update(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
+    builder = GivenModel(digest.hexdigest(), text, arrays, size)
+    try:
+        builder(image_size=size, weights="model")
+    except (TypeError, ValueError) as error:
+        raise InvalidParameterError(_cannot_keep(plain, error)) from None
+    return builder, plain.name, int(plain.count_params())
+
+
+def given_instead(backbone: Any) -> str | None:
+    """Say how to pass a Keras model, or the file of one, that was given as ``backbone=``.
+
+    Parameters
+    ----------
+    backbone : object
+
+    Returns
+    -------
+    str or None
+        ``None`` for anything else.
+    """
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(backbone, keras.Model):
+        return _HOW.format("model")
+    named = isinstance(backbone, (str, os.PathLike))
+    if named and os.fspath(backbone).lower().endswith((".keras", ".h5", ".hdf5")):
+        return _HOW.format(repr(os.fspath(backbone)))
+    return None
+
+
+def _read(path: Path) -> keras.Model:
+    import keras
+
+    where = f"The 'model' parameter of BackboneSpec.from_model is the file {str(path)!r}, which"
+    if path.suffix != ".keras" or not path.is_file():
+        raise InvalidParameterError(
+            f"{where} must be a .keras file that exists: save the model with model.save('x.keras')."
+        )
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises what it likes about a file
+        raise InvalidParameterError(
+            f"{where} cannot be loaded in safe mode ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
+            "pass it."
+        ) from None
+
+
+def _edge(model: keras.Model, image_size: int | None) -> int:
+    shapes = [(tuple(tensor.shape), tensor.dtype) for tensor in model.inputs]
+    shape, dtype = shapes[0]
+    if (
+        len(shapes) != 1
+        or dtype != "float32"
+        or len(shape) != 4
+        or shape[3] != 3
+        or shape[1] != shape[2]
+        or len(model.outputs) != 1
+    ):
+        raise InvalidParameterError(
+            "The 'model' parameter of BackboneSpec.from_model must have one float32 input of shape "
+            f"(batch, size, size, 3) and one output. Got inputs {shapes!r} and "
+            f"{len(model.outputs)} outputs instead."
+        )
+    size = shape[1] if image_size is None else image_size
+    if size is None:
+        raise InvalidParameterError(
+            "The 'image_size' parameter of BackboneSpec.from_model must be an int, in pixels, for "
+            f"a model whose input is of any size. Got {image_size!r} instead."
+        )
+    return int(size)
+
+
+def _input_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the one input layer of a functional model."""
+    layers = config["config"]["layers"]
+    return next(la["config"] for la in layers if la["class_name"] == "InputLayer")
+
+
+def _codes(model: keras.Model) -> list[str]:
+    """Identity of the code of every layer that is not Keras's own."""
+    classes = {
+        cls
+        for layer in model._flatten_layers()
+        for cls in type(layer).__mro__
+        if cls.__module__.split(".")[0] not in ("keras", "tensorflow", "builtins")
+    }
+    named = sorted(classes, key=lambda cls: f"{cls.__module__}.{cls.__qualname__}")
+    return [code_identity(_Code(dict(vars(cls)))) for cls in named]
+
+
+class _Code:
+    """The methods and constants of a class, to be named by `code_identity`."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        simple = (bool, int, float, str, tuple)
+        self.methods = {k: v for k, v in found.items() if callable(v)}
+        self.wrapped = {k: v.__func__ for k, v in found.items() if hasattr(v, "__func__")}
+        self.constants = {
+            k: v for k, v in found.items() if isinstance(v, simple) and not k.startswith("__")
+        }
+
+    def __call__(self) -> None:
+        """Nothing: callables have an identity."""
+
+
+def _cannot_keep(model: keras.Model, error: Exception) -> str:
+    import keras
+
+    lambdas = [x.name for x in model._flatten_layers() if isinstance(x, keras.layers.Lambda)]
+    if lambdas:
+        return (
+            f"The model {model.name!r} has the Lambda layer {lambdas[0]!r}, whose code cannot be "
+            "kept: write it as a keras.layers.Layer, or give BackboneSpec(build=...) a function "
+            "that builds the model."
+        )
+    return (
+        f"The model {model.name!r} cannot be built again from its configuration "
+        f"({type(error).__name__}: {str(error).splitlines()[0]}): give its own layers a get_config "
+        "and @keras.saving.register_keras_serializable(), or give BackboneSpec(build=...) a "
+        "function that builds the model."
+    )

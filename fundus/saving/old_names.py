@@ -1,0 +1,59 @@
+"""Where classes were when a bundle was written, since skops names them by their module."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+SCHEMA = "schema.json"
+
+#: Former names of classes that bundles hold, and what they are called now.
+RENAMED = {
+    ("fundus.features", "FeatureExtractor"): ("fundus.transfer.features", "FeatureExtractor"),
+    ("fundus.networks.network", "Frozen"): ("fundus.frozen.function", "Frozen"),
+    ("fundus.networks.network", "Network"): ("fundus.backbones.network", "Network"),
+    ("fundus.preprocessing.fitted", "Normaliser"): ("fundus.frozen.normaliser", "Normaliser"),
+    ("fundus.preprocessing.fitted", "Photometric"): ("fundus.frozen.normaliser", "Photometric"),
+}
+
+
+def with_todays_names(file: Path) -> bytes:
+    """Read a file of skops's, with the classes that have moved since under their names of today.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    bytes
+        The file itself where nothing in it has moved.
+    """
+    content = file.read_bytes()
+    with ZipFile(io.BytesIO(content)) as archive:
+        schema = json.loads(archive.read(SCHEMA))
+        if not _rename(schema):
+            return content
+        renamed = io.BytesIO()
+        with ZipFile(renamed, "w") as copy:
+            for entry in archive.infolist():
+                data = archive.read(entry)
+                copy.writestr(entry, json.dumps(schema) if entry.filename == SCHEMA else data)
+    return renamed.getvalue()
+
+
+def _rename(node: Any) -> bool:
+    """Put the names of today into a part of a schema; tell whether there were others."""
+    parts = node if isinstance(node, list) else node.values() if isinstance(node, dict) else ()
+    found = False
+    for part in parts:
+        found = _rename(part) or found
+    if isinstance(node, dict):
+        name = node.get("__module__", ""), node.get("__class__", "")
+        if name in RENAMED:
+            node["__module__"], node["__class__"] = RENAMED[name]
+            return True
+    return found

@@ -1,0 +1,161 @@
+"""One compiled network for all fits of one kind: folds and candidates do not trace it again.
+
+Tracing a small head takes longer than training it. So the first network of a kind is kept, and a
+later fit trains that one, with the variables of a network that was built afresh for it. A fit's
+result is then that of a fresh network, whatever the kept one went through before.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.heads.base import NeuralHead
+from fundus.runtime.identity import code_identity
+from fundus.runtime.keras_settings import graph_settings
+from fundus.training.tail import Tail, Training, build_tail
+
+if TYPE_CHECKING:
+    import keras
+
+#: How many kinds of networks are kept.
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A network that was traced, and its optimizer's variables as they were before any step.
+
+    Parameters
+    ----------
+    network : keras.Model
+    slots : list of ndarray
+        In the order of ``network.optimizer.variables``; one number for those that are constant.
+    """
+
+    network: keras.Model
+    slots: list[NDArray[Any]]
+
+
+_kept: OrderedDict[Any, Kept] = OrderedDict()
+
+
+def fresh_network(tail: Tail, training: Training) -> keras.Model:
+    """Return a compiled network as `build_tail` makes it, traced already where possible.
+
+    It is lent: the next fit or prediction of its kind changes its weights. The caller holds
+    `fundus.runtime.seeds.one_at_a_time`.
+
+    Parameters
+    ----------
+    tail : Tail
+    training : Training
+
+    Returns
+    -------
+    keras.Model
+    """
+    built = build_tail(tail, training, to_train=True)
+    # what a callback of the caller's does to a network is not known, so that one is his alone
+    shared = not training.callbacks and _known(built, tail.head, tail.n_grades)
+    kind = _kind(tail, training) if shared else None
+    kept = None if kind is None else _kept.get(kind)
+    if kept is None or not _alike(kept.network, built):
+        if kind is not None:
+            _keep(kind, built)
+        return built
+    _kept.move_to_end(kind)
+    network = kept.network
+    for variable, value in zip(network.variables, built.variables, strict=True):
+        variable.assign(value)
+    for variable, slot in zip(network.optimizer.variables, kept.slots, strict=True):
+        variable.assign(np.broadcast_to(slot, variable.shape))
+    network.optimizer.learning_rate = training.learning_rate
+    return network
+
+
+def lent_network(tail: Tail, training: Training) -> keras.Model:
+    """Return a network of a kind with whatever weights it has, to be given those of a model.
+
+    The caller holds `fundus.runtime.seeds.one_at_a_time`.
+
+    Parameters
+    ----------
+    tail : Tail
+    training : Training
+
+    Returns
+    -------
+    keras.Model
+    """
+    training = replace(training, callbacks=())
+    kind = _kind(tail, training)
+    if kind in _kept:
+        return _kept[kind].network
+    built = build_tail(tail, training, to_train=True)
+    if kind is not None and _known(built, tail.head, tail.n_grades):
+        _keep(kind, built)
+    return built
+
+
+def _keep(kind: Any, network: keras.Model) -> None:
+    network.optimizer.build(network.trainable_variables)
+    values = [np.asarray(variable) for variable in network.optimizer.variables]
+    # most are arrays of zeros as large as the weights
+    slots = [v.ravel()[:1] if v.size and (v == v.flat[0]).all() else v for v in values]
+    _kept[kind] = Kept(network, [s.reshape(()) if s.size == 1 else s for s in slots])
+    _kept.move_to_end(kind)
+    while len(_kept) > KEPT:
+        _kept.popitem(last=False)
+
+
+def _kind(tail: Tail, training: Training) -> Any:
+    """What two networks with one graph have in common; None where that cannot be told."""
+    head = tail.head
+    try:
+        parts = pickle.dumps(
+            (head, tail.n_grades, tail.n_features, tail.network, tail.dtype_policy)
+        )
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None  # such as a head that holds a lambda
+    code = tuple(code_identity(getattr(head, name)) for name in ("build", "loss", "metrics"))
+    adam = training.beta_1, training.beta_2, training.epsilon
+    # Keras compiles with XLA, on a GPU, only where operations need not be deterministic
+    return type(head), parts, code, adam, training.repeatable, graph_settings()
+
+
+def _known(network: keras.Model, head: NeuralHead, n_grades: int) -> bool:
+    """Whether all state of a network is in its variables, as in Keras's parts and in ours.
+
+    A foreign layer or loss may remember in Python what an earlier fit did, or draw from a stream
+    that its graph goes on with.
+    """
+    parts = [head.loss(n_grades), *head.metrics(n_grades), *_operations(network)]
+    return all(isinstance(part, str) or _is_ours(part) for part in parts)
+
+
+def _operations(network: keras.Model) -> Iterator[Any]:
+    for operation in network.operations:
+        yield operation
+        if hasattr(operation, "operations"):  # a network inside the network
+            yield from _operations(operation)
+
+
+def _is_ours(part: Any) -> bool:
+    kind = part if hasattr(part, "__qualname__") else type(part)  # a function, or an object's class
+    package = str(kind.__module__).split(".")[0]
+    return package in ("keras", "fundus") and kind.__qualname__ != "Lambda"
+
+
+def _alike(a: keras.Model, b: keras.Model) -> bool:
+    def shape(network: keras.Model) -> list[Any]:
+        layers = [type(layer) for layer in network.layers]
+        return [layers, [(tuple(v.shape), v.dtype, v.trainable) for v in network.variables]]
+
+    return shape(a) == shape(b)

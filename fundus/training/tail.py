@@ -1,0 +1,137 @@
+"""The trained part of a network: what it consists of, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fundus.backbones.network import Network
+from fundus.heads.base import NeuralHead
+from fundus.runtime.keras_settings import DEFAULT_POLICY, under_policy
+
+if TYPE_CHECKING:
+    import keras
+
+#: Training steps of a head on features that TensorFlow takes without coming back to Python.
+STEPS_PER_CALL = 32
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of one training run.
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon : float
+        Of Adam.
+    batch_size, epochs : int
+    patience : int or None
+        Epochs without a better loss before training stops; ``None`` never stops early.
+    lr_factor, lr_patience, min_learning_rate : float, int, float
+        The learning rate is multiplied by the factor after so many epochs without a better loss.
+    callbacks : tuple of Callback
+        More Keras callbacks; copied before use.
+    log_dir : str or None
+        Where ``log.csv`` and ``best.weights.h5`` are written.
+    seed : int
+        Of the network's first weights, of Dropout, and of the order of the images.
+    repeatable : bool
+        Whether two fits of one seed are to agree to the bit, at the cost of slower operations.
+    verbose : int
+    """
+
+    learning_rate: float
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    batch_size: int = 16
+    epochs: int = 40
+    patience: int | None = 10
+    lr_factor: float = 0.5
+    lr_patience: int = 3
+    min_learning_rate: float = 1e-6
+    callbacks: tuple[Any, ...] = ()
+    log_dir: str | None = None
+    seed: int = 0
+    repeatable: bool = True
+    verbose: int = 0
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The trained part of a network: what stands after the cut, pooling and the head.
+
+    Parameters
+    ----------
+    head : NeuralHead
+    n_grades : int
+    n_features : int or None
+        Width of the frozen features; ``None`` where layers of the backbone are trained.
+    network : Network or None
+        The backbone, where layers of it are trained.
+    dtype_policy : str, default="float32"
+        Keras's dtype policy under which it is built, in training and in prediction.
+    """
+
+    head: NeuralHead
+    n_grades: int
+    n_features: int | None = None
+    network: Network | None = None
+    dtype_policy: str = DEFAULT_POLICY
+
+
+def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> keras.Model:
+    """Build and compile the trained part of a network.
+
+    Parameters
+    ----------
+    tail : Tail
+    training : Training
+    to_train : bool, default=False
+        Compile it for our own training loop: with `FusedAdam`, and several steps of a head on
+        features in one call. Callbacks of the caller's see each step, and Keras's own optimizer.
+
+    Returns
+    -------
+    keras.Model
+        From the tensors at the cut to the head's outputs.
+    """
+    from fundus.runtime.tensorflow import require_tensorflow
+
+    require_tensorflow()
+    with under_policy(tail.dtype_policy):
+        return _built(tail, training, to_train)
+
+
+def _built(tail: Tail, training: Training, to_train: bool) -> keras.Model:
+    import keras
+
+    from fundus.backbones.pooling import pooled
+
+    if tail.network is None:
+        inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
+        outputs = tail.head.build(inputs, tail.n_grades)
+    else:
+        suffix = tail.network.split().suffix
+        body = pooled(suffix, tail.network.pooling)
+        inputs = body.inputs
+        outputs = tail.head.build(body.outputs[0], tail.n_grades)
+    model = keras.Model(inputs, outputs)
+    adam, steps = keras.optimizers.Adam, 1
+    if to_train and not training.callbacks:
+        from fundus.training.adam import FusedAdam
+
+        adam, steps = FusedAdam, STEPS_PER_CALL if tail.network is None else 1
+    optimizer = adam(
+        training.learning_rate,
+        beta_1=training.beta_1,
+        beta_2=training.beta_2,
+        epsilon=training.epsilon,
+    )
+    model.compile(
+        optimizer=optimizer,
+        loss=tail.head.loss(tail.n_grades),
+        metrics=tail.head.metrics(tail.n_grades),
+        steps_per_execution=steps,
+    )
+    return model

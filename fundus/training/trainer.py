@@ -1,0 +1,277 @@
+"""Training and prediction of Keras heads through scikeras; no other file knows scikeras.
+
+scikeras trains on row indices: the images' activations are too many to pass as one array, so
+`KerasTrainer` streams them from a `fundus.frozen.sources.Source`. ``docs/design.md`` lists the
+defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` pins each of them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.runtime.tensorflow_noise import quiet_start
+
+with quiet_start():  # a process that unpickles a trained head imports Keras here first
+    import keras
+    import tensorflow as tf
+    from scikeras.wrappers import BaseWrapper
+    from tensorflow.python.eager import context
+    from tensorflow.python.framework import config
+
+from fundus.frozen.sources import Source
+from fundus.runtime.seeds import one_at_a_time, seeded
+from fundus.runtime.tensorflow import require_tensorflow
+from fundus.training.batches import Rows, batches_of
+from fundus.training.callbacks import training_callbacks
+from fundus.training.compiled import fresh_network, lent_network
+from fundus.training.finite import check_training
+from fundus.training.tail import Tail, Training, build_tail
+
+#: Rows per forward pass in prediction.
+PREDICT_BATCH = 64
+
+
+class KerasTrainer(BaseWrapper):
+    """A scikeras wrapper whose ``X`` is row indices ``(n, 1)`` of a source.
+
+    Parameters
+    ----------
+    model : functools.partial
+        Of `fresh_network`.
+    training : Training
+    """
+
+    def __init__(self, model: partial[keras.Model], training: Training) -> None:
+        # without a random_state, with which scikeras would set the generators of the process
+        super().__init__(model=model, batch_size=training.batch_size)
+        self.training = training
+
+    def _fit_keras_model(
+        self,
+        X: NDArray[np.intp],
+        y: NDArray[Any],
+        sample_weight: NDArray[np.float64] | None,
+        warm_start: bool,
+        epochs: int,
+        initial_epoch: int,
+        *,
+        source: Source,
+        validation: Rows | None,
+    ) -> None:
+        training = self.training
+        batches = batches_of(
+            Rows(source, X[:, 0], y, sample_weight, training.batch_size, training.seed)
+        )
+        held_out = None if validation is None else batches_of(validation)
+        watched = "loss" if held_out is None else "val_loss"
+        settings = {
+            "epochs": training.epochs,
+            "verbose": 0,
+            "shuffle": False,
+            "validation_data": None if held_out is None else held_out.data,
+            "callbacks": [batches, *training_callbacks(training, watched)],
+        }
+        history = self.model_.fit(batches.data, **settings)
+        self.history_ = {
+            name: [float(v) for v in values] for name, values in history.history.items()
+        }
+        # the network is lent, and the next fit will change it
+        self.weights_ = self.model_.get_weights()
+        del self.model_
+
+    def _predict_raw(self, X: Any, **kwargs: Any) -> NDArray[np.float32]:
+        """Outputs of the network for every row of a source, shape (n, n_outputs)."""
+        source: Source = kwargs["source"]
+        if "model_" in self.__dict__:
+            model = self.model_
+        else:
+            model = lent_network(**self.model.keywords)
+            model.set_weights(self.weights_)
+        rows = np.asarray(X)[:, 0]
+        outputs = []
+        for start in range(0, len(rows), PREDICT_BATCH):
+            take = rows[start : start + PREDICT_BATCH]
+            # padded to one shape, so that a last short batch is not traced anew
+            padded = np.concatenate([take, np.repeat(take[:1], PREDICT_BATCH - len(take))])
+            x = source.batch(padded, None)
+            output = np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x))
+            outputs.append(output[: len(take)])
+        return np.concatenate(outputs)
+
+    def network(self) -> keras.Model:
+        """Return the trained Keras model, built at the first call; from then on it predicts."""
+        if "model_" not in self.__dict__:
+            self.model_ = build_tail(**self.model.keywords)
+            self.model_.set_weights(self.__dict__.pop("weights_"))
+        return self.model_
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        model = state.pop("model_", None)
+        if model is not None:
+            state["weights_"] = model.get_weights()
+        for name in ("_fit_callbacks", "_predict_callbacks"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+@dataclass
+class TrainedNet:
+    """A neural head after training, with the trained part of its backbone.
+
+    Parameters
+    ----------
+    tail : Tail
+    trainer : KerasTrainer
+    residual_std : float, default=None
+        Root mean square of a regressor's residuals on images it was not trained on, in places.
+    """
+
+    tail: Tail
+    trainer: KerasTrainer = field(repr=False)
+    residual_std: float | None = None
+
+    @property
+    def is_regressor(self) -> bool:
+        """Whether the head predicts a severity."""
+        return self.tail.head.is_regressor
+
+    @property
+    def has_proba(self) -> bool:
+        """Whether it gives probabilities, or a severity to make them from: always."""
+        return True
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Losses and learning rate by epoch."""
+        return self.trainer.history_
+
+    def network(self) -> keras.Model:
+        """Return the trained Keras model, from the tensors at the cut to the outputs."""
+        return self.trainer.network()
+
+    def outputs(self, source: Source) -> NDArray[np.float64]:
+        """Severities ``(n,)`` or probabilities ``(n, n_grades)`` for all rows of a source."""
+        rows = np.arange(len(source))[:, np.newaxis]
+        require_tensorflow()
+        with one_at_a_time:
+            raw = self.trainer._predict_raw(rows, source=source)
+        return self.tail.head.decode(raw, self.tail.n_grades)
+
+
+def train_net(
+    tail: Tail,
+    training: Training,
+    source: Source,
+    rows: NDArray[np.intp],
+    positions: NDArray[np.intp],
+    weights: NDArray[np.float64] | None,
+    held_out: NDArray[np.intp] | None,
+) -> TrainedNet:
+    """Train a neural head, and the backbone's layers after the cut, on rows of a source.
+
+    Parameters
+    ----------
+    tail : Tail
+    training : Training
+    source : Source
+    rows : ndarray of int, shape (n_train,)
+        Rows to train on.
+    positions : ndarray of int, shape (n_samples,)
+        Grade of every row of the source, as its place on the scale.
+    weights : ndarray of float, shape (n_samples,), or None
+    held_out : ndarray of int, shape (n_held_out,), or None
+        Rows that early stopping watches.
+
+    Returns
+    -------
+    TrainedNet
+    """
+    require_tensorflow()
+    targets = tail.head.encode(positions, tail.n_grades)
+    validation = None
+    if held_out is not None:
+        kept = None if weights is None else weights[held_out]
+        validation = Rows(source, held_out, targets[held_out], kept, training.batch_size, None)
+    trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
+    with seeded(training.seed), _deterministic(training.repeatable and _depends_on_order(tail)):
+        trainer.fit(
+            rows[:, np.newaxis],
+            targets[rows],
+            sample_weight=None if weights is None else weights[rows],
+            source=source,
+            validation=validation,
+        )
+    check_training(tail.head, training, trainer.history_, trainer.weights_)
+    return TrainedNet(tail, trainer)
+
+
+def _depends_on_order(tail: Tail) -> bool:
+    """Whether results may depend on the order in which processors finish parts of an operation.
+
+    On a CPU that of our own heads does not, which are dense layers on features.
+    """
+    ours = type(tail.head).__module__.split(".")[0] == "fundus"
+    return tail.network is not None or not ours or bool(tf.config.list_physical_devices("GPU"))
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Use TensorFlow's deterministic operations, and let other threads draw as before.
+
+    The switch is the process's. While it is on, a draw from `tf.random` is an error where no seed
+    is set; so one is set meanwhile where the caller has none, and thus no stream to go on with.
+    """
+    if not wanted:
+        yield
+        return
+    seed = None
+    if context.global_seed() is None:
+        seed = random.SystemRandom().randrange(2**31)
+        tf.random.set_seed(seed)
+        time.sleep(0.05)  # for a thread that has seen no seed, and whose draw is under way
+    before = config.is_op_determinism_enabled()
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            config.disable_op_determinism()
+        if seed is not None and context.global_seed() == seed:
+            tf.random.set_seed(None)
+
+
+def trained_net(
+    tail: Tail, weights: list[NDArray[Any]], history: dict[str, list[float]]
+) -> TrainedNet:
+    """Put trained weights back into a network.
+
+    Parameters
+    ----------
+    tail : Tail
+    weights : list of ndarray
+        As ``model.get_weights()`` gave them.
+    history : dict of str to list of float
+
+    Returns
+    -------
+    TrainedNet
+        The Keras model is built at its first use.
+    """
+    training = Training(learning_rate=1e-3)
+    trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
+    trainer.history_ = history
+    trainer.weights_ = weights
+    return TrainedNet(tail, trainer)

@@ -1,0 +1,396 @@
+"""`TransferClassifier`: a backbone and a head as one scikit-learn classifier of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from fundus.data.inputs import Images, as_images
+from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.sources import ArraySource, Source
+from fundus.grades.labels import Grades, read_grades, read_labels, to_positions
+from fundus.grades.patients import read_patients
+from fundus.heads.base import EstimatorHead, Head, NeuralHead
+from fundus.metrics.kappa import class_sample_weight
+from fundus.parameters import invalid
+from fundus.saving.mixin import Saves
+from fundus.training.fitted import FittedHead
+from fundus.transfer.feature_heads import fit_head_on_features
+from fundus.transfer.inputs import plan_fit, prediction_source, training_source
+from fundus.transfer.parameters import (
+    check_parameters,
+    head_assumes_order,
+    is_precomputed,
+    with_head_object,
+)
+from fundus.transfer.plan import Plan
+from fundus.transfer.prediction import Predicts
+from fundus.transfer.steps import check_duplicates, fit_net, new_log_dir
+
+
+class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
+    """Grade images with a pretrained backbone and a head.
+
+    The frozen layers of the backbone run once per image and their results are kept; only what is
+    trained runs again, for every fold and candidate.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec, default="efficientnet_lite0"
+        Registered name (see `list_backbones`), ``"precomputed"`` where ``X`` holds 2-D features, or
+        a record such as `BackboneSpec.from_model` makes of a Keras model.
+    head : str, Head, classifier or regressor, default="softmax"
+        Registered name (see `list_heads`), a head object, or any scikit-learn estimator; its
+        parameters are set and searched as ``head__C``, for a name too.
+    grades : int or sequence, default=None
+        The scale: its length, or its labels, lowest first. ``None`` is the order of the categories
+        where ``y`` is a pandas Categorical (one without rows is a grade without images), else the
+        sorted labels of ``y``, with a warning where these are more than two names. Meta-estimators
+        that number the labels, as `sklearn.ensemble.VotingClassifier` does, need them encoded in
+        order before.
+    weights : str, path or None, default="imagenet"
+        Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
+    freeze : "all", int, float or str, default="all"
+        Initial layers that stay as they are: all, the first n (counting the input layer), a
+        fraction, those up to a named layer, or 0.
+    image_size : int, default=None
+        Edge of the square input, in pixels; ``None`` is the backbone's own.
+    crop : {"fov", "square"} or None, default="fov"
+        Crop to the field of view, pad to a square, or squash.
+    photometric : str, callable or None, default=None
+        What changes the light and colour of the square picture, before it is scaled for the
+        network: "ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean", one of a
+        plugin (see `list_preprocessors`), or a function of uint8 RGB images (n, height, width, 3)
+        that returns uint8 ones.
+    normalise : str or callable, default="backbone"
+        The scale: what the backbone's weights were trained with. For weights that were trained
+        with another one, its name, or a function of uint8 RGB images that returns float32.
+    pooling : str, default="avg"
+        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
+        "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
+        stage of the network, which needs ``freeze="all"``.
+    power : float or None, default=None
+        Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
+        square root. Needs ``freeze="all"``.
+    augment : Augmentation, bool or None, default=None
+        Random warps of training images, anew in every epoch; True is ``Augmentation()``.
+    augment_views : int or None, default=None
+        So many fixed warps of every training image instead, made once and kept; the only form that
+        heads on frozen features take.
+    class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
+        Weight of each grade in training. A dict's keys are labels; one that it leaves out has
+        weight 1, and is an error while a key is no label of ``y`` or the scale.
+    sampling : {"over", "under"} or None, default=None
+        Training images are drawn at random so that every grade has as many as the most frequent
+        one, or as the rarest; ``class_weight`` then counts the images that were drawn. Images held
+        out for early stopping are not drawn. Needs imbalanced-learn.
+    learning_rate : float or "auto", default="auto"
+        Of Adam; "auto" is 1e-5 where layers of the backbone are trained and 1e-3 where none are.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        Of Adam.
+    batch_size : int, default=16
+        Images per training step.
+    epochs : int, default=40
+        Most passes over the training images.
+    validation_fraction : float, default=0.1
+        Share of the training images held out for early stopping; stratified, and by patient where
+        ``X`` is a frame with patients or `groups` are given. A regressor's probabilities are made
+        from its residuals on them; where there are fewer than 10, its network is trained three
+        times more, on two thirds of the images each.
+    patience : int or None, default=10
+        Epochs without a better loss before training stops and the best weights return.
+    lr_factor, lr_patience, min_learning_rate : float, int, float, default=0.5, 3, 1e-6
+        The learning rate is multiplied by the factor after so many epochs without a better loss.
+    callbacks : sequence of keras.callbacks.Callback, default=None
+        More callbacks; each fit uses copies.
+    log_dir : path, default=None
+        Where each fit makes a folder with ``log.csv`` and ``best.weights.h5``.
+    duplicates : {"error", "allow"}, default="error"
+        Whether ``X`` may name a file twice, as over-samplers do.
+    cache : bool, path or Cache, default=True
+        Where frozen work is kept; ``False`` keeps none.
+    n_jobs : int, default=None
+        Decoding threads; ``None`` and -1 mean one per processor.
+    random_state : int, RandomState or None, default=None
+        Decides everything that is drawn.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        The labels in ``y``, sorted.
+    grades_ : ndarray, shape (n_grades,)
+        The scale.
+    head_ : FittedHead
+        The trained head. ``head_.residual_std`` is the root mean square, in places, of a
+        regressor's residuals on images it was fitted without; its probabilities are as wide.
+    history_ : dict of str to list of float
+        Losses and learning rate by epoch; neural heads only.
+    frozen_ : Frozen
+        The frozen part; not for precomputed features.
+    plan_ : Plan
+        What was kept of the frozen work, and why; not for precomputed features.
+    log_dir_ : str or None
+        Folder of this fit's log.
+    n_features_in_ : int
+        Width of precomputed features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+    >>> model = TransferClassifier("tiny", "logistic", weights="fixed", cache=False)
+    >>> model.fit(X, [0, 1] * 4).predict_proba(X).shape
+    (8, 2)
+    """
+
+    # groups are for the inner validation split; asked for, so that routing brings them by itself
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
+
+    def __init__(
+        self,
+        backbone: Any = "efficientnet_lite0",
+        head: Any = "softmax",
+        *,
+        grades: Any = None,
+        weights: Any = "imagenet",
+        freeze: Any = "all",
+        image_size: int | None = None,
+        crop: str | None = "fov",
+        photometric: Any = None,
+        normalise: Any = "backbone",
+        pooling: str = "avg",
+        power: float | None = None,
+        augment: Any = None,
+        augment_views: int | None = None,
+        class_weight: Any = "balanced",
+        sampling: str | None = None,
+        learning_rate: Any = "auto",
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int = 16,
+        epochs: int = 40,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        lr_factor: float = 0.5,
+        lr_patience: int = 3,
+        min_learning_rate: float = 1e-6,
+        callbacks: Any = None,
+        log_dir: Any = None,
+        duplicates: str = "error",
+        cache: Any = True,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.grades = grades
+        self.weights = weights
+        self.freeze = freeze
+        self.image_size = image_size
+        self.crop = crop
+        self.photometric = photometric
+        self.normalise = normalise
+        self.pooling = pooling
+        self.power = power
+        self.augment = augment
+        self.augment_views = augment_views
+        self.class_weight = class_weight
+        self.sampling = sampling
+        self.learning_rate = learning_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.lr_factor = lr_factor
+        self.lr_patience = lr_patience
+        self.min_learning_rate = min_learning_rate
+        self.callbacks = callbacks
+        self.log_dir = log_dir
+        self.duplicates = duplicates
+        self.cache = cache
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params: Any) -> TransferClassifier:
+        """Set parameters; ``head__…`` those of the head, which becomes an object if it is a name.
+
+        Parameters
+        ----------
+        **params : object
+            ``head__C=1`` with ``head="logistic"`` makes it ``head=LogisticHead(C=1)``.
+
+        Returns
+        -------
+        self
+
+        Examples
+        --------
+        >>> TransferClassifier(head="logistic").set_params(head__C=1.0).head
+        LogisticHead(C=1.0)
+        """
+        return super().set_params(**with_head_object(self, params))
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> TransferClassifier:
+        """Train on graded images.
+
+        Parameters
+        ----------
+        X : images
+            Paths, a frame with a ``path`` and optionally a ``patient`` column, uint8 RGB arrays
+            (n, height, width, 3), or a list of images in memory: Pillow images, bytes of files, or
+            uint8 RGB arrays of any sizes. A column, shape (n, 1), of any of these is taken too. 2-D
+            float features for ``backbone="precomputed"``.
+        y : array-like, shape (n_samples,)
+            Grades; a pandas Categorical brings their order.
+        sample_weight : array-like of float, shape (n_samples,), default=None
+        groups : array-like, shape (n_samples,), default=None
+            Patients, for the inner validation split; a frame's own where they are not given.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter cannot be used, such as class weights for what is no label.
+        InvalidGradeError
+            If a grade is missing, off the scale, or the only one, or the labels are one-hot.
+        ImageReadError
+            If files cannot be read; the first is named, the rest counted.
+        DataError
+            If lengths differ, a file occurs twice, or the patient of a row is unknown.
+        DivergedError
+            If a training diverges, or features are not finite.
+        MissingDependencyError
+            If `sampling` is given and imbalanced-learn is not installed.
+
+        Warns
+        -----
+        DataWarning
+            Where more than two names are put into the order of the alphabet.
+        """
+        head = check_parameters(self)
+        data = self._read(X, reset=True)
+        where = data.where if isinstance(data, Images) else "row {}".format
+        grades = read_grades(read_labels(y, len(data), where, self), self.grades, where)
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, data)
+        groups = None if groups is None else read_patients(groups, len(data))
+        if isinstance(data, Images):
+            check_duplicates(data, grades.positions, self.duplicates)
+            groups = data.units if groups is None else groups
+        self._fit(data, grades, head, weight, groups)
+        return self
+
+    def _fit(
+        self,
+        data: Images | NDArray[Any],
+        grades: Grades,
+        head: Head,
+        weight: NDArray[np.float64] | None,
+        groups: NDArray[Any] | None,
+    ) -> None:
+        seed = draw_seed(self.random_state)
+        for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters
+            self.__dict__.pop(name, None)
+        # weights are by label, for a dict's sake, and by weight of rows, for the counts'
+        labels = grades.scale[grades.positions]
+        fit_weight = class_sample_weight(self.class_weight, labels, weight, scale=grades.scale)
+        if isinstance(data, Images):
+            self.__dict__.pop("n_features_in_", None)
+            self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
+        self.classes_, self.grades_ = grades.classes, grades.scale
+        self._places = to_positions(grades.classes, grades.scale)
+        self.log_dir_: str | None = None
+        self.head_: FittedHead
+        source: Source
+        if isinstance(data, Images):
+            source, self.plan_ = training_source(self, data, self.frozen_, head, seed)
+        else:
+            source = ArraySource(data)
+        n_views = self.augment_views or 0
+        if isinstance(head, NeuralHead):
+            self.log_dir_ = new_log_dir(self.log_dir)
+            self.head_ = fit_net(
+                self,
+                head,
+                source,
+                self.frozen_.network if isinstance(data, Images) else None,
+                grades,
+                weight,
+                fit_weight,
+                groups,
+                seed,
+                n_views,
+            )
+            self.history_ = self.head_.history
+        else:
+            assert isinstance(head, EstimatorHead)
+            self.head_ = fit_head_on_features(
+                self, head, source, grades, weight, fit_weight, groups, seed, n_views
+            )
+
+    def _input(self, X: Any) -> Source:
+        data = self._read(X, reset=False)
+        if not isinstance(data, Images):
+            return ArraySource(data)
+        return prediction_source(self, data, self.frozen_)
+
+    def plan(self, X: Any) -> Plan:
+        """Say what `fit` would compute and keep, and what that costs.
+
+        Two batches run through the frozen layers, so that the time can be told; their results are
+        kept for `fit`.
+
+        Parameters
+        ----------
+        X : images
+            As in `fit`.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter cannot be used, or the features are precomputed.
+        ImageReadError
+            If files cannot be read; the first is named, the rest counted.
+        """
+        head = check_parameters(self)
+        data = self._read(X, reset=False)
+        if not isinstance(data, Images):
+            raise invalid(self, "backbone", "one that runs on images", self.backbone)
+        return plan_fit(self, data, head)
+
+    def _read(self, X: Any, *, reset: bool) -> Images | NDArray[Any]:
+        if is_precomputed(self.backbone):
+            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        return as_images(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        precomputed = is_precomputed(self.backbone)
+        tags.input_tags.two_d_array = precomputed
+        tags.input_tags.string = not precomputed
+        tags.classifier_tags.poor_score = head_assumes_order(self)
+        return tags

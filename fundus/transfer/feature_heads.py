@@ -1,0 +1,206 @@
+"""Fitting a scikit-learn head on frozen features, and how far its severities lie off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from fundus.frozen.sources import ArraySource, Source
+from fundus.grades.labels import Grades
+from fundus.heads.base import EstimatorHead
+from fundus.heads.ridge_residuals import left_out_residuals
+from fundus.parameters import invalid
+from fundus.runtime.threads import one_blas_thread
+from fundus.training.fitted import FittedEstimator
+from fundus.transfer.residuals import residual_std, std_of_inner_folds, units_of
+from fundus.transfer.sampling import drawn_rows, drawn_weights, with_their_views
+
+
+def fit_head_on_features(
+    owner: Any,
+    head: EstimatorHead,
+    source: Source,
+    grades: Grades,
+    sample_weight: NDArray[np.float64] | None,
+    fit_weight: NDArray[np.float64] | None,
+    groups: NDArray[Any] | None,
+    seed: int,
+    n_views: int,
+) -> FittedEstimator:
+    """Draw the training rows where that is asked for, and fit a scikit-learn head on them.
+
+    Parameters
+    ----------
+    owner : TransferClassifier
+        Its ``sampling`` and ``class_weight``.
+    head : EstimatorHead
+    source : Source
+        Features, with the views of an image behind its own.
+    grades : Grades
+    sample_weight, fit_weight : ndarray of float, shape (n_samples,), or None
+        The caller's weights, and the same times the class weights.
+    groups : ndarray, shape (n_samples,), or None
+        Images of one group are left out together where residuals are looked at.
+    seed : int
+    n_views : int
+
+    Returns
+    -------
+    FittedEstimator
+    """
+    rows = np.arange(len(grades.positions))
+    if owner.sampling is not None:
+        rows = drawn_rows(owner.sampling, rows, grades.positions, seed)
+        labels = grades.scale[grades.positions]
+        fit_weight = drawn_weights(owner.class_weight, labels, sample_weight, rows, grades.scale)
+        fit_weight = None if fit_weight is None else fit_weight[rows]
+        sample_weight = None if sample_weight is None else sample_weight[rows]
+        groups = None if groups is None else groups[rows]
+    X = source.batch(with_their_views(rows, n_views), None)[0]
+    drawn, weights = grades.positions[rows], (sample_weight, fit_weight)
+    estimator = fit_estimator(head, X, drawn, *weights, seed, n_views)
+    std = None
+    if head.is_regressor:
+        std = estimator_std(head, estimator, ArraySource(X), drawn, *weights, groups, seed, n_views)
+    return FittedEstimator(estimator, len(grades.scale), head.is_regressor, std)
+
+
+def fit_estimator(
+    head: EstimatorHead,
+    X: NDArray[Any],
+    positions: NDArray[np.intp],
+    sample_weight: NDArray[np.float64] | None,
+    fit_weight: NDArray[np.float64] | None,
+    seed: int,
+    n_views: int,
+) -> Any:
+    """Fit a scikit-learn head on features, with one BLAS thread.
+
+    Parameters
+    ----------
+    head : EstimatorHead
+    X : ndarray of float, shape (n_samples * (n_views + 1), n_features)
+    positions : ndarray of int, shape (n_samples,)
+    sample_weight : ndarray or None
+        The caller's weights; they reach every step that takes weights.
+    fit_weight : ndarray or None
+        The same times the class weights; they reach the last step.
+    seed : int
+    n_views : int
+        Augmented rows that follow each image's own.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    InvalidParameterError
+        If there are weights and the estimator takes none.
+    """
+    each = n_views + 1
+    if n_views:
+        positions = np.repeat(positions, each)
+        sample_weight = None if sample_weight is None else np.repeat(sample_weight, each)
+        fit_weight = None if fit_weight is None else np.repeat(fit_weight, each)
+    used = np.ones(len(positions), bool) if sample_weight is None else sample_weight != 0
+    if not used.all() and len(np.unique(positions[used])) > 1:
+        # what a bootstrap left out: support vectors lose a grade whose rows all weigh nothing
+        X, positions = X[used], positions[used]
+        sample_weight = None if sample_weight is None else sample_weight[used]
+        fit_weight = None if fit_weight is None else fit_weight[used]
+    counts = np.bincount(positions) // each
+    estimator = head.make_estimator(grade_counts=counts[counts > 0], random_state=seed)
+    weights: dict[str, Any] = {}
+    last = estimator
+    if isinstance(estimator, Pipeline):
+        last = estimator.steps[-1][1]
+        weights = {
+            f"{name}__sample_weight": sample_weight
+            for name, step in estimator.steps[:-1]
+            if sample_weight is not None and has_fit_parameter(step, "sample_weight")
+        }
+    if fit_weight is not None:
+        if not has_fit_parameter(last, "sample_weight"):
+            raise invalid(
+                "TransferClassifier",
+                "class_weight",
+                f"None, and sample_weight too, for the head {last!r}, which takes no weights",
+                "weights",
+            )
+        prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
+        weights[f"{prefix}sample_weight"] = fit_weight
+    # the weights are addressed by step, whatever the caller's metadata routing
+    with one_blas_thread(), config_context(enable_metadata_routing=False):
+        return estimator.fit(X, positions, **weights)
+
+
+def estimator_std(
+    head: EstimatorHead,
+    estimator: Any,
+    source: Source,
+    positions: NDArray[np.intp],
+    sample_weight: NDArray[np.float64] | None,
+    fit_weight: NDArray[np.float64] | None,
+    groups: NDArray[Any] | None,
+    seed: int,
+    n_views: int,
+) -> float:
+    """Root mean square of a regressor's residuals on images that it was not fitted on.
+
+    In closed form for ridge regressions, else from inner folds.
+
+    Parameters
+    ----------
+    head : EstimatorHead
+    estimator : estimator
+        Fitted by `fit_estimator`, with the other parameters as there.
+    source : Source
+        Features, with the views of an image behind its own.
+    positions, sample_weight, fit_weight, seed, n_views
+        As in `fit_estimator`.
+    groups : ndarray, shape (n_samples,), or None
+        Images of one group are left out together.
+
+    Returns
+    -------
+    float
+        In places on the scale.
+
+    Warns
+    -----
+    DataWarning
+        Where nothing can be left out, so that an error of one grade is taken.
+    """
+    each = n_views + 1
+    own = np.arange(len(positions)) * each
+    units = units_of(groups, source, own)
+    X = source.batch(np.arange(len(source)), None)[0]
+    with one_blas_thread():
+        residuals = left_out_residuals(
+            estimator,
+            X,
+            np.repeat(positions, each),
+            None if fit_weight is None else np.repeat(fit_weight, each),
+            np.repeat(units, each),
+        )
+    if residuals is not None:
+        std = residual_std(positions - residuals[own], positions, sample_weight)
+        if std is not None:
+            return std
+
+    def severity_without(
+        train: NDArray[np.intp], left_out: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        part, whole = (None if w is None else w[train] for w in (sample_weight, fit_weight))
+        rows = (own[train][:, np.newaxis] + np.arange(each)).ravel()
+        fitted = fit_estimator(head, X[rows], positions[train], part, whole, seed, n_views)
+        with one_blas_thread():
+            return np.asarray(fitted.predict(X[own[left_out]]), dtype=np.float64)
+
+    return std_of_inner_folds(severity_without, units, positions, sample_weight, seed)
