@@ -71,7 +71,7 @@ def evaluate(
     from fundus.cli.runs import SKIPPED, files_of_run, open_run, warn_of_training_images
     from fundus.cli.scored import Scored, warn_of_other_criterion
     from fundus.cli.scoring import read_points, score_images, with_ungradable
-    from fundus.meta.voting import is_ordinal_regressor
+    from fundus.grades.foreign import as_grader
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
@@ -116,8 +116,7 @@ def evaluate(
         graded,
         lambda name: output.with_name(f"{output.stem}-{name}"),
         title="Averaged folds",
-        regressor=getattr(trained.model, "voting_", "") == "severity"
-        or is_ordinal_regressor(trained.model),
+        regressor=as_grader(trained.model).rounds_severity,
     )
     write_csv(scored.rows("evaluation"), output.with_name(f"{output.stem}-scores.csv"))
     document |= {"training_images": seen, "scores": scored.to_dict(), "figures": list(files)}

@@ -20,6 +20,7 @@ from fundus.cli.scored import Scored, warn_of_other_criterion
 from fundus.cli.scoring import out_of_fold, read_points, score_images, with_ungradable
 from fundus.cli.screen import new_table
 from fundus.meta.conformal import OrdinalConformalClassifier
+from fundus.meta.conformal_sets import one_less
 from fundus.reporting.report import grade_labels
 from fundus.saving.bundle import save
 
@@ -135,7 +136,7 @@ def write_run(
     -------
     Results
     """
-    names, scale = graded.class_names, model.ballot().scale
+    names, scale = graded.class_names, model.grades_
     data = _summary(graded)
     scores = with_ungradable(out_of_fold(model, scale), model, graded, scale, trained_on_data=True)
     goals = {"sensitivity": settings.sensitivity, "specificity": settings.specificity}
@@ -147,7 +148,7 @@ def write_run(
             model,
             graded.grades,
             groups=graded.patients,
-            alpha=settings.alpha,
+            confidence_level=one_less(settings.alpha),
             random_state=settings.seed,
         )
     about = {
@@ -175,7 +176,7 @@ def write_run(
     )
     write_csv(table, run / runs.OOF)
     files[runs.OOF] = "out-of-fold predictions"
-    regressor = model.voting_ == "severity"
+    regressor = model.rounds_severity
     files |= report.draw(
         scores, graded, lambda name: run / name, title="Out of fold", regressor=regressor
     )
@@ -219,7 +220,7 @@ def _validate(
     held_names = names_of(held_back.paths, held_back.root)
     digests = digests_of(held_back.paths, settings.cache_dir)
     seen = runs.warn_of_training_images(held_names, digests, trained_on)
-    scale = model.ballot().scale
+    scale = model.grades_
     scores = with_ungradable(score_images(model, held_back.frame, scale), model, held_back, scale)
     scored = Scored(
         scores.report(held_back, names),

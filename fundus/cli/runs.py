@@ -134,7 +134,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         If the run is not complete or its model cannot be used.
     """
     import fundus
-    from fundus.meta.severity import innermost
+    from fundus.grades.foreign import as_grader
     from fundus.saving.bundle import MANIFEST, read_record
     from fundus.saving.meta import with_rule
 
@@ -154,16 +154,17 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     model = loaded if conformal is None else conformal.ensemble_
     if about.get("conformal"):
         conformal = with_rule(model, model.ballot(), read_rule(about["conformal"]), prefit=False)
-    fold_models = getattr(model, "estimators_", [model])
-    readers = [innermost(one) for one in fold_models]
-    if not all(hasattr(one, "frozen_") for one in readers):
+    grader = as_grader(model)
+    if not grader.takes_images:
         raise BundleError(
             f"The model in {str(folder)!r} takes features, or more than images, so the command "
             "line cannot use it: load it in Python."
         )
-    for one in readers:
-        one.set_params(cache=True if cache_dir is None else cache_dir, verbose=int(verbose))
-    scale = model.ballot().scale if hasattr(model, "ballot") else model.grades_
+    for reader in grader.readers():
+        reader.model.set_params(
+            cache=True if cache_dir is None else cache_dir, verbose=int(verbose)
+        )
+    scale = grader.grades_
     names = about.get("class_names") or _names(scale)
     digests = read_digests(folder / TRAINING_IMAGES)
     points, with_dme = about.get("operating_points"), about.get("with_dme")

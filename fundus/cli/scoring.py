@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.grades.foreign import as_grader
+from fundus.grades.grader import Votes
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import to_positions
-from fundus.meta.severity import shared_input
-from fundus.meta.voting import Votes, ballot_of
 from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.report import Report, make_report
 from fundus.reporting.screening import OperatingPoint, ScreeningReport, screening_report
@@ -120,10 +120,8 @@ class Scores:
         """Return the lowest and highest grade of each image's set, where there is a rule."""
         if conformal is None or self.members is None:
             return None
-        scale, members = conformal.ballot_.scale, self.members
-        if len(members) != len(conformal.rule_.scores):  # the average was calibrated
-            members = [conformal.ballot_.combine(members)]
-        low, high = conformal.sets_of(members)
+        scale = conformal.ballot_.scale
+        low, high = conformal.sets_of(self.members)
         return to_positions(low, scale), to_positions(high, scale)
 
     def decisions(self, points: dict[str, Any] | None, conformal: Any) -> dict[str, Any]:
@@ -179,15 +177,15 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
     """
     from fundus.meta.ensemble import FoldEnsemble
 
-    if not hasattr(model, "predict_proba"):
-        return Scores(to_positions(model.predict(X), scale), None, None)
-    models = model.estimators_ if isinstance(model, FoldEnsemble) else [model]
-    ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model)
-    shared = shared_input(models, X)
-    members = [ballot.scores(one, shared) for one in models]
-    votes = ballot.combine(members)
-    labels = model.classes_[votes.best]
-    scores = _on_scale(labels, votes.severity, votes.proba, model.classes_, scale)
+    grader = as_grader(model, scale)
+    reading = grader.read_images(X)
+    if not grader.gives_proba():
+        return Scores(to_positions(grader.labels_of(reading), scale), None, None)
+    members = grader.members(reading)
+    votes = grader.ballot().combine(members) if isinstance(grader, FoldEnsemble) else members[0]
+    labels = grader.classes_[votes.best]
+    assert votes.proba is not None
+    scores = _on_scale(labels, votes.severity, votes.proba, grader.classes_, scale)
     return replace(scores, members=members)
 
 
@@ -239,7 +237,7 @@ def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
     -------
     Scores
     """
-    if not hasattr(model, "oof_proba_"):
+    if not model.gives_proba():
         return Scores(to_positions(model.oof_prediction_, scale), None, None)
     return _on_scale(
         model.oof_prediction_, model.oof_severity_, model.oof_proba_, model.classes_, scale

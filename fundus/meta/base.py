@@ -1,25 +1,173 @@
-"""What meta-estimators take over from the classifier that they wrap."""
+"""`MetaGrader`: what every meta-estimator of graders is."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin, MetaEstimatorMixin
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import get_tags
 
+from fundus.grades.foreign import as_grader
+from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.labels import to_positions
-from fundus.meta.voting import Ballot
+from fundus.meta.out_of_fold import Training, read_training
+from fundus.meta.voting import Ballot, votes_on
+from fundus.parameters import invalid
+from fundus.saving.mixin import Saves
 
 
-class WrapsClassifier(MetaEstimatorMixin, ClassifierMixin):
-    """A classifier whose ``X`` is what its ``estimator`` takes."""
+class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """A classifier of grades around an ``estimator``, which takes the same ``X``.
+
+    A subclass fits in ``_fit`` and decides in ``votes_of``, which says by default what the wrapped
+    model says; ``_models`` are the fitted models that read the images. It sets ``classes_`` when
+    all is fitted. Any classifier or regressor may be wrapped: see `as_grader`.
+
+    Parameters
+    ----------
+    estimator : classifier or regressor
+    """
 
     # asked for, so that metadata routing brings the patients by itself
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     estimator: Any
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Fit on graded images.
+
+        Parameters
+        ----------
+        X : images or array-like
+            What the estimator takes; a frame's ``patient`` column keeps patients together.
+        y : array-like, shape (n_samples,)
+            Grades; a pandas Categorical brings their order.
+        sample_weight : array-like of float, shape (n_samples,), default=None
+            Weighs the rows in the models, and in what is fitted on their predictions.
+        groups : array-like, shape (n_samples,), default=None
+            Patients; a frame's own where they are not given.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter cannot be used.
+        SplitError
+            If a fold has a patient or an image on both sides, or there are fewer patients than
+            folds.
+        DataError
+            If lengths differ, a grade is missing, or a patient is unknown.
+
+        Warns
+        -----
+        DataWarning
+            Where more than two names are put into the order of the alphabet; see
+            `TransferClassifier`.
+        """
+        self._check(X)
+        data = read_training(X, y, sample_weight, groups, self._owner())
+        self._fit(data)
+        self._take_features_of(self._models()[0], data.X)
+        return self
+
+    def _check(self, X: Any) -> None:
+        """Raise for a parameter that cannot be used, before any work."""
+
+    def _owner(self) -> Any:
+        """Return the estimator whose scale counts, where it was given."""
+        return self
+
+    def _fit(self, data: Training) -> None:
+        raise NotImplementedError
+
+    def _models(self) -> list[Any]:
+        """Return the fitted models that read the images."""
+        return [self.estimator_]
+
+    def _graders(self) -> list[Grader]:
+        return [as_grader(model, self.grades_) for model in self._models()]
+
+    def _asked(self) -> Grader:
+        """Return what tells of the models' kind, before they are fitted too."""
+        fitted = "classes_" in vars(self)
+        return as_grader(self._models()[0] if fitted else self.estimator)
+
+    def _check_severity(self) -> None:
+        if not as_grader(self.estimator).gives_severity():
+            expected = "a regressor, or a classifier with predict_severity or predict_proba"
+            raise invalid(self, "estimator", expected, self.estimator)
+
+    def _take_features_of(self, model: Any, X: Any) -> None:
+        """Take over the names and the number of the features that were seen in fit."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+
+    def gives_proba(self) -> bool:
+        """Whether it has probabilities, fitted or not."""
+        return self._asked().gives_proba()
+
+    def gives_severity(self) -> bool:
+        """Whether it has a severity, fitted or not."""
+        return self._asked().gives_severity()
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it predicts from images, and from nothing else."""
+        return all(grader.takes_images for grader in self._graders())
+
+    def readers(self) -> list[Reader]:
+        """Return the frozen layers of all models that read the images.
+
+        Returns
+        -------
+        list of Reader
+        """
+        return [reader for grader in self._graders() for reader in grader.readers()]
+
+    def votes_of(self, reading: Reading) -> Votes:
+        """Predict from what was read.
+
+        Parameters
+        ----------
+        reading : Reading
+
+        Returns
+        -------
+        Votes
+        """
+        return self._graders()[0].votes_of(reading)
+
+    def labels_of(self, reading: Reading) -> NDArray[Any]:
+        """Predict labels from what was read.
+
+        Parameters
+        ----------
+        reading : Reading
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels out of ``classes_``.
+        """
+        best = self.votes_of(reading).best
+        return self._graders()[0].labels_of(reading) if best is None else self.classes_[best]
+
+    def _inner_votes(self, reading: Reading) -> Votes:
+        """Predictions of the wrapped model, on the classes and the scale of this one."""
+        return votes_on(self._graders()[0], reading, self.classes_, self.grades_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -32,24 +180,22 @@ class WrapsClassifier(MetaEstimatorMixin, ClassifierMixin):
         return tags
 
 
-class KeepsScale(WrapsClassifier):
-    """A meta-estimator that knows the scale of the classifier it wraps.
+class HasBallot(MetaGrader):
+    """A meta-estimator that reads severities or probabilities by the rules of a `Ballot`.
 
     Attributes
     ----------
     ballot_ : Ballot
-        How probabilities and severity are read from the classifier.
-    classes_ : ndarray, shape (n_classes,)
+        How probabilities and severity are read from the models.
     """
 
     ballot_: Ballot
-    classes_: NDArray[Any]
 
     @property
-    def grades_(self) -> NDArray[Any]:
+    def grades_(self) -> NDArray[Any]:  # type: ignore[override]
         """The scale, lowest grade first."""
         return self.ballot_.scale
 
     def _rank(self) -> NDArray[np.intp]:
-        """Rank on the scale of every class; classes are sorted as labels, not as grades."""
+        """Position of every class among the grades; classes are sorted as labels."""
         return np.argsort(np.argsort(to_positions(self.classes_, self.ballot_.scale)))

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.validation import check_is_fitted
 
+from fundus.grades.foreign import as_grader, is_frozen
+from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.grades.severity import expected_grade
-from fundus.meta.base import KeepsScale
+from fundus.meta.base import HasBallot
 from fundus.meta.ensemble import FoldEnsemble
-from fundus.meta.out_of_fold import read_training
+from fundus.meta.out_of_fold import Training
+from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_option, invalid
-from fundus.saving.mixin import Saves
 
 METHODS = ("sigmoid", "isotonic")
 
@@ -135,7 +135,7 @@ def falling(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
+class CumulativeCalibratedClassifierCV(HasBallot):
     """Calibrate the probability of each grade or a worse one on held-out images.
 
     For each ``k`` the probability of ``grade >= k`` is calibrated on all images, so that the few of
@@ -147,7 +147,9 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
     ----------
     estimator : classifier
         Cloned. A classifier's cumulative probabilities are calibrated on the scale of their
-        logits, a regressor's severity as it is.
+        logits, a regressor's severity as it is. In ``sklearn.frozen.FrozenEstimator`` a fitted one
+        stays as it is: the maps are fitted on the images given to `fit`, which it must not have
+        seen, and `cv` has no effect.
     method : {"sigmoid", "isotonic"}, default="sigmoid"
         Platt's two parameters for each ``k``, or a rising step function, which needs about a
         thousand images.
@@ -203,69 +205,48 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> CumulativeCalibratedClassifierCV:
-        """Fit the maps out of fold, and the estimator on all images.
-
-        Parameters
-        ----------
-        X : images or array-like
-            What the estimator takes; a frame's ``patient`` column keeps patients together.
-        y : array-like, shape (n_samples,)
-            Grades.
-        sample_weight : array-like of float, shape (n_samples,), default=None
-        groups : array-like, shape (n_samples,), default=None
-            Patients.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidParameterError
-            If the estimator gives neither probabilities nor a severity, or has cutpoints.
-        SplitError
-            If a fold has a patient or an image on both sides.
-        """
+    def _check(self, X: Any) -> None:
         check_option(self, "method", METHODS)
-        data = read_training(X, y, sample_weight, groups, self)
-        folds = FoldEnsemble(
-            self.estimator,
-            cv=5 if self.cv is None else self.cv,
-            n_jobs=self.n_jobs,
-            random_state=self.random_state,
-        ).fit(X, data.target, sample_weight=sample_weight, groups=groups)
-        if folds.voting_ == "hard":
-            raise invalid(
-                self, "estimator", "one with predict_proba or predict_severity", self.estimator
+
+    def _fit(self, data: Training) -> None:
+        if is_frozen(self.estimator):
+            model = self.estimator.estimator
+            ballot = ballot_of(model, data.labels)
+            self._check_ballot(ballot)
+            grader = as_grader(model, ballot.scale)
+            votes = ballot.scores(grader, grader.read_images(data.X))
+            proba, severity, tested = votes.proba, votes.severity, np.full(len(data.y), True)
+        else:
+            cv = 5 if self.cv is None else self.cv
+            folds = FoldEnsemble(
+                self.estimator, cv=cv, n_jobs=self.n_jobs, random_state=self.random_state
             )
-        if folds.voting_ == "cutpoints":
-            raise invalid(
-                self,
-                "estimator",
-                "one without cutpoints, since the most probable grade is what is predicted; "
-                "calibrate what is inside it, and put the cutpoints around the calibrated one",
-                self.estimator,
-            )
-        self.classes_, self.ballot_ = folds.classes_, folds.ballot()
-        tested = folds.oof_fold_ >= 0
-        place = np.searchsorted(self.classes_, data.y)[tested]
-        scores = self._scores(folds.oof_proba_[tested], folds.oof_severity_[tested])
-        weight = None if sample_weight is None else np.asarray(sample_weight, float)[tested]
+            folds._fit(data)
+            ballot = folds.ballot()
+            self._check_ballot(ballot)
+            proba, severity, tested = folds.oof_proba_, folds.oof_severity_, folds.oof_fold_ >= 0
+            model = folds._fit_all(data)
+        self.estimator_, self.ballot_, self.classes_ = model, ballot, ballot.classes
+        assert proba is not None
+        assert severity is not None
+        scores = self._scores(proba[tested], severity[tested])
+        position = to_positions(data.y, self.classes_)[tested]
+        weight = None if data.weight is None else data.weight[tested]
         self.maps_ = [
-            fit_map(scores[:, k], self._rank()[place] > k, self.method, weight)
+            fit_map(scores[:, k], self._rank()[position] > k, self.method, weight)
             for k in range(len(self.classes_) - 1)
         ]
-        self.estimator_ = folds.fit_all(X, data.target, sample_weight, groups)
-        if hasattr(self.estimator_, "n_features_in_"):
-            self.n_features_in_ = self.estimator_.n_features_in_
-        return self
+
+    def _check_ballot(self, ballot: Ballot) -> None:
+        if ballot.voting == "hard":
+            expected = "one with predict_proba or predict_severity"
+            raise invalid(self, "estimator", expected, self.estimator)
+        if ballot.voting == "cutpoints":
+            expected = (
+                "one without cutpoints, since the most probable grade is what is predicted; "
+                "calibrate what is inside it, and put the cutpoints around the calibrated one"
+            )
+            raise invalid(self, "estimator", expected, self.estimator)
 
     def _scores(
         self, proba: NDArray[np.float64] | None, severity: NDArray[np.float64]
@@ -279,53 +260,37 @@ class CumulativeCalibratedClassifierCV(Saves, KeepsScale, BaseEstimator):
         clipped = np.clip(at_least, _EDGE, 1 - _EDGE)
         return np.log(clipped / (1 - clipped))
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return calibrated probabilities.
+    def votes_of(self, reading: Reading) -> Votes:
+        """Calibrate the estimator's predictions; the most probable grade is predicted.
 
         Parameters
         ----------
-        X : images or array-like
+        reading : Reading
 
         Returns
         -------
-        ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``; every row sums to 1.
+        Votes
+            With the expected grade as severity.
         """
-        check_is_fitted(self, "maps_")
-        votes = self.ballot_.scores(self.estimator_, X)
+        votes = self.ballot_.scores(self._graders()[0], reading)
+        assert votes.severity is not None
         scores = self._scores(votes.proba, votes.severity)
         at_least = falling(np.stack([f(s) for f, s in zip(self.maps_, scores.T, strict=True)], 1))
         ends = np.ones((len(at_least), 1)), np.zeros((len(at_least), 1))
         steps = np.concatenate([ends[0], at_least, ends[1]], axis=1)
-        return np.maximum(-np.diff(steps, axis=1), 0.0)[:, self._rank()]
+        proba = np.maximum(-np.diff(steps, axis=1), 0.0)[:, self._rank()]
+        severity = expected_grade(proba, to_positions(self.classes_, self.ballot_.scale))
+        return Votes(proba, severity, proba.argmax(axis=1))
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable grade.
+    @property
+    def votes_by(self) -> str:
+        """How several models like this one vote."""
+        return "soft"
 
-        Parameters
-        ----------
-        X : images or array-like
+    def gives_proba(self) -> bool:
+        """Whether it has probabilities: always."""
+        return True
 
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
-        """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
-
-    def predict_severity(self, X: Any) -> NDArray[np.float64]:
-        """Return the expected grade.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples,)
-            In places on the scale.
-        """
-        return expected_grade(
-            self.predict_proba(X), to_positions(self.classes_, self.ballot_.scale)
-        )
+    def gives_severity(self) -> bool:
+        """Whether it has a severity: always."""
+        return True

@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from fundus.exceptions import DataError, DataWarning
+from fundus.exceptions import DataError, DataWarning, InvalidParameterError, warn_caller
+from fundus.grades.foreign import as_grader, is_frozen
+from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels, to_positions
-from fundus.grades.patients import patients_of
-from fundus.grades.severity import expected_grade
-from fundus.meta.base import KeepsScale
+from fundus.meta.base import HasBallot
 from fundus.meta.conformal_sets import (
     ConformalRule,
     nonconformity,
     nonconformity_of_severity,
     one_image_each,
+    one_less,
 )
 from fundus.meta.ensemble import FoldEnsemble
-from fundus.meta.severity import shared_input
-from fundus.meta.voting import Ballot, Votes, ballot_of
+from fundus.meta.out_of_fold import Training
+from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_real, invalid
-from fundus.saving.mixin import Saves
+
+#: ``confidence_level`` where none is given.
+CONFIDENCE = 0.9
 
 
-def _has_proba(owner: Any) -> bool:
-    model = getattr(owner, "ensemble_", None)
-    return model is None or hasattr(model, "predict_proba")  # before fit it cannot be told
-
-
-class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
+class OrdinalConformalClassifier(HasBallot):
     """Predict sets of neighbouring grades that hold the true grade with a known probability.
 
     Parameters
     ----------
     estimator : classifier
-        Cloned, or with ``cv="prefit"`` used as it is. The sets of a classifier are those of ordinal
-        adaptive prediction sets, of a regressor and with cutpoints the grades within a distance of
-        the severity; the grade that cutpoints predict may then lie outside the set.
-    alpha : float, default=0.1
-        Share of images whose set may miss the true grade, in (0, 1).
-    cv : int, splitter, iterable or "prefit", default=None
+        Cloned, or in ``sklearn.frozen.FrozenEstimator`` used as it is. The sets of a classifier are
+        those of ordinal adaptive prediction sets, of a regressor and with cutpoints the grades
+        within a distance of the severity; the grade that cutpoints predict may then lie outside
+        the set.
+    confidence_level : float, default=0.9
+        Share of images whose set is to hold the true grade, in (0, 1).
+    cv : int, splitter or iterable, default=None
         Folds, as in `FoldEnsemble` (``None`` is 5): each model calibrates on the fold it has not
-        seen. "prefit" calibrates a fitted estimator on the images given to `fit`, which it must
-        not have seen; in ``sklearn.frozen.FrozenEstimator`` it stays fitted where it is cloned.
+        seen. It has no effect on a `FrozenEstimator`, which calibrates on the images given to
+        `fit`, and must not have seen them. "prefit" is deprecated.
     n_jobs : int, default=None
         Folds fitted at a time, in processes.
     random_state : int, RandomState or None, default=None
         Shuffles the folds, and draws one image of each patient.
+    alpha : float, default="deprecated"
+        One minus the confidence level, which earlier releases took instead of it.
 
     Attributes
     ----------
     ensemble_ : FoldEnsemble or classifier
-        What predicts; with ``cv="prefit"`` the estimator.
+        What predicts; the estimator itself where it was frozen.
     rule_ : ConformalRule
+        Where it has scores of several models, each of them is asked about new images, and else
+        their average.
     n_calibration_ : int
         Images, one of each patient, that the rule is from.
     classes_ : ndarray, shape (n_classes,)
@@ -71,14 +71,14 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
     The guarantee is for one image of a new patient who comes from the same population: two eyes of
     one patient are not exchangeable with two of different ones, so one image of each patient, drawn
     at random, calibrates. Over such patients the set holds the true grade with a probability of at
-    least ``1 - alpha`` for "prefit" [1]_, and of at least ``1 - 2 alpha``, less than
-    ``sqrt(2 / n)`` apart, for folds [2]_ (usually about ``1 - alpha``). It is an average over all
+    least the confidence level ``c`` for a frozen model [1]_, and of at least ``2 c - 1``, less
+    than ``sqrt(2 / n)`` apart, for folds [2]_ (usually about ``c``). It is an average over all
     grades, not one for each, and no guarantee at all for another camera, clinic or population:
     measure the coverage there. Where patients are unknown every image counts as a patient.
 
     Models of different folds may keep grades with a gap between; the set then spans it.
 
-    Cost: as `FoldEnsemble`, and for "prefit" one prediction.
+    Cost: as `FoldEnsemble`, and for a frozen model one prediction.
 
     References
     ----------
@@ -102,66 +102,71 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         self,
         estimator: Any,
         *,
-        alpha: float = 0.1,
+        confidence_level: float = CONFIDENCE,
         cv: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
+        alpha: Any = "deprecated",
     ) -> None:
         self.estimator = estimator
-        self.alpha = alpha
+        self.confidence_level = confidence_level
         self.cv = cv
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.alpha = alpha
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> OrdinalConformalClassifier:
-        """Fit and calibrate.
-
-        Parameters
-        ----------
-        X : images or array-like
-            What the estimator takes; a frame's ``patient`` column tells patients.
-        y : array-like, shape (n_samples,)
-            Grades.
-        sample_weight : array-like of float, shape (n_samples,), default=None
-            For the estimators; calibration counts images.
-        groups : array-like, shape (n_samples,), default=None
-            Patients.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidParameterError
-            If the estimator gives neither probabilities nor a severity.
-        SplitError
-            If a fold has a patient or an image on both sides.
-
-        Warns
-        -----
-        DataWarning
-            If there are too few images for `alpha`: every set then holds all grades.
-        """
-        check_real(self, "alpha", low=0, high=1, low_open=True, high_open=True)
+    def _check(self, X: Any) -> None:
         if isinstance(self.cv, str) and self.cv != "prefit":
-            raise invalid(self, "cv", "an int, a splitter, folds, None or 'prefit'", self.cv)
+            raise invalid(self, "cv", "an int, a splitter, folds or None", self.cv)
+        if isinstance(self.alpha, str) and self.alpha == "deprecated":
+            check_real(self, "confidence_level", low=0, high=1, low_open=True, high_open=True)
+            return
+        check_real(self, "alpha", low=0, high=1, low_open=True, high_open=True)
+        if self.confidence_level != CONFIDENCE:
+            raise InvalidParameterError(
+                "The 'alpha' parameter of OrdinalConformalClassifier must be left out where "
+                f"'confidence_level' is given. Got alpha={self.alpha!r} and "
+                f"confidence_level={self.confidence_level!r} instead."
+            )
+        warn_caller(
+            f"alpha={self.alpha:g} of OrdinalConformalClassifier is deprecated and will be an "
+            f"error in the next release: give confidence_level={one_less(self.alpha):g}.",
+            FutureWarning,
+        )
+
+    def _owner(self) -> Any:
+        # so that the scale of a fitted estimator is known
+        frozen = isinstance(self.cv, str) and not is_frozen(self.estimator)
+        return type(self)(FrozenEstimator(self.estimator)) if frozen else self
+
+    def _fit(self, data: Training) -> None:
         if isinstance(self.cv, str):
-            return self._fit_prefit(X, y, groups)
-        ensemble = FoldEnsemble(
-            self.estimator,
-            cv=5 if self.cv is None else self.cv,
-            n_jobs=self.n_jobs,
-            random_state=self.random_state,
-        ).fit(X, y, sample_weight=sample_weight, groups=groups)
-        labels = as_labels(y).values
-        return self._calibrate(ensemble, labels, patients_of(X, groups, len(labels)))
+            warn_caller(
+                "cv='prefit' of OrdinalConformalClassifier is deprecated and will be an error in "
+                "the next release: give FrozenEstimator(model) as the estimator, and no cv.",
+                FutureWarning,
+            )
+        elif not is_frozen(self.estimator):
+            cv = 5 if self.cv is None else self.cv
+            ensemble = FoldEnsemble(
+                self.estimator, cv=cv, n_jobs=self.n_jobs, random_state=self.random_state
+            )
+            ensemble._fit(data)
+            ensemble._take_features_of(ensemble.estimators_[0], data.X)
+            self._calibrate_folds(ensemble, data.y, data.groups)
+            return
+        model = self.estimator.estimator if is_frozen(self.estimator) else self.estimator
+        check_is_fitted(model)
+        grader = as_grader(model)
+        if isinstance(grader, FoldEnsemble):
+            self._take(model, grader.ballot())
+        else:
+            self._take(model, ballot_of(model, data.labels))
+        to_positions(data.y, self.classes_)  # a grade the model does not know has no score
+        members = self.members(self._graders()[0].read_images(data.X))
+        votes = self.ballot_.combine(members) if len(members) > 1 else members[0]
+        rows = one_image_each(data.groups, len(data.y), self.random_state)
+        self._make_rule([(votes.of(rows), data.y[rows])])
 
     @classmethod
     def from_ensemble(
@@ -170,8 +175,9 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         y: ArrayLike,
         *,
         groups: ArrayLike | None = None,
-        alpha: float = 0.1,
+        confidence_level: float = CONFIDENCE,
         random_state: Any = None,
+        alpha: Any = "deprecated",
     ) -> OrdinalConformalClassifier:
         """Calibrate a fitted ensemble with its own out-of-fold predictions; nothing is fitted.
 
@@ -183,9 +189,10 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
             The grades it was fitted on.
         groups : array-like, shape (n_samples,), default=None
             Patients.
-        alpha : float, default=0.1
+        confidence_level : float, default=0.9
         random_state : int, RandomState or None, default=None
             Draws one image of each patient.
+        alpha : float, default="deprecated"
 
         Returns
         -------
@@ -197,97 +204,91 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         DataError
             If `y` has another length than the out-of-fold predictions.
         InvalidParameterError
-            If the ensemble votes hard, or `alpha` is not in (0, 1).
+            If the ensemble votes hard, or `confidence_level` is not in (0, 1).
         """
         check_is_fitted(ensemble, "estimators_")
-        model = cls(ensemble.estimator, alpha=alpha, cv=ensemble.cv, random_state=random_state)
-        check_real(model, "alpha", low=0, high=1, low_open=True, high_open=True)
+        model = cls(
+            ensemble.estimator,
+            confidence_level=confidence_level,
+            cv=ensemble.cv,
+            random_state=random_state,
+            alpha=alpha,
+        )
+        model._check(None)
         labels = as_labels(y).values
         if len(labels) != len(ensemble.oof_fold_):
             raise DataError(
                 "y must be the grades that the ensemble was fitted on. "
                 f"Got {len(labels)} grades for {len(ensemble.oof_fold_)} out-of-fold predictions."
             )
-        return model._calibrate(ensemble, labels, groups)
+        model._calibrate_folds(ensemble, labels, groups)
+        model._take_features_of(ensemble, None)
+        return model
 
-    def _calibrate(
-        self, ensemble: FoldEnsemble, y: NDArray[Any], groups: ArrayLike | None
-    ) -> OrdinalConformalClassifier:
+    def _calibrate_folds(self, ensemble: FoldEnsemble, y: NDArray[Any], groups: Any) -> None:
         self._take(ensemble, ensemble.ballot())
-        proba = getattr(ensemble, "oof_proba_", None)
-        votes = Votes(
-            proba, ensemble.oof_severity_, np.searchsorted(self.classes_, ensemble.oof_prediction_)
-        )
+        proba = ensemble.oof_proba_ if ensemble.gives_proba() else None
+        votes = Votes(proba, ensemble.oof_severity_, None)
         rows = one_image_each(groups, len(y), self.random_state)
         folds = [rows[ensemble.oof_fold_[rows] == k] for k in range(len(ensemble.estimators_))]
         self._make_rule([(votes.of(part), y[part]) for part in folds])
-        return self
-
-    def _fit_prefit(
-        self, X: Any, y: ArrayLike, groups: ArrayLike | None
-    ) -> OrdinalConformalClassifier:
-        model = self.estimator
-        if isinstance(model, FrozenEstimator):  # which keeps it fitted when cloned
-            model = model.estimator
-        check_is_fitted(model)
-        read = as_labels(y)
-        labels = read.values
-        if _num_samples(X) != len(labels):
-            raise DataError(
-                f"X and y must be of one length. Got {_num_samples(X)} rows and {len(labels)}."
-            )
-        groups = patients_of(X, groups, len(labels))
-        ballot = model.ballot() if isinstance(model, FoldEnsemble) else ballot_of(model, read)
-        self._take(model, ballot)
-        rows = one_image_each(groups, len(labels), self.random_state)
-        votes = self._members(X)[0]
-        to_positions(labels, self.classes_)  # a grade the model does not know has no score
-        self._make_rule([(votes.of(rows), labels[rows])])
-        return self
 
     def _take(self, model: Any, ballot: Ballot) -> None:
-        if ballot.voting == "hard" or not (
-            hasattr(model, "predict_proba") or hasattr(model, "predict_severity")
-        ):
-            raise invalid(
-                self, "estimator", "one with predict_proba or predict_severity", self.estimator
-            )
+        if ballot.voting == "hard":
+            expected = "one with predict_proba or predict_severity"
+            raise invalid(self, "estimator", expected, self.estimator)
         self.ensemble_, self.ballot_, self.classes_ = model, ballot, ballot.classes
-        if hasattr(model, "n_features_in_"):
-            self.n_features_in_ = model.n_features_in_
 
     def _make_rule(self, parts: list[tuple[Votes, NDArray[Any]]]) -> None:
         scores = []
         for predicted, labels in parts:
             of_grades = self._nonconformity(predicted)
-            place = self._rank()[np.searchsorted(self.classes_, labels)]
-            scores.append(np.sort(of_grades[np.arange(len(labels)), place]))
-        self.rule_ = ConformalRule(float(self.alpha), tuple(scores))
+            position = self._rank()[np.searchsorted(self.classes_, labels)]
+            scores.append(np.sort(of_grades[np.arange(len(labels)), position]))
+        self.rule_ = ConformalRule(self._share_missed(), tuple(scores))
         self.n_calibration_ = n = self.rule_.n_images
-        if n < (1 - self.alpha) * (n + 1):
-            warnings.warn(
-                f"{n} calibration images, one of each patient, are too few for alpha="
-                f"{self.alpha:g}, which needs {int(np.ceil(1 / self.alpha)) - 1}: every set holds "
+        alpha = self.rule_.alpha
+        if n < (1 - alpha) * (n + 1):
+            warn_caller(
+                f"{n} calibration images, one of each patient, are too few for confidence_level="
+                f"{one_less(alpha):g}, which needs {int(np.ceil(1 / alpha)) - 1}: every set holds "
                 "all grades.",
                 DataWarning,
-                stacklevel=4,
             )
+
+    def _share_missed(self) -> float:
+        if isinstance(self.alpha, str):
+            return one_less(self.confidence_level)
+        return float(self.alpha)
 
     def _nonconformity(self, votes: Votes) -> NDArray[np.float64]:
         """Nonconformity of every class, ``(n, n_classes)``, in the order of the grades."""
         places = to_positions(self.classes_, self.ballot_.scale)
         if self.ballot_.voting in ("severity", "cutpoints"):
+            assert votes.severity is not None
             return nonconformity_of_severity(votes.severity, np.sort(places))
         assert votes.proba is not None
         return nonconformity(votes.proba[:, np.argsort(self._rank())])
 
-    def _members(self, X: Any) -> list[Votes]:
-        if isinstance(self.cv, str):
-            if isinstance(self.ensemble_, FoldEnsemble):
-                return [self.ballot_.mean(self.ensemble_.estimators_, X)]
-            return [self.ballot_.scores(self.ensemble_, X)]
-        X = shared_input(self.ensemble_.estimators_, X)
-        return [self.ballot_.scores(model, X) for model in self.ensemble_.estimators_]
+    def _models(self) -> list[Any]:
+        return [self.ensemble_]
+
+    def members(self, reading: Reading) -> list[Votes]:
+        """Predict by each of the models that are averaged, where there are several.
+
+        Parameters
+        ----------
+        reading : Reading
+
+        Returns
+        -------
+        list of Votes
+            As `sets_of` takes them.
+        """
+        inner = self._graders()[0]
+        if isinstance(inner, FoldEnsemble):
+            return inner.members(reading)
+        return [self.ballot_.scores(inner, reading)]
 
     def predict_set(self, X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the lowest and the highest grade of each image's set.
@@ -301,8 +302,7 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         low, high : ndarray, shape (n_samples,)
             Labels out of ``classes_``; all grades between belong to the set.
         """
-        check_is_fitted(self, "rule_")
-        return self.sets_of(self._members(X))
+        return self.sets_of(self.members(self.read_images(X)))
 
     def sets_of(self, members: list[Votes]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the sets that predictions make, where they are there already.
@@ -310,13 +310,15 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         Parameters
         ----------
         members : list of Votes
-            For each model, as ``Ballot.scores`` gives them.
+            Of each model, as `members` gives them; averaged where their average was calibrated.
 
         Returns
         -------
         low, high : ndarray, shape (n_samples,)
             As in `predict_set`.
         """
+        if len(members) != len(self.rule_.scores):
+            members = [self.ballot_.combine(members)]
         ordered = self.classes_[np.argsort(self._rank())]
         low, high = self.rule_.places([self._nonconformity(member) for member in members])
         return ordered[low], ordered[high]
@@ -341,52 +343,3 @@ class OrdinalConformalClassifier(Saves, KeepsScale, BaseEstimator):
         scale = self.ballot_.scale
         bound = to_positions([at], scale, name="at")[0]
         return (to_positions(low, scale) < bound) & (to_positions(high, scale) >= bound)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the grade that the estimators predict.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
-        """
-        check_is_fitted(self, "rule_")
-        return self.ensemble_.predict(X)
-
-    @available_if(_has_proba)
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probabilities that the estimators predict.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        check_is_fitted(self, "rule_")
-        return self.ensemble_.predict_proba(X)
-
-    def predict_severity(self, X: Any) -> NDArray[np.float64]:
-        """Return the severity that the estimators predict.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples,)
-            In places on the scale.
-        """
-        check_is_fitted(self, "rule_")
-        if hasattr(self.ensemble_, "predict_severity"):
-            return self.ensemble_.predict_severity(X)
-        places = to_positions(self.classes_, self.ballot_.scale)
-        return expected_grade(self.ensemble_.predict_proba(X), places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,17 @@ def nonconformity_of_severity(
     """
     distance = np.abs(np.clip(severity, places[0], places[-1])[:, np.newaxis] - places)
     return distance - distance.min(axis=1, keepdims=True)
+
+
+def one_less(share: float) -> float:
+    """One minus a share, of decimals as they are written, so that 0.9 is the other of 0.1.
+
+    Examples
+    --------
+    >>> one_less(0.9), 1 - 0.9
+    (0.1, 0.09999999999999998)
+    """
+    return float(1 - Decimal(repr(float(share))))
 
 
 @dataclass(frozen=True)

@@ -5,120 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
+from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from fundus.exceptions import InvalidParameterError
 from fundus.grades.cutpoints import check_cost, grades_at, optimal_cutpoints
-from fundus.grades.estimator_scale import whole_scale
+from fundus.grades.foreign import given_scale, is_frozen, whole_scale
+from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.grades.severity import nearest_class
-from fundus.meta.base import WrapsClassifier
-from fundus.meta.out_of_fold import (
-    Training,
-    fit_fold,
-    fold_template,
-    out_of_fold,
-    read_training,
-)
-from fundus.meta.severity import has_severity, innermost, proba_of, severity_of
+from fundus.meta.base import MetaGrader
+from fundus.meta.out_of_fold import Training, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid
-from fundus.saving.mixin import Saves
 
 
-def _has_proba(owner: Any) -> bool:
-    return hasattr(getattr(owner, "estimator_", owner.estimator), "predict_proba")
-
-
-class _CutpointClassifier(Saves, WrapsClassifier, BaseEstimator):
-    """The ``predict`` methods; the grade is the number of cutpoints at or below the severity."""
+class _CutpointClassifier(MetaGrader):
+    """The grade is the number of cutpoints at or below the severity."""
 
     estimator_: Any
     classes_: NDArray[Any]
     grades_: NDArray[Any]
     cutpoints_: NDArray[np.float64]
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the grade of every image.
+    @property
+    def votes_by(self) -> str:
+        """How several models like this one vote."""
+        return "cutpoints"
+
+    def votes_of(self, reading: Reading) -> Votes:
+        """Cut the inner estimator's severities; its probabilities stay as they are.
 
         Parameters
         ----------
-        X : images or array-like
+        reading : Reading
 
         Returns
         -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
+        Votes
         """
-        check_is_fitted(self, "cutpoints_")
-        grades = grades_at(self.predict_severity(X), self.cutpoints_)
-        return self.classes_[nearest_class(grades, to_positions(self.classes_, self.grades_))]
-
-    def predict_severity(self, X: Any) -> NDArray[np.float64]:
-        """Return the inner estimator's severity of every image.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples,)
-            In places on the scale.
-        """
-        check_is_fitted(self, "estimator_")
-        return severity_of(self.estimator_, X, self.grades_)
-
-    @available_if(_has_proba)
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the inner estimator's probabilities, which the cutpoints leave alone.
-
-        The most probable grade may therefore be another than the predicted one.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        check_is_fitted(self, "estimator_")
-        proba = proba_of(self.estimator_, X, self.classes_)
-        assert proba is not None
-        return proba
-
-    def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Training:
-        """Check the input."""
-        if not has_severity(self.estimator):
-            raise invalid(
-                self,
-                "estimator",
-                "a regressor, or a classifier with predict_severity or predict_proba",
-                self.estimator,
-            )
-        data = read_training(X, y, sample_weight, groups, self)
-        self.classes_ = np.unique(data.y)
-        return data
+        votes = self._inner_votes(reading)
+        assert votes.severity is not None
+        positions = to_positions(self.classes_, self.grades_)
+        best = nearest_class(grades_at(votes.severity, self.cutpoints_), positions)
+        return Votes(votes.proba, votes.severity, best, self.cutpoints_)
 
     def _fit_rows(self, data: Training, rows: NDArray[np.intp], random_state: Any) -> None:
-        model = fold_template(self.estimator, None, data.y, data.groups, random_state)
-        target = data.target_of(self.estimator)
-        self._keep(fit_fold(model, data.X, target, rows, data.weight, data.groups), data.scale)
-
-    def _keep(self, model: Any, order: NDArray[Any]) -> None:
-        self.estimator_ = model
-        self.grades_ = whole_scale(model, self.classes_, order)
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(model, name):
-                setattr(self, name, getattr(model, name))
+        if is_frozen(self.estimator):
+            model = self.estimator.estimator
+        else:
+            model = fold_template(self.estimator, None, data.y, data.groups, random_state)
+            target = data.target_of(self.estimator)
+            fit_fold(model, data.X, target, rows, data.weight, data.groups)
+        self.estimator_, self.classes_ = model, data.classes_for(self.estimator)
+        self.grades_ = whole_scale(model, self.classes_, data.scale)
 
 
 class TunedCutpointClassifierCV(_CutpointClassifier):
@@ -132,7 +72,9 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
     ----------
     estimator : classifier or regressor
         Its severity is ``predict_severity``, else what a regressor predicts, else a classifier's
-        expected grade. A regressor of scikit-learn's is fitted on places on the scale.
+        expected grade. A regressor of scikit-learn's is fitted on positions on the scale. In
+        ``sklearn.frozen.FrozenEstimator`` a fitted one stays as it is: the images given to `fit`,
+        which it must not have seen, are then all its test images, and `cv` has no effect.
     scoring : "qwk" or array-like of float, shape (n_grades, n_grades), default="qwk"
         Maximise quadratic weighted kappa, or minimise the mean cost, by true and predicted grade.
     cv : int, splitter or iterable, default=None
@@ -157,7 +99,7 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
         Kappa, or minus the mean cost, of the cutpoints on the severities they were fitted on. It is
         optimistic: nest the classifier in `FoldEnsemble` or ``cross_validate`` for an honest score.
     oof_severity_ : ndarray of float, shape (n_samples,)
-        Out-of-fold severities, in places on the scale; ``nan`` for rows in no test fold.
+        Out-of-fold severities, in positions on the scale; ``nan`` for rows in no test fold.
     classes_ : ndarray, shape (n_classes,)
         The labels in ``y``, sorted; no other is predicted.
     grades_ : ndarray, shape (n_grades,)
@@ -195,60 +137,33 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> TunedCutpointClassifierCV:
-        """Fit the cutpoints on out-of-fold severities, and the estimator on all images.
-
-        Parameters
-        ----------
-        X : images or array-like
-            What the estimator takes; a frame's ``patient`` column keeps patients together.
-        y : array-like, shape (n_samples,)
-            Grades.
-        sample_weight : array-like of float, shape (n_samples,), default=None
-            Weighs the rows in the models and in the score that the cutpoints maximise.
-        groups : array-like, shape (n_samples,), default=None
-            Patients.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        SplitError
-            If a fold has a patient or an image on both sides, there are fewer patients than folds,
-            or a fold trains without a grade that it is scored on.
-        InvalidParameterError
-            If a parameter cannot be used.
-        DataError
-            If lengths differ, or a grade is missing.
-        """
+    def _check(self, X: Any) -> None:
         check_option(self, "refit", (True, False))
         if isinstance(self.cv, str):
-            raise invalid(self, "cv", f"an int, a splitter or an iterable; {_FITTED}", self.cv)
-        if isinstance(self.estimator, FrozenEstimator):
-            expected = f"one that can be fitted without the rows it is scored on; {_FITTED}"
-            raise invalid(self, "estimator", expected, self.estimator)
-        data = self._read(X, y, sample_weight, groups)
-        folds = data.folds(5 if self.cv is None else self.cv, self.estimator, self.random_state)
+            expected = (
+                "an int, a splitter or an iterable; a fitted model is given as "
+                "FrozenEstimator(model), with images it was not trained on"
+            )
+            raise invalid(self, "cv", expected, self.cv)
+        self._check_severity()
+
+    def _fit(self, data: Training) -> None:
+        rows, frozen = np.arange(len(data.y)), is_frozen(self.estimator)
+        folds = [(rows, rows)]
+        if not frozen:
+            cv = 5 if self.cv is None else self.cv
+            folds = data.folds(cv, self.estimator, self.random_state)
+            refuse_unseen_grades(folds, data.y, data.groups)
         if not self.refit and len(folds) > 1:
             raise InvalidParameterError(
                 "The 'refit' parameter of TunedCutpointClassifierCV must be True where cv has "
                 f"several folds. Got False and {len(folds)} folds instead."
             )
-        refuse_unseen_grades(folds, data.y, data.groups)
         train, test = folds[0]
-        rows = np.arange(len(data.y)) if self.refit else train
-        self._fit_rows(data, rows, self.random_state)
+        self._fit_rows(data, rows if self.refit else train, self.random_state)
         if not isinstance(self.scoring, str):
             check_cost(self.scoring, len(self.grades_))
-        if self.refit:
+        if self.refit and not frozen:
             self.oof_severity_, _ = out_of_fold(
                 self.estimator,
                 data,
@@ -259,7 +174,8 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
             )
         else:
             self.oof_severity_ = np.full(len(data.y), np.nan)
-            self.oof_severity_[test] = self.predict_severity(_safe_indexing(data.X, test))
+            reading = self._graders()[0].read_images(_safe_indexing(data.X, test))
+            self.oof_severity_[test] = self._inner_votes(reading).severity
         tested = ~np.isnan(self.oof_severity_)
         self.cutpoints_, self.best_score_ = optimal_cutpoints(
             self.oof_severity_[tested],
@@ -267,16 +183,8 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
             n_grades=self.grades_.tolist(),
             scoring=self.scoring,
             sample_weight=None if data.weight is None else data.weight[tested],
-            allowed=self.classes_,
+            allowed=np.unique(data.y),
         )
-        return self
-
-
-#: What to do with a model that is fitted already.
-_FITTED = (
-    "for a fitted model, pass FixedCutpointClassifier(FrozenEstimator(model), cutpoints=...) the "
-    "optimal_cutpoints of images it was not trained on"
-)
 
 
 class FixedCutpointClassifier(_CutpointClassifier):
@@ -288,7 +196,7 @@ class FixedCutpointClassifier(_CutpointClassifier):
         Its severity is ``predict_severity``, else what a regressor predicts, else a classifier's
         expected grade. A fitted one goes in as ``FrozenEstimator(model)``.
     cutpoints : sequence of float, default=(0.5, 1.5, 2.5, 3.5)
-        Ascending, in places on the scale: cutpoint k is where grade k + 1 begins. One fewer than
+        Ascending, in positions on the scale: cutpoint k is where grade k + 1 begins. One fewer than
         grades; where the estimator's scale is left to the labels, those above it have no effect.
 
     Attributes
@@ -319,50 +227,19 @@ class FixedCutpointClassifier(_CutpointClassifier):
         self.estimator = estimator
         self.cutpoints = cutpoints
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> FixedCutpointClassifier:
-        """Fit the estimator on all images.
+    def _check(self, X: Any) -> None:
+        self._ascending()
+        self._check_severity()
 
-        Parameters
-        ----------
-        X : images or array-like
-            What the estimator takes.
-        y : array-like, shape (n_samples,)
-            Grades.
-        sample_weight : array-like of float, shape (n_samples,), default=None
-        groups : array-like, shape (n_samples,), default=None
-            Patients; passed on.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidParameterError
-            If a parameter cannot be used, such as cutpoints that do not ascend.
-        DataError
-            If lengths differ, or a grade is missing.
-        """
+    def _fit(self, data: Training) -> None:
         cutpoints = self._ascending()
-        data = self._read(X, y, sample_weight, groups)
-        if isinstance(self.estimator, FrozenEstimator):
-            self.classes_ = getattr(self.estimator, "classes_", self.classes_)
-            self._keep(self.estimator.estimator, data.scale)
-        else:
-            self._fit_rows(data, np.arange(len(data.y)), None)
+        self._fit_rows(data, np.arange(len(data.y)), None)
         wanted = len(self.grades_) - 1
-        given = getattr(innermost(self.estimator_), "grades", None) is not None
+        given = given_scale(self.estimator_) is not None
         if len(cutpoints) < wanted or (given and len(cutpoints) > wanted):
             expected = f"{wanted} ascending numbers, one fewer than the grades of the scale"
             raise invalid(self, "cutpoints", expected, self.cutpoints)
         self.cutpoints_ = cutpoints[:wanted]
-        return self
 
     def _ascending(self) -> NDArray[np.float64]:
         try:

@@ -7,52 +7,35 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import _safe_indexing
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fundus.exceptions import InvalidParameterError
-from fundus.grades.estimator_scale import scale_of, whole_scale
+from fundus.grades.foreign import scale_of, whole_scale
+from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
-from fundus.meta.base import WrapsClassifier
+from fundus.meta.base import MetaGrader
 from fundus.meta.out_of_fold import (
     Folds,
+    Training,
     cache_of,
     check_tested_once,
     fit_fold,
     fold_template,
     read_training,
 )
-from fundus.meta.severity import has_severity, residual_std_of
 from fundus.meta.voting import Ballot, chosen_voting
 from fundus.metrics.kappa import quadratic_weighted_kappa
 from fundus.model_selection.splits import check_split
 from fundus.parameters import check_int, check_option
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
-from fundus.saving.mixin import Saves
 
 VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
 
 
-def _fitted_or_template(ensemble: Any) -> Any:
-    models = getattr(ensemble, "estimators_", None)
-    return models[0] if models else ensemble.estimator
-
-
-def _has_proba(ensemble: Any) -> bool:
-    voting = getattr(ensemble, "voting_", ensemble.voting)
-    if voting in ("severity", "hard"):
-        return voting == "severity"
-    return hasattr(_fitted_or_template(ensemble), "predict_proba")
-
-
-def _has_severity(ensemble: Any) -> bool:
-    return has_severity(_fitted_or_template(ensemble))
-
-
-class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
+class FoldEnsemble(MetaGrader):
     """Fit one clone per fold, score each on the fold it has not seen, and average them all.
 
     Parameters
@@ -89,13 +72,13 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         Out-of-fold probabilities; ``nan`` for rows in no test fold. Absent where there is no
         ``predict_proba``, as for hard voting.
     oof_severity_ : ndarray of float, shape (n_samples,)
-        Out-of-fold severities, in places on the scale. Absent for hard voting.
+        Out-of-fold severities, in positions on the scale. Absent for hard voting.
     oof_prediction_ : ndarray, shape (n_samples,)
         Out-of-fold labels of the rows of ``oof_fold_ >= 0``.
     oof_fold_ : ndarray of int, shape (n_samples,)
         Test fold of every row; -1 for none.
     severity_std_ : float
-        Root mean square of the residuals of ``oof_severity_``, in places. Only where severities
+        Root mean square of the residuals of ``oof_severity_``, in positions. Only where severities
         vote and the models do not know their own errors, as classifiers do not.
     cv_results_ : dict
         ``"n_train"``, ``"n_test"`` and ``"test_kappa"`` (quadratic weighted), each of shape
@@ -132,43 +115,11 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> FoldEnsemble:
-        """Fit one model per fold and predict the fold it has not seen.
-
-        Parameters
-        ----------
-        X : images or array-like
-            What the estimator takes; a frame's ``patient`` column keeps patients together.
-        y : array-like, shape (n_samples,)
-            Grades.
-        sample_weight : array-like of float, shape (n_samples,), default=None
-        groups : array-like, shape (n_samples,), default=None
-            Patients.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        SplitError
-            If a fold has a patient or an image on both sides.
-
-        Warns
-        -----
-        DataWarning
-            Where more than two names are put into the order of the alphabet; see
-            `TransferClassifier`.
-        """
+    def _check(self, X: Any) -> None:
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
-        data = read_training(X, y, sample_weight, groups, self)
+
+    def _fit(self, data: Training) -> None:
         folds = data.folds(self.cv, self.estimator, self.random_state)
         jobs = (
             delayed(carried(fit_fold))(
@@ -183,7 +134,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
             for k, (train, _) in enumerate(folds)
         )
         models = run_jobs(jobs, n_jobs=self.n_jobs, verbose=self.verbose)
-        return self._keep(models, folds, data.X, data.y, data.scale)
+        self._keep(models, folds, data.X, data.y, data.scale)
 
     def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:
         """Return one more clone, fitted on all rows; the ensemble itself stays as it is.
@@ -200,7 +151,9 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         estimator
         """
         check_is_fitted(self, "estimators_")
-        data = read_training(X, y, sample_weight, groups, self)
+        return self._fit_all(read_training(X, y, sample_weight, groups, self))
+
+    def _fit_all(self, data: Training) -> Any:
         fold = len(self.estimators_)
         model = fold_template(self.estimator, fold, data.y, data.groups, self.random_state)
         rows = np.arange(len(data.y))
@@ -256,7 +209,9 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         if not len(scale_of(models[0], np.empty(0))):
             labels.warn_if_guessed()
         ensemble = cls(clone(models[0]), cv=folds, voting=voting)
-        return ensemble._keep(models, folds, X, labels.values, labels.scale)
+        ensemble._keep(models, folds, X, labels.values, labels.scale)
+        ensemble._take_features_of(models[0], X)
+        return ensemble
 
     def _keep(
         self,
@@ -265,35 +220,33 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         X: Any,
         y: NDArray[Any],
         scale: NDArray[Any],
-    ) -> FoldEnsemble:
+    ) -> None:
+        self.voting_ = chosen_voting(self.voting, models[0])
         self.estimators_ = models
         self.classes_ = np.unique(y)
         self._scale = scale
-        self.voting_ = chosen_voting(self.voting, models[0], has_severity=_has_severity(self))
-        if hasattr(models[0], "n_features_in_"):
-            self.n_features_in_ = models[0].n_features_in_
-        self._score_folds(folds, X, y)
-        return self
-
-    def _score_folds(self, folds: Folds, X: Any, y: NDArray[Any]) -> None:
-        n = len(y)
-        self.oof_fold_ = np.full(n, -1)
-        self.oof_prediction_ = np.full(n, self.classes_[0], dtype=self.classes_.dtype)
-        rules = self.ballot()
         for name in ("oof_proba_", "oof_severity_", "severity_std_"):  # of an earlier fit
             self.__dict__.pop(name, None)
-        if self.voting_ != "hard":
+        self._score_folds(folds, X, y)
+
+    def _score_folds(self, folds: Folds, X: Any, y: NDArray[Any]) -> None:
+        n, rules = len(y), self.ballot()
+        hard = self.voting_ == "hard"
+        self.oof_fold_ = np.full(n, -1)
+        self.oof_prediction_ = np.full(n, self.classes_[0], dtype=self.classes_.dtype)
+        if not hard:
             self.oof_severity_ = np.full(n, np.nan)
-        if _has_proba(self):
+        if self.gives_proba():
             self.oof_proba_ = np.full((n, len(self.classes_)), np.nan)
-        kappas = []
-        for k, (model, (_, test)) in enumerate(zip(self.estimators_, folds, strict=True)):
-            part = _safe_indexing(X, test)
+        kappas, errors_known = [], False
+        for k, (grader, (_, test)) in enumerate(zip(self._graders(), folds, strict=True)):
+            reading = grader.read_images(_safe_indexing(X, test))
             self.oof_fold_[test] = k
-            if self.voting_ == "hard":
-                self.oof_prediction_[test] = model.predict(part)
+            if hard:
+                self.oof_prediction_[test] = grader.labels_of(reading)
             else:
-                votes = rules.scores(model, part)
+                votes = rules.scores(grader, reading)
+                errors_known = errors_known or votes.std is not None
                 self.oof_severity_[test] = votes.severity
                 if votes.proba is not None:
                     self.oof_proba_[test] = votes.proba
@@ -303,7 +256,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
                     y[test], self.oof_prediction_[test], n_grades=rules.scale.tolist()
                 )
             )
-        if self.voting_ == "severity" and residual_std_of(self.estimators_[0], rules.scale) is None:
+        if self.voting_ == "severity" and not errors_known:
             self.severity_std_, self.oof_proba_ = rules.spread_by_other_folds(
                 self.oof_severity_, y, self.oof_fold_
             )
@@ -314,7 +267,7 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         }
 
     def ballot(self) -> Ballot:
-        """Return how the models vote; its ``mean`` gives both scores and runs each model once.
+        """Return how the models vote.
 
         Returns
         -------
@@ -327,58 +280,66 @@ class FoldEnsemble(Saves, WrapsClassifier, BaseEstimator):
         return Ballot(self.classes_, scale, self.voting_, getattr(self, "severity_std_", None))
 
     @property
-    def grades_(self) -> NDArray[Any]:
+    def grades_(self) -> NDArray[Any]:  # type: ignore[override]
         """The scale, lowest grade first."""
         return self.ballot().scale
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the grade the models agree on.
+    @property
+    def rounds_severity(self) -> bool:
+        """Whether it predicts the grade that is nearest to the mean severity."""
+        return self.voting_ == "severity"
+
+    def gives_proba(self) -> bool:
+        """Whether it has probabilities, fitted or not."""
+        voting = vars(self).get("voting_", self.voting)
+        return voting == "severity" or (voting != "hard" and super().gives_proba())
+
+    def _models(self) -> list[Any]:
+        return self.estimators_
+
+    def members(self, reading: Reading) -> list[Votes]:
+        """Predict by the model of each fold.
 
         Parameters
         ----------
-        X : images or array-like
+        reading : Reading
+
+        Returns
+        -------
+        list of Votes
+            On the classes and the scale of all folds.
+        """
+        rules = self.ballot()
+        return [rules.scores(grader, reading) for grader in self._graders()]
+
+    def votes_of(self, reading: Reading) -> Votes:
+        """Average the predictions of the models.
+
+        Parameters
+        ----------
+        reading : Reading
+
+        Returns
+        -------
+        Votes
+            Without ``std``: an ensemble around ensembles finds out their error by itself.
+        """
+        return self.ballot().combine(self.members(reading))._replace(std=None)
+
+    def labels_of(self, reading: Reading) -> NDArray[Any]:
+        """Predict the labels that the models agree on.
+
+        Parameters
+        ----------
+        reading : Reading
 
         Returns
         -------
         ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
+            Of hard votes the label that most models predict, the lowest of several.
         """
+        if self.voting_ != "hard":
+            return super().labels_of(reading)
         rules = self.ballot()
-        if self.voting_ == "hard":
-            return rules.majority(self.estimators_, X)
-        return self.classes_[rules.mean(self.estimators_, X).best]
-
-    @available_if(_has_proba)
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean probabilities, or those around the mean severity.
-
-        Where the mean severity votes, they fall with the distance from it, by the root mean square
-        of the models' residuals; see `TransferClassifier.predict_proba`.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        proba = self.ballot().mean(self.estimators_, X).proba
-        assert proba is not None
-        return proba
-
-    @available_if(_has_severity)
-    def predict_severity(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean severity.
-
-        Parameters
-        ----------
-        X : images or array-like
-
-        Returns
-        -------
-        ndarray of float, shape (n_samples,)
-            In places on the scale.
-        """
-        return self.ballot().mean(self.estimators_, X).severity
+        best = [rules.labels_of(grader, reading) for grader in self._graders()]
+        return self.classes_[rules.majority(best)]

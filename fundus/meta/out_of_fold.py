@@ -17,10 +17,10 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, indexab
 
 from fundus.data.inputs import as_images, is_image_data, refuse_single
 from fundus.exceptions import DataError, DataWarning, warn_caller
-from fundus.grades.estimator_scale import given_scale, numbering_of
+from fundus.grades.foreign import as_grader, given_scale, is_frozen, numbering_of
 from fundus.grades.labels import Labels, grade_scale, read_labels, to_positions
 from fundus.grades.patients import patients_of
-from fundus.meta.severity import is_plain_regressor, proba_of, severity_of, shared_input
+from fundus.meta.voting import votes_on
 from fundus.model_selection.leaks import Folds
 from fundus.model_selection.splits import check_split, make_cv
 from fundus.runtime.keras_settings import carried
@@ -59,10 +59,15 @@ class Training:
         return self.labels.carried()
 
     def target_of(self, estimator: Any) -> Any:
-        """Return what to fit an estimator on: a plain regressor is fitted on places."""
-        if is_plain_regressor(estimator):
-            return to_positions(self.y, self.scale)
-        return self.target
+        """Return what to fit an estimator on: positions, where it knows no labels."""
+        if as_grader(estimator).knows_labels:
+            return self.target
+        return to_positions(self.y, self.scale)
+
+    def classes_for(self, estimator: Any) -> NDArray[Any]:
+        """Return the sorted labels of an estimator fitted on this, or frozen before."""
+        labels, own = np.unique(self.y), as_grader(estimator).classes_
+        return own if is_frozen(estimator) and len(own) else labels
 
     def folds(self, cv: Any, estimator: Any, random_state: Any) -> Folds:
         """Return the folds of a ``cv=`` parameter; none shares a patient or an image."""
@@ -138,10 +143,10 @@ def _whole_order(labels: Labels, owner: Any) -> tuple[NDArray[Any], Labels]:
 
 
 def cache_of(estimator: Any) -> Any:
-    """Return the store that an estimator, or the one inside it, is to use."""
-    while not hasattr(estimator, "cache") and hasattr(estimator, "estimator"):
-        estimator = estimator.estimator
-    return getattr(estimator, "cache", True)
+    """Return the store that an estimator, or the outermost one inside it, is to use."""
+    params = estimator.get_params()
+    names = [name for name in params if name.split("__")[-1] == "cache"]
+    return params[min(names, key=lambda name: name.count("__"))] if names else True
 
 
 def check_tested_once(folds: Folds, n_rows: int) -> None:
@@ -245,7 +250,7 @@ def out_of_fold(
     Returns
     -------
     severity : ndarray of float, shape (n_samples,)
-        In places on the scale; ``nan`` for rows in no test fold.
+        In positions on the scale; ``nan`` for rows in no test fold.
     proba : ndarray of float, shape (n_samples, n_classes), or None
         ``None`` where the models give none.
     """
@@ -282,5 +287,7 @@ def _fit_and_score(
     # the model of all rows has told the plan
     target = data.target_of(model)
     fit_fold(model, data.X, target, train, data.weight, data.groups, tell=False)
-    part = shared_input([model], _safe_indexing(data.X, test))
-    return severity_of(model, part, scale), proba_of(model, part, classes)
+    grader = as_grader(model, scale)
+    votes = votes_on(grader, grader.read_images(_safe_indexing(data.X, test)), classes, scale)
+    assert votes.severity is not None
+    return votes.severity, votes.proba

@@ -7,44 +7,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from fundus.data.columns import fellow_severity, numeric_column, right_eyes
 from fundus.exceptions import DataError, SplitError
-from fundus.grades.estimator_scale import whole_scale
+from fundus.grades.foreign import whole_scale
+from fundus.grades.grader import Reader, Reading, Votes
 from fundus.heads.sklearn_heads import LogisticHead
-from fundus.meta.base import WrapsClassifier
-from fundus.meta.out_of_fold import (
-    Training,
-    fit_fold,
-    fold_template,
-    out_of_fold,
-    read_training,
-)
-from fundus.meta.severity import has_severity, proba_of, severity_of, shared_input
+from fundus.meta.base import MetaGrader
+from fundus.meta.out_of_fold import Training, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid
-from fundus.saving.mixin import Saves
 from fundus.transfer.classifier import TransferClassifier
-from fundus.transfer.parameters import PRECOMPUTED, has_proba, head_assumes_order
+from fundus.transfer.parameters import PRECOMPUTED, head_assumes_order
 
 #: Columns of a frame that are not measurements.
 _KEYS = ("path", "patient", "eye")
 
 
-def _final(owner: Any) -> Any:
-    return getattr(owner, "final_estimator_", None) or owner._second(None)
-
-
-def _final_has_proba(owner: Any) -> bool:
-    return has_proba(_final(owner))
-
-
-class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
+class SecondStageClassifier(MetaGrader):
     """Grade by a second model, from the first one's scores, the fellow eye and measurements.
 
     The second model is trained on out-of-fold scores of the first, so it never sees what the first
@@ -87,7 +69,7 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
     second_features_ : list of str
         Columns of the second model, before those that tell what was missing.
     oof_severity_ : ndarray of float, shape (n_samples,)
-        The first model's out-of-fold severities, in places on the scale.
+        The first model's out-of-fold severities, in positions on the scale.
     classes_ : ndarray, shape (n_classes,)
         The labels in ``y``, sorted.
     grades_ : ndarray, shape (n_grades,)
@@ -129,44 +111,9 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> SecondStageClassifier:
-        """Fit the second model on out-of-fold scores, and the first on all images.
-
-        Parameters
-        ----------
-        X : images, frame or array-like
-            What the first model takes; a frame may hold ``patient``, ``eye`` and `columns` too.
-        y : array-like, shape (n_samples,)
-            Grades.
-        sample_weight : array-like of float, shape (n_samples,), default=None
-        groups : array-like, shape (n_samples,), default=None
-            Patients; a frame's own where they are not given.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        SplitError
-            If a fold has a patient or an image on both sides, there are fewer patients than folds,
-            or a fold trains without a grade that it is scored on.
-        InvalidParameterError
-            If a parameter cannot be used.
-        DataError
-            If lengths differ, a grade is missing, or a column is missing, no number, or the grade
-            itself.
-        """
-        self._check(X)
-        data = read_training(X, y, sample_weight, groups, self)
-        self.classes_, codes = np.unique(data.y, return_inverse=True)
-        self._refuse_grades(data.X, codes)
+    def _fit(self, data: Training) -> None:
+        classes, codes = np.unique(data.y, return_inverse=True)
+        self._refuse_grades(data.X, codes, len(classes))
         first = replace(data, X=self._for_first(data.X))
         folds = data.folds(self.cv, self.estimator, self.random_state)
         self._check_folds(folds, data)
@@ -174,7 +121,8 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         rows = np.arange(len(codes))
         target = first.target_of(self.estimator)
         fit_fold(model, first.X, target, rows, first.weight, first.groups)
-        self.estimator_, self.grades_ = model, whole_scale(model, self.classes_, data.scale)
+        self.estimator_, self.classes_ = model, classes
+        self.grades_ = whole_scale(model, classes, data.scale)
         self.oof_severity_, proba = out_of_fold(
             self.estimator,
             first,
@@ -191,60 +139,59 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         filled = self.imputer_.transform(table.to_numpy())
         self.final_estimator_ = self._second(self.grades_.tolist())
         self.final_estimator_.fit(filled, data.y, sample_weight=data.weight, groups=data.groups)
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(model, name) and first.X is data.X:
-                setattr(self, name, getattr(model, name))
-        return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the grade of every image.
+    def _take_features_of(self, model: Any, X: Any) -> None:
+        whole = self._for_first(X) is X
+        super()._take_features_of(model if whole else None, X)
 
-        Parameters
-        ----------
-        X : images, frame or array-like
-            As in `fit`; a fellow eye counts where it is in `X` too.
+    def _final(self) -> TransferClassifier:
+        fitted = "final_estimator_" in vars(self)
+        return self.final_estimator_ if fitted else self._second(None)
 
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
-        """
-        check_is_fitted(self, "final_estimator_")
-        return self.final_estimator_.predict(self._second_input(X))
+    @property
+    def votes_by(self) -> str:
+        """How several models like this one vote."""
+        return self.final_estimator_.votes_by
 
-    @available_if(_final_has_proba)
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the second model's probabilities.
+    @property
+    def takes_images(self) -> bool:
+        """Whether it predicts from images, and from nothing else: it does not."""
+        return False
 
-        Parameters
-        ----------
-        X : images, frame or array-like
-            As in `fit`.
+    def gives_proba(self) -> bool:
+        """Whether it has probabilities, fitted or not."""
+        return self._final().gives_proba()
 
-        Returns
-        -------
-        ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        check_is_fitted(self, "final_estimator_")
-        return self.final_estimator_.predict_proba(self._second_input(X))
+    def gives_severity(self) -> bool:
+        """Whether it has a severity: always."""
+        return True
 
-    def predict_severity(self, X: Any) -> NDArray[np.float64]:
-        """Return the second model's severity.
-
-        Parameters
-        ----------
-        X : images, frame or array-like
-            As in `fit`.
+    def readers(self) -> list[Reader]:
+        """Return the frozen layers of the first model, which get their part of `X`.
 
         Returns
         -------
-        ndarray of float, shape (n_samples,)
-            In places on the scale.
+        list of Reader
         """
-        check_is_fitted(self, "final_estimator_")
-        return self.final_estimator_.predict_severity(self._second_input(X))
+
+        def of_first(reader: Reader) -> Reader:
+            return replace(reader, run=lambda X: reader.run(self._for_first(X)))
+
+        return [of_first(reader) for reader in super().readers()]
+
+    def votes_of(self, reading: Reading) -> Votes:
+        """Predict by the second model, from the first one's predictions and the columns.
+
+        Parameters
+        ----------
+        reading : Reading
+            Of the whole `X`; a fellow eye counts where it is in there too.
+
+        Returns
+        -------
+        Votes
+        """
+        return self.final_estimator_.votes_of(Reading(self._second_input(reading)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -256,10 +203,11 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         head = LogisticHead(C=1.0) if self.final_estimator is None else self.final_estimator
         return TransferClassifier(PRECOMPUTED, head, grades=grades, random_state=self.random_state)
 
-    def _second_input(self, X: Any) -> NDArray[np.float64]:
-        part = shared_input([self.estimator_], self._for_first(X))
-        severity = severity_of(self.estimator_, part, self.grades_)
-        table = self._table(X, severity, proba_of(self.estimator_, part, self.classes_))
+    def _second_input(self, reading: Reading) -> NDArray[np.float64]:
+        X = reading.images
+        votes = self._inner_votes(replace(reading, images=self._for_first(X)))
+        assert votes.severity is not None
+        table = self._table(X, votes.severity, votes.proba)
         if list(table) != self.second_features_:
             raise DataError(
                 "X must have the columns it had in fit, so that the second model has "
@@ -270,9 +218,7 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
     def _check(self, X: Any) -> None:
         check_option(self, "eye", ("auto", True, False))
         check_option(self, "fellow", ("auto", True, False))
-        if not has_severity(self.estimator):
-            expected = "a regressor, or a classifier with predict_severity or predict_proba"
-            raise invalid(self, "estimator", expected, self.estimator)
+        self._check_severity()
         wrong = isinstance(self.columns, str) or not all(isinstance(c, str) for c in self.columns)
         if wrong or set(self.columns) & set(_KEYS):
             raise invalid(self, "columns", "a sequence of names of numeric columns", self.columns)
@@ -308,11 +254,11 @@ class SecondStageClassifier(Saves, WrapsClassifier, BaseEstimator):
         table |= {name: numeric_column(X, name) for name in self.columns}
         return pd.DataFrame(table)
 
-    def _refuse_grades(self, X: Any, codes: NDArray[np.intp]) -> None:
+    def _refuse_grades(self, X: Any, codes: NDArray[np.intp], n_classes: int) -> None:
         for name in self.columns:
             values = numeric_column(X, name)
             pairs = len(np.unique(np.column_stack([values, codes]), axis=0))
-            if pairs == len(np.unique(values)) == len(self.classes_):
+            if pairs == len(np.unique(values)) == n_classes:
                 raise DataError(
                     f"The column {name!r} of X is the grade under other numbers, which new images "
                     "do not have: leave it out of 'columns'."

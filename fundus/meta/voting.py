@@ -9,64 +9,76 @@ from numpy.typing import NDArray
 
 from fundus.exceptions import InvalidParameterError
 from fundus.grades.cutpoints import grades_at
-from fundus.grades.estimator_scale import scale_of, unwrapped, whole_scale
+from fundus.grades.foreign import as_grader, scale_of, whole_scale
+from fundus.grades.grader import Grader, Reading, Votes
 from fundus.grades.labels import Labels, to_positions
 from fundus.grades.severity import expected_grade, nearest_class, spread_proba
-from fundus.meta.severity import proba_of, residual_std_of, severity_of, shared_input, to_scale
 
 
-def is_ordinal_regressor(model: Any) -> bool:
-    """Whether the nearest grade to the severity is what a fitted model predicts."""
-    model = unwrapped(model)
-    head = getattr(getattr(model, "final_estimator_", model), "head_", None)
-    return bool(getattr(head, "is_regressor", False))
-
-
-def voting_of(model: Any) -> str:
-    """Return how fitted models of this kind vote unless told otherwise.
+def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDArray[Any]) -> Votes:
+    """Predict by one model, and carry that to the classes and the scale of others.
 
     Parameters
     ----------
-    model : classifier
+    grader : Grader
+    reading : Reading
+    classes : ndarray, shape (n_classes,)
+        Sorted; a class that the model never saw has probability 0.
+    scale : ndarray, shape (n_grades,)
 
     Returns
     -------
-    {"cutpoints", "severity", "soft", "hard"}
+    Votes
+        Where the model's own scale is shorter, a severity's error is taken to be wider as the
+        steps are. Cutpoints stay the model's own.
     """
-    if hasattr(unwrapped(model), "cutpoints_"):
-        return "cutpoints"
-    if is_ordinal_regressor(model):
-        return "severity"
-    return "soft" if hasattr(model, "predict_proba") else "hard"
+    votes = grader.votes_of(reading)
+    proba, severity, std = votes.proba, votes.severity, votes.std
+    if votes.proba is not None:
+        own = grader.classes_
+        shared = np.isin(own, classes)
+        proba = np.zeros((len(votes.proba), len(classes)))
+        proba[:, np.searchsorted(classes, own[shared])] = votes.proba[:, shared]
+    if severity is not None and grader.knows_labels:
+        severity = to_scale(severity, grader.grades_, scale)
+    if std is not None:
+        std = float(std) * (len(scale) - 1) / max(len(grader.grades_) - 1, 1)
+    best = votes.best
+    if best is not None:
+        best = np.searchsorted(classes, grader.classes_)[best]
+    return votes._replace(proba=proba, severity=severity, best=best, std=std)
 
 
-class Votes(NamedTuple):
-    """What was said of n images.
+def to_scale(
+    severity: NDArray[np.float64], own: NDArray[Any], scale: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Carry severities from a fold's own scale to the whole one.
 
     Parameters
     ----------
-    proba : ndarray of float, shape (n, n_classes), or None
-        ``None`` where the models give none.
-    severity : ndarray of float, shape (n,)
-        In places on the scale.
-    best : ndarray of int, shape (n,)
-        Place of the predicted label in the classes.
-    cutpoints : ndarray of float, shape (n_grades - 1,), default=None
-        Where `severity` was cut, in places on the scale.
-    std : float, default=None
-        Standard deviation of the severity's error, where `proba` was made from it.
+    severity : ndarray of float, shape (n_samples,)
+        In positions on `own`; infinite ones stay so.
+    own : ndarray, shape (n_own,)
+        Where a fold lacked a grade and the scale was left to the data, a part of `scale`; the
+        steps are wider there.
+    scale : ndarray, shape (n_grades,)
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples,)
+        In positions on `scale`; beyond its own ends a severity keeps its distance from them.
+
+    Examples
+    --------
+    >>> grades = np.array([0, 1, 2, 4]), np.arange(5)
+    >>> to_scale(np.array([-0.5, 2.5, 3.25]), *grades).tolist()
+    [-0.5, 3.0, 4.25]
     """
-
-    proba: NDArray[np.float64] | None
-    severity: NDArray[np.float64]
-    best: NDArray[np.intp]
-    cutpoints: NDArray[np.float64] | None = None
-    std: float | None = None
-
-    def of(self, rows: NDArray[np.intp]) -> Votes:
-        """Return what was said of some images."""
-        proba = None if self.proba is None else self.proba[rows]
-        return self._replace(proba=proba, severity=self.severity[rows], best=self.best[rows])
+    if len(own) == len(scale):
+        return severity
+    positions = to_positions(own, scale)
+    inside = np.clip(severity, 0, len(own) - 1)
+    return np.interp(inside, np.arange(len(own)), positions) + (severity - inside)
 
 
 class Ballot(NamedTuple):
@@ -88,44 +100,34 @@ class Ballot(NamedTuple):
     voting: str
     std: float | None = None
 
-    def scores(self, model: Any, X: Any) -> Votes:
+    def scores(self, grader: Grader, reading: Reading) -> Votes:
         """Run one model once.
 
         Parameters
         ----------
-        model : classifier
+        grader : Grader
             Fitted on one fold.
-        X : images or array-like
+        reading : Reading
 
         Returns
         -------
         Votes
             A class that the model never saw has probability 0.
         """
-        model = unwrapped(model)
-        X = shared_input([model], X)
+        votes = votes_on(grader, reading, self.classes, self.scale)
         if self.voting == "soft":
-            return self._most_probable(proba_of(model, X, self.classes))
-        severity = severity_of(model, X, self.scale)
+            return self._most_probable(votes.proba)
+        if self.voting == "hard":
+            best = votes.best if votes.best is not None else self.labels_of(grader, reading)
+            return Votes(None, votes.severity, best)
+        assert votes.severity is not None
         if self.voting == "severity":
-            own = residual_std_of(model, self.scale)
-            return self._nearest(severity, self.std if own is None else own)
-        return self._cut(severity, self._cutpoints(model), proba_of(model, X, self.classes))
+            return self._nearest(votes.severity, self.std if votes.std is None else votes.std)
+        return self._cut(votes.severity, self._whole_cutpoints(grader, votes), votes.proba)
 
-    def mean(self, models: list[Any], X: Any) -> Votes:
-        """Average all models, each run once.
-
-        Parameters
-        ----------
-        models : list of classifier
-        X : images or array-like
-
-        Returns
-        -------
-        Votes
-        """
-        X = shared_input(models, X)
-        return self.combine([self.scores(model, X) for model in models])
+    def labels_of(self, grader: Grader, reading: Reading) -> NDArray[np.intp]:
+        """Return the position in the classes of the label that one model predicts."""
+        return np.searchsorted(self.classes, grader.labels_of(reading))
 
     def combine(self, votes: list[Votes]) -> Votes:
         """Average what `scores` gave of each model.
@@ -141,15 +143,22 @@ class Ballot(NamedTuple):
             severity votes, probabilities are made from it, with the root mean square of the
             models' errors.
         """
-        known = [vote.proba for vote in votes if vote.proba is not None]
-        proba = np.mean(known, axis=0) if known else None
+        proba = _mean([vote.proba for vote in votes])
         if self.voting == "soft":
             return self._most_probable(proba)
-        severity = np.mean([vote.severity for vote in votes], axis=0)
+        severity = _mean([vote.severity for vote in votes])
+        if self.voting == "hard":
+            return Votes(None, severity, self.majority([vote.best for vote in votes]))
+        assert severity is not None
         if self.voting == "severity":
             return self._nearest(severity, _root_mean_square([vote.std for vote in votes]))
         cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
         return self._cut(severity, middle_cutpoints(cutpoints), proba)
+
+    def majority(self, best: list[Any]) -> NDArray[np.intp]:
+        """Return the position in the classes of what most models predict, of several the lowest."""
+        counts = np.stack([(np.stack(best) == k).sum(axis=0) for k in range(len(self.classes))])
+        return counts.argmax(axis=0)
 
     def spread_by_other_folds(
         self, severity: NDArray[np.float64], y: NDArray[Any], fold: NDArray[np.intp]
@@ -159,7 +168,7 @@ class Ballot(NamedTuple):
         Parameters
         ----------
         severity : ndarray of float, shape (n,)
-            In places on the scale.
+            In positions on the scale.
         y : ndarray, shape (n,)
             Labels.
         fold : ndarray of int, shape (n,)
@@ -173,27 +182,20 @@ class Ballot(NamedTuple):
             By the residuals of the other folds, where there are any; ``nan`` for rows in none.
         """
         squares = np.square(severity - to_positions(y, self.scale))
-        tested, places = fold >= 0, self._places()
-        proba = np.full((len(y), len(places)), np.nan)
+        tested, positions = fold >= 0, self._positions()
+        proba = np.full((len(y), len(positions)), np.nan)
         for k in np.unique(fold[tested]):
             test, others = fold == k, tested & (fold != k)
             std = np.sqrt(squares[others if others.any() else tested].mean())
-            proba[test] = spread_proba(severity[test], places, float(std))
+            proba[test] = spread_proba(severity[test], positions, float(std))
         return float(np.sqrt(squares[tested].mean())), proba
-
-    def majority(self, models: list[Any], X: Any) -> NDArray[Any]:
-        """Return the label most models predict, the lowest of several."""
-        X = shared_input(models, X)
-        votes = np.stack([np.searchsorted(self.classes, m.predict(X)) for m in models])
-        counts = np.stack([(votes == k).sum(axis=0) for k in range(len(self.classes))])
-        return self.classes[counts.argmax(axis=0)]
 
     def _most_probable(self, proba: NDArray[np.float64] | None) -> Votes:
         assert proba is not None
-        return Votes(proba, expected_grade(proba, self._places()), proba.argmax(axis=1))
+        return Votes(proba, expected_grade(proba, self._positions()), proba.argmax(axis=1))
 
     def _nearest(self, severity: NDArray[np.float64], std: float | None) -> Votes:
-        proba = spread_proba(severity, self._places(), std)
+        proba = spread_proba(severity, self._positions(), std)
         return Votes(proba, severity, proba.argmax(axis=1), std=std)
 
     def _cut(
@@ -202,19 +204,24 @@ class Ballot(NamedTuple):
         cutpoints: NDArray[np.float64],
         proba: NDArray[np.float64] | None,
     ) -> Votes:
-        best = nearest_class(grades_at(severity, cutpoints), self._places())
+        best = nearest_class(grades_at(severity, cutpoints), self._positions())
         return Votes(proba, severity, best, cutpoints)
 
-    def _places(self) -> NDArray[np.intp]:
+    def _positions(self) -> NDArray[np.intp]:
         return to_positions(self.classes, self.scale)
 
-    def _cutpoints(self, model: Any) -> NDArray[np.float64]:
+    def _whole_cutpoints(self, grader: Grader, votes: Votes) -> NDArray[np.float64]:
         """Return a model's cutpoints on the whole scale; a grade its fold lacked stays empty."""
-        own = scale_of(model, self.scale)
-        cutpoints = to_scale(np.asarray(model.cutpoints_), own, self.scale)
+        own = grader.grades_
+        cutpoints = to_scale(np.asarray(votes.cutpoints), own, self.scale)
         padded = np.concatenate([[-np.inf], cutpoints, [np.inf]])
         entered = np.searchsorted(to_positions(own, self.scale), np.arange(1, len(self.scale)))
         return padded[entered]
+
+
+def _mean(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    known = [part for part in parts if part is not None]
+    return np.mean(known, axis=0) if known else None
 
 
 def _root_mean_square(stds: list[float | None]) -> float | None:
@@ -239,7 +246,7 @@ def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
     if not len(scale_of(model, np.empty(0))):
         labels.warn_if_guessed()
     scale = whole_scale(model, model.classes_, labels.scale)
-    return Ballot(model.classes_, scale, voting_of(model))
+    return Ballot(model.classes_, scale, as_grader(model).votes_by)
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -269,7 +276,7 @@ def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64
     return np.maximum.accumulate(middle)
 
 
-def chosen_voting(voting: str, model: Any, *, has_severity: bool) -> str:
+def chosen_voting(voting: str, model: Any) -> str:
     """Return the way to vote that a ``voting=`` parameter means for some models.
 
     Parameters
@@ -278,8 +285,6 @@ def chosen_voting(voting: str, model: Any, *, has_severity: bool) -> str:
         ``"auto"`` leaves it to the model.
     model : classifier
         One of them, fitted.
-    has_severity : bool
-        Whether a severity can be had from them.
 
     Returns
     -------
@@ -290,22 +295,21 @@ def chosen_voting(voting: str, model: Any, *, has_severity: bool) -> str:
     InvalidParameterError
         If the models cannot vote that way.
     """
+    grader = as_grader(model)
     if voting == "auto":
-        return voting_of(model)
-    if voting == "soft" and not hasattr(model, "predict_proba"):
-        raise InvalidParameterError(
-            "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
-            f"estimator without predict_proba. Got {voting!r} for {model!r} instead."
+        return grader.votes_by
+    problem = None
+    if voting == "soft" and not grader.gives_proba():
+        problem = "'hard' or 'auto' for an estimator without predict_proba"
+    elif voting == "severity" and not grader.gives_severity():
+        problem = (
+            "'hard' or 'auto' for an estimator with neither predict_severity nor predict_proba"
         )
-    if voting == "severity" and not has_severity:
+    elif voting == "cutpoints" and grader.votes_by != "cutpoints":
+        problem = "another for an estimator without cutpoints"
+    if problem is not None:
         raise InvalidParameterError(
-            "The 'voting' parameter of FoldEnsemble must be 'hard' or 'auto' for an "
-            "estimator with neither predict_severity nor predict_proba. "
+            f"The 'voting' parameter of FoldEnsemble must be {problem}. "
             f"Got {voting!r} for {model!r} instead."
-        )
-    if voting == "cutpoints" and not hasattr(unwrapped(model), "cutpoints_"):
-        raise InvalidParameterError(
-            "The 'voting' parameter of FoldEnsemble must be another for an estimator "
-            f"without cutpoints. Got 'cutpoints' for {model!r} instead."
         )
     return voting

@@ -13,7 +13,7 @@ from sklearn.metrics._scorer import _Scorer
 
 from fundus.exceptions import InvalidGradeError, InvalidParameterError
 from fundus.grades.common_scale import common_scale
-from fundus.grades.estimator_scale import scale_of
+from fundus.grades.foreign import scale_of
 from fundus.grades.labels import as_labels, grade_scale, is_text, to_positions
 
 

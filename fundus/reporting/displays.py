@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
+from fundus.grades.foreign import as_grader
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
-from fundus.meta.voting import is_ordinal_regressor
 from fundus.reporting.report import grade_labels
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ class SeverityDisplay:
         -------
         SeverityDisplay
         """
-        regressor = getattr(estimator, "voting_", "") == "severity"
-        if (regressor or is_ordinal_regressor(estimator)) and "boundaries" not in options:
+        if as_grader(estimator).rounds_severity and "boundaries" not in options:
             options["boundaries"] = rounding(options.get("n_grades", N_GRADES))
         return cls.from_predictions(y, estimator.predict_severity(X), ax=ax, **options)
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from fundus.exceptions import BundleError
 from fundus.meta.calibration import CalibrationMap, CumulativeCalibratedClassifierCV
 from fundus.meta.conformal import OrdinalConformalClassifier
-from fundus.meta.conformal_sets import ConformalRule
+from fundus.meta.conformal_sets import ConformalRule, one_less
+from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.voting import Ballot
 from fundus.saving.files import Reader, Writer
 from fundus.saving.splitters import cv_of, cv_record
@@ -98,8 +100,9 @@ def write_conformal(
     scores = {f"s{k:04d}": scores for k, scores in enumerate(model.rule_.scores)}
     return {
         "kind": "OrdinalConformalClassifier",
-        "alpha": float(model.alpha),
-        "prefit": isinstance(model.cv, str),
+        "alpha": model.rule_.alpha,
+        "prefit": not isinstance(model.ensemble_, FoldEnsemble)
+        or len(model.rule_.scores) != len(model.ensemble_.estimators_),
         "ballot": _write_ballot(model.ballot_),
         "scores": writer.arrays(scores),
         "ensemble": write(model.ensemble_, writer),
@@ -135,9 +138,9 @@ def with_rule(
         Fitted.
     """
     model = OrdinalConformalClassifier(
-        inner if prefit else clone(inner.estimator),
-        alpha=rule.alpha,
-        cv="prefit" if prefit else len(rule.scores),
+        FrozenEstimator(inner) if prefit else clone(inner.estimator),
+        confidence_level=one_less(rule.alpha),
+        cv=None if prefit else len(rule.scores),
     )
     model.ensemble_, model.ballot_, model.classes_ = inner, ballot, ballot.classes
     model.rule_, model.n_calibration_ = rule, rule.n_images
