@@ -6,15 +6,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
 
-from fundus.grades.foreign import as_grader
+from fundus.grades.foreign import as_grader, unwrapped
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.meta.out_of_fold import Training, read_training
 from fundus.meta.voting import Ballot, votes_on
 from fundus.parameters import invalid
+from fundus.saving.codec import Decoder
 from fundus.saving.mixin import Saves
 
 
@@ -34,6 +35,8 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     estimator: Any
+    _saved = ("classes_", "n_features_in_", "feature_names_in_")
+    _not_saved = ("estimator", "n_jobs", "verbose")
 
     def fit(
         self,
@@ -80,6 +83,18 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         self._fit(data)
         self._take_features_of(self._models()[0], data.X)
         return self
+
+    @classmethod
+    def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
+        # the estimator itself is not saved: what was fitted of it is
+        params = {"estimator": None, **record["params"]}
+        model = super()._from_record({**record, "params": params}, decoder)
+        model.estimator = model._unfitted()
+        return model
+
+    def _unfitted(self) -> Any:
+        """Return the estimator as it was before any fit, for a model that was loaded."""
+        return clone(unwrapped(self._models()[0]))
 
     def _check(self, X: Any) -> None:
         """Raise for a parameter that cannot be used, before any work."""

@@ -19,6 +19,7 @@ from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.out_of_fold import Training
 from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_option, invalid
+from fundus.saving.classes import saveable
 
 METHODS = ("sigmoid", "isotonic")
 
@@ -26,6 +27,7 @@ METHODS = ("sigmoid", "isotonic")
 _EDGE = 1e-6
 
 
+@saveable
 @dataclass(frozen=True)
 class CalibrationMap:
     """A rising function from scores to probabilities.
@@ -189,6 +191,8 @@ class CumulativeCalibratedClassifierCV(HasBallot):
     >>> model.fit(X, y).predict_proba(X[:2]).sum(axis=1).round(6).tolist()
     [1.0, 1.0]
     """
+
+    _saved = (*HasBallot._saved, "estimator_", "ballot_", "maps_")
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -97,6 +98,8 @@ class OrdinalConformalClassifier(HasBallot):
     >>> bool(((low <= y) & (y <= high)).mean() >= 0.8)
     True
     """
+
+    _saved = (*HasBallot._saved, "ensemble_", "ballot_", "rule_", "n_calibration_")
 
     def __init__(
         self,
@@ -269,6 +272,11 @@ class OrdinalConformalClassifier(HasBallot):
             return nonconformity_of_severity(votes.severity, np.sort(places))
         assert votes.proba is not None
         return nonconformity(votes.proba[:, np.argsort(self._rank())])
+
+    def _unfitted(self) -> Any:
+        inner = self.ensemble_
+        folds = isinstance(inner, FoldEnsemble) and len(self.rule_.scores) == len(inner.estimators_)
+        return clone(inner.estimator) if folds else FrozenEstimator(inner)
 
     def _models(self) -> list[Any]:
         return [self.ensemble_]

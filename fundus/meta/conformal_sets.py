@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_random_state
 
 from fundus.grades.patients import read_patients
+from fundus.saving.classes import saveable
 
 
 def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,6 +93,7 @@ def one_less(share: float) -> float:
     return float(1 - Decimal(repr(float(share))))
 
 
+@saveable
 @dataclass(frozen=True)
 class ConformalRule:
     """Which grades a set holds, from the nonconformity of calibration images.

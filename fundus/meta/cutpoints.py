@@ -120,6 +120,15 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
     ((2,), (2,))
     """
 
+    _saved = (
+        *MetaGrader._saved,
+        "estimator_",
+        "grades_",
+        "cutpoints_",
+        "best_score_",
+        "oof_severity_",
+    )
+
     def __init__(
         self,
         estimator: Any,
@@ -222,6 +231,8 @@ class FixedCutpointClassifier(_CutpointClassifier):
     >>> model.fit([[0.0], [1.0], [2.0]], [0, 1, 2]).predict([[1.7], [1.9]]).tolist()
     [1, 2]
     """
+
+    _saved = (*MetaGrader._saved, "estimator_", "grades_", "cutpoints_")
 
     def __init__(self, estimator: Any, *, cutpoints: Any = (0.5, 1.5, 2.5, 3.5)) -> None:
         self.estimator = estimator

@@ -31,6 +31,7 @@ from fundus.model_selection.splits import check_split
 from fundus.parameters import check_int, check_option
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
+from fundus.saving.codec import Decoder
 
 VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
 
@@ -97,6 +98,11 @@ class FoldEnsemble(MetaGrader):
     >>> model.oof_proba_.shape, len(model.estimators_)
     ((90, 3), 3)
     """
+
+    _saved = (
+        *MetaGrader._saved, "estimators_", "voting_", "_scale", "cv_results_", "severity_std_",
+        "oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -212,6 +218,13 @@ class FoldEnsemble(MetaGrader):
         ensemble._keep(models, folds, X, labels.values, labels.scale)
         ensemble._take_features_of(models[0], X)
         return ensemble
+
+    @classmethod
+    def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> FoldEnsemble:
+        model = super()._from_record(record, decoder)
+        if "cv" not in record["params"]:
+            model.cv = len(model.estimators_)
+        return model
 
     def _keep(
         self,

@@ -90,6 +90,11 @@ class SecondStageClassifier(MetaGrader):
     ['severity', 'probability_0', 'probability_1', 'probability_2', 'sharpness']
     """
 
+    _saved = (
+        *MetaGrader._saved, "estimator_", "grades_", "final_estimator_", "imputer_",
+        "second_features_", "oof_severity_",
+    )  # fmt: skip
+
     def __init__(
         self,
         estimator: Any,

@@ -13,6 +13,7 @@ from fundus.grades.foreign import as_grader, scale_of, whole_scale
 from fundus.grades.grader import Grader, Reading, Votes
 from fundus.grades.labels import Labels, to_positions
 from fundus.grades.severity import expected_grade, nearest_class, spread_proba
+from fundus.saving.classes import saveable
 
 
 def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDArray[Any]) -> Votes:
@@ -81,6 +82,7 @@ def to_scale(
     return np.interp(inside, np.arange(len(own)), positions) + (severity - inside)
 
 
+@saveable
 class Ballot(NamedTuple):
     """The rules of one ensemble.
 

@@ -18,12 +18,14 @@ from typing import Any
 
 from fundus._version import __version__
 from fundus.exceptions import BundleError
-from fundus.saving.files import Reader, Writer
-from fundus.saving.models import read_model, write_model
+from fundus.saving.codec import Decoder, Encoder
+from fundus.saving.files import BundleReader, BundleWriter
+from fundus.saving.old_formats import in_format_3
 
 #: Raised when the layout changes; older bundles stay readable. 2: the photometric step is beside
 #: the scale, where in format 1 three names meant both, and a regressor has its residuals' spread.
-FORMAT = 2
+#: 3: each class says itself what of it is saved.
+FORMAT = 3
 
 MANIFEST = "manifest.json"
 MODEL = "model.json"
@@ -35,9 +37,10 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
     Parameters
     ----------
     model : estimator
-        Fitted; one of this library's. A search inside it is saved as its best estimator. Its
-        ``cv`` is kept where it is a number or a splitter of scikit-learn's with plain parameters;
-        a loaded ensemble has the number of its models instead of folds given as row numbers.
+        Fitted; a subclass of `Saves`, as this library's are, or one of scikit-learn's. A search is
+        saved as its best estimator. A ``cv`` is kept where it is a number or a splitter of
+        scikit-learn's with plain parameters; a loaded ensemble has the number of its models instead
+        of folds given as row numbers.
     path : path
         A folder that does not exist yet, or an empty one.
     about : dict, default=None
@@ -58,12 +61,12 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        writer = Writer(part)
+        encoder = Encoder(BundleWriter(part))
         record = {
             "format": FORMAT,
             "fundus": __version__,
             "about": about or {},
-            "model": write_model(model, writer),
+            "model": encoder.model(model),
         }
         (part / MODEL).write_text(json.dumps(record, indent=1, allow_nan=True), encoding="utf-8")
         files = {
@@ -88,7 +91,8 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     path : path
         The folder.
     trusted : sequence of str, default=()
-        Names of further types that skops may load, for heads of other packages than scikit-learn.
+        Names of further classes that may be loaded, as ``"package.module.Class"``: types of heads
+        of other packages than scikit-learn, and saveable estimators that are not imported yet.
 
     Returns
     -------
@@ -99,13 +103,15 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     ------
     BundleError
         If the folder is no bundle, a file is damaged or missing, the format is newer than this
-        release, or a type is not trusted.
+        release, or a class is not trusted.
     UnknownNameError
         If the backbone or head comes from a plugin that is not installed; the message names the
         package.
     """
     record = read_record(path)
-    return read_model(record["model"], Reader(Path(path), tuple(trusted)))
+    reader = BundleReader(Path(path), tuple(trusted))
+    model = record["model"] if record["format"] > 2 else in_format_3(record["model"], reader)
+    return Decoder(reader).model(model)
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ TRUSTED = (
 
 
 @dataclass
-class Writer:
+class BundleWriter:
     """Names the files of a bundle while it is written."""
 
     folder: Path
@@ -44,10 +44,14 @@ class Writer:
         return self.folder / f"part-{self.count:02d}{suffix}"
 
     def arrays(self, arrays: dict[str, NDArray[Any]]) -> str:
-        """Write arrays without pickle; return the file's name."""
-        file = self.file(".npz")
-        np.savez(file, allow_pickle=False, **arrays)
-        return file.name
+        """Write arrays into a new file; return its name."""
+        name = self.file(".npz").name
+        self.save_arrays(name, arrays)
+        return name
+
+    def save_arrays(self, name: str, arrays: dict[str, NDArray[Any]]) -> None:
+        """Write arrays without pickle."""
+        np.savez(self.folder / name, allow_pickle=False, **arrays)
 
     def estimator(self, estimator: Any) -> str:
         """Write a scikit-learn estimator with skops; return the file's name."""
@@ -57,7 +61,7 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Reader:
+class BundleReader:
     """Reads the files of a bundle."""
 
     folder: Path

@@ -50,15 +50,12 @@ def cv_record(cv: Any) -> dict[str, Any] | None:
     return {"splitter": cls.__name__, "params": params}
 
 
-def cv_of(record: dict[str, Any] | None, otherwise: Any) -> Any:
+def cv_of(record: dict[str, Any]) -> Any:
     """Build a ``cv`` from its record.
 
     Parameters
     ----------
-    record : dict or None
-        ``None`` where nothing was kept, as in bundles of the first release.
-    otherwise : object
-        What to return then.
+    record : dict
 
     Returns
     -------
@@ -69,8 +66,6 @@ def cv_of(record: dict[str, Any] | None, otherwise: Any) -> Any:
     BundleError
         If scikit-learn has no such splitter, or it takes other parameters.
     """
-    if record is None:
-        return otherwise
     if "folds" in record:
         return record["folds"]
     name, params = record["splitter"], dict(record["params"])

@@ -17,7 +17,6 @@ from fundus.grades.patients import read_patients
 from fundus.heads.base import EstimatorHead, Head, NeuralHead
 from fundus.metrics.kappa import class_sample_weight
 from fundus.parameters import invalid
-from fundus.saving.mixin import Saves
 from fundus.training.fitted import FittedHead
 from fundus.transfer.feature_heads import fit_head_on_features
 from fundus.transfer.inputs import plan_fit, prediction_source, training_source
@@ -29,10 +28,11 @@ from fundus.transfer.parameters import (
 )
 from fundus.transfer.plan import Plan
 from fundus.transfer.prediction import Predicts
+from fundus.transfer.saved import SavesClassifier
 from fundus.transfer.steps import check_duplicates, fit_net, new_log_dir
 
 
-class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
+class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only what is

@@ -1,0 +1,158 @@
+"""Records of formats 1 and 2 as format 3 has them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from fundus.saving.codec import SKLEARN
+from fundus.saving.files import BundleReader
+
+#: Where the classes are that these formats knew by their names alone.
+MODULES = {
+    "CumulativeCalibratedClassifierCV": "fundus.meta.calibration",
+    "FixedCutpointClassifier": "fundus.meta.cutpoints",
+    "FoldEnsemble": "fundus.meta.ensemble",
+    "OrdinalConformalClassifier": "fundus.meta.conformal",
+    "SecondStageClassifier": "fundus.meta.second_stage",
+    "TransferClassifier": "fundus.transfer.classifier",
+    "TunedCutpointClassifierCV": "fundus.meta.cutpoints",
+}
+
+
+def in_format_3(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
+    """Turn the record of a model of format 1 or 2 into one of format 3.
+
+    Parameters
+    ----------
+    record : dict
+    reader : BundleReader
+        Of the same bundle.
+
+    Returns
+    -------
+    dict
+    """
+    kind = record["kind"]
+    if kind == SKLEARN:
+        return record
+    if kind not in MODULES:
+        return {"kind": kind, "params": {}, "fitted": {}}  # which is refused by its name
+    params = {name: _value(value) for name, value in record.get("params", {}).items()}
+    for name in ("method", "voting", "random_state"):
+        if name in record:
+            params[name] = record[name]
+    if record.get("cv") is not None:
+        params["cv"] = {"cv": record["cv"]}
+    new = {"kind": f"{MODULES[kind]}.{kind}", "params": params, "fitted": {}}
+    fitted = new["fitted"]
+    if "classes" in record:
+        fitted["classes_"] = _labels(record["classes"])
+    if "n_features_in" in record:
+        fitted["n_features_in_"] = record["n_features_in"]
+    if kind == "TransferClassifier":
+        fitted["grades_"] = _labels(record["scale"])
+        same = {k: record[k] for k in ("head", "head_from", "frozen") if k in record}
+        if "head" in same["head"]:
+            same["head"] = {**same["head"], "head": _value(same["head"]["head"])}
+        return {**new, **same}
+    {
+        "FoldEnsemble": _ensemble,
+        "CumulativeCalibratedClassifierCV": _calibrated,
+        "OrdinalConformalClassifier": _conformal,
+    }.get(kind, _around_one_model)(record, reader, params, fitted)
+    return new
+
+
+def _ensemble(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
+    fitted["estimators_"] = [{"model": in_format_3(model, reader)} for model in record["models"]]
+    fitted["voting_"] = record["voting_"]
+    if "scale" in record:  # since it can come with the labels, and not from the models only
+        fitted["_scale"] = _labels(record["scale"])
+    results = record["cv_results"].items()
+    fitted["cv_results_"] = {"dict": [[k, _labels_of(np.array(v))] for k, v in results]}
+    arrays = reader.arrays(record["oof"])
+    fitted |= {name: {"array": name, "file": record["oof"]} for name in arrays}
+    classes = np.array(record["classes"]["values"], dtype=np.dtype(record["classes"]["dtype"]))
+    fitted["oof_prediction_"] = _labels_of(classes[arrays["oof_prediction_"]])
+    if record.get("severity_std") is not None:
+        fitted["severity_std_"] = record["severity_std"]
+
+
+def _calibrated(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
+    fitted["estimator_"] = {"model": in_format_3(record["estimator"], reader)}
+    fitted["ballot_"] = _ballot(record["ballot"])
+    fitted["classes_"] = _labels(record["ballot"]["classes"])
+    fitted["maps_"] = [
+        {"kind": "fundus.meta.calibration.CalibrationMap", "fields": rule}
+        for rule in record["maps"]
+    ]
+
+
+def _conformal(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
+    file = record["scores"]
+    scores = [{"array": name, "file": file} for name in sorted(reader.arrays(file))]
+    fitted["ensemble_"] = {"model": in_format_3(record["ensemble"], reader)}
+    fitted["ballot_"] = _ballot(record["ballot"])
+    fitted["classes_"] = _labels(record["ballot"]["classes"])
+    fitted["n_calibration_"] = sum(len(part) for part in reader.arrays(file).values())
+    # of decimals as they are written, so that 0.1 becomes 0.9
+    params["confidence_level"] = float(1 - Decimal(repr(record["alpha"])))
+    if not record["prefit"]:
+        params["cv"] = {"cv": {"folds": len(scores)}}
+    fitted["rule_"] = {
+        "kind": "fundus.meta.conformal_sets.ConformalRule",
+        "fields": {"alpha": record["alpha"], "scores": {"tuple": scores}},
+    }
+
+
+def _around_one_model(
+    record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any
+) -> None:
+    """Cutpoints and second stages."""
+    fitted["estimator_"] = {"model": in_format_3(record["model"], reader)}
+    fitted["grades_"] = _labels(record["scale"])
+    for name in reader.arrays(record["arrays"]):
+        fitted[name] = {"array": name, "file": record["arrays"]}
+    if "best_score" in record:
+        fitted["best_score_"] = record["best_score"]
+    if "second" in record:
+        fitted["second_features_"] = record["second_features"]
+        fitted["imputer_"] = {"skops": record["imputer"]}
+        fitted["final_estimator_"] = {"model": in_format_3(record["second"], reader)}
+
+
+def _ballot(record: dict[str, Any]) -> dict[str, Any]:
+    labels = {"classes": _labels(record["classes"]), "scale": _labels(record["scale"])}
+    rest = {"voting": record["voting"], "std": record.get("std")}
+    return {"kind": "fundus.meta.voting.Ballot", "fields": {**labels, **rest}}
+
+
+def _labels(record: dict[str, Any]) -> dict[str, Any]:
+    return {"dtype": record["dtype"], "labels": record["values"]}
+
+
+def _labels_of(array: np.ndarray) -> dict[str, Any]:
+    return {"dtype": array.dtype.str, "labels": array.tolist()}
+
+
+def _value(value: Any) -> Any:
+    """A parameter: only augmentations and the parameters of heads were written otherwise."""
+    if isinstance(value, list):
+        return [_value(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if "augmentation" in value:
+        fields = {
+            name: {"tuple": part} if isinstance(part, list) else part
+            for name, part in value["augmentation"].items()
+        }
+        return {"kind": "fundus.images.augment.Augmentation", "fields": fields}
+    if "dict" in value:
+        return {"dict": [[_value(k), _value(v)] for k, v in value["dict"]]}
+    if "head" in value:
+        params = value["params"].items()
+        return {**value, "params": {"dict": [[k, _value(v)] for k, v in params]}}
+    return value
