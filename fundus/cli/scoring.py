@@ -246,7 +246,7 @@ def out_of_fold(model: Any, scale: NDArray[Any]) -> Scores:
 
 def _on_scale(
     labels: NDArray[Any],
-    severity: NDArray[np.float64],
+    severity: NDArray[np.float64] | None,
     proba: NDArray[np.float64] | None,
     classes: NDArray[Any],
     scale: NDArray[Any],
