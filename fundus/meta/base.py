@@ -17,6 +17,9 @@ from fundus.meta.voting import Ballot, votes_on
 from fundus.parameters import invalid
 from fundus.saving.mixin import Saves
 
+#: Fitted attributes that `Evaluation.keep_with` sets; they are about one fit.
+DECIDED = ("class_names_", "operating_points_", "referable_with_dme_")
+
 
 class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier of grades around an ``estimator``, which takes the same ``X``.
@@ -76,6 +79,8 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
             `TransferClassifier`.
         """
         self._check(X)
+        for name in DECIDED:  # of an earlier fit
+            self.__dict__.pop(name, None)
         data = read_training(X, y, sample_weight, groups, self._owner())
         self._fit(data)
         self._take_features_of(self._models()[0], data.X)

@@ -63,6 +63,14 @@ class OrdinalConformalClassifier(HasBallot):
     n_calibration_ : int
         Images, one of each patient, that the rule is from.
     classes_ : ndarray, shape (n_classes,)
+    class_names_ : list of str
+        Names of the grades, lowest first. This and the next two are there where
+        `Evaluation.keep_with` has set them, as in what `fundus train` saves.
+    operating_points_ : dict of str to list of OperatingPoint
+        By condition, "referable" and "sight-threatening": severities from which on an image is
+        referred.
+    referable_with_dme_ : bool
+        Whether macular oedema counted when these were chosen.
     n_features_in_ : int
         Width of precomputed features.
 

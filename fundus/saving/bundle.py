@@ -18,6 +18,7 @@ from typing import Any
 
 from fundus._version import __version__
 from fundus.exceptions import BundleError
+from fundus.saving.decided import decided_record, with_decided
 from fundus.saving.files import Reader, Writer
 from fundus.saving.models import read_model, write_model
 
@@ -62,7 +63,7 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
         record = {
             "format": FORMAT,
             "fundus": __version__,
-            "about": about or {},
+            "about": {**(about or {}), **decided_record(model)},
             "model": write_model(model, writer),
         }
         (part / MODEL).write_text(json.dumps(record, indent=1, allow_nan=True), encoding="utf-8")
@@ -105,7 +106,8 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
         package.
     """
     record = read_record(path)
-    return read_model(record["model"], Reader(Path(path), tuple(trusted)))
+    model = read_model(record["model"], Reader(Path(path), tuple(trusted)))
+    return with_decided(model, record["about"])
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
