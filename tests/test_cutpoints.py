@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from fundus.reporting.predictions import out_of_fold, predict_images
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
@@ -47,6 +46,7 @@ from fundus.exceptions import (
 from fundus.grades.cutpoints import grades_at
 from fundus.meta.conformal_sets import nonconformity_of_severity
 from fundus.meta.voting import middle_cutpoints
+from fundus.reporting.predictions import out_of_fold, predict_images
 
 
 def kappa(true, pred, n_grades, weight=None):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fundus.exceptions import DataError, DataWarning, InvalidParameterError, warn_caller
+from fundus.exceptions import DataError, DataWarning, warn_caller
 from fundus.grades.foreign import as_grader, is_frozen
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels, to_positions
@@ -24,7 +24,7 @@ from fundus.meta.conformal_sets import (
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.out_of_fold import Training
 from fundus.meta.voting import Ballot, ballot_of
-from fundus.parameters import check_real, invalid
+from fundus.parameters import check_real, invalid, refused
 
 #: ``confidence_level`` where none is given.
 CONFIDENCE = 0.9
@@ -131,10 +131,11 @@ class OrdinalConformalClassifier(HasBallot):
             return
         check_real(self, "alpha", low=0, high=1, low_open=True, high_open=True)
         if self.confidence_level != CONFIDENCE:
-            raise InvalidParameterError(
-                "The 'alpha' parameter of OrdinalConformalClassifier must be left out where "
-                f"'confidence_level' is given. Got alpha={self.alpha!r} and "
-                f"confidence_level={self.confidence_level!r} instead."
+            raise refused(
+                "OrdinalConformalClassifier",
+                "alpha",
+                f"must be left out where 'confidence_level' is given. Got alpha={self.alpha!r} "
+                f"and confidence_level={self.confidence_level!r} instead.",
             )
         warn_caller(
             f"alpha={self.alpha:g} of OrdinalConformalClassifier is deprecated and will be an "
