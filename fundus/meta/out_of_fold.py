@@ -66,8 +66,9 @@ class Training:
 
     def classes_for(self, estimator: Any) -> NDArray[Any]:
         """Return the sorted labels of an estimator fitted on this, or frozen before."""
-        labels, own = np.unique(self.y), as_grader(estimator).classes_
-        return own if is_frozen(estimator) and len(own) else labels
+        if is_frozen(estimator) and len(own := as_grader(estimator).classes_):
+            return own
+        return np.unique(self.y)
 
     def folds(self, cv: Any, estimator: Any, random_state: Any) -> Folds:
         """Return the folds of a ``cv=`` parameter; none shares a patient or an image."""
