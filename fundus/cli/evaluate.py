@@ -37,7 +37,7 @@ def evaluate(
     grades: Annotated[
         str | None,
         typer.Option(
-            help="Names that class folders or a table give the grades, lowest first, parted by "
+            help="Names that class folders or a table give the grades, lowest first, separated by "
             "commas, or how many where they are numbers; by default as the run has them.",
             show_default=False,
         ),
