@@ -34,6 +34,7 @@ from .metrics.kappa import inverse_frequency_weights as inverse_frequency_weight
 from .metrics.kappa import kappa_scorer as kappa_scorer
 from .metrics.kappa import make_kappa_scorer as make_kappa_scorer
 from .metrics.kappa import quadratic_weighted_kappa as quadratic_weighted_kappa
+from .metrics.operating_points import operating_point as operating_point
 from .metrics.probability import brier_score as brier_score
 from .metrics.probability import expected_calibration_error as expected_calibration_error
 from .metrics.probability import macro_auc as macro_auc
@@ -46,7 +47,9 @@ from .plugins.registry import list_heads as list_heads
 from .plugins.registry import list_preprocessors as list_preprocessors
 from .reporting.comparison import paired_difference as paired_difference
 from .reporting.coverage import coverage_report as coverage_report
-from .reporting.operating_points import operating_point as operating_point
+from .reporting.evaluation import Evaluation as Evaluation
+from .reporting.evaluation import evaluate as evaluate
+from .reporting.evaluation import evaluate_out_of_fold as evaluate_out_of_fold
 from .reporting.screening import screening_report as screening_report
 from .saving.bundle import load as load
 from .store import Cache as Cache

@@ -8,10 +8,96 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _given: set[tuple[str, type[Warning]]] = set()
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A parameter, or another thing of Python's, that a message speaks of.
+
+    Parameters
+    ----------
+    name : str
+    value : object, default=None
+        What it should be given; ``...`` is a list of names.
+    owner : str, default=None
+        Whose parameter it is, where the message is about that parameter.
+    text : str, default=""
+        How Python users read it, where ``name=value`` will not do.
+
+    Examples
+    --------
+    >>> print(Mention("on_error", "skip"), Mention("grades", ...), Mention("path"))
+    on_error='skip' grades=[…] path=
+    >>> print(Mention("cv", owner="FoldEnsemble"))
+    'cv' parameter of FoldEnsemble
+    """
+
+    name: str
+    value: Any = None
+    owner: str | None = None
+    text: str = ""
+
+    def __str__(self) -> str:
+        if self.text:
+            return self.text
+        if self.owner is not None:
+            return f"{self.name!r} parameter" + f" of {self.owner}" * bool(self.owner)
+        value = "[…]" if self.value is ... else "" if self.value is None else repr(self.value)
+        return f"{self.name}={value}"
+
+
+class Message(str):
+    """The text of an error or a warning that knows what it mentions, to be told in other words.
+
+    Parameters
+    ----------
+    text : str
+    *mentions : Mention
+        Those whose text stands in it.
+
+    Examples
+    --------
+    >>> skip = Mention("on_error", "skip")
+    >>> message = Message(f"There is no image: mend it, or pass {skip}.", skip)
+    >>> print(message.told(lambda mention: "--on-error skip"))
+    There is no image: mend it, or pass --on-error skip.
+    """
+
+    mentions: tuple[Mention, ...]
+
+    def __new__(cls, text: str, *mentions: Mention) -> Message:
+        """Keep the mentions beside the text."""
+        message = super().__new__(cls, text)
+        message.mentions = mentions
+        return message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), *self.mentions)
+
+    def told(self, spell: Callable[[Mention], str]) -> str:
+        """Return the text with other words for what it mentions.
+
+        Parameters
+        ----------
+        spell : callable
+            From a `Mention` to its words.
+
+        Returns
+        -------
+        str
+        """
+        text = str(self)
+        # 'grades=5' before 'grades='
+        for mention in sorted(self.mentions, key=lambda mention: -len(str(mention))):
+            text = text.replace(str(mention), spell(mention))
+        return text
 
 
 class FundusError(Exception):
@@ -20,6 +106,12 @@ class FundusError(Exception):
 
 class InvalidParameterError(FundusError, ValueError):
     """A parameter of an estimator, function or command lies outside what it accepts."""
+
+    @property
+    def parameter(self) -> str | None:
+        """Name of the parameter that the message is about; ``None`` where there are several."""
+        mentions = self.args[0].mentions if self.args and isinstance(self.args[0], Message) else ()
+        return next((m.name for m in mentions if m.owner is not None), None)
 
 
 class DataError(FundusError, ValueError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import InvalidParameterError, Mention, Message
 
 
 def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParameterError:
@@ -17,7 +17,7 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
     Parameters
     ----------
     owner : object
-        The estimator, or its name.
+        The estimator, or the name of an estimator or a function.
     name : str
         The parameter.
     expected : str
@@ -31,13 +31,33 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
 
     Examples
     --------
-    >>> print(invalid("FoldEnsemble", "cv", "an int", 1.5))
+    >>> error = invalid("FoldEnsemble", "cv", "an int", 1.5)
+    >>> print(error)
     The 'cv' parameter of FoldEnsemble must be an int. Got 1.5 instead.
+    >>> error.parameter
+    'cv'
     """
-    whose = owner if isinstance(owner, str) else type(owner).__name__
-    return InvalidParameterError(
-        f"The {name!r} parameter of {whose} must be {expected}. Got {value!r} instead."
-    )
+    return refused(owner, name, f"must be {expected}. Got {value!r} instead.")
+
+
+def refused(owner: object, name: str, must: str) -> InvalidParameterError:
+    """Return the error for a parameter, in other words than `invalid` has.
+
+    Parameters
+    ----------
+    owner : object
+        As in `invalid`; "" where it goes without saying.
+    name : str
+        The parameter.
+    must : str
+        The rest of the sentence, which begins with "must", and what was received.
+
+    Returns
+    -------
+    InvalidParameterError
+    """
+    about = Mention(name, owner=owner if isinstance(owner, str) else type(owner).__name__)
+    return InvalidParameterError(Message(f"The {about} {must}", about))
 
 
 def check_int(owner: object, name: str, *, low: int, none: bool = False) -> None:

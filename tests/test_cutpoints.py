@@ -35,7 +35,6 @@ from fundus import (
     optimal_cutpoints,
     quadratic_weighted_kappa,
 )
-from fundus.cli.scoring import out_of_fold, score_images
 from fundus.exceptions import (
     BundleError,
     DataError,
@@ -47,6 +46,7 @@ from fundus.exceptions import (
 from fundus.grades.cutpoints import grades_at
 from fundus.meta.conformal_sets import nonconformity_of_severity
 from fundus.meta.voting import middle_cutpoints
+from fundus.reporting.predictions import out_of_fold, predict_images
 
 
 def kappa(true, pred, n_grades, weight=None):
@@ -395,11 +395,11 @@ def test_an_ensemble_cuts_the_mean_severity(graded, make, tmp_path):
     if make is not Ridge:
         mean = np.mean([m.predict_proba(X) for m in model.estimators_], axis=0)
         assert model.predict_proba(X) == pytest.approx(mean)
-        scores = score_images(model, X, np.arange(5))
+        scores = predict_images(model, X)
         assert np.array_equal(scores.grades, model.predict(X))
-        assert np.array_equal(out_of_fold(model, np.arange(5)).grades, model.oof_prediction_)
+        assert np.array_equal(out_of_fold(model).grades, model.oof_prediction_)
         one = model.estimators_[0]
-        assert np.array_equal(score_images(one, X, np.arange(5)).grades, one.predict(X))
+        assert np.array_equal(predict_images(one, X).grades, one.predict(X))
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     assert np.array_equal(again.predict(X), model.predict(X))

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fundus.exceptions import DataError, InvalidGradeError
+from fundus.grades.grader import Grader
 from fundus.reporting.displays import SeverityDisplay, plot_confusion
 
 
@@ -50,8 +51,8 @@ def test_boundaries_are_a_regressors_and_the_legend_names_what_is_drawn(severiti
     assert not [line for line in ax.lines if line.get_linestyle() == ":"]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["image", "quartiles", "median"]
 
-    class Ensemble:
-        voting_ = "severity"
+    class Ensemble(Grader):
+        votes_by = "severity"
 
         def predict_severity(self, X):
             return severity[X]

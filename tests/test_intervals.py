@@ -8,9 +8,9 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from fundus import paired_difference, quadratic_weighted_kappa
 from fundus.exceptions import DataError, InvalidParameterError
+from fundus.metrics.operating_points import operating_point
 from fundus.metrics.resampled import Bins, Ranking
 from fundus.reporting.bootstrap import bootstrap_of, wilson
-from fundus.reporting.operating_points import operating_point
 from fundus.reporting.report import make_report
 from fundus.reporting.screening import screening_report
 

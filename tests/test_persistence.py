@@ -393,6 +393,6 @@ def test_only_splitters_are_built_from_a_record():
 
     for name in ("GridSearchCV", "cross_validate", "__doc__", "Nothing"):
         with pytest.raises(BundleError, match="splitter"):
-            cv_of({"splitter": name, "params": {}}, 5)
+            cv_of({"splitter": name, "params": {}})
     with pytest.raises(BundleError, match="splitter KFold"):
-        cv_of({"splitter": "KFold", "params": {"folds": 3}}, 5)
+        cv_of({"splitter": "KFold", "params": {"folds": 3}})

@@ -18,9 +18,11 @@ from sklearn.metrics import (
 
 import fundus
 from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
+from fundus.grades.icdr import grade_labels
 from fundus.metrics.resampled import kappa_of
 from fundus.reporting.bootstrap import wilson
-from fundus.reporting.report import TOO_NARROW, grade_labels, make_report
+from fundus.reporting.report import make_report
+from fundus.reporting.tables import TOO_NARROW
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from fundus import is_referable, is_sight_threatening, operating_point, screening_report
-from fundus.cli.scoring import read_points
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -132,8 +131,9 @@ def test_the_choice_of_a_threshold_widens_its_interval(graded):
 def test_saved_points_are_applied_as_they_are(graded):
     true, severity, _ = graded
     first = screening_report(true[:100], severity[:100])
-    saved = json.loads(json.dumps(first.operating_points()))
-    report = screening_report(true[100:], severity[100:], operating_points=read_points(saved))
+    chosen = first.operating_points()
+    assert chosen["referable"] == [scored.point for scored in first.conditions[0].points]
+    report = screening_report(true[100:], severity[100:], operating_points=chosen)
     scored = report.conditions[0].points[0]
     assert scored.point == first.conditions[0].points[0].point
     flagged = severity[100:] >= scored.point.threshold
@@ -158,7 +158,7 @@ def test_ungradable_images_count_as_referred(graded):
         roc_auc_score(true >= 2, np.where(failed, 99, severity))
     )
     assert report.n_ungradable == 20
-    assert "20 ungradable count as referred" in rendered(report.table())
+    assert "20 ungradable count as referred" in rendered(report.to_table())
     with pytest.raises(DataError, match="Got nan in row 0"):
         screening_report(true, blind)
 
@@ -186,7 +186,7 @@ def test_images_called_ungradable_are_referable_and_the_model_is_asked(graded):
         assert one.sensitivity.value == other.sensitivity.value
         assert one.specificity.value == other.specificity.value
     assert report.n_called_ungradable == report.to_dict()["n_called_ungradable"] == 20
-    assert "20 called ungradable by graders are referable" in rendered(report.table())
+    assert "20 called ungradable by graders are referable" in rendered(report.to_table())
     # what a table says of their grade and of oedema does not matter
     other = np.where(called, 4 - true, true)
     again = screening_report(other, severity, called_ungradable=called)
@@ -206,7 +206,7 @@ def test_one_class_is_told_and_does_not_stop_the_rest():
         "no operating point: 0 of 4 images have it",
         "no AUC: 0 of 4 images have it",
     )
-    assert "0 of 4 images have it" in rendered(report.table())
+    assert "0 of 4 images have it" in rendered(report.to_table())
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["sight-threatening"]["auc"][
         "value"
     ] is None  # fmt: skip
@@ -231,12 +231,12 @@ def test_bad_input_is_refused(true, severity, options, error):
 
 def test_table_gives_context_and_how_intervals_came(graded):
     true, severity, dme = graded
-    shown = rendered(screening_report(true, severity, dme=dme).table())
+    shown = rendered(screening_report(true, severity, dme=dme).to_table())
     assert " ".join(CONTEXT.split()) in shown
     assert "image-level, likely too narrow" in shown
     assert "by grade, or macular oedema" in shown
     patients = np.repeat(np.arange(100), 2)
-    known = rendered(screening_report(true, severity, patients=patients).table())
+    known = rendered(screening_report(true, severity, patients=patients).to_table())
     assert "Intervals are by patient." in known
     assert "Screening by grade: 200 images of 100 patients" in known
 

@@ -18,10 +18,10 @@ from fundus.backbones.splitting import Split, resolve_freeze, split
 from fundus.exceptions import (
     BundleError,
     FundusError,
-    InvalidParameterError,
     PluginError,
 )
 from fundus.hookspecs import BackboneSpec
+from fundus.parameters import invalid
 from fundus.runtime.seeds import seeded
 from fundus.runtime.tensorflow import require_tensorflow
 
@@ -95,9 +95,11 @@ def _checked_size(spec: BackboneSpec, image_size: Any) -> int:
         return spec.image_size
     whole = isinstance(image_size, numbers.Integral) and not isinstance(image_size, bool)
     if not whole or image_size < spec.min_image_size:
-        raise InvalidParameterError(
-            f"The 'image_size' parameter of the backbone {spec.name!r} must be None or an int of "
-            f"at least {spec.min_image_size} pixels. Got {image_size!r} instead."
+        raise invalid(
+            f"the backbone {spec.name!r}",
+            "image_size",
+            f"None or an int of at least {spec.min_image_size} pixels",
+            image_size,
         )
     return int(image_size)
 
@@ -110,9 +112,11 @@ def _checked_weights(spec: BackboneSpec, weights: Any) -> tuple[str | None, Path
     if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
         return None, Path(weights)
     names = "".join(f"{name!r}, " for name in spec.pretrained)
-    raise InvalidParameterError(
-        f"The 'weights' parameter of the backbone {spec.name!r} must be {names}None or the path "
-        f"of a weights file that exists. Got {weights!r} instead."
+    raise invalid(
+        f"the backbone {spec.name!r}",
+        "weights",
+        f"{names}None or the path of a weights file that exists",
+        weights,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.backbones.splitting import call_again, graph_nodes, one_or_list
-from fundus.exceptions import InvalidParameterError
+from fundus.parameters import invalid
 
 if TYPE_CHECKING:
     import keras
@@ -62,9 +62,8 @@ def pooled(model: keras.Model, pooling: str) -> keras.Model:
        annotation", IEEE TPAMI 41(7), 2019. :doi:`10.1109/TPAMI.2018.2846566`
     """
     if pooling not in POOLINGS:
-        raise InvalidParameterError(
-            "The 'pooling' parameter of TransferClassifier must be one of "
-            f"{', '.join(map(repr, POOLINGS))}. Got {pooling!r} instead."
+        raise invalid(
+            "TransferClassifier", "pooling", f"one of {', '.join(map(repr, POOLINGS))}", pooling
         )
     import keras
 
@@ -72,10 +71,12 @@ def pooled(model: keras.Model, pooling: str) -> keras.Model:
         _, _, how = pooling.partition("_")
         inputs, maps = stage_outputs(model)
         if len(maps) == 1:
-            raise InvalidParameterError(
-                f"The 'pooling' parameter of TransferClassifier must be 'avg', 'max', 'avg+max', "
-                f"'gem' or 'flatten' for the backbone {model.name!r}, whose maps all have one "
-                f"size, so that it has one stage. Got {pooling!r} instead."
+            raise invalid(
+                "TransferClassifier",
+                "pooling",
+                f"'avg', 'max', 'avg+max', 'gem' or 'flatten' for the backbone {model.name!r}, "
+                "whose maps all have one size, so that it has one stage",
+                pooling,
             )
         vectors = [_pool(tensor, how or "avg") for tensor in maps]
         features = keras.layers.Concatenate(name="pool_stages")(vectors)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fundus.exceptions import InvalidParameterError, PluginError
+from fundus.parameters import invalid
 
 if TYPE_CHECKING:
     import keras
@@ -98,9 +99,7 @@ def _position(model: keras.Model, name: str) -> int:
 
 
 def _refused(freeze: Any, expected: str) -> InvalidParameterError:
-    return InvalidParameterError(
-        f"The 'freeze' parameter of TransferClassifier must be {expected}. Got {freeze!r} instead."
-    )
+    return invalid("TransferClassifier", "freeze", expected, freeze)
 
 
 def split(model: keras.Model, freeze: Freeze) -> Split:

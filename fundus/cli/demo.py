@@ -10,7 +10,8 @@ import typer
 from fundus.cli.options import CacheDir
 from fundus.cli.predict import predict
 from fundus.cli.screen import Screen
-from fundus.cli.train import train
+from fundus.cli.settings import Settings
+from fundus.cli.train import run_training
 
 #: Edge of the synthetic photographs, in pixels.
 EDGE = 256
@@ -37,7 +38,7 @@ def demo(
     train_on, new, results = folder / "images", folder / "new-images", folder / "results.csv"
     screen.note(f"Drawing {images} synthetic photographs into {train_on}")
     make_fundus(images, EDGE, random_state=0, out_dir=train_on)
-    train(train_on, out=folder / "run", cache_dir=cache_dir)
+    run_training(Settings(train_on, out=folder / "run", cache_dir=cache_dir))
     make_fundus(20, EDGE, random_state=1, out_dir=new)
     predict(folder / "run", [new], output=results, cache_dir=cache_dir)
     screen.show(

@@ -11,9 +11,10 @@ import fundus.cli.options as opt
 from fundus.cli.screen import Screen
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sklearn.utils import Bunch
 
-    from fundus.cli.scoring import Scores
+    from fundus.reporting.evaluation import Evaluation
 
 #: Marks the JSON document that evaluate writes.
 KIND = "fundus evaluation"
@@ -36,7 +37,7 @@ def evaluate(
     grades: Annotated[
         str | None,
         typer.Option(
-            help="Names that class folders or a table give the grades, lowest first, parted by "
+            help="Names that class folders or a table give the grades, lowest first, separated by "
             "commas, or how many where they are numbers; by default as the run has them.",
             show_default=False,
         ),
@@ -59,19 +60,16 @@ def evaluate(
         aside_table,
         check_columns,
         digests_of,
-        files_of,
         folder_options,
         guess_of,
         load_graded,
         names_of,
         patients_do_not_matter,
     )
-    from fundus.cli.files import write_csv, write_json
+    from fundus.cli.files import write_csv, write_figures, write_json
     from fundus.cli.outputs import claim, claim_beside, read_of
     from fundus.cli.runs import SKIPPED, files_of_run, open_run, warn_of_training_images
-    from fundus.cli.scored import Scored, warn_of_other_criterion
-    from fundus.cli.scoring import read_points, score_images, with_ungradable
-    from fundus.grades.foreign import as_grader
+    from fundus.reporting import evaluation
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
@@ -93,36 +91,22 @@ def evaluate(
     outputs = _outputs(output, skip=on_error is opt.OnError.SKIP or len(graded.skipped) > 0)
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
-    scores = with_ungradable(
-        score_images(trained.model, graded.frame, trained.scale),
-        trained.model,
-        graded,
-        trained.scale,
-    )
-    predictions = graded_table(names, graded, scores, file=files_of(graded), grade=scores.grades)
-    write_csv(predictions, output, plain_text=plain_text)
+    found = evaluation.evaluate(trained.model, graded)
+    write_csv(graded_table(found, graded), output, plain_text=plain_text)
     document: dict[str, Any] = {"kind": KIND, "results": str(output), "skipped": None}
     if on_error is opt.OnError.SKIP or len(graded.skipped):
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
-    scored = Scored(
-        scores.report(graded, trained.class_names),
-        scores.screening(graded, operating_points=read_points(trained.operating_points)),
-        scores.coverage(graded, trained.conformal),
+    files = write_figures(
+        found, lambda name: output.with_name(f"{output.stem}-{name}"), title="Averaged folds"
     )
-    warn_of_other_criterion(trained.with_dme, scored.screening)
-    files = scored.draw(
-        scores,
-        graded,
-        lambda name: output.with_name(f"{output.stem}-{name}"),
-        title="Averaged folds",
-        regressor=as_grader(trained.model).rounds_severity,
-    )
-    write_csv(scored.rows("evaluation"), output.with_name(f"{output.stem}-scores.csv"))
-    document |= {"training_images": seen, "scores": scored.to_dict(), "figures": list(files)}
+    scores = found.scores()
+    scores.insert(0, "of", "evaluation")
+    write_csv(scores, output.with_name(f"{output.stem}-scores.csv"))
+    document |= {"training_images": seen, "scores": found.to_dict(), "figures": list(files)}
     write_json(document, output.with_suffix(".json"))
     screen.emit(document)
-    screen.show(*scored.tables("Scores of the averaged folds"), f"Predictions: {output}")
+    screen.show(found.to_table("Scores of the averaged folds"), f"Predictions: {output}")
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
 
 
@@ -143,6 +127,7 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
     """Every file that the command may write, and how one of its own is known."""
     import fundus.cli.outputs as known
     import fundus.cli.runs as runs
+    from fundus.reporting.evaluation import FIGURES
 
     scores = output.with_name(f"{output.stem}-{runs.SCORES}")
     outputs: list[tuple[Path, Any]] = [
@@ -150,31 +135,16 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
         (output.with_suffix(".json"), known.document(KIND)),
         (scores, known.table(r"of,score,value,low,high(,\w+)*")),
     ]
-    for name in (runs.CONFUSION, runs.SEVERITY, runs.RELIABILITY, runs.ROC):
-        outputs.append((output.with_name(f"{output.stem}-{name}"), known.figure))
+    for name in FIGURES:
+        outputs.append((output.with_name(f"{output.stem}-{name}.png"), known.figure))
     if skip:
         outputs.append((output.with_name(runs.SKIPPED), known.table(runs.SKIPPED_HEADER)))
     return outputs
 
 
-def graded_table(names: list[str], graded: Bunch, scores: Scores, **more: Any) -> Any:
-    """Make the table of predictions for graded images.
+def graded_table(found: Evaluation, graded: Bunch) -> pd.DataFrame:
+    """Return the predictions for graded images, whose files are named from the data's folder."""
+    from fundus.cli.data import files_of, names_of
 
-    Parameters
-    ----------
-    names : list of str
-    graded : Bunch
-    scores : Scores
-    **more
-        Further columns, after the prediction.
-
-    Returns
-    -------
-    DataFrame
-        Columns file_name, target, prediction, those of `more`, and severity and probabilities
-        where there are any.
-    """
-    import pandas as pd
-
-    first = {"file_name": names, "target": graded.grades, "prediction": scores.grades}
-    return pd.DataFrame({**first, **more, **scores.columns()})
+    names = names_of(graded.paths, graded.root)
+    return found.to_frame().assign(file_name=names, file=files_of(graded))

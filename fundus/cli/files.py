@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fundus.cli.outputs import is_stream
+from fundus.cli.outputs import SOFTWARE, is_stream
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fundus.reporting.evaluation import Evaluation
 
 #: First characters by which a spreadsheet takes a text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -125,3 +127,32 @@ def write_json(document: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """
     with whole_file(path) as part:
         part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_figures(
+    evaluation: Evaluation, path: Callable[[str], Path], *, title: str
+) -> dict[str, str]:
+    """Draw an evaluation's figures into files.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    path : callable
+        From the name of a file, such as ``roc.png``, to where it goes.
+    title : str
+        Of what images.
+
+    Returns
+    -------
+    dict of str to str
+        What each file shows, by its name.
+    """
+    from fundus.reporting.evaluation import FIGURES
+
+    files = {}
+    for name, figure in evaluation.plot(title).items():
+        target = path(f"{name}.png")
+        with whole_file(target) as part:
+            figure.savefig(part, format="png", dpi=120, metadata={"Software": SOFTWARE})
+        files[target.name] = FIGURES[name]
+    return files

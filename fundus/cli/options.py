@@ -55,178 +55,106 @@ class PatientsUnknown(StrEnum):
     OK = "ok"
 
 
-_COLUMNS = "Columns of a table"
-_MODEL = "Model"
+MODEL = "Model"
 TRAINING = "Training"
+SCORES = "Scores"
+_COLUMNS = "Columns of a table"
 
-Backbone = Annotated[
-    str, typer.Option(help="Name that 'fundus backbones' lists.", rich_help_panel=_MODEL)
-]
-Head = Annotated[str, typer.Option(help="Name that 'fundus heads' lists.", rich_help_panel=_MODEL)]
-Weights = Annotated[
-    str, typer.Option(help="imagenet, a weights file, or none.", rich_help_panel=_MODEL)
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        help="Edge of the square input in pixels; by default the backbone's.",
-        min=1,
-        show_default=False,
-        rich_help_panel=_MODEL,
-    ),
-]
-CropOption = Annotated[
-    Crop,
-    typer.Option(
-        help="Crop to the field of view, pad to a square, or squash.", rich_help_panel=_MODEL
-    ),
-]
-Photometric = Annotated[
-    str,
-    typer.Option(
-        help="What changes light and colour before the network's own scale: none, ben_graham, "
-        "clahe, corpus_mean, green, grey_world, image_mean, or a plugin's.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Freeze = Annotated[
-    str,
-    typer.Option(
-        help="Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
-        "those up to a named one, or 0.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Pooling = Annotated[
-    str,
-    typer.Option(
-        help="How maps become a vector: avg, max, avg+max, gem or flatten of the last; multilevel, "
-        "multilevel_max or multilevel_avg+max of every stage.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Power = Annotated[
-    float | None,
-    typer.Option(
-        help="Exponent of the features, in (0, 1]; 0.5 is the signed square root.",
-        show_default=False,
-        rich_help_panel=_MODEL,
-    ),
-]
-LearningRate = Annotated[
-    str,
-    typer.Option(
-        help="auto is 1e-5 where the backbone is trained, else 1e-3.",
-        rich_help_panel=TRAINING,
-    ),
-]
-BatchSize = Annotated[int, typer.Option(help="Images per step.", min=1, rich_help_panel=TRAINING)]
-Epochs = Annotated[
-    int,
-    typer.Option(help="Most passes over the training images.", min=1, rich_help_panel=TRAINING),
-]
-Augment = Annotated[
-    bool,
-    typer.Option(
-        "--augment/--no-augment",
-        help="Warp training images at random.",
-        rich_help_panel=TRAINING,
-    ),
-]
-SamplingOption = Annotated[
-    Sampling | None,
-    typer.Option(
-        help="Repeat training images at random until every grade has as many as the most frequent, "
-        "or leave out until as few as the rarest; weights then count what was drawn.",
-        show_default=False,
-        rich_help_panel=TRAINING,
-    ),
-]
-ClassFolders = Annotated[
-    str | None,
-    typer.Option(
-        help="The same as names in --grades.",
-        show_default=False,
-    ),
-]
+
+def option(help: str, panel: str | None = None, *names: str, **more: Any) -> Any:
+    """Return what Typer needs to know of an option.
+
+    Parameters
+    ----------
+    help : str
+    panel : str, default=None
+        Heading that it stands under.
+    *names : str
+        By default made of the parameter's.
+    **more
+        Of `typer.Option`.
+
+    Returns
+    -------
+    OptionInfo
+    """
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
 Data = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="Folder of class folders, or a table: text or Parquet."),
 ]
-GradesOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Length of the scale, by default 5; or the names that class folders or a table give "
-        "the grades, lowest first, parted by commas.",
+Backbone = Annotated[str, option("Name that 'fundus backbones' lists.", MODEL)]
+Weights = Annotated[str, option("imagenet, a weights file, or none.", MODEL)]
+ImageSize = Annotated[
+    int | None,
+    option(
+        "Edge of the square input in pixels; by default the backbone's.",
+        MODEL,
+        min=1,
         show_default=False,
     ),
 ]
-
+ClassFolders = Annotated[str | None, option("The same as names in --grades.", show_default=False)]
+GradesOption = Annotated[
+    str | None,
+    option(
+        "Length of the scale, by default 5; or the names that class folders or a table give the "
+        "grades, lowest first, separated by commas.",
+        show_default=False,
+    ),
+]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
+    bool, option("Print one JSON document on stdout and nothing else.", None, "--json")
 ]
 Force = Annotated[
-    bool,
-    typer.Option("--force", help="Replace files that are there and are not this command's own."),
+    bool, option("Replace files that are there and are not this command's own.", None, "--force")
 ]
 PlainText = Annotated[
     bool,
-    typer.Option(
+    option(
+        "Put an apostrophe before text that spreadsheets take for a formula, such as a file name "
+        "that begins with '='; such names no longer join with other tables.",
+        None,
         "--plain-text",
-        help="Put an apostrophe before text that spreadsheets take for a formula, such as a file "
-        "name that begins with '='; such names no longer join with other tables.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")]
+Quiet = Annotated[bool, option("Show only warnings and errors.", None, "--quiet", "-q")]
 OnErrorOption = Annotated[
     OnError,
-    typer.Option(help="Whether unusable files are an error, or are set aside into skipped.csv."),
+    option("Whether unusable files are an error, or are set aside into skipped.csv."),
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Where frozen work is kept; by default FUNDUS_CACHE_DIR or the user's cache folder.",
+    option(
+        "Where frozen work is kept; by default FUNDUS_CACHE_DIR or the user's cache folder.",
         show_default=False,
         file_okay=False,
     ),
 ]
 ImageDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Where the names in a table start; by default the table's folder.",
+    option(
+        "Where the names in a table start; by default the table's folder.",
+        _COLUMNS,
         show_default=False,
-        rich_help_panel=_COLUMNS,
     ),
 ]
 PathColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column with file names, if not recognised.",
-        show_default=False,
-        rich_help_panel=_COLUMNS,
-    ),
+    str | None, option("Column with file names, if not recognised.", _COLUMNS, show_default=False)
 ]
 GradeColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column with grades, if not recognised.",
-        show_default=False,
-        rich_help_panel=_COLUMNS,
-    ),
+    str | None, option("Column with grades, if not recognised.", _COLUMNS, show_default=False)
 ]
 PatientColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column with patients, if not recognised.",
-        show_default=False,
-        rich_help_panel=_COLUMNS,
-    ),
+    str | None, option("Column with patients, if not recognised.", _COLUMNS, show_default=False)
 ]
 PatientsUnknownOption = Annotated[
     PatientsUnknown,
-    typer.Option(
-        help="ok: nobody knows the patients, so each image without one in a column is its own; "
-        "none is guessed from names.",
+    option(
+        "ok: nobody knows the patients, so each image without one in a column is its own; none "
+        "is guessed from names."
     ),
 ]
 
@@ -272,7 +200,7 @@ def or_none(text: str) -> str | None:
 
 
 def as_grades(text: str | None) -> int | list[str] | None:
-    """Read ``--grades``: the length of the scale, or names that are parted by commas.
+    """Read ``--grades``: the length of the scale, or names that are separated by commas.
 
     Parameters
     ----------
@@ -342,7 +270,7 @@ def _as_names(text: str | None, option: str) -> list[str] | None:
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < max(2, len(names)):
         raise typer.BadParameter(
-            f"it must be at least two different names parted by commas, such as none,mild,severe. "
+            f"it must be at least two different names separated by commas, such as none,mild,severe. "
             f"Got {text!r}.",
             param_hint=option,
         )

@@ -45,7 +45,7 @@ def predict(
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, claim_beside, read_of, table
     from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, files_of_run, open_run
-    from fundus.cli.scoring import score_images
+    from fundus.reporting.predictions import predict_images
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
@@ -57,18 +57,12 @@ def predict(
         claim_beside(output, "the files set aside")
         outputs.append((output.with_name(SKIPPED), table(SKIPPED_HEADER)))
     claim(outputs, read_of(images, new, *files_of_run(run)), screen, force=force)
-    scores = score_images(trained.model, new.paths, trained.scale)
-    classes = [trained.class_names[grade] for grade in scores.grades]
-    columns_of = {
-        "id": ids_of(new.paths, new.root),
-        "class": classes,
-        "file": files_of(new),
-        "grade": scores.grades,
-        **scores.columns(),
-        **scores.decisions(trained.operating_points, trained.conformal),
-    }
-    write_csv(pd.DataFrame(columns_of), output, plain_text=plain_text)
-    counts = np.bincount(scores.grades, minlength=len(trained.class_names)).tolist()
+    found = predict_images(trained.model, new.paths)
+    classes = [trained.class_names[grade] for grade in found.grades]
+    named = {"id": ids_of(new.paths, new.root), "class": classes, "file": files_of(new)}
+    results = pd.concat([pd.DataFrame(named), found.to_frame()], axis=1)
+    write_csv(results, output, plain_text=plain_text)
+    counts = np.bincount(found.grades, minlength=len(trained.class_names)).tolist()
     document = {
         "results": str(output),
         "n_images": len(new.paths),
@@ -86,7 +80,7 @@ def predict(
 
 
 def _summary(class_names: list[str], counts: list[int]) -> object:
-    from fundus.reporting.report import grade_labels
+    from fundus.grades.icdr import grade_labels
 
     table = new_table(f"Graded {sum(counts)} images", "class", "grade")
     table.add_column("images", justify="right")

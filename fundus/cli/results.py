@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli.data import aside_table, digests_of, files_of, guess_of, names_of
+from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
-from fundus.cli.files import write_csv, write_json
-from fundus.cli.scored import Scored, warn_of_other_criterion
-from fundus.cli.scoring import out_of_fold, read_points, score_images, with_ungradable
+from fundus.cli.files import write_csv, write_figures, write_json
 from fundus.cli.screen import new_table
+from fundus.grades.icdr import grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
-from fundus.reporting.report import grade_labels
+from fundus.reporting.evaluation import Evaluation, evaluate, evaluate_out_of_fold
 from fundus.saving.bundle import save
 
 if TYPE_CHECKING:
@@ -46,9 +45,9 @@ class Results:
         What the images are, as JSON values.
     folds : dict of str to ndarray
         ``cv_results_`` of the ensemble.
-    report : Scored
+    report : Evaluation
         Of the out-of-fold predictions.
-    validation : Scored or None
+    validation : Evaluation or None
         Of the averaged folds on the images held back.
     validation_seen : int or None
         How many of these are training images.
@@ -61,8 +60,8 @@ class Results:
     settings: dict[str, Any]
     data: dict[str, Any]
     folds: dict[str, NDArray[Any]]
-    report: Scored
-    validation: Scored | None
+    report: Evaluation
+    validation: Evaluation | None
     validation_seen: int | None
     seconds: float
     files: dict[str, str]
@@ -89,9 +88,9 @@ class Results:
 
     def tables(self) -> list[Any]:
         """Return the results for a terminal."""
-        shown: list[Any] = [self._fold_table(), *self.report.tables("Out-of-fold scores")]
+        shown: list[Any] = [self._fold_table(), self.report.to_table()]
         if self.validation is not None:
-            shown += self.validation.tables("Validation, averaged folds")
+            shown.append(self.validation.to_table("Validation, averaged folds"))
         shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
         width = max(map(len, self.files))
         shown += [f"  {name.ljust(width)}  {what}" for name, what in self.files.items()]
@@ -136,67 +135,36 @@ def write_run(
     -------
     Results
     """
-    names, scale = graded.class_names, model.grades_
     data = _summary(graded)
-    scores = with_ungradable(out_of_fold(model, scale), model, graded, scale, trained_on_data=True)
-    goals = {"sensitivity": settings.sensitivity, "specificity": settings.specificity}
-    report = Scored(scores.report(graded, names), scores.screening(graded, **goals))
-    points = None if report.screening is None else report.screening.operating_points()
-    conformal = None
-    if scores.severity is not None:
-        conformal = OrdinalConformalClassifier.from_ensemble(
-            model,
-            graded.grades,
-            groups=graded.patients,
-            confidence_level=one_less(settings.alpha),
-            random_state=settings.seed,
-        )
-    about = {
-        "class_names": names,
-        "settings": settings.to_dict(),
-        "data": data,
-        "operating_points": points,
-        "with_dme": None if report.screening is None else report.screening.with_dme,
-        "conformal": None if conformal is None else runs.write_rule(conformal.rule_),
-    }
-    save(model, run / runs.MODEL, about=about)
+    report = evaluate_out_of_fold(
+        model, graded, sensitivity=settings.sensitivity, specificity=settings.specificity
+    )
+    decided = _with_decisions(model, report, graded, settings)
+    save(decided, run / runs.MODEL, about={"settings": settings.to_dict(), "data": data})
     digests = digests_of(graded.paths, settings.cache_dir)
     runs.write_digests(digests, model.oof_fold_, run / runs.MODEL / runs.TRAINING_IMAGES)
     files = {f"{runs.MODEL}/": "the models of all folds, and the names of the grades"}
     if (run / runs.LOGS).exists():
         files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"
-
-    table = graded_table(
-        names_of(graded.paths, graded.root),
-        graded,
-        scores,
-        fold=model.oof_fold_,
-        file=files_of(graded),
-        grade=scores.grades,
-    )
-    write_csv(table, run / runs.OOF)
+    write_csv(graded_table(report, graded), run / runs.OOF)
     files[runs.OOF] = "out-of-fold predictions"
-    regressor = model.rounds_severity
-    files |= report.draw(
-        scores, graded, lambda name: run / name, title="Out of fold", regressor=regressor
-    )
-    rows = [report.rows("out of fold")]
+    files |= write_figures(report, lambda name: run / name, title="Out of fold")
+    scored = {"out of fold": report}
     validation = seen = None
     if held_back is not None:
-        seen, table, validation = _validate(
-            model, held_back, settings, names, points, conformal, frozenset(digests)
-        )
-        if report.screening is not None:
-            warn_of_other_criterion(report.screening.with_dme, validation.screening)
-        rows.append(validation.rows("validation"))
-        write_csv(table, run / runs.VALIDATION)
+        digests_held = digests_of(held_back.paths, settings.cache_dir)
+        names = names_of(held_back.paths, held_back.root)
+        seen = runs.warn_of_training_images(names, digests_held, frozenset(digests))
+        scored["validation"] = validation = evaluate(decided, held_back)
+        write_csv(graded_table(validation, held_back), run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
     loaded = [graded] if held_back is None else [graded, held_back]
     skipped = [aside_table(part) for part in loaded if len(part.skipped)]
     if skipped:
         write_csv(pd.concat(skipped), run / runs.SKIPPED)
         files[runs.SKIPPED] = "files set aside, and why"
-    write_csv(pd.concat(rows), run / runs.SCORES)
+    rows = pd.concat({of: found.scores() for of, found in scored.items()}, names=["of"])
+    write_csv(rows.reset_index("of"), run / runs.SCORES)
     files[runs.SCORES] = "these scores as a table"
     files[runs.METRICS] = "these scores"
     seconds = time.perf_counter() - started
@@ -207,30 +175,21 @@ def write_run(
     return results
 
 
-def _validate(
-    model: FoldEnsemble,
-    held_back: Bunch,
-    settings: Settings,
-    names: list[str],
-    points: Any,
-    conformal: OrdinalConformalClassifier | None,
-    trained_on: frozenset[str],
-) -> tuple[Any, pd.DataFrame, Scored]:
-    """Score the averaged folds on images held back: how many were trained on, grades, scores."""
-    held_names = names_of(held_back.paths, held_back.root)
-    digests = digests_of(held_back.paths, settings.cache_dir)
-    seen = runs.warn_of_training_images(held_names, digests, trained_on)
-    scale = model.grades_
-    scores = with_ungradable(score_images(model, held_back.frame, scale), model, held_back, scale)
-    scored = Scored(
-        scores.report(held_back, names),
-        scores.screening(held_back, operating_points=read_points(points)),
-        scores.coverage(held_back, conformal),
-    )
-    table = graded_table(
-        held_names, held_back, scores, file=files_of(held_back), grade=scores.grades
-    )
-    return seen, table, scored
+def _with_decisions(
+    model: FoldEnsemble, report: Evaluation, graded: Bunch, settings: Settings
+) -> FoldEnsemble | OrdinalConformalClassifier:
+    """Return what is saved: with a rule for sets where there are severities, and what is kept."""
+    decided: FoldEnsemble | OrdinalConformalClassifier = model
+    if report.predictions.severity is not None:
+        decided = OrdinalConformalClassifier.from_ensemble(
+            model,
+            graded.grades,
+            groups=graded.patients,
+            confidence_level=one_less(settings.alpha),
+            random_state=settings.seed,
+        )
+    report.keep_with(decided)
+    return decided
 
 
 def describe(graded: Bunch) -> str:

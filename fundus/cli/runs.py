@@ -17,18 +17,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fundus.meta.conformal_sets import ConformalRule
-
 #: Where runs go that are not told where.
 RUNS = "runs"
 MODEL = "model"
 LOGS = "logs"
 OOF = "oof.csv"
-CONFUSION = "confusion.png"
-ROC = "roc.png"
-RELIABILITY = "reliability.png"
 SCORES = "scores.csv"
-SEVERITY = "severity.png"
 VALIDATION = "validation.csv"
 SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
@@ -44,29 +38,17 @@ class Run:
 
     Parameters
     ----------
-    model : FoldEnsemble or TransferClassifier
-        Fitted.
-    scale : ndarray, shape (n_grades,)
-        Labels, lowest first.
+    model : classifier
+        Fitted; its attributes say what was decided in training.
     class_names : list of str
         Name of every grade.
     digests : frozenset of str or None
         SHA-256 of the training images; ``None`` where they were not saved.
-    operating_points : dict or None
-        Those chosen in training, by condition; ``None`` where they were not saved.
-    conformal : OrdinalConformalClassifier or None
-        Makes sets of grades of what the model predicts.
-    with_dme : bool or None
-        Whether macular oedema counted when the points were chosen.
     """
 
     model: Any
-    scale: NDArray[Any]
     class_names: list[str]
     digests: frozenset[str] | None
-    operating_points: dict[str, Any] | None = None
-    conformal: Any = None
-    with_dme: bool | None = None
 
 
 def new_run(out: Path | None) -> Path:
@@ -133,10 +115,9 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     BundleError
         If the run is not complete or its model cannot be used.
     """
-    import fundus
     from fundus.grades.foreign import as_grader
-    from fundus.saving.bundle import MANIFEST, read_record
-    from fundus.saving.meta import with_rule
+    from fundus.reporting.predictions import names_of_grades
+    from fundus.saving.bundle import MANIFEST, load
 
     folder = path
     if not (path / MANIFEST).is_file():
@@ -148,12 +129,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
                 f"{str(path)!r} is no complete run, since it lacks {METRICS}: give the folder of "
                 "a training that has ended, or of a saved model."
             )
-    about = read_record(folder)["about"]
-    loaded = fundus.load(folder)
-    conformal = loaded if isinstance(loaded, fundus.OrdinalConformalClassifier) else None
-    model = loaded if conformal is None else conformal.ensemble_
-    if about.get("conformal"):
-        conformal = with_rule(model, model.ballot(), read_rule(about["conformal"]), prefit=False)
+    model = load(folder)
     grader = as_grader(model)
     if not grader.takes_images:
         raise BundleError(
@@ -164,11 +140,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         reader.model.set_params(
             cache=True if cache_dir is None else cache_dir, verbose=int(verbose)
         )
-    scale = grader.grades_
-    names = about.get("class_names") or _names(scale)
-    digests = read_digests(folder / TRAINING_IMAGES)
-    points, with_dme = about.get("operating_points"), about.get("with_dme")
-    return Run(model, scale, names, digests, points, conformal, with_dme)
+    return Run(model, names_of_grades(model), read_digests(folder / TRAINING_IMAGES))
 
 
 def files_of_run(path: Path) -> list[Path]:
@@ -189,29 +161,6 @@ def files_of_run(path: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError):  # a saved model, or a document changed since
         return [path]
     return [path / METRICS, *(path / name for name in written)]
-
-
-def write_rule(rule: ConformalRule) -> dict[str, Any]:
-    """Turn a conformal rule into JSON values."""
-    return {"alpha": rule.alpha, "scores": [scores.tolist() for scores in rule.scores]}
-
-
-def read_rule(record: dict[str, Any]) -> ConformalRule:
-    """Build a conformal rule from its record."""
-    import numpy as np
-
-    from fundus.meta.conformal_sets import ConformalRule
-
-    scores = tuple(np.array(scores, dtype=np.float64) for scores in record["scores"])
-    return ConformalRule(record["alpha"], scores)
-
-
-def _names(scale: NDArray[Any]) -> list[str]:
-    """Names of grades that were saved without any: class0 …, or the labels themselves."""
-    labels = scale.tolist()
-    return (
-        [f"class{k}" for k in labels] if labels == [*range(len(labels))] else list(map(str, labels))
-    )
 
 
 def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -> None:

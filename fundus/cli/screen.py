@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from fundus.exceptions import (
     FundusError,
     FundusWarning,
     InvalidParameterError,
+    Mention,
+    Message,
     UnknownNameError,
 )
 
@@ -34,23 +35,54 @@ INTERRUPTED = 130
 #: Characters in a line of what goes into a file or a pipe, so that no table is cut short there.
 _WIDTH_OF_A_PIPE = 160
 
-# The library speaks of its own arguments; here they are options.
-_OPTIONS = (
-    (r"pass on_error='skip'", "pass --on-error skip"),
-    (r"as (?:class_names|grades)=\[…\]", "as --grades No_DR,Mild,…"),
-    (r"\bnot in class_names=", "not in --grades "),
-    (r"pass grades= for", "pass --grades for"),
-    (r"\bpass grades=(\d+)", r"pass --grades \1"),
-    (r"\bpass patients_unknown='ok'", "pass --patients-unknown ok"),
-    (r"\bwith (path|grade|patient)=", r"with --\1-column"),
-    (r"\bfor (path|grade|patient)=;", r"for --\1-column;"),
-    (r"\bor cache= to another folder, or pass cache=False", "or --cache-dir to another folder"),
-    (r"\bgiven as image_dir\b", "given as --image-dir"),
-    (r"\blower cv\b", "lower --folds"),
-    (r"\bor pass min_classes=1 if .* scored", "or score them with fundus evaluate"),
-    (r"the attribute 'skipped' lists them", "skipped.csv lists them"),
-    (r"the attribute 'ungradable' lists them", "skipped.csv lists them"),
-)
+#: How the command line calls what is not the option of the same name.
+_CALLED = {
+    "cache": "--cache-dir",
+    "cache_elsewhere": "--cache-dir to another folder",
+    "class_names": "--grades",
+    "confidence_level": "--alpha",
+    "cv": "--folds",
+    "grade": "--grade-column",
+    "n_jobs": "--jobs",
+    "only_scored": "score them with fundus evaluate",
+    "path": "--path-column",
+    "patient": "--patient-column",
+    "random_state": "--seed",
+    "skipped": "skipped.csv",
+    "ungradable": "skipped.csv",
+}
+
+
+def in_words_of_options(mention: Mention, options: Collection[str]) -> str:
+    """Say as an option what a message of the library says as a parameter.
+
+    Parameters
+    ----------
+    mention : Mention
+    options : collection of str
+        Those that there are; what is none of them stays in Python's words.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> in_words_of_options(Mention("on_error", "skip"), {"--on-error"})
+    '--on-error skip'
+    >>> in_words_of_options(Mention("power", owner="TransferClassifier"), {"--power"})
+    'option --power'
+    """
+    name, value = mention.name, mention.value
+    option = _CALLED.get(name, f"--{name.replace('_', '-')}")
+    if option.startswith("--") and option.split()[0] not in options:
+        return str(mention)
+    if mention.owner is not None:
+        return f"option {option}"
+    if value is None:
+        return option
+    names = ("No_DR", "Mild", "…") if value is ... else value
+    return f"{option} {names if isinstance(names, (str, int)) else ','.join(names)}"
 
 
 class Screen:
@@ -96,14 +128,17 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; errors of the library become exit codes."""
-        with one_line_warnings():
+        options = {
+            name for one in self.commands.values() for option in one.params for name in option.opts
+        }
+        with one_line_warnings(options):
             try:
                 return super().invoke(ctx)
             except (InvalidParameterError, UnknownNameError) as error:
-                tell_error(str(error))
+                tell_error(_told(error, options))
                 raise typer.Exit(BAD_USAGE) from error
             except FundusError as error:
-                tell_error(str(error))
+                tell_error(_told(error, options))
                 raise typer.Exit(BAD_DATA) from error
             except KeyboardInterrupt:
                 tell_error(
@@ -119,12 +154,12 @@ class CommandGroup(TyperGroup):
 
 
 @contextmanager
-def one_line_warnings() -> Iterator[None]:
+def one_line_warnings(options: Collection[str]) -> Iterator[None]:
     """Show each warning once, in one line on stderr, while a command runs."""
     seen: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = _one_line(str(message))
+        text = _one_line(_told(message, options))
         if text not in seen:
             seen.add(text)
             _tell("Warning: ", text, "yellow")
@@ -157,11 +192,16 @@ def tell_error(message: str) -> None:
     _tell("Error: ", _one_line(message), "bold red")
 
 
+def _told(what: BaseException | str, options: Collection[str]) -> str:
+    """Return the message of an error or a warning, which may know what it mentions."""
+    message = what.args[0] if isinstance(what, BaseException) and what.args else what
+    if not isinstance(message, Message):
+        return str(what)
+    return message.told(lambda mention: in_words_of_options(mention, options))
+
+
 def _one_line(message: str) -> str:
-    text = " ".join(message.split())
-    for pattern, option in _OPTIONS:
-        text = re.sub(pattern, option, text)
-    return text
+    return " ".join(message.split())
 
 
 def _tell(label: str, text: str, style: str) -> None:

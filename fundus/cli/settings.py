@@ -1,56 +1,184 @@
-"""The arguments of ``fundus train``, as one record."""
+"""The options of ``fundus train`` and ``fundus plan``, each declared once."""
+
+# ruff: noqa: RUF009 - what the functions return are dataclass fields
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import fundus.cli.options as opt
+from fundus.cli.options import MODEL, SCORES, TRAINING, option
+
+
+def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: bool = True) -> Any:
+    """Declare an option that is a parameter of `TransferClassifier` by the same name.
+
+    Parameters
+    ----------
+    default : object
+    read : callable, default=None
+        From the option to the parameter.
+    plan : bool, default=True
+        Whether ``fundus plan`` has it too.
+
+    Returns
+    -------
+    dataclasses.Field
+    """
+    return field(default=default, metadata={"read": read or (lambda value: value), "plan": plan})
+
+
+def of_training(default: Any) -> Any:
+    """Declare an option that ``fundus plan`` does not have, since no work depends on it."""
+    return field(default=default, metadata={"plan": False})
+
+
+def _value(choice: Enum | None) -> Any:
+    return None if choice is None else opt.or_none(choice.value)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `train`, which documents them."""
+    """The options of `train`; a new one is declared here and nowhere else."""
 
-    data: Path
-    backbone: str
-    head: str
-    weights: str
-    image_size: int | None
-    crop: opt.Crop
-    photometric: str
-    freeze: str
-    pooling: str
-    power: float | None
-    learning_rate: str
-    batch_size: int
-    epochs: int
-    augment: bool
-    class_weight: opt.ClassWeight
-    sampling: opt.Sampling | None
-    folds: int
-    calibrate: opt.Calibrate
-    cutpoints: bool
-    sensitivity: float
-    specificity: float
-    alpha: float
-    seed: int
-    jobs: int
-    class_folders: str | None
-    grades: str | None
-    validation: Path | None
-    image_dir: Path | None
-    path_column: str | None
-    grade_column: str | None
-    patient_column: str | None
-    patients_unknown: opt.PatientsUnknown
-    on_error: opt.OnError
-    out: Path | None
-    cache_dir: Path | None
-    json: bool
-    quiet: bool
+    data: opt.Data
+    backbone: opt.Backbone = parameter("efficientnet_lite0")
+    head: Annotated[str, option("Name that 'fundus heads' lists.", MODEL)] = parameter("softmax")
+    weights: opt.Weights = parameter("imagenet", opt.or_none)
+    image_size: opt.ImageSize = parameter(None)
+    crop: Annotated[
+        opt.Crop, option("Crop to the field of view, pad to a square, or squash.", MODEL)
+    ] = parameter(opt.Crop.FOV, _value)
+    photometric: Annotated[
+        str,
+        option(
+            "What changes light and colour before the network's own scale: none, ben_graham, "
+            "clahe, corpus_mean, green, grey_world, image_mean, or a plugin's.",
+            MODEL,
+        ),
+    ] = parameter("none", opt.or_none)
+    freeze: Annotated[
+        str,
+        option(
+            "Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
+            "those up to a named one, or 0.",
+            MODEL,
+        ),
+    ] = parameter("all", opt.as_freeze)
+    pooling: Annotated[
+        str,
+        option(
+            "How maps become a vector: avg, max, avg+max, gem or flatten of the last; "
+            "multilevel, multilevel_max or multilevel_avg+max of every stage.",
+            MODEL,
+        ),
+    ] = parameter("avg")
+    power: Annotated[
+        float | None,
+        option(
+            "Exponent of the features, in (0, 1]; 0.5 is the signed square root.",
+            MODEL,
+            show_default=False,
+        ),
+    ] = parameter(None)
+    learning_rate: Annotated[
+        str, option("auto is 1e-5 where the backbone is trained, else 1e-3.", TRAINING)
+    ] = parameter("auto", opt.as_learning_rate, plan=False)
+    batch_size: Annotated[int, option("Images per step.", TRAINING, min=1)] = parameter(16)
+    epochs: Annotated[int, option("Most passes over the training images.", TRAINING, min=1)] = (
+        parameter(40)
+    )
+    augment: Annotated[
+        bool, option("Warp training images at random.", TRAINING, "--augment/--no-augment")
+    ] = parameter(False, lambda given: True if given else None)
+    class_weight: Annotated[opt.ClassWeight, option("Weight of each grade.", TRAINING)] = parameter(
+        opt.ClassWeight.BALANCED, _value, plan=False
+    )
+    sampling: Annotated[
+        opt.Sampling | None,
+        option(
+            "Repeat training images at random until every grade has as many as the most "
+            "frequent, or leave out until as few as the rarest; weights then count what was drawn.",
+            TRAINING,
+            show_default=False,
+        ),
+    ] = parameter(None, _value, plan=False)
+    folds: Annotated[int, option("Folds of the cross-validation.", TRAINING, min=2)] = of_training(
+        5
+    )
+    calibrate: Annotated[
+        opt.Calibrate,
+        option(
+            "Calibrate probabilities inside every fold, on 5 inner folds: six fits for one.", SCORES
+        ),
+    ] = of_training(opt.Calibrate.NONE)
+    cutpoints: Annotated[
+        bool,
+        option(
+            "Cut severities into grades where kappa is best on 5 inner folds: six fits for one. "
+            "Not together with --calibrate.",
+            SCORES,
+            "--cutpoints/--no-cutpoints",
+        ),
+    ] = of_training(False)
+    sensitivity: Annotated[
+        float, option("Choose an operating point of this sensitivity.", SCORES, min=0.01, max=1.0)
+    ] = of_training(0.9)
+    specificity: Annotated[
+        float, option("Choose an operating point of this specificity.", SCORES, min=0.01, max=1.0)
+    ] = of_training(0.9)
+    alpha: Annotated[
+        float,
+        option(
+            "Share of images whose set of grades may miss the true one.",
+            SCORES,
+            min=0.001,
+            max=0.999,
+        ),
+    ] = of_training(0.1)
+    seed: Annotated[int, option("Decides all that is drawn.", TRAINING, min=0)] = of_training(0)
+    jobs: Annotated[
+        int, option("Folds trained at a time, each in a process of its own.", TRAINING, min=1)
+    ] = of_training(1)
+    class_folders: opt.ClassFolders = None
+    grades: opt.GradesOption = None
+    validation: Annotated[
+        Path | None,
+        option(
+            "Folder or table of images held back, to be scored by the averaged folds.",
+            show_default=False,
+        ),
+    ] = of_training(None)
+    image_dir: opt.ImageDir = None
+    path_column: opt.PathColumn = None
+    grade_column: opt.GradeColumn = None
+    patient_column: opt.PatientColumn = None
+    patients_unknown: opt.PatientsUnknownOption = opt.PatientsUnknown.WARN
+    on_error: opt.OnErrorOption = opt.OnError.RAISE
+    out: Annotated[
+        Path | None,
+        option(
+            "New or empty folder for the results; by default runs/<time>.",
+            show_default=False,
+            file_okay=False,
+        ),
+    ] = of_training(None)
+    cache_dir: opt.CacheDir = None
+    json: opt.Json = False
+    quiet: opt.Quiet = of_training(False)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of `TransferClassifier` that are options."""
+        return {
+            f.name: f.metadata["read"](getattr(self, f.name))
+            for f in fields(self)
+            if "read" in f.metadata
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -63,3 +191,35 @@ class Settings:
         of_the_screen = ("json", "quiet")
         plain_values = {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
         return plain_values | {"grades": opt.as_grades(self.grades)}
+
+
+def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[..., None]:
+    """Make a command whose options are those of `Settings`.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the settings; its docstring is the command's help.
+    plan : bool, default=False
+        Whether options that only a training needs are left out, and have their defaults.
+
+    Returns
+    -------
+    callable
+    """
+
+    def called(**options: Any) -> None:
+        run(Settings(**options))
+
+    types = get_type_hints(Settings, include_extras=True)
+    arguments = inspect.signature(Settings).parameters
+    called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            arguments[own.name].replace(annotation=types[own.name])
+            for own in fields(Settings)
+            if not plan or own.metadata.get("plan", True)
+        ]
+    )
+    called.__annotations__ = types
+    called.__doc__ = run.__doc__
+    return called

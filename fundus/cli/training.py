@@ -56,21 +56,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     from fundus.transfer.parameters import check_parameters
 
     classifier = TransferClassifier(
-        settings.backbone,
-        settings.head,
-        weights=opt.or_none(settings.weights),
-        freeze=opt.as_freeze(settings.freeze),
-        pooling=settings.pooling,
-        power=settings.power,
-        image_size=settings.image_size,
-        crop=opt.or_none(settings.crop.value),
-        photometric=opt.or_none(settings.photometric),
-        augment=True if settings.augment else None,
-        class_weight=opt.or_none(settings.class_weight.value),
-        sampling=None if settings.sampling is None else settings.sampling.value,
-        learning_rate=opt.as_learning_rate(settings.learning_rate),
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
+        **settings.parameters(),
         cache=True if settings.cache_dir is None else settings.cache_dir,
         random_state=settings.seed,
         # bars of several processes would overwrite each other

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from fundus.exceptions import DataError, DataWarning
+from fundus.exceptions import DataError, DataWarning, Mention, Message
 
 # 10_left.jpeg (EyePACS), 12_OD.png, 1_l1.jpg (DeepDRiD: patient, eye, number of the photograph)
 _NAME = re.compile(
@@ -45,6 +45,9 @@ def from_name(path: str) -> tuple[str | None, str | None]:
     """
     told = _NAME.fullmatch(os.path.splitext(os.path.basename(path))[0])
     return (None, None) if told is None else (told["patient"], EYES[told["eye"].lower()])
+
+
+_NOBODY_KNOWS = Mention("patients_unknown", "ok")
 
 
 def guessed_patients(
@@ -100,12 +103,13 @@ def refuse_one_patient(
     if len(told) != 1 or n <= _EYES_OF_ONE or 2 * n < len(paths):
         return
     example = next(path for path, by_name in zip(paths, guessed, strict=True) if by_name)
-    raise DataError(
+    text = (
         f"The names of {n} of {len(paths)} images seem to tell one and the same patient, "
         f"{next(iter(told))!r}, as {os.path.basename(example)!r} does, expected names like "
         "10_left.jpeg and 10_right.jpeg: add a column 'patient' to a table of the images, or pass "
-        "patients_unknown='ok' to count each image as a patient of its own."
+        f"{_NOBODY_KNOWS} to count each image as a patient of its own."
     )
+    raise DataError(Message(text, _NOBODY_KNOWS))
 
 
 def warn_of_unknown(unknown: int, guess: str | None, n_images: int, *, stacklevel: int) -> None:
@@ -122,14 +126,13 @@ def warn_of_unknown(unknown: int, guess: str | None, n_images: int, *, stackleve
         As `warnings.warn` counts it, from here.
     """
     others = f"; of the others, {guess}" if guess else ""
-    warnings.warn(
+    text = (
         f"The patients of {unknown} of {n_images} images are unknown, so each counts as a "
         "patient of its own and two eyes of one person may end up on both sides of a split: "
         "add a column 'patient', name files like 10_left.jpeg and 10_right.jpeg, or pass "
-        f"patients_unknown='ok' if nobody knows them{others}.",
-        DataWarning,
-        stacklevel=stacklevel,
+        f"{_NOBODY_KNOWS} if nobody knows them{others}."
     )
+    warnings.warn(Message(text, _NOBODY_KNOWS), DataWarning, stacklevel=stacklevel)
 
 
 def _count(n: int, noun: str) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from fundus.data.scale import is_ungradable_name, read_scale
 from fundus.data.tables import IMAGE_SUFFIXES
-from fundus.exceptions import DataError, DataWarning, InvalidParameterError
+from fundus.exceptions import DataError, DataWarning, Mention, Message
 from fundus.grades.icdr import N_GRADES
+from fundus.parameters import refused
 
 # Files that lie beside images as a matter of course and are passed over without a word.
 _SIDECARS = {".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".parquet", ".db", ".ini", ".pdf"}
@@ -120,10 +121,12 @@ def class_folders(
             f"class0 … class{n_grades - 1}: give the folder that holds them, or a table of grades."
         )
     if not all(numbers):
-        raise DataError(
+        names = Mention("class_names", ...)
+        text = (
             f"The folders in {folder!r} are {entries}, expected class0 … class{n_grades - 1} or "
-            f"0 … {n_grades - 1}: give their names in the order of the grades as class_names=[…]."
+            f"0 … {n_grades - 1}: give their names in the order of the grades as {names}."
         )
+        raise DataError(Message(text, names))
     scale = [f"class{k}" for k in range(n_grades)]
     found: dict[int, str] = {}
     for name, number in zip(entries, numbers, strict=True):
@@ -133,10 +136,13 @@ def class_folders(
             fault = (
                 f"shares grade {k} with {found[k]!r}" if k in found else "lies outside the scale"
             )
-            raise DataError(
+            scale_length = Mention("grades")
+            text = (
                 f"The folder {name!r} in {folder!r} {fault}, expected one folder for each grade in "
-                f"0–{n_grades - 1}: rename it, or pass grades= for another scale."  # noqa: RUF001
+                f"0–{n_grades - 1}: rename it, or pass {scale_length} for "  # noqa: RUF001
+                "another scale."
             )
+            raise DataError(Message(text, scale_length))
         found[k] = scale[k] = name
     if grades is None and set(found) == {0, 1}:
         _warn_of_two(folder, found, n_grades)
@@ -172,14 +178,14 @@ def _refuse_parts(folder: str, entries: list[str], class_names: Sequence[str] | 
 
 def _warn_of_two(folder: str, found: dict[int, str], n_grades: int) -> None:
     """Say that two folders are read as the first two grades of a longer scale."""
-    warnings.warn(
+    two, all_of_them = Mention("grades", 2), Mention("grades", n_grades)
+    text = (
         f"{folder!r} holds the folders {found[0]!r} and {found[1]!r} alone, read as the grades 0 "
         f"and 1 of 0–{n_grades - 1}, so the upper grades have no image. If they "  # noqa: RUF001
-        "stand for not referable and referable, pass grades=2 to make the scale two long; pass "
-        f"grades={n_grades} if they do not.",
-        DataWarning,
-        stacklevel=4,
+        f"stand for not referable and referable, pass {two} to make the scale two long; pass "
+        f"{all_of_them} if they do not."
     )
+    warnings.warn(Message(text, two, all_of_them), DataWarning, stacklevel=4)
 
 
 def _named_folders(
@@ -188,19 +194,22 @@ def _named_folders(
     # The same name may be composed differently on disc (macOS) and on the keyboard.
     order = [unicodedata.normalize("NFC", str(name)) for name in class_names]
     if len(set(order)) < max(2, len(order)) or grades not in (None, len(order)):
-        raise InvalidParameterError(
-            "The 'class_names' parameter of load_image_folder must be at least two different "
-            f"names, one for each grade of the scale. Got {class_names!r} with grades={grades!r} "
-            "instead."
+        raise refused(
+            "load_image_folder",
+            "class_names",
+            "must be at least two different names, one for each grade of the scale. Got "
+            f"{class_names!r} with grades={grades!r} instead.",
         )
     entries = _graded(entries, len(order), order)
     found = {unicodedata.normalize("NFC", name): name for name in entries}
     unlisted = [name for normal, name in found.items() if normal not in order]
     if unlisted or not found:
-        raise DataError(
+        named = Mention("class_names", class_names)
+        text = (
             f"The folders in {folder!r} are {entries}, of which {unlisted} are not in "
-            f"class_names={class_names!r}: list every folder, in the order of the grades."
+            f"{named}: list every folder, in the order of the grades."
         )
+        raise DataError(Message(text, named))
     present = [(os.path.join(folder, found[n]), k) for k, n in enumerate(order) if n in found]
     return order, present
 

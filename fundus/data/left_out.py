@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 from sklearn.utils import Bunch
 
-from fundus.data.rows import skipped_frame
+from fundus.data.rows import SKIPPED, skipped_frame
 from fundus.data.tables import IMAGE_SUFFIXES
-from fundus.exceptions import DataWarning
+from fundus.exceptions import DataWarning, Message
 from fundus.images.foreign import foreign_file
 
 
@@ -59,12 +59,11 @@ def report_odd(data: Bunch, odd: list[str]) -> Bunch:
     if odd:
         kinds = [foreign_file(path) for path in odd]
         advice = f" ({kinds[0].what}: {kinds[0].advice})" if kinds[0] is not None else ""
-        warnings.warn(
+        text = (
             f"Left out {len(odd)} file(s) without the extension of an image, such as {odd[0]!r}"
-            f"{advice}; the attribute 'skipped' lists them.",
-            DataWarning,
-            stacklevel=3,
+            f"{advice}; {SKIPPED} lists them."
         )
+        warnings.warn(Message(text, SKIPPED), DataWarning, stacklevel=3)
         unknown = f"the extension is none of {', '.join(IMAGE_SUFFIXES)}"
         reasons = [f"it is {k.what}: {k.advice}" if k is not None else unknown for k in kinds]
         more = skipped_frame([(p, None, reason) for p, reason in zip(odd, reasons, strict=True)])

@@ -25,8 +25,9 @@ from fundus.data.scale import Scale, read_scale
 from fundus.data.table_files import Cells, read_table
 from fundus.data.table_rows import table_rows
 from fundus.data.tables import recognise_columns
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.exceptions import DataError, Mention, Message
 from fundus.grades.icdr import N_GRADES
+from fundus.parameters import invalid, refused
 
 PathLike = str | os.PathLike[str]
 
@@ -103,9 +104,11 @@ def load_image_folder(
     if grades is not None and not isinstance(grades, int):
         named = read_scale(name, grades).names
         if class_names is not None and read_scale(name, class_names).names != named:
-            raise InvalidParameterError(
-                f"The 'grades' and 'class_names' parameters of {name} must not differ where both "
-                f"are names. Got {grades!r} and {class_names!r} instead."
+            raise refused(
+                name,
+                "class_names",
+                "must be the names that 'grades' has where both are names. "
+                f"Got {class_names!r} and {grades!r} instead.",
             )
         class_names, grades = list(named), None
     names, found = class_folders(folder, class_names, grades)
@@ -318,10 +321,7 @@ def load_image_table(
     check_choice(name, "patients_unknown", patients_unknown, UNKNOWN)
     scale = read_scale(name, grades)
     if grade is not None and not labelled:
-        raise InvalidParameterError(
-            f"The 'grade' parameter of {name} must be None with labelled=False. "
-            f"Got {grade!r} instead."
-        )
+        raise invalid(name, "grade", "None with labelled=False", grade)
     if isinstance(table, pd.DataFrame):
         folder, source, content = "", "the DataFrame", table.reset_index(drop=True)
     else:
@@ -333,7 +333,8 @@ def load_image_table(
     if image_dir is not None:
         folder = os.fspath(image_dir)
         if not os.path.isdir(folder):
-            raise DataError(f"There is no folder {folder!r}, given as image_dir.")
+            given = Mention("image_dir", text="image_dir")
+            raise DataError(Message(f"There is no folder {folder!r}, given as {given}.", given))
     content = content.rename(columns=str)
     columns = recognise_columns(
         content.columns, path=path, grade=grade, patient=patient, eye=eye, labelled=labelled

@@ -30,9 +30,14 @@ from fundus.exceptions import (
     DataWarning,
     ImageReadError,
     InvalidGradeError,
-    InvalidParameterError,
+    Mention,
+    Message,
 )
 from fundus.images import verify
+from fundus.parameters import invalid
+
+#: What lists the images that were set aside.
+SKIPPED = Mention("skipped", text="the attribute 'skipped'")
 
 #: Kinds of problems, in the singular, and the error each becomes.
 KINDS: dict[str, type[DataError] | type[ImageReadError]] = {
@@ -224,20 +229,21 @@ def settle(rows: Rows, on_error: str) -> tuple[list[int], pd.DataFrame]:
     noun = "row" if rows.numbered else "file"
     if bad and (on_error == "raise" or not kept):
         rest = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        remedy = f"mend it, or pass on_error='skip' to set such {noun}s aside"
+        skip, names = Mention("on_error", "skip"), Mention("grades", ...)
+        remedy = f"mend it, or pass {skip} to set such {noun}s aside"
         if on_error == "skip":
             remedy = f"no {noun} is left to use"
         error = KINDS[rows.problems[bad[0]][0]]
-        raise error(f"{rows.describe(bad[0]).rstrip('.')}{rest}; {remedy}.")
+        text = f"{rows.describe(bad[0]).rstrip('.')}{rest}; {remedy}."
+        raise error(Message(text, skip, names))
     if bad:
         counts = Counter(rows.problems[index][0] for index in bad)
         kinds = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items())
-        warnings.warn(
+        text = (
             f"Set aside {len(bad)} of {len(rows.paths)} {noun}s ({kinds}), the first being "
-            f"{rows.describe(bad[0]).rstrip('.')}; the attribute 'skipped' lists them.",
-            DataWarning,
-            stacklevel=4,
+            f"{rows.describe(bad[0]).rstrip('.')}; {SKIPPED} lists them."
         )
+        warnings.warn(Message(text, SKIPPED, Mention("grades", ...)), DataWarning, stacklevel=4)
     if aside:
         tell_ungradable(rows, aside, len(kept))
     reasons = rows.ungradable | {index: reason for index, (_, reason) in rows.problems.items()}
@@ -334,14 +340,15 @@ def _objects(values: list[Any]) -> NDArray[Any]:
 def _check_classes(grades: NDArray[np.int64], min_classes: int) -> None:
     found = np.unique(grades).tolist()
     if len(found) < min_classes:
-        raise DataError(
+        score = Mention("only_scored", text="pass min_classes=1 if they are only to be scored")
+        text = (
             f"All {len(grades)} images have the grade {found[0]}, expected at least {min_classes} "
-            "distinct grades to learn from: add images of other grades, or pass min_classes=1 if "
-            "they are only to be scored."
+            f"distinct grades to learn from: add images of other grades, or {score}."
             if len(found) == 1
             else f"The images have the grades {found} only, expected at least {min_classes} "
             "distinct ones: add images, or lower min_classes."
         )
+        raise DataError(Message(text, score))
 
 
 def _check_patients(
@@ -363,6 +370,4 @@ def check_choice(function: str, name: str, value: object, choices: tuple[object,
     """Raise `InvalidParameterError` unless a parameter has one of its values."""
     if value not in choices:
         listed = " or ".join(repr(choice) for choice in choices)
-        raise InvalidParameterError(
-            f"The {name!r} parameter of {function} must be {listed}. Got {value!r} instead."
-        )
+        raise invalid(function, name, listed, value)

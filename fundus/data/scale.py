@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import Mention
 from fundus.grades.icdr import N_GRADES
+from fundus.parameters import invalid
 
 #: Stands for the grade of a photograph that its graders found ungradable.
 UNGRADABLE_GRADE = -1
@@ -80,10 +81,12 @@ def read_scale(function: str, grades: int | Sequence[str]) -> Scale:
         # The same name may be composed differently in a table and on the keyboard.
         names = [_normal(name) for name in grades]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise InvalidParameterError(
-            f"The 'grades' parameter of {function} must be an int of at least 2, the length of "
-            f"the scale, or at least two different names of grades, lowest first. Got {grades!r} "
-            "instead."
+        raise invalid(
+            function,
+            "grades",
+            "an int of at least 2, the length of the scale, or at least two different "
+            "names of grades, lowest first",
+            grades,
         )
     return Scale(tuple(names), named=True)
 
@@ -149,7 +152,8 @@ def _numbered(value: Any, number: int | None, scale: Scale, counted_from_1: bool
         # a scale of 1 to 5 taken for one of 0 to 4 and "ungradable" would shift every grade
         expected += ", and no row has grade 0: subtract 1 if the grades are counted from 1"
     elif number is None and not isinstance(value, float) and _number(value) is None:
-        expected += ": for names, list them from the lowest to the highest as grades=[…]"
+        expected += ": for names, list them from the lowest to the highest as "
+        expected += str(Mention("grades", ...))
     return f"the grade is {value!r}, {expected}"
 
 

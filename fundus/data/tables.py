@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fundus.exceptions import DataError
+from fundus.exceptions import DataError, Mention, Message
 
 #: Extensions of image files, in lower case.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -102,16 +102,18 @@ def recognise_columns(
         if given is not None:
             if given in names:
                 return given
-            raise DataError(
-                f"The table has no column {given!r} for {role}=; its columns are {names}."
+            text = (
+                f"The table has no column {given!r} for {Mention(role)}; its columns are {names}."
             )
+            raise DataError(Message(text, Mention(role)))
         for group in groups:
             hits = [name for name in names if normal_name(name) in group]
             if len(hits) > 1:
-                raise DataError(
+                text = (
                     f"Columns {hits} could each be the {role}, of all columns {names}: say which "
-                    f"with {role}=."
+                    f"with {Mention(role)}."
                 )
+                raise DataError(Message(text, Mention(role)))
             if hits:
                 return hits[0]
         return None
@@ -121,16 +123,19 @@ def recognise_columns(
     for role, column in (("path", path_column), ("grade", grade_column)):
         if column is None and (role == "path" or labelled):
             if role == "path" and labelled and any(map(_names_image, names)):
-                raise DataError(
+                scale = Mention("grades", ...)
+                text = (
                     f"The first line, {names}, seems to be a row and no header, and nothing in it "
                     "is a grade: for names, list them from the lowest to the highest as "
-                    "grades=[…], or put a line such as file,grade before it."
+                    f"{scale}, or put a line such as file,grade before it."
                 )
-            raise DataError(
+                raise DataError(Message(text, scale))
+            text = (
                 f"No column for the {role} of an image among {names}; recognised are "
-                f"{_RECOGNISED}: name the column with {role}=, or put a line with names of "
+                f"{_RECOGNISED}: name the column with {Mention(role)}, or put a line with names of "
                 "columns before a table that has none."
             )
+            raise DataError(Message(text, Mention(role)))
     assert path_column is not None
     return Columns(
         path_column,

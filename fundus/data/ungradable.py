@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fundus.data.scale import is_ungradable_name
-from fundus.exceptions import DataWarning, InvalidGradeError
+from fundus.exceptions import DataWarning, InvalidGradeError, Mention, Message
+from fundus.grades.icdr import N_GRADES
 
 if TYPE_CHECKING:
     from fundus.data.rows import Rows
@@ -50,15 +51,15 @@ def tell_ungradable(rows: Rows, aside: list[int], n_kept: int) -> None:
         )
     # said of numbers alone: the word is no grade of a longer scale
     numbered = any(not is_ungradable_name(rows.grades[index]) for index in aside)
-    longer = " If 5 is a grade like the others, pass grades=6." if numbered else ""
-    warnings.warn(
+    aside_list = Mention("ungradable", text="the attribute 'ungradable'")
+    six = Mention("grades", N_GRADES + 1)
+    longer = f" If {N_GRADES} is a grade like the others, pass {six}." if numbered else ""
+    text = (
         f"Set aside {len(aside)} of {len(rows.paths)} {noun}s whose photograph is graded as "
         f"ungradable ({values}), the first being {rows.where(aside[0])}: they are not trained on, "
-        "and count as referable in screening; the attribute 'ungradable' lists them."
-        f"{longer}",
-        DataWarning,
-        stacklevel=5,
+        f"and count as referable in screening; {aside_list} lists them.{longer}"
     )
+    warnings.warn(Message(text, aside_list, six), DataWarning, stacklevel=5)
 
 
 def ungradable_frame(rows: Rows, n_grades: int) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import InvalidParameterError, Mention, Message
 from fundus.hookspecs import BackboneSpec, PreprocessorSpec
 from fundus.parameters import invalid
 from fundus.plugins.registry import BUILTIN, Entry, get_registry, list_preprocessors
@@ -61,11 +61,13 @@ def find_scale(name: str) -> Entry:
         return entry
     if entry.plugin == BUILTIN and entry.spec.name in FORMER_SCALES:
         return replace(entry, spec=FORMER_SCALES[entry.spec.name])
-    raise InvalidParameterError(
+    about, instead = Mention("normalise", owner=""), Mention("photometric", name)
+    text = (
         f"The preprocessor {name!r} is a photometric step (uint8 to uint8), and a network needs a "
         f"scale (uint8 to float32): one of {', '.join(list_preprocessors('scale'))}. Pass it as "
-        f"photometric={name!r}."
+        f"{instead}."
     )
+    raise InvalidParameterError(Message(text, about, instead))
 
 
 def find_photometric(name: str) -> Entry:
@@ -89,11 +91,13 @@ def find_photometric(name: str) -> Entry:
     entry = get_registry().find("preprocessor", name)
     if entry.spec.kind == "photometric":
         return entry
-    raise InvalidParameterError(
+    about, instead = Mention("photometric", owner=""), Mention("normalise", name)
+    text = (
         f"The preprocessor {name!r} is a scale (uint8 to float32), not a photometric step (uint8 "
         f"to uint8), which is None or one of {', '.join(list_preprocessors('photometric'))}. The "
-        f"network's own scale follows by itself; another one goes by normalise={name!r}."
+        f"network's own scale follows by itself; another one goes by {instead}."
     )
+    raise InvalidParameterError(Message(text, about, instead))
 
 
 def choose_steps(owner: Any, spec: BackboneSpec) -> tuple[Any, Any]:

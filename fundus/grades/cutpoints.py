@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.exceptions import DataError, InvalidGradeError, InvalidParameterError
+from fundus.exceptions import DataError, InvalidGradeError
 from fundus.grades.common_scale import common_scale
 from fundus.grades.labels import to_positions
+from fundus.parameters import invalid
 
 
 def optimal_cutpoints(
@@ -147,9 +148,12 @@ def check_cost(cost: Any, n_grades: int) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape != (n_grades, n_grades) or not np.isfinite(matrix).all():
-        raise InvalidParameterError(
-            "The 'scoring' parameter must be 'qwk' or a matrix of finite costs by true and "
-            f"predicted grade, shape ({n_grades}, {n_grades}). Got {cost!r} instead."
+        raise invalid(
+            "",
+            "scoring",
+            f"'qwk' or a matrix of finite costs by true and predicted grade, shape ({n_grades}, "
+            f"{n_grades})",
+            cost,
         )
     return matrix
 

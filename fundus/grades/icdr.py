@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -184,3 +186,29 @@ def patient_grades(grades: ArrayLike, patients: ArrayLike) -> pd.Series:
         )
     who = read_patients(patients, len(values), name="patients")
     return pd.Series(values, name="grade").groupby(pd.Index(who, name="patient"), sort=False).max()
+
+
+def grade_labels(class_names: Sequence[str]) -> list[str]:
+    """Labels of grades in tables and figures.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+
+    Returns
+    -------
+    list of str
+        Number and ICDR name where the names are the numbers of the five ICDR grades, else the
+        names as they are.
+
+    Examples
+    --------
+    >>> grade_labels(["class0", "class1", "class2", "class3", "class4"])[1]
+    '1 mild NPDR'
+    >>> grade_labels(["healthy", "ill"])
+    ['healthy', 'ill']
+    """
+    numbers = [re.fullmatch(r"(?:class)?0*(\d+)", name, re.IGNORECASE) for name in class_names]
+    if len(class_names) == N_GRADES and [m and int(m[1]) for m in numbers] == [*range(N_GRADES)]:
+        return [f"{k} {name}" for k, name in enumerate(GRADE_NAMES)]
+    return list(class_names)

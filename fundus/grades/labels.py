@@ -16,9 +16,9 @@ from fundus.exceptions import (
     DataError,
     DataWarning,
     InvalidGradeError,
-    InvalidParameterError,
     warn_caller,
 )
+from fundus.parameters import invalid, refused
 
 
 def grade_scale(grades: int | Sequence[Hashable]) -> NDArray[Any]:
@@ -46,16 +46,12 @@ def grade_scale(grades: int | Sequence[Hashable]) -> NDArray[Any]:
     if isinstance(grades, (int, np.integer)) and not isinstance(grades, bool):
         scale = np.arange(int(grades))
     elif isinstance(grades, (str, bytes, bool, float)):
-        raise InvalidParameterError(
-            "The 'grades' parameter must be an int or a sequence of labels. "
-            f"Got {grades!r} instead."
-        )
+        raise invalid("", "grades", "an int or a sequence of labels", grades)
     else:
         scale = np.asarray(list(grades))
     if len(scale) < 2 or len(set(scale.tolist())) < len(scale):
-        raise InvalidParameterError(
-            "The 'grades' parameter must give at least two grades, each once. "
-            f"Got {grades!r} instead."
+        raise refused(
+            "", "grades", f"must give at least two grades, each once. Got {grades!r} instead."
         )
     return scale
 

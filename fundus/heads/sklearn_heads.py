@@ -14,8 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.exceptions import DataError
 from fundus.heads.base import EstimatorHead
+from fundus.parameters import invalid
 
 
 class LogisticHead(EstimatorHead):
@@ -135,9 +136,11 @@ class EstimatorAsHead(EstimatorHead):
         """Return a clone, seeded where it takes a seed of its own and has none."""
         estimator = clone(self.estimator)
         if not (is_classifier(estimator) or is_regressor(estimator)):
-            raise InvalidParameterError(
-                "The 'head' parameter of TransferClassifier must be a registered name, a head, or "
-                f"a scikit-learn classifier or regressor. Got {self.estimator!r} instead."
+            raise invalid(
+                "TransferClassifier",
+                "head",
+                "a registered name, a head, or a scikit-learn classifier or regressor",
+                self.estimator,
             )
         if random_state is not None and estimator.get_params().get("random_state", 0) is None:
             estimator.set_params(random_state=random_state)

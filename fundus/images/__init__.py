@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import InvalidParameterError
 from fundus.images.decoding import decode_bytes, read_bytes, reduction, verify
 from fundus.images.fov import check_rgb, crop_to_fov, find_fov
+from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
 
 __all__ = [
@@ -66,15 +66,9 @@ class ImageRecipe:
     def __post_init__(self) -> None:
         size = self.image_size
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-            raise InvalidParameterError(
-                "The 'image_size' parameter of ImageRecipe must be an int in the range [1, inf). "
-                f"Got {size!r} instead."
-            )
+            raise invalid("ImageRecipe", "image_size", "an int in the range [1, inf)", size)
         if self.crop not in _CROPS:
-            raise InvalidParameterError(
-                "The 'crop' parameter of ImageRecipe must be a str among {'fov', 'square'} or "
-                f"None. Got {self.crop!r} instead."
-            )
+            raise invalid("ImageRecipe", "crop", "a str among {'fov', 'square'} or None", self.crop)
 
     def key(self) -> str:
         """Stable text that names this recipe in cache keys."""

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import InvalidParameterError
 from fundus.images.fov import check_rgb
+from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
 
 #: Raised whenever the same parameters and seed give other pixels.
@@ -299,6 +299,4 @@ def _is_real(value: Any) -> bool:
 
 
 def _refuse(name: str, expected: str, value: Any) -> NoReturn:
-    raise InvalidParameterError(
-        f"The {name!r} parameter of Augmentation must be {expected}. Got {value!r} instead."
-    )
+    raise invalid("Augmentation", name, expected, value)

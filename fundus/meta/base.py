@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from fundus.meta.out_of_fold import Training, read_training
 from fundus.meta.voting import Ballot, votes_on
 from fundus.parameters import invalid
 from fundus.saving.codec import Decoder
-from fundus.saving.mixin import Saves
+from fundus.saving.mixin import DECIDED, Saves
 
 
 class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -35,7 +35,12 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     estimator: Any
-    _saved = ("classes_", "n_features_in_", "feature_names_in_")
+    _saved: ClassVar[tuple[str, ...]] = (
+        "classes_",
+        "n_features_in_",
+        "feature_names_in_",
+        *DECIDED,
+    )
     _not_saved = ("estimator", "n_jobs", "verbose")
 
     def fit(
@@ -79,6 +84,8 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
             `TransferClassifier`.
         """
         self._check(X)
+        for name in DECIDED:  # of an earlier fit
+            self.__dict__.pop(name, None)
         data = read_training(X, y, sample_weight, groups, self._owner())
         self._fit(data)
         self._take_features_of(self._models()[0], data.X)

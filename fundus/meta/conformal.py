@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fundus.exceptions import DataError, DataWarning, InvalidParameterError, warn_caller
+from fundus.exceptions import DataError, DataWarning, warn_caller
 from fundus.grades.foreign import as_grader, is_frozen
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels, to_positions
@@ -25,7 +25,7 @@ from fundus.meta.conformal_sets import (
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.out_of_fold import Training
 from fundus.meta.voting import Ballot, ballot_of
-from fundus.parameters import check_real, invalid
+from fundus.parameters import check_real, invalid, refused
 
 #: ``confidence_level`` where none is given.
 CONFIDENCE = 0.9
@@ -64,6 +64,14 @@ class OrdinalConformalClassifier(HasBallot):
     n_calibration_ : int
         Images, one of each patient, that the rule is from.
     classes_ : ndarray, shape (n_classes,)
+    class_names_ : list of str
+        Names of the grades, lowest first. This and the next two are there where
+        `Evaluation.keep_with` has set them, as in what `fundus train` saves.
+    operating_points_ : dict of str to list of OperatingPoint
+        By condition, "referable" and "sight-threatening": severities from which on an image is
+        referred.
+    referable_with_dme_ : bool
+        Whether macular oedema counted when these were chosen.
     n_features_in_ : int
         Width of precomputed features.
 
@@ -126,10 +134,11 @@ class OrdinalConformalClassifier(HasBallot):
             return
         check_real(self, "alpha", low=0, high=1, low_open=True, high_open=True)
         if self.confidence_level != CONFIDENCE:
-            raise InvalidParameterError(
-                "The 'alpha' parameter of OrdinalConformalClassifier must be left out where "
-                f"'confidence_level' is given. Got alpha={self.alpha!r} and "
-                f"confidence_level={self.confidence_level!r} instead."
+            raise refused(
+                "OrdinalConformalClassifier",
+                "alpha",
+                f"must be left out where 'confidence_level' is given. Got alpha={self.alpha!r} "
+                f"and confidence_level={self.confidence_level!r} instead.",
             )
         warn_caller(
             f"alpha={self.alpha:g} of OrdinalConformalClassifier is deprecated and will be an "

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from fundus.exceptions import InvalidParameterError
 from fundus.grades.cutpoints import check_cost, grades_at, optimal_cutpoints
 from fundus.grades.foreign import given_scale, is_frozen, whole_scale
 from fundus.grades.grader import Reading, Votes
@@ -17,7 +16,7 @@ from fundus.grades.severity import nearest_class
 from fundus.meta.base import MetaGrader
 from fundus.meta.out_of_fold import Training, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
-from fundus.parameters import check_option, invalid
+from fundus.parameters import check_option, invalid, refused
 
 
 class _CutpointClassifier(MetaGrader):
@@ -164,9 +163,11 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
             folds = data.folds(cv, self.estimator, self.random_state)
             refuse_unseen_grades(folds, data.y, data.groups)
         if not self.refit and len(folds) > 1:
-            raise InvalidParameterError(
-                "The 'refit' parameter of TunedCutpointClassifierCV must be True where cv has "
-                f"several folds. Got False and {len(folds)} folds instead."
+            raise refused(
+                "TunedCutpointClassifierCV",
+                "refit",
+                f"must be True where cv has several folds. Got False and {len(folds)} folds "
+                "instead.",
             )
         train, test = folds[0]
         self._fit_rows(data, rows if self.refit else train, self.random_state)

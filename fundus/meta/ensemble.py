@@ -84,6 +84,14 @@ class FoldEnsemble(MetaGrader):
     cv_results_ : dict
         ``"n_train"``, ``"n_test"`` and ``"test_kappa"`` (quadratic weighted), each of shape
         (n_folds,).
+    class_names_ : list of str
+        Names of the grades, lowest first. This and the next two are there where
+        `Evaluation.keep_with` has set them, as in what `fundus train` saves.
+    operating_points_ : dict of str to list of OperatingPoint
+        By condition, "referable" and "sight-threatening": severities from which on an image is
+        referred.
+    referable_with_dme_ : bool
+        Whether macular oedema counted when these were chosen.
 
     See Also
     --------

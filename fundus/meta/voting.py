@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import InvalidParameterError
 from fundus.grades.cutpoints import grades_at
 from fundus.grades.foreign import as_grader, scale_of, whole_scale
 from fundus.grades.grader import Grader, Reading, Votes
 from fundus.grades.labels import Labels, to_positions
 from fundus.grades.severity import expected_grade, nearest_class, spread_proba
+from fundus.parameters import refused
 from fundus.saving.classes import saveable
 
 
@@ -310,8 +310,7 @@ def chosen_voting(voting: str, model: Any) -> str:
     elif voting == "cutpoints" and grader.votes_by != "cutpoints":
         problem = "another for an estimator without cutpoints"
     if problem is not None:
-        raise InvalidParameterError(
-            f"The 'voting' parameter of FoldEnsemble must be {problem}. "
-            f"Got {voting!r} for {model!r} instead."
+        raise refused(
+            "FoldEnsemble", "voting", f"must be {problem}. Got {voting!r} for {model!r} instead."
         )
     return voting

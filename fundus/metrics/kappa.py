@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import cohen_kappa_score
 from sklearn.metrics._scorer import _Scorer
 
-from fundus.exceptions import InvalidGradeError, InvalidParameterError
+from fundus.exceptions import InvalidGradeError
 from fundus.grades.common_scale import common_scale
 from fundus.grades.foreign import scale_of
 from fundus.grades.labels import as_labels, grade_scale, is_text, to_positions
+from fundus.parameters import invalid, refused
 
 
 def quadratic_weighted_kappa(
@@ -260,9 +261,10 @@ def class_sample_weight(
         _refuse_strange_keys(class_weight, labels, labels if scale is None else scale)
         per_class = np.array([class_weight.get(label, 1.0) for label in labels.tolist()])
         if not np.all(np.isfinite(per_class)) or np.any(per_class < 0):
-            raise InvalidParameterError(
-                "The 'class_weight' parameter must hold finite weights of at least 0. "
-                f"Got {class_weight!r} instead."
+            raise refused(
+                "",
+                "class_weight",
+                f"must hold finite weights of at least 0. Got {class_weight!r} instead.",
             )
     elif class_weight in ("balanced", "inverse_frequency"):
         # a grade all of whose rows weigh nothing takes no part
@@ -270,9 +272,8 @@ def class_sample_weight(
         scale = totals.sum() / (totals > 0).sum()
         per_class = inverse * (scale if class_weight == "balanced" else 1 / inverse.sum())
     else:
-        raise InvalidParameterError(
-            "The 'class_weight' parameter must be a dict, 'balanced', 'inverse_frequency' or None. "
-            f"Got {class_weight!r} instead."
+        raise invalid(
+            "", "class_weight", "a dict, 'balanced', 'inverse_frequency' or None", class_weight
         )
     return base * per_class[codes]
 
@@ -300,10 +301,12 @@ def _refuse_strange_keys(
         )
     elif numbers and {label + 1 for label in known} == set(class_weight):
         hint = f"the keys count from {min(class_weight)}, the labels from {min(known)}"
-    raise InvalidParameterError(
-        "The 'class_weight' parameter must have labels as keys. "
-        f"The classes, {without}, are not in class_weight. "
-        f"Got the keys {strange} instead, which are none of {list(dict.fromkeys(known))}: {hint}."
+    raise refused(
+        "",
+        "class_weight",
+        f"must have labels as keys. The classes, {without}, are not in class_weight. "
+        f"Got the keys {strange} instead, which are none of "
+        f"{list(dict.fromkeys(known))}: {hint}.",
     )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.exceptions import DataError
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.resampled import Bins, Ranking
+from fundus.parameters import invalid
 
 #: How far from 1 the sum of an image's probabilities may be; float32 and six decimals are off.
 SUM_TOLERANCE = 1e-4
@@ -161,9 +162,7 @@ def expected_calibration_error(
     0.25
     """
     if n_bins < 1:
-        raise InvalidParameterError(
-            f"The 'n_bins' parameter must be at least 1. Got {n_bins!r} instead."
-        )
+        raise invalid("", "n_bins", "at least 1", n_bins)
     true, proba = read_proba(y_true, y_proba, n_grades)
     best = proba.argmax(axis=1)
     bins = Bins(best == true, proba.max(axis=1), n_bins)

@@ -9,11 +9,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.data.inputs import Images, as_images
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.exceptions import DataError
 from fundus.frozen.loading import load_rows
 from fundus.frozen.pixel_digests import pixel_digests
 from fundus.images import ImageRecipe
 from fundus.images.fov import fov_mask
+from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
 from fundus.runtime.progress import track
 from fundus.runtime.threads import prefetch, thread_count
@@ -114,15 +115,9 @@ def find_near_duplicates(
     """
     images = as_images(X)
     if not isinstance(n_neighbors, (int, np.integer)) or n_neighbors < 1:
-        raise InvalidParameterError(
-            "The 'n_neighbors' parameter of find_near_duplicates must be an int of at least 1. "
-            f"Got {n_neighbors!r} instead."
-        )
+        raise invalid("find_near_duplicates", "n_neighbors", "an int of at least 1", n_neighbors)
     if not 0 < threshold < 1:
-        raise InvalidParameterError(
-            "The 'threshold' parameter of find_near_duplicates must be a float in (0, 1). "
-            f"Got {threshold!r} instead."
-        )
+        raise invalid("find_near_duplicates", "threshold", "a float in (0, 1)", threshold)
     if features is None:
         features = FeatureExtractor(cache=cache, n_jobs=n_jobs, verbose=verbose)
     if isinstance(features, FeatureExtractor):

@@ -21,7 +21,8 @@ from fundus.data.inputs import as_images, is_image_data, refuse_single
 from fundus.exceptions import (
     DataError,
     InvalidGradeError,
-    InvalidParameterError,
+    Mention,
+    Message,
     SplitError,
 )
 from fundus.frozen.pixel_digests import pixel_digests
@@ -34,6 +35,7 @@ from fundus.model_selection.leaks import (
     warn_near_duplicates,
 )
 from fundus.model_selection.near_duplicates import find_near_duplicates
+from fundus.parameters import invalid
 from fundus.store import open_store
 
 
@@ -62,16 +64,19 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     """
     if not isinstance(cv, (int, np.integer)) or isinstance(cv, bool):
         return check_cv(cv, y, classifier=True)
+    fewer = Mention("cv", text="cv")
     if groups is not None:
         n_patients = len(pd.unique(read_patients(groups, _num_samples(y))))
         if n_patients < cv:
-            raise SplitError(f"{cv} folds need at least {cv} patients. Got {n_patients}: lower cv.")
+            text = f"{cv} folds need at least {cv} patients. Got {n_patients}: lower {fewer}."
+            raise SplitError(Message(text, fewer))
     _, counts = np.unique(np.asarray(y), return_counts=True)
     if counts.max() < cv:
-        raise SplitError(
+        text = (
             f"{cv} folds need at least {cv} images of a grade. The most frequent has "
-            f"{counts.max()}: lower cv."
+            f"{counts.max()}: lower {fewer}."
         )
+        raise SplitError(Message(text, fewer))
     if groups is not None:
         return StratifiedGroupKFold(int(cv), shuffle=True, random_state=random_state)
     return StratifiedKFold(int(cv), shuffle=True, random_state=random_state)
@@ -159,10 +164,7 @@ def check_split(
             features = None if near_duplicates is True else near_duplicates
             warn_near_duplicates(folds, find_near_duplicates(X, features, cache=cache), images)
     elif wanted:
-        raise InvalidParameterError(
-            "The 'near_duplicates' parameter must be False where X holds no images. "
-            f"Got {near_duplicates!r} instead."
-        )
+        raise invalid("", "near_duplicates", "False where X holds no images", near_duplicates)
     return folds
 
 

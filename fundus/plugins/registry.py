@@ -7,7 +7,8 @@ import warnings
 from functools import lru_cache
 from typing import Literal
 
-from fundus.exceptions import InvalidParameterError, PluginWarning
+from fundus.exceptions import PluginWarning
+from fundus.parameters import invalid
 from fundus.plugins.contract import HOOKS
 from fundus.plugins.discovery import canonical, load_registry
 from fundus.plugins.records import (
@@ -136,10 +137,7 @@ def list_preprocessors(
     True
     """
     if kind not in (None, "scale", "photometric"):
-        raise InvalidParameterError(
-            "The 'kind' parameter of list_preprocessors must be 'scale', 'photometric' or None. "
-            f"Got {kind!r} instead."
-        )
+        raise invalid("list_preprocessors", "kind", "'scale', 'photometric' or None", kind)
     registry = get_registry()
     names = registry.names("preprocessor")
     return [n for n in names if kind in (None, registry.find("preprocessor", n).spec.kind)]

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.exceptions import InvalidParameterError
 from fundus.grades.patients import read_patients
+from fundus.parameters import invalid
 
 Weights = NDArray[np.float64]
 
@@ -246,13 +246,9 @@ def bootstrap_of(
         If `confidence` is not between 0 and 1, or `n_resamples` below 1.
     """
     if not 0 < confidence < 1:
-        raise InvalidParameterError(
-            f"The 'confidence' parameter must be a number in (0, 1). Got {confidence!r} instead."
-        )
+        raise invalid("", "confidence", "a number in (0, 1)", confidence)
     if n_resamples < 1:
-        raise InvalidParameterError(
-            f"The 'n_resamples' parameter must be at least 1. Got {n_resamples!r} instead."
-        )
+        raise invalid("", "n_resamples", "at least 1", n_resamples)
     _, rank = np.unique(content, axis=0, return_inverse=True)
     rank = rank.reshape(-1)
     who = np.arange(len(rank)) if patients is None else _factorised(patients, len(rank))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.exceptions import DataError, InvalidParameterError
+from fundus.exceptions import DataError
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
 from fundus.metrics.resampled import Bins, Ranking, confusions, mean_of
+from fundus.parameters import invalid
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of
 from fundus.reporting.report import N_BINS, OF_CONFUSION
 
@@ -163,9 +164,11 @@ def _statistic(metric: Any, true: NDArray[Any], pred: NDArray[Any], n_grades: in
         proba = pred.astype(np.float64)
         check_proba(proba, (len(true), n_grades))
         return _of_proba(metric, places, proba)
-    raise InvalidParameterError(
-        "The 'metric' parameter of paired_difference must be a callable or one of "
-        f"{', '.join(map(repr, (*OF_CONFUSION, *OF_PROBA, 'auc')))}. Got {metric!r} instead."
+    raise invalid(
+        "paired_difference",
+        "metric",
+        f"a callable or one of {', '.join(map(repr, (*OF_CONFUSION, *OF_PROBA, 'auc')))}",
+        metric,
     )
 
 

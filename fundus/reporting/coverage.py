@@ -13,6 +13,7 @@ from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.resampled import mean_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
+from fundus.reporting.tables import coverage_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,8 @@ class CoverageReport:
             "undecided": None if self.undecided is None else self.undecided.to_dict(),
         }
 
-    def table(self) -> Any:
+    def to_table(self) -> Any:
         """Return the report for a terminal, a rich table."""
-        from fundus.reporting.tables import coverage_table
-
         return coverage_table(self)
 
 

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
 from fundus.grades.foreign import as_grader
-from fundus.grades.icdr import N_GRADES
+from fundus.grades.icdr import N_GRADES, grade_labels
 from fundus.grades.labels import grade_scale, to_positions
-from fundus.reporting.report import grade_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DataError
-from fundus.grades.icdr import GRADE_NAMES, N_GRADES
+from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
 from fundus.metrics.resampled import (
@@ -32,12 +31,10 @@ from fundus.reporting.bootstrap import (
     bootstrap_of,
     finite_or_none,
 )
+from fundus.reporting.tables import report_table
 
 if TYPE_CHECKING:
     from rich.console import Group
-
-#: What is said of an interval that takes every photograph for a patient of its own.
-TOO_NARROW = "image-level, likely too narrow"
 
 #: Scores of the confusion matrix, by name.
 OF_CONFUSION = {
@@ -129,9 +126,7 @@ class Report:
         rich.console.Group
             The scores with their intervals, and the confusion matrix.
         """
-        from fundus.reporting.tables import report_tables
-
-        return report_tables(self, title)
+        return report_table(self, title)
 
 
 def make_report(
@@ -288,32 +283,6 @@ def _of_proba(
     values = statistic(np.ones((1, len(true))))
     resampled = bootstrap.scores(statistic)
     return {name: bootstrap.measure(values[name][0], resampled[name]) for name in values}
-
-
-def grade_labels(class_names: Sequence[str]) -> list[str]:
-    """Labels of grades in tables and figures.
-
-    Parameters
-    ----------
-    class_names : sequence of str
-
-    Returns
-    -------
-    list of str
-        Number and ICDR name where the names are the numbers of the five ICDR grades, else the
-        names as they are.
-
-    Examples
-    --------
-    >>> grade_labels(["class0", "class1", "class2", "class3", "class4"])[1]
-    '1 mild NPDR'
-    >>> grade_labels(["healthy", "ill"])
-    ['healthy', 'ill']
-    """
-    numbers = [re.fullmatch(r"(?:class)?0*(\d+)", name, re.IGNORECASE) for name in class_names]
-    if len(class_names) == N_GRADES and [m and int(m[1]) for m in numbers] == [*range(N_GRADES)]:
-        return [f"{k} {name}" for k, name in enumerate(GRADE_NAMES)]
-    return list(class_names)
 
 
 def _confusion(true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int) -> NDArray[np.intp]:

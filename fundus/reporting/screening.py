@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from fundus.exceptions import DataError, OperatingPointError
 from fundus.grades.icdr import N_GRADES, is_referable, is_sight_threatening
 from fundus.grades.labels import grade_scale, to_positions
-from fundus.metrics.resampled import Ranking, share_of
-from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of, finite_or_none
-from fundus.reporting.operating_points import (
+from fundus.metrics.operating_points import (
     OperatingPoint,
     chosen_thresholds,
     operating_point,
 )
+from fundus.metrics.resampled import Ranking, share_of
+from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of, finite_or_none
+from fundus.reporting.tables import screening_table
 
 REFERABLE = "referable"
 
@@ -129,19 +130,17 @@ class ScreeningReport:
             **{condition.name: condition.to_dict() for condition in self.conditions},
         }
 
-    def operating_points(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the operating points as JSON values by condition, to be kept with a model."""
-        return {c.name: [p.point.to_dict() for p in c.points] for c in self.conditions}
+    def operating_points(self) -> dict[str, list[OperatingPoint]]:
+        """Return the operating points by condition, to be kept with a model."""
+        return {c.name: [scored.point for scored in c.points] for c in self.conditions}
 
-    def table(self) -> Any:
+    def to_table(self) -> Any:
         """Return the report for a terminal.
 
         Returns
         -------
         rich.console.Group
         """
-        from fundus.reporting.tables import screening_table
-
         return screening_table(self)
 
 

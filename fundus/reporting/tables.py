@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fundus.reporting.report import TOO_NARROW, Report, grade_labels
+from fundus.grades.icdr import grade_labels
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from fundus.reporting.bootstrap import Measure
     from fundus.reporting.coverage import CoverageReport
+    from fundus.reporting.report import Report
     from fundus.reporting.screening import Condition, ScreeningReport
 
 _LABELS = {
@@ -26,6 +27,9 @@ _LABELS = {
     "expected_calibration_error": "expected calibration error",
 }
 
+#: What is printed about an interval that takes every photograph for a patient of its own.
+TOO_NARROW = "image-level, likely too narrow"
+
 #: The goals of a pivotal trial, for orientation alone.
 CONTEXT = (
     "For context: IDx-DR had to exceed 85 % sensitivity and 82.5 % specificity per participant, "
@@ -34,7 +38,7 @@ CONTEXT = (
 )
 
 
-def report_tables(report: Report, title: str) -> Group:
+def report_table(report: Report, title: str) -> Group:
     """Return the scores with their intervals, and the confusion matrix.
 
     Parameters

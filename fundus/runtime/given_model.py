@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import InvalidParameterError, Mention, Message
+from fundus.parameters import invalid, refused
 from fundus.runtime.identity import code_identity
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ class GivenModel:
             if image_size == self.image_size:
                 raise
             reason = str(error).splitlines()[0]
-            raise InvalidParameterError(
-                f"The 'image_size' parameter must be {self.image_size} or None for the given "
-                f"model, which cannot be built for images of {image_size} pixels ({reason})."
+            raise refused(
+                "",
+                "image_size",
+                f"must be {self.image_size} or None for the given model, which cannot be "
+                f"built for images of {image_size} pixels ({reason}).",
             ) from None
         model.trainable = True  # what is trained is for 'freeze' to say
         return model
@@ -108,9 +111,11 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
     if isinstance(model, (str, os.PathLike)):
         model = _read(Path(model))
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise InvalidParameterError(
-            "The 'model' parameter of BackboneSpec.from_model must be a functional or a built "
-            f"Sequential keras.Model, or the path of a .keras file. Got {model!r} instead."
+        raise invalid(
+            "BackboneSpec.from_model",
+            "model",
+            "a functional or a built Sequential keras.Model, or the path of a .keras file",
+            model,
         )
     # a Sequential has its layers inside, and a subclass its own code around them
     size = _edge(model, image_size)
@@ -120,7 +125,7 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
         _input_config(config)["batch_shape"] = [None, size, size, 3]
         text = json.dumps(config, sort_keys=True)
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise InvalidParameterError(_cannot_keep(plain, error)) from None
+        raise _cannot_keep(plain, error) from None
     arrays = tuple(np.array(weight) for weight in plain.get_weights())
     for array in arrays:
         array.flags.writeable = False
@@ -134,7 +139,7 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
     try:
         builder(image_size=size, weights="model")
     except (TypeError, ValueError) as error:
-        raise InvalidParameterError(_cannot_keep(plain, error)) from None
+        raise _cannot_keep(plain, error) from None
     return builder, plain.name, int(plain.count_params())
 
 
@@ -162,18 +167,23 @@ def given_instead(backbone: Any) -> str | None:
 def _read(path: Path) -> keras.Model:
     import keras
 
-    where = f"The 'model' parameter of BackboneSpec.from_model is the file {str(path)!r}, which"
+    which = f"is the file {str(path)!r}, which"
     if path.suffix != ".keras" or not path.is_file():
-        raise InvalidParameterError(
-            f"{where} must be a .keras file that exists: save the model with model.save('x.keras')."
+        raise refused(
+            "BackboneSpec.from_model",
+            "model",
+            f"{which} must be a .keras file that exists: save the model with "
+            "model.save('x.keras').",
         )
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises what it likes about a file
-        raise InvalidParameterError(
-            f"{where} cannot be loaded in safe mode ({type(error).__name__}: "
+        raise refused(
+            "BackboneSpec.from_model",
+            "model",
+            f"{which} cannot be loaded in safe mode ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
-            "pass it."
+            "pass it.",
         ) from None
 
 
@@ -188,16 +198,19 @@ def _edge(model: keras.Model, image_size: int | None) -> int:
         or shape[1] != shape[2]
         or len(model.outputs) != 1
     ):
-        raise InvalidParameterError(
-            "The 'model' parameter of BackboneSpec.from_model must have one float32 input of shape "
-            f"(batch, size, size, 3) and one output. Got inputs {shapes!r} and "
-            f"{len(model.outputs)} outputs instead."
+        raise refused(
+            "BackboneSpec.from_model",
+            "model",
+            "must have one float32 input of shape (batch, size, size, 3) and one output. "
+            f"Got inputs {shapes!r} and {len(model.outputs)} outputs instead.",
         )
     size = shape[1] if image_size is None else image_size
     if size is None:
-        raise InvalidParameterError(
-            "The 'image_size' parameter of BackboneSpec.from_model must be an int, in pixels, for "
-            f"a model whose input is of any size. Got {image_size!r} instead."
+        raise invalid(
+            "BackboneSpec.from_model",
+            "image_size",
+            "an int, in pixels, for a model whose input is of any size",
+            image_size,
         )
     return int(size)
 
@@ -235,19 +248,21 @@ class _Code:
         """Nothing: callables have an identity."""
 
 
-def _cannot_keep(model: keras.Model, error: Exception) -> str:
+def _cannot_keep(model: keras.Model, error: Exception) -> InvalidParameterError:
     import keras
 
     lambdas = [x.name for x in model._flatten_layers() if isinstance(x, keras.layers.Lambda)]
     if lambdas:
-        return (
+        text = (
             f"The model {model.name!r} has the Lambda layer {lambdas[0]!r}, whose code cannot be "
             "kept: write it as a keras.layers.Layer, or give BackboneSpec(build=...) a function "
             "that builds the model."
         )
-    return (
-        f"The model {model.name!r} cannot be built again from its configuration "
-        f"({type(error).__name__}: {str(error).splitlines()[0]}): give its own layers a get_config "
-        "and @keras.saving.register_keras_serializable(), or give BackboneSpec(build=...) a "
-        "function that builds the model."
-    )
+    else:
+        text = (
+            f"The model {model.name!r} cannot be built again from its configuration "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}): give its own layers a "
+            "get_config and @keras.saving.register_keras_serializable(), or give "
+            "BackboneSpec(build=...) a function that builds the model."
+        )
+    return InvalidParameterError(Message(text, Mention("model", owner="BackboneSpec.from_model")))

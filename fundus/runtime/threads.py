@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from joblib import Parallel
 from threadpoolctl import ThreadpoolController
 
-from fundus.exceptions import FundusError, InvalidParameterError
+from fundus.exceptions import FundusError
+from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
 
 T = TypeVar("T")
@@ -159,9 +160,7 @@ def thread_count(n_jobs: int | None) -> int:
     if n_jobs is None:
         return available
     if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
-        raise InvalidParameterError(
-            f"The 'n_jobs' parameter must be an int other than 0, or None. Got {n_jobs!r} instead."
-        )
+        raise invalid("", "n_jobs", "an int other than 0, or None", n_jobs)
     return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
 
 

@@ -110,7 +110,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     """
     record = read_record(path)
     reader = BundleReader(Path(path), tuple(trusted))
-    model = record["model"] if record["format"] > 2 else in_format_3(record["model"], reader)
+    model = record["model"] if record["format"] > 2 else in_format_3(record, reader)
     return Decoder(reader).model(model)
 
 

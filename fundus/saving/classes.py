@@ -65,7 +65,7 @@ def find_class(kind: str, trusted: Sequence[str]) -> type:
     module, _, name = kind.rpartition(".")
     parts = module.split(".")
     own = parts[0] == "fundus" and not any(part.startswith("_") for part in parts)
-    if kind not in _known and (own or kind in trusted):
+    if kind not in _known and module and (own or kind in trusted):
         try:
             import_module(module)
         except ImportError as error:

@@ -15,12 +15,15 @@ from fundus.exceptions import BundleError
 from fundus.heads.base import Head
 from fundus.hookspecs import BackboneSpec
 from fundus.images.augment import Augmentation
+from fundus.metrics.operating_points import OperatingPoint
 from fundus.saving.classes import find_class, is_saveable, kind_of, saveable
 from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.registered import NO_CODE, head_class, head_record
 from fundus.saving.splitters import cv_of
 
-saveable(Augmentation)  # of a room below this one
+# of rooms below this one
+saveable(Augmentation)
+saveable(OperatingPoint)
 
 #: The kind of what skops has written.
 SKLEARN = "scikit-learn"
@@ -101,6 +104,8 @@ class Encoder:
         if isinstance(value, Head):
             params = value.get_params(deep=False)
             return {"head": head_record(value), "params": self.value(params, name)}
+        if hasattr(value, "best_estimator_"):
+            return self.value(value.best_estimator_, name)
         if isinstance(value, FrozenEstimator):
             return {"frozen": self.model(value.estimator)}
         if isinstance(value, BaseEstimator):

@@ -14,6 +14,9 @@ from fundus.saving.classes import saveable
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.splitters import cv_record
 
+#: Fitted attributes that `Evaluation.keep_with` sets; they are about one fit.
+DECIDED = ("class_names_", "operating_points_", "referable_with_dme_")
+
 
 class Saves:
     """An estimator that can be saved; a subclass names its fitted attributes in ``_saved``.

@@ -22,12 +22,13 @@ MODULES = {
 }
 
 
-def in_format_3(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
-    """Turn the record of a model of format 1 or 2 into one of format 3.
+def in_format_3(bundle: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
+    """Turn the model of a bundle of format 1 or 2 into a record of format 3.
 
     Parameters
     ----------
-    record : dict
+    bundle : dict
+        What its ``model.json`` says. Under ``"about"`` there is what `fundus train` had decided.
     reader : BundleReader
         Of the same bundle.
 
@@ -35,6 +36,56 @@ def in_format_3(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     -------
     dict
     """
+    model, about = _model(bundle["model"], reader), bundle["about"]
+    if about.get("conformal"):
+        model = _with_sets(model, about["conformal"])
+    if about.get("class_names"):
+        model["fitted"]["class_names_"] = about["class_names"]
+    if about.get("operating_points") is not None:
+        model["fitted"]["operating_points_"] = {
+            "dict": [
+                [name, [_record("metrics.operating_points.OperatingPoint", p) for p in points]]
+                for name, points in about["operating_points"].items()
+            ]
+        }
+    if about.get("with_dme") is not None:
+        model["fitted"]["referable_with_dme_"] = about["with_dme"]
+    return model
+
+
+def _with_sets(ensemble: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    """Put the classifier that makes sets around an ensemble, whose rule was kept beside it."""
+    own = ensemble["fitted"]
+    names = {"classes": "classes_", "scale": "_scale", "voting": "voting_", "std": "severity_std_"}
+    scores = [{"dtype": "<f8", "labels": part} for part in rule["scores"]]
+    fitted = {name: own[name] for name in ("classes_", "n_features_in_") if name in own}
+    return {
+        "kind": "fundus.meta.conformal.OrdinalConformalClassifier",
+        "params": _conformal_params(rule["alpha"], len(scores)),
+        "fitted": {
+            **fitted,
+            "ensemble_": {"model": ensemble},
+            "ballot_": _record("meta.voting.Ballot", {k: own.get(v) for k, v in names.items()}),
+            "n_calibration_": sum(map(len, rule["scores"])),
+            "rule_": _record(
+                "meta.conformal_sets.ConformalRule",
+                {"alpha": rule["alpha"], "scores": {"tuple": scores}},
+            ),
+        },
+    }
+
+
+def _conformal_params(alpha: float, n_folds: int | None) -> dict[str, Any]:
+    # of decimals as they are written, so that 0.1 becomes 0.9
+    level = {"confidence_level": float(1 - Decimal(repr(alpha)))}
+    return level if n_folds is None else {**level, "cv": {"cv": {"folds": n_folds}}}
+
+
+def _record(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": f"fundus.{kind}", "fields": fields}
+
+
+def _model(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     kind = record["kind"]
     if kind == SKLEARN:
         return record
@@ -67,7 +118,7 @@ def in_format_3(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
 
 
 def _ensemble(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
-    fitted["estimators_"] = [{"model": in_format_3(model, reader)} for model in record["models"]]
+    fitted["estimators_"] = [{"model": _model(model, reader)} for model in record["models"]]
     fitted["voting_"] = record["voting_"]
     if "scale" in record:  # since it can come with the labels, and not from the models only
         fitted["_scale"] = _labels(record["scale"])
@@ -82,37 +133,30 @@ def _ensemble(record: dict[str, Any], reader: BundleReader, params: Any, fitted:
 
 
 def _calibrated(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
-    fitted["estimator_"] = {"model": in_format_3(record["estimator"], reader)}
+    fitted["estimator_"] = {"model": _model(record["estimator"], reader)}
     fitted["ballot_"] = _ballot(record["ballot"])
     fitted["classes_"] = _labels(record["ballot"]["classes"])
-    fitted["maps_"] = [
-        {"kind": "fundus.meta.calibration.CalibrationMap", "fields": rule}
-        for rule in record["maps"]
-    ]
+    fitted["maps_"] = [_record("meta.calibration.CalibrationMap", one) for one in record["maps"]]
 
 
 def _conformal(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
     file = record["scores"]
     scores = [{"array": name, "file": file} for name in sorted(reader.arrays(file))]
-    fitted["ensemble_"] = {"model": in_format_3(record["ensemble"], reader)}
+    fitted["ensemble_"] = {"model": _model(record["ensemble"], reader)}
     fitted["ballot_"] = _ballot(record["ballot"])
     fitted["classes_"] = _labels(record["ballot"]["classes"])
     fitted["n_calibration_"] = sum(len(part) for part in reader.arrays(file).values())
-    # of decimals as they are written, so that 0.1 becomes 0.9
-    params["confidence_level"] = float(1 - Decimal(repr(record["alpha"])))
-    if not record["prefit"]:
-        params["cv"] = {"cv": {"folds": len(scores)}}
-    fitted["rule_"] = {
-        "kind": "fundus.meta.conformal_sets.ConformalRule",
-        "fields": {"alpha": record["alpha"], "scores": {"tuple": scores}},
-    }
+    params |= _conformal_params(record["alpha"], None if record["prefit"] else len(scores))
+    fitted["rule_"] = _record(
+        "meta.conformal_sets.ConformalRule", {"alpha": record["alpha"], "scores": {"tuple": scores}}
+    )
 
 
 def _around_one_model(
     record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any
 ) -> None:
     """Cutpoints and second stages."""
-    fitted["estimator_"] = {"model": in_format_3(record["model"], reader)}
+    fitted["estimator_"] = {"model": _model(record["model"], reader)}
     fitted["grades_"] = _labels(record["scale"])
     for name in reader.arrays(record["arrays"]):
         fitted[name] = {"array": name, "file": record["arrays"]}
@@ -121,13 +165,13 @@ def _around_one_model(
     if "second" in record:
         fitted["second_features_"] = record["second_features"]
         fitted["imputer_"] = {"skops": record["imputer"]}
-        fitted["final_estimator_"] = {"model": in_format_3(record["second"], reader)}
+        fitted["final_estimator_"] = {"model": _model(record["second"], reader)}
 
 
 def _ballot(record: dict[str, Any]) -> dict[str, Any]:
     labels = {"classes": _labels(record["classes"]), "scale": _labels(record["scale"])}
     rest = {"voting": record["voting"], "std": record.get("std")}
-    return {"kind": "fundus.meta.voting.Ballot", "fields": {**labels, **rest}}
+    return _record("meta.voting.Ballot", {**labels, **rest})
 
 
 def _labels(record: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +193,7 @@ def _value(value: Any) -> Any:
             name: {"tuple": part} if isinstance(part, list) else part
             for name, part in value["augmentation"].items()
         }
-        return {"kind": "fundus.images.augment.Augmentation", "fields": fields}
+        return _record("images.augment.Augmentation", fields)
     if "dict" in value:
         return {"dict": [[_value(k), _value(v)] for k, v in value["dict"]]}
     if "head" in value:

@@ -11,7 +11,8 @@ from typing import Any
 
 import platformdirs
 
-from fundus.exceptions import InvalidParameterError, StoreError, StoreWarning, warn_once
+from fundus.exceptions import StoreError, StoreWarning, warn_once
+from fundus.parameters import invalid
 from fundus.runtime.threads import renewed_after_fork
 from fundus.store.folder import Store
 
@@ -82,10 +83,7 @@ class Cache:
             assert found is not None
             return int(float(found[1]) * _UNITS[found[2] or ""])
         except (AssertionError, ValueError):
-            raise InvalidParameterError(
-                "The 'limit' parameter of Cache must be a size such as '20GB', or bytes. "
-                f"Got {limit!r} instead."
-            ) from None
+            raise invalid("Cache", "limit", "a size such as '20GB', or bytes", limit) from None
 
 
 def default_location() -> Path:
@@ -128,9 +126,12 @@ def open_store(cache: Any) -> Store | None:
         or cache.on_error not in ("raise", "warn")
         or cache.dtype not in ("float32", "float16")
     ):
-        raise InvalidParameterError(
-            "The 'cache' parameter must be a bool, a folder or a Cache whose on_error is 'raise' "
-            f"or 'warn' and whose dtype is 'float32' or 'float16'. Got {cache!r} instead."
+        raise invalid(
+            "",
+            "cache",
+            "a bool, a folder or a Cache whose on_error is 'raise' or 'warn' and whose "
+            "dtype is 'float32' or 'float16'",
+            cache,
         )
     path, limit = cache.path(), cache.n_bytes()
     with _open_lock:

@@ -12,15 +12,18 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from fundus.exceptions import StoreError
+from fundus.exceptions import Mention, Message, StoreError
 
 _FIRST_MAP = 1 << 26  # bytes; doubled whenever it is full
 
 T = TypeVar("T")
 
-ADVICE = (
-    "free some disk space, set FUNDUS_CACHE_DIR or cache= to another folder, or pass cache=False"
-)
+
+def unusable(what: str) -> StoreError:
+    """Return the error for a cache that cannot be used, and say what to do."""
+    elsewhere = Mention("cache_elsewhere", text="cache= to another folder, or pass cache=False")
+    advice = f"free some disk space, set FUNDUS_CACHE_DIR or {elsewhere}"
+    return StoreError(Message(f"{what}: {advice}.", elsewhere))
 
 
 #: Of this process, to be opened anew in one that is forked from it.
@@ -54,8 +57,8 @@ class Environment:
         try:
             self._env = self._opened(self._disposable)
         except (OSError, lmdb.Error) as error:
-            raise StoreError(
-                f"The cache folder {str(self.path)!r} cannot be used ({error}): {ADVICE}."
+            raise unusable(
+                f"The cache folder {str(self.path)!r} cannot be used ({error})"
             ) from None
         self._process = os.getpid()
 
@@ -169,9 +172,7 @@ class Environment:
         try:
             return self._retrying(action)
         except lmdb.Error as error:
-            raise StoreError(
-                f"The cache at {str(self.path)!r} cannot be written ({error}): {ADVICE}."
-            ) from None
+            raise unusable(f"The cache at {str(self.path)!r} cannot be written ({error})") from None
 
     def _retrying(self, action: Callable[[], T]) -> T:
         """Run a transaction; grow the map, or follow another process that grew it, as needed."""

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import StoreError, StoreWarning, warn_once
+from fundus.exceptions import Mention, Message, StoreError, StoreWarning, warn_once
 from fundus.runtime.threads import renewed_after_fork
 from fundus.store.claims import Claims
 from fundus.store.entries import pack, unpack
-from fundus.store.environment import ADVICE, Environment
+from fundus.store.environment import Environment, unusable
 from fundus.store.memo import DigestMemo
 
 #: Raised when the layout changes; a folder of a newer format is refused.
@@ -325,14 +325,15 @@ def _check_format(path: Path) -> None:
             _write_whole(note, str(FORMAT))
         written = int(note.read_text())
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"The cache folder {str(path)!r} cannot be used ({error}): {ADVICE}."
-        ) from None
+        raise unusable(f"The cache folder {str(path)!r} cannot be used ({error})") from None
     if written > FORMAT:
-        raise StoreError(
+        elsewhere = Mention("cache")
+        text = (
             f"The cache folder {str(path)!r} has format {written}, this release knows up to "
-            f"{FORMAT}: upgrade fundus-zoo, or set FUNDUS_CACHE_DIR or cache= to another folder."
+            f"{FORMAT}: upgrade fundus-zoo, or set FUNDUS_CACHE_DIR or {elsewhere} to another "
+            "folder."
         )
+        raise StoreError(Message(text, elsewhere))
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -12,8 +12,9 @@ from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
 
-from fundus.exceptions import InvalidParameterError, UnknownNameError
+from fundus.exceptions import UnknownNameError
 from fundus.hookspecs import GROUP
+from fundus.parameters import invalid
 from fundus.plugins.discovery import canonical
 from fundus.plugins.registry import (
     BUILTIN,
@@ -166,10 +167,7 @@ def plan_checks(
 
 def _validate_only(only: Collection[str], distribution: str, own: list[PluginStatus]) -> None:
     if isinstance(only, str):
-        raise InvalidParameterError(
-            "The 'only' parameter of check_plugin must be a list of entries, such as "
-            f"['head:forest']. Got {only!r} instead."
-        )
+        raise invalid("check_plugin", "only", "a list of entries, such as ['head:forest']", only)
     if any(status.state != "loaded" for status in own):
         return  # what it would offer is not known; that it must load is a check
     offers = [offer for status in own for offer in status.offers]

@@ -21,7 +21,7 @@ from fundus.plugins.records import Entry
 from fundus.plugins.registry import get_registry
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter
-from fundus.saving.mixin import Saves
+from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.registered import NO_CODE, find_registered, origin_of
 from fundus.training.fitted import FittedEstimator
 
@@ -29,7 +29,7 @@ from fundus.training.fitted import FittedEstimator
 class SavesClassifier(Saves):
     """The frozen part goes by the names of what it is made of, a network by its weights."""
 
-    _saved = ("classes_", "grades_", "n_features_in_")
+    _saved = ("classes_", "grades_", "n_features_in_", *DECIDED)
     _not_saved = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
 
     def _to_record(self, encoder: Encoder) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def test_demo_runs_the_main_job(run, tmp_path, monkeypatch):
 
     from fundus.cli import demo
 
-    small = partial(demo.train, backbone="tiny", weights="fixed", image_size=32, head="logistic")
-    monkeypatch.setattr(demo, "train", small)
+    small = partial(demo.Settings, backbone="tiny", weights="fixed", image_size=32, head="logistic")
+    monkeypatch.setattr(demo, "Settings", small)
     monkeypatch.setattr(demo, "EDGE", 64)
     result = run("demo", "--out", tmp_path / "demo", "--images", "40")
     assert len(pd.read_csv(tmp_path / "demo" / "run" / "oof.csv")) == 40

@@ -71,7 +71,7 @@ def test_evaluation_of_data_that_calls_the_grades_otherwise(
     result = run(*evaluate, tmp_path / "names.csv", *options, "--grades", "a,b", code=2)
     assert "the run has 5 grades" in " ".join(result.stderr.replace("│", " ").split())
     result = run(*evaluate, others, *options, *names, code=1)
-    assert "not in --grades ['No_DR'," in result.stderr
+    assert "not in --grades No_DR," in result.stderr
 
 
 def test_one_grade_alone_is_to_be_scored_by_evaluate(run, tiny, folder, tmp_path):
@@ -137,7 +137,7 @@ def test_photographs_graded_as_ungradable(document, run, logistic, folder, other
     ("options", "message"),
     [
         (["--grades", "1"], "at least 2 grades"),
-        (["--grades", "a,,b"], "names parted by commas"),
+        (["--grades", "a,,b"], "names separated by commas"),
         (["--grades", "a,a"], "different names"),
         (["--grades", "a,b", "--class-folders", "a,c"], "as --grades does"),
         (["--grades", "4", "--class-folders", "a,b"], "the number of names"),

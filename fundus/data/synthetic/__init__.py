@@ -17,6 +17,7 @@ from fundus.data.loaders import load_image_table
 from fundus.data.synthetic.photograph import draw_fundus
 from fundus.exceptions import DataError, InvalidParameterError
 from fundus.grades.icdr import N_GRADES
+from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
 
 __all__ = ["draw_fundus", "make_fundus"]
@@ -141,9 +142,7 @@ def _check_parameters(
     n: int, image_size: int, grade_weights: Sequence[float] | None, label_noise: float
 ) -> np.ndarray:
     def refuse(name: str, expected: str, value: object) -> InvalidParameterError:
-        return InvalidParameterError(
-            f"The {name!r} parameter of make_fundus must be {expected}. Got {value!r} instead."
-        )
+        return invalid("make_fundus", name, expected, value)
 
     if not isinstance(n, (int, np.integer)) or n < 1:
         raise refuse("n", "an int of at least 1", n)
@@ -162,9 +161,11 @@ def _seed(random_state: object) -> int:
     if not isinstance(random_state, (int, np.integer)):
         return int(check_random_state(random_state).randint(2**31))
     if random_state < 0:
-        raise InvalidParameterError(
-            "The 'random_state' parameter of make_fundus must be an int of at least 0, a "
-            f"RandomState or None. Got {random_state!r} instead."
+        raise invalid(
+            "make_fundus",
+            "random_state",
+            "an int of at least 0, a RandomState or None",
+            random_state,
         )
     return int(random_state)
 

@@ -17,8 +17,8 @@ from fundus.data.synthetic.anatomy import (
     rgb,
 )
 from fundus.data.synthetic.lesions import add_lesions
-from fundus.exceptions import InvalidParameterError
 from fundus.grades.icdr import N_GRADES
+from fundus.parameters import invalid, refused
 from fundus.runtime.opencv import cv2
 
 
@@ -57,19 +57,13 @@ def draw_fundus(
     True
     """
     if grade not in range(N_GRADES):
-        raise InvalidParameterError(
-            f"The 'grade' parameter of draw_fundus must lie in range({N_GRADES}). "
-            f"Got {grade!r} instead."
+        raise refused(
+            "draw_fundus", "grade", f"must lie in range({N_GRADES}). Got {grade!r} instead."
         )
     if eye not in ("left", "right"):
-        raise InvalidParameterError(
-            f"The 'eye' parameter of draw_fundus must be 'left' or 'right'. Got {eye!r} instead."
-        )
+        raise invalid("draw_fundus", "eye", "'left' or 'right'", eye)
     if image_size < 32:
-        raise InvalidParameterError(
-            f"The 'image_size' parameter of draw_fundus must be at least 32 pixels. "
-            f"Got {image_size!r} instead."
-        )
+        raise invalid("draw_fundus", "image_size", "at least 32 pixels", image_size)
     geometry = make_geometry(image_size * OVERSAMPLING, rng)
     image = background(geometry, image_size, rng)
     add_disc(image, geometry, rng)

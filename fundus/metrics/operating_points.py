@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fundus.exceptions import DataError, InvalidParameterError, OperatingPointError
+from fundus.exceptions import (
+    DataError,
+    InvalidParameterError,
+    Mention,
+    Message,
+    OperatingPointError,
+)
 from fundus.metrics.resampled import Ranking
 
 # a share such as 9 / 10 must reach a goal of 0.9 however it was computed
@@ -120,10 +126,11 @@ def _goal(sensitivity: float | None, specificity: float | None) -> tuple[str, fl
         if goal is not None
     ]
     if len(given) != 1 or not 0 < given[0][1] <= 1:
-        raise InvalidParameterError(
+        text = (
             "An operating point needs either a sensitivity or a specificity in (0, 1]. "
             f"Got sensitivity={sensitivity!r} and specificity={specificity!r}."
         )
+        raise InvalidParameterError(Message(text, Mention("sensitivity", owner="")))
     return given[0]
 
 

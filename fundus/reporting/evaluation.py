@@ -1,0 +1,444 @@
+"""`evaluate`: score a fitted model on graded images, as one object."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fundus.exceptions import DataError, DataWarning, warn_caller
+from fundus.grades.icdr import N_GRADES
+from fundus.grades.labels import to_positions
+from fundus.grades.patients import known_patients
+from fundus.meta.ensemble import FoldEnsemble
+from fundus.metrics.operating_points import OperatingPoint
+from fundus.reporting.coverage import CoverageReport, coverage_report
+from fundus.reporting.curves import plot_reliability, plot_roc
+from fundus.reporting.displays import SeverityDisplay, plot_confusion, rounding
+from fundus.reporting.predictions import (
+    Predictions,
+    averaged,
+    names_of_grades,
+    out_of_fold,
+    points_of,
+    predict_by_folds,
+    predict_images,
+)
+from fundus.reporting.report import Report, make_report
+from fundus.reporting.screening import ScreeningReport, screening_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fundus.reporting.bootstrap import Measure
+
+#: What each figure of an evaluation shows, by its name.
+FIGURES = {
+    "confusion": "confusion matrix",
+    "severity": "severity by true grade",
+    "reliability": "predicted probabilities by how often they hold",
+    "roc": "ROC curves and operating points",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Predictions for graded images, and their scores; `evaluate` makes it.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    y_true : ndarray of int, shape (n_images,)
+        True grades, as positions on the scale.
+    names : tuple of str, shape (n_images,)
+        What the images are called in the data: as their table has it, else their paths.
+    report : Report
+        Agreement with the true grades, with intervals.
+    screening : ScreeningReport or None
+        ``None`` without severities, or on a scale other than that of five grades.
+    coverage : CoverageReport or None
+        Of the model's sets of grades; ``None`` where it makes none, or the images calibrated them.
+    fold : ndarray of int, shape (n_images,), or None
+        Which fold's model predicted an image, where that is out of fold.
+    rounds_severity : bool
+        Whether the grade nearest to the severity is predicted.
+    title : str
+        Of tables and figures.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from fundus import evaluate
+    >>> X, y = [[0.0], [0.2], [1.0], [1.1], [2.0], [2.3]], [0, 0, 1, 1, 2, 2]
+    >>> found = evaluate(LogisticRegression().fit(X, y), (X, y))
+    >>> found.report.accuracy, list(found.to_frame())[:3]
+    (1.0, ['file_name', 'target', 'prediction'])
+    >>> print(str(found).splitlines()[0])
+    Scores: 6 images
+    """
+
+    predictions: Predictions
+    y_true: NDArray[np.intp]
+    names: tuple[str, ...]
+    report: Report
+    screening: ScreeningReport | None
+    coverage: CoverageReport | None = None
+    fold: NDArray[np.intp] | None = None
+    rounds_severity: bool = False
+    title: str = "Scores"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as JSON values; ``nan`` becomes ``None``."""
+        return {
+            **self.report.to_dict(),
+            "screening": None if self.screening is None else self.screening.to_dict(),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the predictions, a row for each image.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``file_name``, ``target``, ``prediction``, ``fold`` (out of fold only),
+            ``file``, ``grade`` and, where there are any, ``severity`` and ``probability_0`` …
+            ``target``, ``prediction`` and ``grade`` are positions on the scale.
+        """
+        predicted = self.predictions.to_frame(decisions=False)
+        first = {"file_name": self.names, "target": self.y_true, "prediction": predicted["grade"]}
+        if self.fold is not None:
+            first["fold"] = self.fold
+        return pd.concat([pd.DataFrame({**first, "file": self.names}), predicted], axis=1)
+
+    def scores(self) -> pd.DataFrame:
+        """Return a row for each score: score, value, low, high, and how the interval came."""
+        named: dict[str, Measure] = dict(self.report.measures)
+        for k, measure in enumerate(self.report.sensitivities):
+            named[f"sensitivity_of_grade_{k}"] = measure
+        for condition in () if self.screening is None else self.screening.conditions:
+            named[f"{condition.name} auc"] = condition.auc
+            for scored in condition.points:
+                point = f"{condition.name} at {scored.point.wanted} {scored.point.goal:g}"
+                named[f"{point}: sensitivity"] = scored.sensitivity
+                named[f"{point}: specificity"] = scored.specificity
+        if self.coverage is not None:
+            named |= {"coverage": self.coverage.coverage, "set_size": self.coverage.size}
+            named["deferred"] = self.coverage.deferred
+            if self.coverage.undecided is not None:
+                named["undecided"] = self.coverage.undecided
+            for k, measure in enumerate(self.coverage.by_grade):
+                named[f"coverage_of_grade_{k}"] = measure
+        return pd.DataFrame(
+            [{"score": name, **measure.to_dict()} for name, measure in named.items()]
+        )
+
+    def to_table(self, title: str | None = None) -> Any:
+        """Return the scores for a terminal.
+
+        Parameters
+        ----------
+        title : str, default=None
+            By default the evaluation's own.
+
+        Returns
+        -------
+        rich.console.Group
+        """
+        from rich.console import Group
+
+        more = [part.to_table() for part in (self.screening, self.coverage) if part is not None]
+        return Group(self.report.to_table(title or self.title), *more)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=100, color_system=None)
+        with console.capture() as text:
+            console.print(self.to_table())
+        return "\n".join(line.rstrip() for line in text.get().strip().splitlines())
+
+    def plot(self, title: str | None = None) -> dict[str, Figure]:
+        """Draw the figures, without pyplot's global state.
+
+        Parameters
+        ----------
+        title : str, default=None
+            By default the evaluation's own.
+
+        Returns
+        -------
+        dict of matplotlib.figure.Figure
+            "confusion"; "severity" and "reliability" where there are any; "roc" where there is a
+            screening report.
+        """
+        title, report = title or self.title, self.report
+        n_grades, predicted = len(report.class_names), self.predictions
+        head = f"{title}: QWK {report.qwk:.3f}, accuracy {report.accuracy:.3f}"
+        figures = {"confusion": plot_confusion(report.confusion, report.class_names, title=head)}
+        if predicted.severity is not None:
+            figures["severity"] = SeverityDisplay.from_predictions(
+                self.y_true,
+                predicted.severity,
+                n_grades=n_grades,
+                class_names=report.class_names,
+                boundaries=rounding(n_grades) if self.rounds_severity else (),
+            ).figure_
+        if predicted.proba is not None:
+            figures["reliability"] = plot_reliability(
+                self.y_true, predicted.proba, n_grades=n_grades, title=f"{title}: calibration"
+            )
+        if self.screening is not None:
+            figures["roc"] = plot_roc(self.screening, title=f"{title}: screening")
+        return figures
+
+    def keep_with(self, model: Any) -> None:
+        """Set what was decided here as fitted attributes of a model, to be saved with it.
+
+        Parameters
+        ----------
+        model : FoldEnsemble or OrdinalConformalClassifier
+            Gets ``class_names_`` and, where there is a screening report, ``operating_points_`` and
+            ``referable_with_dme_``.
+        """
+        model.class_names_ = list(self.report.class_names)
+        if self.screening is not None:
+            model.operating_points_ = self.screening.operating_points()
+            model.referable_with_dme_ = self.screening.with_dme
+
+
+def evaluate(model: Any, data: Any) -> Evaluation:
+    """Score a fitted model on graded images that it has not seen.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted, such as `fundus.load` returns it; its operating points and its rule for sets are
+        scored where it has them.
+    data : Bunch or tuple of (X, y)
+        What `load_image_folder` or `load_image_table` returned; or images and their labels. A
+        frame's columns ``patient`` and ``dme`` are used, as those of a Bunch are.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DataError
+        If the scale of the data is not as long as the model's.
+    InvalidGradeError
+        If a label is not on the model's scale.
+
+    Warns
+    -----
+    DataWarning
+        If macular oedema counted when the operating points were chosen and not here, or the other
+        way round.
+
+    See Also
+    --------
+    evaluate_out_of_fold : Scores an ensemble on the images that it was fitted on.
+
+    Examples
+    --------
+    >>> import fundus
+    >>> model = fundus.load("runs/dr/model")  # doctest: +SKIP
+    >>> found = fundus.evaluate(model, fundus.load_image_folder("new"))  # doctest: +SKIP
+    >>> found.report.qwk, found.screening.conditions[0].auc.value  # doctest: +SKIP
+    """
+    graded = _graded(data, averaged(model).grades_)
+    found = predict_images(model, graded.X)
+    of_aside = None
+    if graded.asks_about_ungradable(found):
+        of_aside = predict_images(model, graded.called()["path"].tolist()).severity
+    scored = _evaluation(model, graded, found, of_aside, points_of(model), "Scores")
+    with_dme = getattr(model, "referable_with_dme_", None)
+    if with_dme is not None and scored.screening and with_dme != scored.screening.with_dme:
+        then, now = ("with", "without") if with_dme else ("without", "with")
+        warn_caller(
+            f"The operating points were chosen {then} macular oedema, and these images are scored "
+            f"{now} it, so they are about another finding: give both tables a column 'dme', or "
+            "none.",
+            DataWarning,
+        )
+    return scored
+
+
+def evaluate_out_of_fold(
+    ensemble: FoldEnsemble, data: Any, *, sensitivity: float = 0.9, specificity: float = 0.9
+) -> Evaluation:
+    """Score each fold's model on the images it has not seen, and choose operating points.
+
+    Parameters
+    ----------
+    ensemble : FoldEnsemble
+        Fitted.
+    data : Bunch or tuple of (X, y)
+        What it was fitted on, as in `evaluate`. A photograph that graders called ungradable is
+        graded by a model that knows no other photograph of its patient.
+    sensitivity, specificity : float, default=0.9
+        What to choose operating points for.
+
+    Returns
+    -------
+    Evaluation
+        With ``fold``; its `keep_with` sets what was chosen as attributes of a model.
+
+    Raises
+    ------
+    DataError
+        If there are other images than the ensemble was fitted on, or some were in no test fold.
+    """
+    graded = _graded(data, ensemble.grades_)
+    fold = ensemble.oof_fold_
+    if len(fold) != len(graded.y) or (fold < 0).any():
+        raise DataError(
+            f"{len(graded.y)} images are scored out of fold, and the ensemble predicted "
+            f"{int((fold >= 0).sum())} of {len(fold)} out of fold: give the data it was fitted on, "
+            "and folds that test every image."
+        )
+    found, of_aside = out_of_fold(ensemble), None
+    if graded.asks_about_ungradable(found):
+        called, n_models = graded.called(), len(ensemble.estimators_)
+        known = {} if graded.who is None else dict(zip(graded.who, fold, strict=True))
+        # patients without a graded photograph are dealt to the folds in turn
+        folds = [known.get(who, k % n_models) for k, who in enumerate(called["patient"])]
+        of_aside = predict_by_folds(ensemble, called["path"].tolist(), folds)
+    goals = {"sensitivity": sensitivity, "specificity": specificity}
+    return _evaluation(ensemble, graded, found, of_aside, None, "Out-of-fold scores", fold, goals)
+
+
+@dataclass(frozen=True, eq=False)
+class _Graded:
+    """Graded images: `X` for the model, positions `y`, patients and oedema where they are known.
+
+    `who` names a patient for each image also where that is a guess or the image itself.
+    """
+
+    X: Any
+    y: NDArray[np.intp]
+    n_grades: int
+    names: tuple[str, ...]
+    class_names: list[str] | None = None
+    patients: NDArray[Any] | None = None
+    who: NDArray[Any] | None = None
+    dme: NDArray[np.float64] | None = None
+    ungradable: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["path", "patient", "grade", "dme"])
+    )
+
+    def called(self) -> pd.DataFrame:
+        """Return the photographs that graders called ungradable."""
+        return self.ungradable[self.ungradable["grade"].isna()]
+
+    def asks_about_ungradable(self, found: Predictions) -> bool:
+        scored = found.severity is not None and self.n_grades == N_GRADES
+        return scored and not self.called().empty
+
+
+def _graded(data: Any, scale: NDArray[Any]) -> _Graded:
+    if isinstance(data, tuple):
+        X, y = data
+        frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(index=range(len(X)))
+        names = frame["path"] if "path" in frame.columns else range(len(frame))
+        patients = known_patients(frame) if "patient" in frame.columns else None
+        dme = frame["dme"].to_numpy(dtype=float) if "dme" in frame.columns else None
+        positions = to_positions(y, scale, name="y")
+        named = tuple(map(str, names))
+        return _Graded(X, positions, len(scale), named, None, patients, patients, dme)
+    if data.n_grades != len(scale):
+        raise DataError(
+            f"The data is on a scale of {data.n_grades} grades, and the model on one of "
+            f"{len(scale)}, {', '.join(map(str, scale))}: load the data with "
+            f"grades={len(scale)}, or with the names of as many grades."
+        )
+    return _Graded(
+        data.frame,
+        np.asarray(data.grades),
+        data.n_grades,
+        tuple(data.given or data.paths),
+        list(data.class_names),
+        data.patients if data.patients_known else None,
+        data.patients,
+        data.dme,
+        data.ungradable,
+    )
+
+
+def _evaluation(
+    model: Any,
+    graded: _Graded,
+    found: Predictions,
+    of_aside: NDArray[np.float64] | None,
+    points: Mapping[str, list[OperatingPoint]] | None,
+    title: str,
+    fold: NDArray[np.intp] | None = None,
+    goals: Mapping[str, float] | None = None,
+) -> Evaluation:
+    names, coverage = names_of_grades(model, graded.class_names), None
+    if found.sets is not None:
+        low, high = found.sets
+        n_grades = graded.n_grades
+        coverage = coverage_report(graded.y, low, high, n_grades=n_grades, patients=graded.patients)
+    return Evaluation(
+        found,
+        graded.y,
+        graded.names,
+        make_report(
+            graded.y,
+            found.grades,
+            n_grades=len(names),
+            class_names=names,
+            severity=found.severity,
+            proba=found.proba,
+            patients=graded.patients,
+        ),
+        _screening(graded, found, of_aside, points, goals or {}),
+        coverage,
+        fold,
+        averaged(model).rounds_severity,
+        title,
+    )
+
+
+def _screening(
+    graded: _Graded,
+    found: Predictions,
+    of_aside: NDArray[np.float64] | None,
+    points: Mapping[str, list[OperatingPoint]] | None,
+    goals: Mapping[str, float],
+) -> ScreeningReport | None:
+    """Score as a screening test, where there are severities on the scale of five grades.
+
+    Images that could not be used count as referred; those that graders called ungradable are
+    truly referable, and the model's severity decides whether it refers them.
+    """
+    if found.severity is None or graded.n_grades != N_GRADES:
+        return None
+    failed = graded.ungradable
+    called = failed["grade"].isna().to_numpy()
+    asked = np.full(len(failed), np.nan)
+    if of_aside is not None:
+        asked[called] = of_aside
+    none = np.zeros(len(found.severity), bool)
+    dme = patients = None
+    if graded.dme is not None:
+        dme = np.concatenate([graded.dme, failed["dme"].to_numpy(dtype=float)])
+    if graded.patients is not None:
+        patients = np.concatenate([graded.patients, failed["patient"].to_numpy()])
+    return screening_report(
+        np.concatenate([graded.y, failed["grade"].fillna(0).to_numpy(dtype=int)]),
+        np.concatenate([found.severity, asked]),
+        dme=dme,
+        patients=patients,
+        ungradable=np.concatenate([none, np.isnan(asked)]),
+        called_ungradable=np.concatenate([none, called]),
+        operating_points=points,
+        **goals,
+    )
