@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any, ClassVar, Self
 
@@ -97,6 +98,13 @@ class Saves:
     @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
         """Build the fitted model from what ``_to_record`` has returned."""
+        takes = {*inspect.signature(cls).parameters}
+        strange = sorted({*record["params"]} - takes | {*record["fitted"]} - {*cls._saved})
+        if strange:
+            raise BundleError(
+                f"The model holds {', '.join(strange)}, which {cls.__name__} does not have here: "
+                "install the version of the package that it was saved with."
+            )
         model = cls(**{name: decoder.value(value) for name, value in record["params"].items()})
         for name, value in record["fitted"].items():
             setattr(model, name, decoder.value(value))
