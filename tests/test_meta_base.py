@@ -1,4 +1,4 @@
-"""One protocol of graders: images are read once, foreign models nest, public methods take images."""
+"""One protocol of graders: images are read once, foreign models nest, `predict` takes images."""
 
 from __future__ import annotations
 

@@ -175,14 +175,12 @@ def score_images(model: Any, X: Any, scale: NDArray[Any]) -> Scores:
     -------
     Scores
     """
-    from fundus.meta.ensemble import FoldEnsemble
-
     grader = as_grader(model, scale)
     reading = grader.read_images(X)
     if not grader.gives_proba():
         return Scores(to_positions(grader.labels_of(reading), scale), None, None)
     members = grader.members(reading)
-    votes = grader.ballot().combine(members) if isinstance(grader, FoldEnsemble) else members[0]
+    votes = grader.average(members)
     labels = grader.classes_[votes.best]
     assert votes.proba is not None
     scores = _on_scale(labels, votes.severity, votes.proba, grader.classes_, scale)
