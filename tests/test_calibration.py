@@ -306,7 +306,7 @@ def test_either_name_is_cloned_set_and_searched():
     search = GridSearchCV(model, {"confidence_level": [0.95, 0.6]}, scoring=width, cv=2).fit(X, y)
     assert search.best_params_ == {"confidence_level": 0.6}
     search = GridSearchCV(model, {"alpha": [0.05, 0.4]}, scoring=width, cv=2)
-    with pytest.warns(FutureWarning, match="confidence_level=0.6"):
+    with pytest.warns(FutureWarning, match="alpha=0.*is deprecated"):
         search.fit(X, y)
     assert search.best_params_ == {"alpha": 0.4}
     assert search.best_estimator_.rule_.alpha == 0.4

@@ -22,6 +22,7 @@ from fundus import (
     SecondStageClassifier,
     TransferClassifier,
     TunedCutpointClassifierCV,
+    load,
 )
 from fundus.exceptions import DataError
 from fundus.frozen.work import work_done
@@ -172,6 +173,27 @@ def test_ours_are_taken_as_they_are_and_others_adapted_once():
     wider = as_grader(Nearest().fit(X[y != 1], y[y != 1]), np.arange(5))
     expected = wider.model.predict_proba(NEW) @ np.array([0, 2, 3, 4])
     np.testing.assert_allclose(wider.votes_of(Reading(NEW)).severity, expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        FoldEnsemble,
+        FixedCutpointClassifier,
+        TunedCutpointClassifierCV,
+        CumulativeCalibratedClassifierCV,
+        OrdinalConformalClassifier,
+        SecondStageClassifier,
+    ],
+)
+def test_a_frozen_model_stays_as_it_is_in_all_of_ours(make, tmp_path):
+    first = TransferClassifier("precomputed", RidgeHead(alpha=1.0), grades=5).fit(X[:100], y[:100])
+    model = make(FrozenEstimator(first)).fit(X[100:], y[100:])
+    assert all(inner is first for inner in model._models())
+    again = clone(model).fit(X[100:], y[100:])
+    assert np.array_equal(again.predict_proba(NEW), model.predict_proba(NEW))
+    model.save(tmp_path / "model")
+    assert np.array_equal(load(tmp_path / "model").predict_proba(NEW), model.predict_proba(NEW))
 
 
 def test_hard_votes_have_the_mean_severity():

@@ -96,7 +96,8 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         return [self.estimator_]
 
     def _graders(self) -> list[Grader]:
-        return [as_grader(model, self.grades_) for model in self._models()]
+        scale = self.grades_
+        return [as_grader(model, scale) for model in self._models()]
 
     def _asked(self) -> Grader:
         """Return what tells of the models' kind, before they are fitted too."""

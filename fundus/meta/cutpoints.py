@@ -42,12 +42,9 @@ class _CutpointClassifier(MetaGrader):
         return Votes(votes.proba, votes.severity, best, self.cutpoints_)
 
     def _fit_rows(self, data: Training, rows: NDArray[np.intp], random_state: Any) -> None:
-        if is_frozen(self.estimator):
-            model = self.estimator.estimator
-        else:
-            model = fold_template(self.estimator, None, data.y, data.groups, random_state)
-            target = data.target_of(self.estimator)
-            fit_fold(model, data.X, target, rows, data.weight, data.groups)
+        model = fold_template(self.estimator, None, data.y, data.groups, random_state)
+        target = data.target_of(self.estimator)
+        model = fit_fold(model, data.X, target, rows, data.weight, data.groups)
         self.estimator_, self.classes_ = model, data.classes_for(self.estimator)
         self.grades_ = whole_scale(model, self.classes_, data.scale)
 

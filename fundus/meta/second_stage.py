@@ -120,7 +120,7 @@ class SecondStageClassifier(MetaGrader):
         model = fold_template(self.estimator, None, first.y, first.groups, self.random_state)
         rows = np.arange(len(codes))
         target = first.target_of(self.estimator)
-        fit_fold(model, first.X, target, rows, first.weight, first.groups)
+        model = fit_fold(model, first.X, target, rows, first.weight, first.groups)
         self.estimator_, self.classes_ = model, classes
         self.grades_ = whole_scale(model, classes, data.scale)
         self.oof_severity_, proba = out_of_fold(
