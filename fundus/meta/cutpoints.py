@@ -33,16 +33,7 @@ class _CutpointClassifier(MetaGrader):
         return "cutpoints"
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Cut the inner estimator's severities; its probabilities stay as they are.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-        """
+        """Cut the inner estimator's severities; its probabilities stay as they are."""
         votes = self._inner_votes(reading)
         assert votes.severity is not None
         positions = to_positions(self.classes_, self.grades_)
@@ -50,12 +41,9 @@ class _CutpointClassifier(MetaGrader):
         return Votes(votes.proba, votes.severity, best, self.cutpoints_)
 
     def _fit_rows(self, data: Training, rows: NDArray[np.intp], random_state: Any) -> None:
-        if is_frozen(self.estimator):
-            model = self.estimator.estimator
-        else:
-            model = fold_template(self.estimator, None, data.y, data.groups, random_state)
-            target = data.target_of(self.estimator)
-            fit_fold(model, data.X, target, rows, data.weight, data.groups)
+        model = fold_template(self.estimator, None, data.y, data.groups, random_state)
+        target = data.target_of(self.estimator)
+        model = fit_fold(model, data.X, target, rows, data.weight, data.groups)
         self.estimator_, self.classes_ = model, data.classes_for(self.estimator)
         self.grades_ = whole_scale(model, self.classes_, data.scale)
 

@@ -179,6 +179,8 @@ def fit_fold(
 ) -> Any:
     """Fit a clone on the training rows of a fold; weights and patients go along.
 
+    What is inside a `FrozenEstimator` is taken as it is.
+
     Parameters
     ----------
     model : classifier or search
@@ -196,6 +198,8 @@ def fit_fold(
     estimator
         Fitted.
     """
+    if is_frozen(model):
+        return model.estimator
     extra: dict[str, Any] = {}
     if weight is not None:
         extra["sample_weight"] = weight[train]
@@ -287,7 +291,7 @@ def _fit_and_score(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     # the model of all rows has told the plan
     target = data.target_of(model)
-    fit_fold(model, data.X, target, train, data.weight, data.groups, tell=False)
+    model = fit_fold(model, data.X, target, train, data.weight, data.groups, tell=False)
     grader = as_grader(model, scale)
     votes = votes_on(grader, grader.read_images(_safe_indexing(data.X, test)), classes, scale)
     assert votes.severity is not None

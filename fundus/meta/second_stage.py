@@ -125,7 +125,7 @@ class SecondStageClassifier(MetaGrader):
         model = fold_template(self.estimator, None, first.y, first.groups, self.random_state)
         rows = np.arange(len(codes))
         target = first.target_of(self.estimator)
-        fit_fold(model, first.X, target, rows, first.weight, first.groups)
+        model = fit_fold(model, first.X, target, rows, first.weight, first.groups)
         self.estimator_, self.classes_ = model, classes
         self.grades_ = whole_scale(model, classes, data.scale)
         self.oof_severity_, proba = out_of_fold(
@@ -172,12 +172,7 @@ class SecondStageClassifier(MetaGrader):
         return True
 
     def readers(self) -> list[Reader]:
-        """Return the frozen layers of the first model, which get their part of `X`.
-
-        Returns
-        -------
-        list of Reader
-        """
+        """Return the frozen layers of the first model, which get their part of `X`."""
 
         def of_first(reader: Reader) -> Reader:
             return replace(reader, run=lambda X: reader.run(self._for_first(X)))
@@ -185,17 +180,7 @@ class SecondStageClassifier(MetaGrader):
         return [of_first(reader) for reader in super().readers()]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict by the second model, from the first one's predictions and the columns.
-
-        Parameters
-        ----------
-        reading : Reading
-            Of the whole `X`; a fellow eye counts where it is in there too.
-
-        Returns
-        -------
-        Votes
-        """
+        """Predict by the second model, from the first one's predictions and the columns."""
         return self.final_estimator_.votes_of(Reading(self._second_input(reading)))
 
     def __sklearn_tags__(self) -> Any:
