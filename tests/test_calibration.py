@@ -168,8 +168,14 @@ def test_without_probabilities_there_is_nothing_to_calibrate(make):
     ("model", "message"),
     [
         (CumulativeCalibratedClassifierCV(LogisticRegression(), method="platt"), "'method' param"),
+        (OrdinalConformalClassifier(LogisticRegression(), confidence_level=0), "'confidence_l"),
+        (OrdinalConformalClassifier(LogisticRegression(), confidence_level=1.0), "'confidence_l"),
         (OrdinalConformalClassifier(LogisticRegression(), alpha=0), "'alpha' parameter"),
-        (OrdinalConformalClassifier(LogisticRegression(), alpha=1.0), "'alpha' parameter"),
+        (OrdinalConformalClassifier(LogisticRegression(), alpha="most"), "'alpha' parameter"),
+        (
+            OrdinalConformalClassifier(LogisticRegression(), alpha=0.1, confidence_level=0.8),
+            "'alpha' parameter .* left out .* Got alpha=0.1 and confidence_level=0.8",
+        ),
         (OrdinalConformalClassifier(LogisticRegression(), cv="fitted"), "'cv' parameter"),
     ],
 )
@@ -195,16 +201,17 @@ def test_nonconformity_is_that_of_growing_sets():
     assert nonconformity_of_severity(np.array([-3.0]), np.arange(5)).tolist() == [[0, 1, 2, 3, 4]]
 
 
-def sets_on_new_images(cv, alpha, runs=25):
+def sets_on_new_images(frozen, level, runs=25):
     held, sizes = [], []
     for run in range(runs):
         X, y = ordered(720, seed=run)
-        if cv == "prefit":
+        if frozen:
             fitted = FrozenEstimator(LogisticRegression().fit(X[:60], y[:60]))
-            model = OrdinalConformalClassifier(fitted, alpha=alpha, cv=cv).fit(X[60:120], y[60:120])
+            model = OrdinalConformalClassifier(fitted, confidence_level=level)
+            model.fit(X[60:120], y[60:120])
         else:
             model = OrdinalConformalClassifier(
-                LogisticRegression(), alpha=alpha, cv=cv, random_state=0
+                LogisticRegression(), confidence_level=level, cv=4, random_state=0
             ).fit(X[:120], y[:120])
         low, high = model.predict_set(X[120:])
         held.append(((low <= y[120:]) & (y[120:] <= high)).mean())
@@ -213,11 +220,11 @@ def sets_on_new_images(cv, alpha, runs=25):
     return np.mean(held), np.mean(sizes)
 
 
-@pytest.mark.parametrize("cv", [4, "prefit"])
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.filterwarnings("ignore:The least populated class")
-def test_sets_cover_and_grow_with_confidence(cv):
-    loose, small = sets_on_new_images(cv, 0.3)
-    strict, large = sets_on_new_images(cv, 0.1)
+def test_sets_cover_and_grow_with_confidence(frozen):
+    loose, small = sets_on_new_images(frozen, 0.7)
+    strict, large = sets_on_new_images(frozen, 0.9)
     assert loose >= 0.66
     assert 0.87 <= strict <= 0.96
     assert small < large < 5
@@ -237,9 +244,11 @@ def test_an_ensemble_is_calibrated_without_a_fit(photographs):
     X, y = photographs.frame, photographs.grades
     ensemble = FoldEnsemble(tiny(), cv=2, random_state=0).fit(X, y)
     model = OrdinalConformalClassifier.from_ensemble(
-        ensemble, y, groups=photographs.patients, alpha=0.2, random_state=0
+        ensemble, y, groups=photographs.patients, confidence_level=0.8, random_state=0
     )
-    fitted = OrdinalConformalClassifier(tiny(), alpha=0.2, cv=2, random_state=0).fit(X, y)
+    fitted = OrdinalConformalClassifier(tiny(), confidence_level=0.8, cv=2, random_state=0).fit(
+        X, y
+    )
     for a, b in zip(model.predict_set(X), fitted.predict_set(X), strict=True):
         assert np.array_equal(a, b)
     with pytest.raises(DataError, match="Got 39 grades for 40"):
@@ -248,14 +257,110 @@ def test_an_ensemble_is_calibrated_without_a_fit(photographs):
 
 def test_too_few_images_give_sets_of_all_grades():
     X, y = ordered(100)
-    fitted = LogisticRegression().fit(X, y)
-    model = OrdinalConformalClassifier(fitted, alpha=0.1, cv="prefit")
-    with pytest.warns(DataWarning, match=r"8 calibration images.* needs 9"):
+    model = OrdinalConformalClassifier(FrozenEstimator(LogisticRegression().fit(X, y)))
+    with pytest.warns(DataWarning, match=r"8 calibration images.*_level=0.9, which needs 9"):
         model.fit(X[:8], y[:8])
     low, high = model.predict_set(X)
     assert (low == 0).all()
     assert (high == 4).all()
     assert model.defer(X).all()
+
+
+LEVELS = [0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99]
+
+
+def test_a_confidence_level_is_the_alpha_it_was_before():
+    """To the last bit, so that sets and bundles stay what they were: 1 - 0.9 is not 0.1."""
+    X, y = ordered(119)  # (1 - alpha) * 120 is a whole number for many levels
+    frozen = FrozenEstimator(LogisticRegression().fit(X, y))
+    for level in LEVELS:
+        alpha = float(f"{1 - level:.4g}")
+        new = OrdinalConformalClassifier(frozen, confidence_level=level).fit(X, y)
+        with pytest.warns(FutureWarning, match=f"confidence_level={level:g}"):
+            old = OrdinalConformalClassifier(frozen, alpha=alpha).fit(X, y)
+        assert new.rule_.alpha == old.rule_.alpha == alpha
+        assert np.array_equal(new.predict_set(X), old.predict_set(X))
+        # the rule as it was: a grade stays where fewer than that many scores are below its own
+        kept = np.searchsorted(new.rule_.scores[0], new._nonconformity(
+            new.members(new.read_images(X))[0])) < (1 - alpha) * 120  # fmt: skip
+        assert np.array_equal(new.predict_set(X)[0], kept.argmax(axis=1))
+    ensemble = FoldEnsemble(LogisticRegression(), cv=3, random_state=0).fit(X, y)
+    with pytest.warns(FutureWarning, match=r"confidence_level=0\.7"):
+        old = OrdinalConformalClassifier.from_ensemble(ensemble, y, alpha=0.3)
+    new = OrdinalConformalClassifier.from_ensemble(ensemble, y, confidence_level=0.7)
+    assert np.array_equal(new.predict_set(X), old.predict_set(X))
+    with pytest.raises(InvalidParameterError, match="'alpha' parameter .* left out"):
+        OrdinalConformalClassifier.from_ensemble(ensemble, y, alpha=0.3, confidence_level=0.7)
+
+
+def test_either_name_is_cloned_set_and_searched():
+    X, y = ordered(120)
+    model = OrdinalConformalClassifier(LogisticRegression(), cv=2, random_state=0)
+    assert model.get_params(deep=False)["confidence_level"] == 0.9
+    assert clone(model).set_params(confidence_level=0.6).fit(X, y).rule_.alpha == 0.4
+
+    def width(model, X, y=None):
+        low, high = model.predict_set(X)
+        return -np.mean(high - low)
+
+    search = GridSearchCV(model, {"confidence_level": [0.95, 0.6]}, scoring=width, cv=2).fit(X, y)
+    assert search.best_params_ == {"confidence_level": 0.6}
+    search = GridSearchCV(model, {"alpha": [0.05, 0.4]}, scoring=width, cv=2)
+    with pytest.warns(FutureWarning, match="confidence_level=0.6"):
+        search.fit(X, y)
+    assert search.best_params_ == {"alpha": 0.4}
+    assert search.best_estimator_.rule_.alpha == 0.4
+    back = clone(search.best_estimator_).set_params(alpha="deprecated", confidence_level=0.8)
+    assert back.fit(X, y).rule_.alpha == 0.2
+
+
+@pytest.mark.parametrize("make", [LogisticRegression, lambda: FoldEnsemble(LogisticRegression())])
+def test_prefit_is_a_frozen_estimator(make, tmp_path):
+    X, y = ordered(300)
+    fitted = make().fit(X[:200], y[:200])
+    frozen = OrdinalConformalClassifier(FrozenEstimator(fitted), random_state=0)
+    frozen.fit(X[200:], y[200:], groups=np.arange(100) // 2)
+    for estimator in (fitted, FrozenEstimator(fitted)):
+        model = OrdinalConformalClassifier(estimator, cv="prefit", random_state=0)
+        with pytest.warns(FutureWarning, match=r"FrozenEstimator\(model\)"):
+            model.fit(X[200:], y[200:], groups=np.arange(100) // 2)
+        assert model.ensemble_ is frozen.ensemble_ is fitted
+        assert np.array_equal(model.rule_.scores[0], frozen.rule_.scores[0])
+        assert np.array_equal(model.predict_set(X), frozen.predict_set(X))
+        expected = np.array(model.predict_set(X))
+        # what was calibrated is a fact of the fit, and no parameter
+        assert np.array_equal(model.set_params(cv=5).predict_set(X), expected)
+        model.save(tmp_path / type(estimator).__name__)
+        again = load(tmp_path / type(estimator).__name__)
+        assert np.array_equal(again.predict_set(X), expected)
+        assert np.array_equal(again.set_params(cv=3).predict_set(X), expected)
+    assert len(frozen.rule_.scores) == 1
+    assert clone(frozen).fit(X[200:], y[200:]).ensemble_ is fitted, "a frozen model stays fitted"
+
+
+def test_each_folds_model_is_asked_whatever_cv_becomes():
+    X, y = ordered(120)
+    model = OrdinalConformalClassifier(LogisticRegression(), cv=3, random_state=0).fit(X, y)
+    expected = np.array(model.predict_set(X))
+    assert len(model.rule_.scores) == 3
+    assert np.array_equal(model.set_params(cv="prefit").predict_set(X), expected)
+
+
+def test_a_frozen_model_is_calibrated_on_the_images_given():
+    X, y = ordered(600)
+    frozen = FrozenEstimator(Overconfident().fit(X[:200], y[:200]))
+    few = y[200:] < 4  # a grade that the model knows, and these images lack
+    model = CumulativeCalibratedClassifierCV(frozen).fit(X[200:][few], y[200:][few])
+    assert model.estimator_ is frozen.estimator
+    assert model.classes_.tolist() == [0, 1, 2, 3, 4]
+    at_least = frozen.predict_proba(X[200:][few])[:, 2:].sum(axis=1)
+    clipped = np.clip(at_least, 1e-6, 1 - 1e-6)
+    expected = fit_map(np.log(clipped / (1 - clipped)), y[200:][few] >= 2, "sigmoid")
+    assert model.maps_[1].x == pytest.approx(expected.x)
+    new, truth = ordered(4000, seed=1)
+    model.fit(X[200:], y[200:])
+    before = ranked_probability_score(truth, frozen.predict_proba(new))
+    assert ranked_probability_score(truth, model.predict_proba(new)) < before - 0.003
 
 
 def test_coverage_is_counted_by_grade():

@@ -276,14 +276,17 @@ def test_one_fold_without_refit(graded):
         tuned(Ridge(), refit=False).fit(X, y)
 
 
-def test_a_fitted_model_takes_fixed_cutpoints_only(graded):
+def test_a_fitted_model_takes_cutpoints(graded):
     X, y = graded
     fitted = Ridge().fit(X[:75], y[:75])
-    with pytest.raises(InvalidParameterError, match="FrozenEstimator"):
-        tuned(FrozenEstimator(fitted)).fit(X, y)
-    with pytest.raises(InvalidParameterError, match=r"optimal_cutpoints .* Got 'prefit'"):
+    with pytest.raises(InvalidParameterError, match=r"FrozenEstimator\(model\).* Got 'prefit'"):
         tuned(fitted, cv="prefit").fit(X, y)
-    cutpoints, _ = optimal_cutpoints(fitted.predict(X[75:]), y[75:])
+    cutpoints, best = optimal_cutpoints(fitted.predict(X[75:]), y[75:])
+    model = tuned(FrozenEstimator(fitted)).fit(X[75:], y[75:])
+    assert model.estimator_ is fitted
+    assert np.array_equal(model.cutpoints_, cutpoints)
+    assert model.best_score_ == best
+    assert np.array_equal(model.oof_severity_, fitted.predict(X[75:]))
     model = FixedCutpointClassifier(FrozenEstimator(fitted), cutpoints=cutpoints)
     model.fit(X[75:], y[75:])
     assert np.array_equal(model.predict(X), grades_at(fitted.predict(X), cutpoints))
@@ -417,11 +420,14 @@ def test_conformal_sets_around_cutpoints(graded, make, prefit, tmp_path):
     grades = np.digitize(new[:, 0], [0.0, 0.3, 1.0, 1.3])
     if prefit:
         inner = tuned(make()).fit(X, y)
-        model = OrdinalConformalClassifier(inner, alpha=0.2, cv="prefit").fit(new, grades)
+        model = OrdinalConformalClassifier(FrozenEstimator(inner), confidence_level=0.8)
+        model.fit(new, grades)
         away = nonconformity_of_severity(inner.predict_severity(new), np.arange(5))
         assert np.array_equal(model.rule_.scores[0], np.sort(away[np.arange(200), grades]))
     else:
-        model = OrdinalConformalClassifier(tuned(make()), alpha=0.2, cv=3, random_state=0)
+        model = OrdinalConformalClassifier(
+            tuned(make()), confidence_level=0.8, cv=3, random_state=0
+        )
         low, high = model.fit(X, y).predict_set(new)
         assert ((low <= grades) & (grades <= high)).mean() > 0.75
     assert model.ballot_.voting == "cutpoints"

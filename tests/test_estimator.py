@@ -525,7 +525,7 @@ def test_wide_features_are_streamed(photographs):
 
     model = tiny(SMALL_HEAD, pooling="flatten", epochs=1)
     model.fit(photographs.paths, photographs.grades)
-    source = model.shared_input(photographs.paths)
+    (source,) = model.read_images(photographs.paths).sources.values()
     assert isinstance(source, StoredSource)
     in_memory = tiny(SMALL_HEAD, pooling="flatten", epochs=1, cache=False)
     in_memory.fit(photographs.paths, photographs.grades)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from fundus import (
@@ -65,8 +66,8 @@ TAKERS = {
     "conformal": lambda who: OrdinalConformalClassifier(LogisticRegression(), cv=2).fit(
         X, Y, groups=who
     ),
-    "prefit": lambda who: OrdinalConformalClassifier(
-        LogisticRegression().fit(X, Y), cv="prefit"
+    "frozen": lambda who: OrdinalConformalClassifier(
+        FrozenEstimator(LogisticRegression().fit(X, Y))
     ).fit(X, Y, groups=who),
     "from_ensemble": lambda who: OrdinalConformalClassifier.from_ensemble(
         FoldEnsemble(LogisticRegression(), cv=2).fit(X, Y), Y, groups=who

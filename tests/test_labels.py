@@ -191,13 +191,14 @@ def test_models_that_were_fitted_elsewhere_get_the_order_of_the_labels():
     with pytest.warns(DataWarning, match="alphabet"):
         FoldEnsemble.from_cv_results(results, X, as_text)
     fitted = LogisticRegression().fit(X, as_text)
-    sets = OrdinalConformalClassifier(fitted, cv="prefit").fit(X, target)
+    sets = OrdinalConformalClassifier(FrozenEstimator(fitted)).fit(X, target)
     assert sets.grades_.tolist() == NAMES
-    by_number = OrdinalConformalClassifier(LogisticRegression().fit(X, y), cv="prefit").fit(X, y)
+    numbers = FrozenEstimator(LogisticRegression().fit(X, y))
+    by_number = OrdinalConformalClassifier(numbers).fit(X, y)
     for named, number in zip(sets.predict_set(X), by_number.predict_set(X), strict=True):
         assert (places(named) == number).all()
     with pytest.warns(DataWarning, match="alphabet"):
-        OrdinalConformalClassifier(fitted, cv="prefit").fit(X, as_text)
+        OrdinalConformalClassifier(FrozenEstimator(fitted)).fit(X, as_text)
 
 
 def test_cutpoints_around_a_fitted_model_take_its_scale():
@@ -390,7 +391,7 @@ READERS = {
     "brier_score": lambda target: fundus.brier_score(target, ONE_HOT),
     "inverse_frequency_weights": inverse_frequency_weights,
     "check_split": lambda target: check_split(3, X, target),
-    "prefit": lambda target: OrdinalConformalClassifier(ridge().fit(X, y), cv="prefit").fit(
+    "frozen": lambda target: OrdinalConformalClassifier(FrozenEstimator(ridge().fit(X, y))).fit(
         X, target
     ),
 }  # fmt: skip

@@ -43,7 +43,8 @@ def test_the_plan_of_a_fit_on_features(photographs, tmp_path):
     assert (plan.n_images, plan.n_distinct, plan.n_present) == (40, 40, 0)
     assert plan.chosen.forward_passes == done["forward_passes"] == 40
     assert plan.chosen.decodes == done["decodes"] == 40
-    features = model.shared_input(X).batch(np.arange(40), None)[0]
+    (source,) = model.read_images(X).sources.values()
+    features = source.batch(np.arange(40), None)[0]
     assert plan.ram_bytes == features.nbytes
     assert plan.bytes_per_image == features[0].nbytes
     assert plan.chosen.seconds is None  # there was nothing to choose, so nothing was measured

@@ -24,7 +24,6 @@ from fundus.backbones.pooling import pooled, signed_power, stage_outputs
 from fundus.backbones.splitting import graph_nodes
 from fundus.exceptions import InvalidParameterError
 from fundus.frozen.work import work_done
-from fundus.meta.voting import shared_input
 from fundus.plugins import get_registry
 
 SMALL_HEAD = SoftmaxHead(units=4, layers=1, dropout=0.0)
@@ -301,7 +300,7 @@ def test_classifiers_with_a_power_predict_the_same_after_loading(
     again = load(tmp_path / "model")
     assert again.get_params()["power"] == 0.5
     assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
-    source = model.shared_input(X)
+    (source,) = model.read_images(X).sources.values()
     first = extractor(pooling=options["pooling"], power=0.5).fit_transform(X[:2])
     np.testing.assert_allclose(source.batch(np.arange(2), None)[0], first, rtol=1e-4, atol=1e-5)
 
@@ -336,9 +335,10 @@ def test_what_needs_a_frozen_network(photographs):
 def test_an_ensemble_does_not_share_features_between_powers(photographs):
     X, y = photographs.paths, photographs.grades
     models = [tiny(power=power).fit(X, y) for power in (None, 0.5)]
-    assert shared_input(models, X) is X
-    assert shared_input(models[:1] * 2, X) is not X
     ensemble = FoldEnsemble(tiny(), cv=2, voting="soft").fit(X, y)
+    ensemble.estimators_ = models[:1] * 2
+    assert len(ensemble.read_images(X).sources) == 1
     ensemble.estimators_ = models
+    assert not ensemble.read_images(X).sources
     apart = np.mean([model.predict_proba(X) for model in models], axis=0)
     np.testing.assert_allclose(ensemble.predict_proba(X), apart, atol=1e-9)

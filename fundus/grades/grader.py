@@ -136,6 +136,20 @@ class Grader:
         """
         return [self.votes_of(reading)]
 
+    def average(self, members: list[Votes]) -> Votes:
+        """Return the predictions that follow from those of `members`.
+
+        Parameters
+        ----------
+        members : list of Votes
+
+        Returns
+        -------
+        Votes
+            As `votes_of` gives them.
+        """
+        return members[0]
+
     def labels_of(self, reading: Reading) -> NDArray[Any]:
         """Predict labels from what was read.
 

@@ -134,39 +134,15 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         return all(grader.takes_images for grader in self._graders())
 
     def readers(self) -> list[Reader]:
-        """Return the frozen layers of all models that read the images.
-
-        Returns
-        -------
-        list of Reader
-        """
+        """Return the frozen layers of all models that read the images."""
         return [reader for grader in self._graders() for reader in grader.readers()]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict from what was read.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-        """
+        """Predict what the wrapped model does."""
         return self._graders()[0].votes_of(reading)
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
-        """Predict labels from what was read.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
-        """
+        """Predict labels, of votes that do not tell them the wrapped model's."""
         best = self.votes_of(reading).best
         return self._graders()[0].labels_of(reading) if best is None else self.classes_[best]
 

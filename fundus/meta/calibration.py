@@ -261,17 +261,7 @@ class CumulativeCalibratedClassifierCV(HasBallot):
         return np.log(clipped / (1 - clipped))
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Calibrate the estimator's predictions; the most probable grade is predicted.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-            With the expected grade as severity.
-        """
+        """Calibrate the estimator's predictions; the severity is the expected grade."""
         votes = self.ballot_.scores(self._graders()[0], reading)
         assert votes.severity is not None
         scores = self._scores(votes.proba, votes.severity)

@@ -283,17 +283,7 @@ class OrdinalConformalClassifier(HasBallot):
         return [self.ensemble_]
 
     def members(self, reading: Reading) -> list[Votes]:
-        """Predict by each of the models that are averaged, where there are several.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        list of Votes
-            As `sets_of` takes them.
-        """
+        """Predict by each of the models that are averaged, as `sets_of` takes it."""
         inner = self._graders()[0]
         if isinstance(inner, FoldEnsemble):
             return inner.members(reading)

@@ -33,16 +33,7 @@ class _CutpointClassifier(MetaGrader):
         return "cutpoints"
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Cut the inner estimator's severities; its probabilities stay as they are.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-        """
+        """Cut the inner estimator's severities; its probabilities stay as they are."""
         votes = self._inner_votes(reading)
         assert votes.severity is not None
         positions = to_positions(self.classes_, self.grades_)

@@ -306,46 +306,21 @@ class FoldEnsemble(MetaGrader):
         return self.estimators_
 
     def members(self, reading: Reading) -> list[Votes]:
-        """Predict by the model of each fold.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        list of Votes
-            On the classes and the scale of all folds.
-        """
+        """Predict by the model of each fold, on the classes and the scale of all folds."""
         rules = self.ballot()
         return [rules.scores(grader, reading) for grader in self._graders()]
 
+    def average(self, members: list[Votes]) -> Votes:
+        """Average predictions of `members`."""
+        # without an error of its own, which an ensemble around ensembles finds out of fold
+        return self.ballot().combine(members)._replace(std=None)
+
     def votes_of(self, reading: Reading) -> Votes:
-        """Average the predictions of the models.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-            Without ``std``: an ensemble around ensembles finds out their error by itself.
-        """
-        return self.ballot().combine(self.members(reading))._replace(std=None)
+        """Average the predictions of the models."""
+        return self.average(self.members(reading))
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
-        """Predict the labels that the models agree on.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Of hard votes the label that most models predict, the lowest of several.
-        """
+        """Predict labels, of hard votes the one that most models predict, the lowest of several."""
         if self.voting_ != "hard":
             return super().labels_of(reading)
         rules = self.ballot()

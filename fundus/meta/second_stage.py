@@ -167,12 +167,7 @@ class SecondStageClassifier(MetaGrader):
         return True
 
     def readers(self) -> list[Reader]:
-        """Return the frozen layers of the first model, which get their part of `X`.
-
-        Returns
-        -------
-        list of Reader
-        """
+        """Return the frozen layers of the first model, which get their part of `X`."""
 
         def of_first(reader: Reader) -> Reader:
             return replace(reader, run=lambda X: reader.run(self._for_first(X)))
@@ -180,17 +175,7 @@ class SecondStageClassifier(MetaGrader):
         return [of_first(reader) for reader in super().readers()]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict by the second model, from the first one's predictions and the columns.
-
-        Parameters
-        ----------
-        reading : Reading
-            Of the whole `X`; a fellow eye counts where it is in there too.
-
-        Returns
-        -------
-        Votes
-        """
+        """Predict by the second model, from the first one's predictions and the columns."""
         return self.final_estimator_.votes_of(Reading(self._second_input(reading)))
 
     def __sklearn_tags__(self) -> Any:

@@ -55,28 +55,13 @@ class Predicts(Grader):
         return has_proba(self)
 
     def readers(self) -> list[Reader]:
-        """Return the frozen layers; none where features are precomputed.
-
-        Returns
-        -------
-        list of Reader
-        """
+        """Return the frozen layers; none where features are precomputed."""
         if "frozen_" not in vars(self):
             return []
         return [Reader((self.frozen_.name(), self.frozen_.power), self, self._input)]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict from what the frozen layers have made of images.
-
-        Parameters
-        ----------
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-            Their ``std`` is a regressor's ``head_.residual_std``.
-        """
+        """Predict from what the frozen layers have made of images."""
         source = next(
             (reading.sources[r.key] for r in self.readers() if r.key in reading.sources), None
         )
