@@ -170,8 +170,9 @@ def _sets(
 def averaged(model: Any) -> Grader:
     """Return what predicts the grades: the model, or what a conformal one is around."""
     grader = as_grader(model)
-    around = isinstance(grader, OrdinalConformalClassifier)
-    return as_grader(grader.ensemble_) if around else grader
+    if isinstance(grader, OrdinalConformalClassifier):
+        return as_grader(grader.ensemble_)
+    return grader
 
 
 def points_of(model: Any) -> dict[str, list[OperatingPoint]]:

@@ -166,8 +166,9 @@ def coverage_table(report: CoverageReport) -> Table:
     """
     table = new_table(
         f"Sets of grades: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these images; "
-        "on others it is guaranteed only if they come from the population of the training images.",
+        caption=f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these "
+        "images; on others it is guaranteed only if they come from the population of the training "
+        "images.",
     )
     _headings(table, "finding", report.coverage)
     rows = [("coverage", report.coverage)]
