@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Collection
 from typing import Any
-
-import numpy as np
 
 from fundus.exceptions import InvalidParameterError, Mention, Message
 
@@ -75,7 +74,7 @@ def check_real(
     name: str,
     *,
     low: float,
-    high: float = np.inf,
+    high: float = math.inf,
     low_open: bool = False,
     high_open: bool = False,
     also: Collection[Any] = (),
@@ -88,9 +87,9 @@ def check_real(
     if (
         not real
         or not (value > low if low_open else value >= low)
-        or not (value < high if high_open or high == np.inf else value <= high)
+        or not (value < high if high_open or high == math.inf else value <= high)
     ):
-        left, right = "(" if low_open else "[", ")" if high_open or high == np.inf else "]"
+        left, right = "(" if low_open else "[", ")" if high_open or high == math.inf else "]"
         others = "".join(f" or {other!r}" for other in also)
         raise invalid(owner, name, f"a number in {left}{low}, {high}{right}{others}", value)
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fundus.exceptions import DataError
 from fundus.grades.icdr import patient_grades
+from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -155,12 +156,9 @@ class Audit:
         -------
         rich.console.Group
         """
-        from rich.box import SIMPLE_HEAD
         from rich.console import Group
-        from rich.table import Table
 
-        style: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD}
-        issues = Table("issue", title=f"Audit of {len(self.images)} images", **style)
+        issues = new_table(f"Audit of {len(self.images)} images", "issue")
         issues.add_column("images", justify="right")
         issues.add_column("what it means")
         for issue, meaning in ISSUES.items():
@@ -169,7 +167,7 @@ class Audit:
         if len(balance):
             columns = [*balance.columns]
             title = "Balance" + (", patients by their worst eye" if "patients" in columns else "")
-            grades = Table("grade", title=title, **style)
+            grades = new_table(title, "grade", caption_justify="center")
             for name in (*columns, "share of images"):
                 grades.add_column(name, justify="right")
             for grade, row in balance.iterrows():

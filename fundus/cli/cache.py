@@ -7,7 +7,8 @@ from typing import Any
 import typer
 
 from fundus.cli.options import CacheDir, Json
-from fundus.cli.screen import CommandGroup, Screen, cell, new_table
+from fundus.cli.screen import CommandGroup, Screen, cell
+from fundus.runtime.terminal import new_table
 
 app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, help="Show, check or clear what is kept of frozen work."

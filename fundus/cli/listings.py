@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fundus.cli.options import Json
-from fundus.cli.screen import Screen, cell, new_table
+from fundus.cli.screen import Screen, cell
 from fundus.plugins.records import BUILTIN, OWN, PRECOMPUTED
+from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
     from fundus.plugins.registry import Entry, PluginStatus

@@ -270,8 +270,8 @@ def _as_names(text: str | None, option: str) -> list[str] | None:
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < max(2, len(names)):
         raise typer.BadParameter(
-            f"it must be at least two different names separated by commas, such as none,mild,severe. "
-            f"Got {text!r}.",
+            "it must be at least two different names separated by commas, such as none,mild,severe."
+            f" Got {text!r}.",
             param_hint=option,
         )
     return names

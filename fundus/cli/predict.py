@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import fundus.cli.options as opt
-from fundus.cli.screen import Screen, cell, new_table
+from fundus.cli.screen import Screen, cell
+from fundus.runtime.terminal import new_table
 
 #: Header row of the results; what a model or a run does not have is left out.
 HEADER = r"id,class,file,grade(,severity(,probability_\d+)+)?(,referable)?(,grades_set,defer)?"

@@ -16,11 +16,11 @@ from fundus import __version__
 from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_figures, write_json
-from fundus.cli.screen import new_table
 from fundus.grades.icdr import grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
 from fundus.reporting.evaluation import Evaluation, evaluate, evaluate_out_of_fold
+from fundus.runtime.terminal import new_table
 from fundus.saving.bundle import save
 
 if TYPE_CHECKING:

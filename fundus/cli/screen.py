@@ -24,7 +24,6 @@ from fundus.exceptions import (
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
 #: Exit codes.
@@ -170,14 +169,6 @@ def one_line_warnings(options: Collection[str]) -> Iterator[None]:
         warnings.showwarning = show
         warnings.filterwarnings("always", category=FundusWarning)
         yield
-
-
-def new_table(title: str, *columns: str) -> Table:
-    """Return a table with left-aligned columns, narrow enough for 80 characters."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    return Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
 
 
 def cell(value: object, style: str = "") -> Text:

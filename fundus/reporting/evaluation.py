@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError, DataWarning, warn_caller
-from fundus.grades.icdr import N_GRADES
-from fundus.grades.labels import to_positions
-from fundus.grades.patients import known_patients
 from fundus.meta.ensemble import FoldEnsemble
-from fundus.metrics.operating_points import OperatingPoint
 from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.curves import plot_reliability, plot_roc
-from fundus.reporting.displays import SeverityDisplay, plot_confusion, rounding
+from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion, rounding
+from fundus.reporting.graded import Graded, read_graded
 from fundus.reporting.predictions import (
     Predictions,
     averaged,
@@ -30,7 +26,7 @@ from fundus.reporting.predictions import (
     predict_images,
 )
 from fundus.reporting.report import Report, make_report
-from fundus.reporting.screening import ScreeningReport, screening_report
+from fundus.reporting.screening import ScreeningReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -182,13 +178,15 @@ class Evaluation:
         head = f"{title}: QWK {report.qwk:.3f}, accuracy {report.accuracy:.3f}"
         figures = {"confusion": plot_confusion(report.confusion, report.class_names, title=head)}
         if predicted.severity is not None:
-            figures["severity"] = SeverityDisplay.from_predictions(
+            figures["severity"] = new_figure()
+            SeverityDisplay.from_predictions(
                 self.y_true,
                 predicted.severity,
                 n_grades=n_grades,
                 class_names=report.class_names,
                 boundaries=rounding(n_grades) if self.rounds_severity else (),
-            ).figure_
+                ax=figures["severity"].subplots(),
+            )
         if predicted.proba is not None:
             figures["reliability"] = plot_reliability(
                 self.y_true, predicted.proba, n_grades=n_grades, title=f"{title}: calibration"
@@ -252,14 +250,13 @@ def evaluate(model: Any, data: Any) -> Evaluation:
     >>> found = fundus.evaluate(model, fundus.load_image_folder("new"))  # doctest: +SKIP
     >>> found.report.qwk, found.screening.conditions[0].auc.value  # doctest: +SKIP
     """
-    graded = _graded(data, averaged(model).grades_)
-    found = predict_images(model, graded.X)
-    of_aside = None
-    if graded.asks_about_ungradable(found):
-        of_aside = predict_images(model, graded.called()["path"].tolist()).severity
-    scored = _evaluation(model, graded, found, of_aside, points_of(model), "Scores")
+    graded = read_graded(data, averaged(model).grades_)
+    found, of_called = predict_images(model, graded.X), None
+    if found.severity is not None and len(graded.called):
+        of_called = predict_images(model, graded.called["path"].tolist()).severity
+    screening = graded.screening(found.severity, of_called, points_of(model))
     with_dme = getattr(model, "referable_with_dme_", None)
-    if with_dme is not None and scored.screening and with_dme != scored.screening.with_dme:
+    if with_dme is not None and screening and with_dme != screening.with_dme:
         then, now = ("with", "without") if with_dme else ("without", "with")
         warn_caller(
             f"The operating points were chosen {then} macular oedema, and these images are scored "
@@ -267,7 +264,7 @@ def evaluate(model: Any, data: Any) -> Evaluation:
             "none.",
             DataWarning,
         )
-    return scored
+    return _evaluation(model, graded, found, screening, "Scores")
 
 
 def evaluate_out_of_fold(
@@ -295,7 +292,7 @@ def evaluate_out_of_fold(
     DataError
         If there are other images than the ensemble was fitted on, or some were in no test fold.
     """
-    graded = _graded(data, ensemble.grades_)
+    graded = read_graded(data, ensemble.grades_)
     fold = ensemble.oof_fold_
     if len(fold) != len(graded.y) or (fold < 0).any():
         raise DataError(
@@ -303,142 +300,39 @@ def evaluate_out_of_fold(
             f"{int((fold >= 0).sum())} of {len(fold)} out of fold: give the data it was fitted on, "
             "and folds that test every image."
         )
-    found, of_aside = out_of_fold(ensemble), None
-    if graded.asks_about_ungradable(found):
-        called, n_models = graded.called(), len(ensemble.estimators_)
+    found, of_called = out_of_fold(ensemble), None
+    if found.severity is not None and len(graded.called):
         known = {} if graded.who is None else dict(zip(graded.who, fold, strict=True))
         # patients without a graded photograph are dealt to the folds in turn
+        n_models, called = len(ensemble.estimators_), graded.called
         folds = [known.get(who, k % n_models) for k, who in enumerate(called["patient"])]
-        of_aside = predict_by_folds(ensemble, called["path"].tolist(), folds)
-    goals = {"sensitivity": sensitivity, "specificity": specificity}
-    return _evaluation(ensemble, graded, found, of_aside, None, "Out-of-fold scores", fold, goals)
-
-
-@dataclass(frozen=True, eq=False)
-class _Graded:
-    """Graded images: `X` for the model, positions `y`, patients and oedema where they are known.
-
-    `who` names a patient for each image also where that is a guess or the image itself.
-    """
-
-    X: Any
-    y: NDArray[np.intp]
-    n_grades: int
-    names: tuple[str, ...]
-    class_names: list[str] | None = None
-    patients: NDArray[Any] | None = None
-    who: NDArray[Any] | None = None
-    dme: NDArray[np.float64] | None = None
-    ungradable: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=["path", "patient", "grade", "dme"])
+        of_called = predict_by_folds(ensemble, called["path"].tolist(), folds)
+    screening = graded.screening(
+        found.severity, of_called, None, sensitivity=sensitivity, specificity=specificity
     )
-
-    def called(self) -> pd.DataFrame:
-        """Return the photographs that graders called ungradable."""
-        return self.ungradable[self.ungradable["grade"].isna()]
-
-    def asks_about_ungradable(self, found: Predictions) -> bool:
-        scored = found.severity is not None and self.n_grades == N_GRADES
-        return scored and not self.called().empty
-
-
-def _graded(data: Any, scale: NDArray[Any]) -> _Graded:
-    if isinstance(data, tuple):
-        X, y = data
-        frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(index=range(len(X)))
-        names = frame["path"] if "path" in frame.columns else range(len(frame))
-        patients = known_patients(frame) if "patient" in frame.columns else None
-        dme = frame["dme"].to_numpy(dtype=float) if "dme" in frame.columns else None
-        positions = to_positions(y, scale, name="y")
-        named = tuple(map(str, names))
-        return _Graded(X, positions, len(scale), named, None, patients, patients, dme)
-    if data.n_grades != len(scale):
-        raise DataError(
-            f"The data is on a scale of {data.n_grades} grades, and the model on one of "
-            f"{len(scale)}, {', '.join(map(str, scale))}: load the data with "
-            f"grades={len(scale)}, or with the names of as many grades."
-        )
-    return _Graded(
-        data.frame,
-        np.asarray(data.grades),
-        data.n_grades,
-        tuple(data.given or data.paths),
-        list(data.class_names),
-        data.patients if data.patients_known else None,
-        data.patients,
-        data.dme,
-        data.ungradable,
-    )
+    return _evaluation(ensemble, graded, found, screening, "Out-of-fold scores", fold)
 
 
 def _evaluation(
     model: Any,
-    graded: _Graded,
+    graded: Graded,
     found: Predictions,
-    of_aside: NDArray[np.float64] | None,
-    points: Mapping[str, list[OperatingPoint]] | None,
+    screening: ScreeningReport | None,
     title: str,
     fold: NDArray[np.intp] | None = None,
-    goals: Mapping[str, float] | None = None,
 ) -> Evaluation:
-    names, coverage = names_of_grades(model, graded.class_names), None
+    y, patients, n_grades = graded.y, graded.patients, graded.n_grades
+    coverage = None
     if found.sets is not None:
-        low, high = found.sets
-        n_grades = graded.n_grades
-        coverage = coverage_report(graded.y, low, high, n_grades=n_grades, patients=graded.patients)
-    return Evaluation(
-        found,
-        graded.y,
-        graded.names,
-        make_report(
-            graded.y,
-            found.grades,
-            n_grades=len(names),
-            class_names=names,
-            severity=found.severity,
-            proba=found.proba,
-            patients=graded.patients,
-        ),
-        _screening(graded, found, of_aside, points, goals or {}),
-        coverage,
-        fold,
-        averaged(model).rounds_severity,
-        title,
-    )
-
-
-def _screening(
-    graded: _Graded,
-    found: Predictions,
-    of_aside: NDArray[np.float64] | None,
-    points: Mapping[str, list[OperatingPoint]] | None,
-    goals: Mapping[str, float],
-) -> ScreeningReport | None:
-    """Score as a screening test, where there are severities on the scale of five grades.
-
-    Images that could not be used count as referred; those that graders called ungradable are
-    truly referable, and the model's severity decides whether it refers them.
-    """
-    if found.severity is None or graded.n_grades != N_GRADES:
-        return None
-    failed = graded.ungradable
-    called = failed["grade"].isna().to_numpy()
-    asked = np.full(len(failed), np.nan)
-    if of_aside is not None:
-        asked[called] = of_aside
-    none = np.zeros(len(found.severity), bool)
-    dme = patients = None
-    if graded.dme is not None:
-        dme = np.concatenate([graded.dme, failed["dme"].to_numpy(dtype=float)])
-    if graded.patients is not None:
-        patients = np.concatenate([graded.patients, failed["patient"].to_numpy()])
-    return screening_report(
-        np.concatenate([graded.y, failed["grade"].fillna(0).to_numpy(dtype=int)]),
-        np.concatenate([found.severity, asked]),
-        dme=dme,
+        coverage = coverage_report(y, *found.sets, n_grades=n_grades, patients=patients)
+    report = make_report(
+        y,
+        found.grades,
+        n_grades=n_grades,
+        class_names=names_of_grades(model, graded.class_names),
+        severity=found.severity,
+        proba=found.proba,
         patients=patients,
-        ungradable=np.concatenate([none, np.isnan(asked)]),
-        called_ungradable=np.concatenate([none, called]),
-        operating_points=points,
-        **goals,
     )
+    rounds = averaged(model).rounds_severity
+    return Evaluation(found, y, graded.names, report, screening, coverage, fold, rounds, title)

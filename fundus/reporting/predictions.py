@@ -114,7 +114,7 @@ def _predict(model: Any, X: Any) -> tuple[Predictions, list[Votes]]:
     if not inner.gives_proba():
         return Predictions(to_positions(inner.labels_of(reading), inner.grades_)), []
     members = inner.members(reading)
-    votes = inner.ballot().combine(members) if isinstance(inner, FoldEnsemble) else members[0]
+    votes = inner.average(members)
     labels = inner.labels_of(reading) if votes.best is None else inner.classes_[votes.best]
     sets = _sets(grader, inner, reading, members)
     return _on_scale(inner, labels, votes.severity, votes.proba, points_of(model), sets), members
@@ -170,8 +170,9 @@ def _sets(
 def averaged(model: Any) -> Grader:
     """Return what predicts the grades: the model, or what a conformal one is around."""
     grader = as_grader(model)
-    around = isinstance(grader, OrdinalConformalClassifier)
-    return as_grader(grader.ensemble_) if around else grader
+    if isinstance(grader, OrdinalConformalClassifier):
+        return as_grader(grader.ensemble_)
+    return grader
 
 
 def points_of(model: Any) -> dict[str, list[OperatingPoint]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fundus.grades.icdr import grade_labels
+from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,9 +53,9 @@ def report_table(report: Report, title: str) -> Group:
     """
     from rich.console import Group
 
-    table = _table(
+    table = new_table(
         f"{title}: {report.n_images} images{_of(report.n_patients)}",
-        f"Intervals are {_how(report.n_patients)}.",
+        caption=f"Intervals are {_how(report.n_patients)}.",
     )
     _headings(table, "score", report.measures["accuracy"])
     for name, measure in report.measures.items():
@@ -79,9 +80,9 @@ def screening_table(report: ScreeningReport) -> Group:
     failed = f"; {report.n_ungradable} ungradable count as referred" * bool(report.n_ungradable)
     called = report.n_called_ungradable
     failed += f"; {called} called ungradable by graders are referable" * bool(called)
-    table = _table(
+    table = new_table(
         f"Screening by {counted}: {report.n_images} images{_of(report.n_patients)}{failed}",
-        f"Intervals are {_how(report.n_patients)}. {CONTEXT}",
+        caption=f"Intervals are {_how(report.n_patients)}. {CONTEXT}",
     )
     _headings(table, "finding", report.conditions[0].auc)
     for condition in report.conditions:
@@ -110,7 +111,9 @@ def _screening_rows(table: Table, condition: Condition) -> None:
 
 
 def _confusion(report: Report) -> Table:
-    table = _table("Confusion matrix: true grade by predicted", "right: share, with its interval")
+    table = new_table(
+        "Confusion matrix: true grade by predicted", caption="right: share, with its interval"
+    )
     table.add_column("true grade")
     labels = grade_labels(report.class_names)
     numbered = labels != list(report.class_names)
@@ -128,19 +131,6 @@ def _confusion(report: Report) -> Table:
         span = span if right.span != "-" else ""
         table.add_row(_plain(labels[k]), *cells, str(total), share, span)
     return table
-
-
-def _table(title: str, caption: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    return Table(
-        title=title,
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-    )
 
 
 def _headings(table: Table, first: str, measure: Measure) -> None:
@@ -174,10 +164,11 @@ def coverage_table(report: CoverageReport) -> Table:
     -------
     rich.table.Table
     """
-    table = _table(
+    table = new_table(
         f"Sets of grades: {report.n_images} images{_of(report.n_patients)}",
-        f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these images; "
-        "on others it is guaranteed only if they come from the population of the training images.",
+        caption=f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these "
+        "images; on others it is guaranteed only if they come from the population of the training "
+        "images.",
     )
     _headings(table, "finding", report.coverage)
     rows = [("coverage", report.coverage)]

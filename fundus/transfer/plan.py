@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fundus.runtime.terminal import new_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -199,11 +201,9 @@ def plan_table(plan: Plan) -> Table:
     -------
     rich.table.Table
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, show_header=False, title="Plan", title_justify="left")
+    table = new_table("Plan", show_header=False)
     for label, text in plan.rows():
         table.add_row(Text(label, style="bold"), Text(text))
     return table

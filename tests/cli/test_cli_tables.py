@@ -100,7 +100,7 @@ def test_photographs_graded_as_ungradable(document, run, logistic, folder, other
     oof = pd.read_csv(out / "oof.csv")
     assert len(oof) == 40
 
-    model = fundus.load(out / "model")
+    model = fundus.load(out / "model").ensemble_
     fold_of = dict(zip(table["patient"], oof["fold"], strict=True))
     folds = [fold_of.get(patient, k % 3) for k, patient in enumerate(patients)]
     asked = [

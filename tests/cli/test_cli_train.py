@@ -105,7 +105,7 @@ def test_train_calibrates_inside_every_fold(document, run, tiny, evenly_graded, 
     options = ["--head", "ridge", "--folds", "2", "--calibrate", "sigmoid", "--alpha", "0.3"]
     printed = document("train", folder, *tiny[:-2], *options, "--validation", others, "--out", out)
     model = fundus.load(out / "model")
-    assert isinstance(model.estimators_[0], fundus.CumulativeCalibratedClassifierCV)
+    assert isinstance(model.ensemble_.estimators_[0], fundus.CumulativeCalibratedClassifierCV)
     coverage = printed["validation"]["coverage"]
     assert coverage["n_images"] == 20
     assert len(coverage["coverage_by_grade"]) == 5
@@ -129,7 +129,7 @@ def test_train_cuts_severities_inside_every_fold(
     assert printed["settings"]["cutpoints"] is True
     model = fundus.load(out / "model")
     oof = pd.read_csv(out / "oof.csv")
-    for k, own in enumerate(model.estimators_):
+    for k, own in enumerate(model.ensemble_.estimators_):
         assert isinstance(own, fundus.TunedCutpointClassifierCV)
         part = oof[oof["fold"] == k]
         expected = np.searchsorted(own.cutpoints_, part["severity"], side="right")
@@ -139,7 +139,7 @@ def test_train_cuts_severities_inside_every_fold(
     scores = document("evaluate", out, others, "-o", output)["scores"]
     assert scores["coverage"] == printed["validation"]["coverage"]
     held = pd.read_csv(output)
-    cutpoints = np.median([own.cutpoints_ for own in model.estimators_], axis=0)
+    cutpoints = np.median([own.cutpoints_ for own in model.ensemble_.estimators_], axis=0)
     expected = np.searchsorted(cutpoints, held["severity"], side="right")
     np.testing.assert_array_equal(held["prediction"], expected)
     run("predict", out, others, "-o", tmp_path / "grades.csv")
@@ -151,7 +151,7 @@ def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_pa
     out = tmp_path / "run"
     options = [*logistic[:-4], "--head", "ridge", "--pooling", "multilevel_max", "--folds", "2"]
     document("train", folder, *options, "--out", out)
-    model = fundus.load(out / "model").estimators_[0]
+    model = fundus.load(out / "model").ensemble_.estimators_[0]
     assert (model.pooling, model.power) == ("multilevel_max", None)
     last = fundus.TransferClassifier("tiny", "ridge", weights="fixed", image_size=32)
     data = fundus.load_image_folder(folder)
@@ -163,7 +163,7 @@ def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_pa
 def test_train_takes_a_power_of_the_features(document, run, logistic, folder, others, tmp_path):
     out = tmp_path / "run"
     document("train", folder, *logistic, "--power", "0.5", "--out", out)
-    assert fundus.load(out / "model").estimators_[0].power == 0.5
+    assert fundus.load(out / "model").ensemble_.estimators_[0].power == 0.5
     run("evaluate", out, others, "-o", tmp_path / "new.csv")
 
 
@@ -243,7 +243,7 @@ def test_train_logs_neural_folds(run, tiny, folder, tmp_path):
         assert len(log) == 2
     settings = json.loads((out / "metrics.json").read_text())["settings"]
     assert settings["freeze"] == "4"
-    assert fundus.load(out / "model").estimators_[0].freeze == 4
+    assert fundus.load(out / "model").ensemble_.estimators_[0].freeze == 4
 
 
 def test_train_is_silent_when_told(run, logistic, folder, tmp_path):
@@ -367,7 +367,7 @@ def test_train_draws_its_images(document, run, logistic, folder, others, tmp_pat
     where = ["--out", tmp_path / "run", "--cache-dir", tmp_path / "cache"]
     document("train", folder, *logistic, *where, "--sampling", sampling)
     ensemble = fundus.load(tmp_path / "run" / "model")
-    assert [model.sampling for model in ensemble.estimators_] == [sampling] * 3
+    assert [model.sampling for model in ensemble.ensemble_.estimators_] == [sampling] * 3
     written = tmp_path / "results.csv"
     run("predict", tmp_path / "run", others, "-o", written, "--cache-dir", tmp_path / "cache")
     assert len(pd.read_csv(written)) == 20
@@ -387,7 +387,7 @@ def test_a_photometric_step_is_trained_with_and_told(document, run, folder, logi
     options = [*logistic, "--photometric", "ben_graham", "--out", out, "--cache-dir", tmp_path]
     printed = document("train", folder, *options)
     assert printed["settings"]["photometric"] == "ben_graham"
-    for one in fundus.load(out / "model").estimators_:
+    for one in fundus.load(out / "model").ensemble_.estimators_:
         normaliser = one.frozen_.normaliser
         assert (normaliser.photometric.function, normaliser.function) == ("ben_graham", "tf")
     told = run("train", folder, *logistic, "--photometric", "ben_gram", code=2).stderr

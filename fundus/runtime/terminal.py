@@ -1,0 +1,30 @@
+"""What every table for a terminal looks like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def new_table(title: str, *columns: str, **more: Any) -> Table:
+    """Return a table with its title on the left, narrow enough for 80 characters.
+
+    Parameters
+    ----------
+    title : str
+    *columns : str
+        Headings of left-aligned columns.
+    **more
+        Of `rich.table.Table`.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    style: dict[str, Any] = {"title_justify": "left", "caption_justify": "left"}
+    return Table(*columns, title=title, box=SIMPLE_HEAD, **style | more)
