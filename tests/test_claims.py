@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from fundus import FeatureExtractor, LogisticHead, TransferClassifier
-from fundus.backbones import filling
+from fundus.frozen import filling
 from fundus.data.inputs import as_images
 from fundus.frozen.filling import Job, fill
 from fundus.frozen.loading import work_done
@@ -117,7 +117,13 @@ def test_failed_work_gives_the_claims_back(photographs, store):
 
 @pytest.mark.parametrize(
     ("environment", "share"),
-    [({}, None), ({"OMP_NUM_THREADS": "1"}, 1), ({"OMP_NUM_THREADS": "1,4"}, 1)],
+    [
+        ({}, None),
+        ({"OMP_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "1,4"}, 1),
+        ({"OMP_NUM_THREADS": "99"}, None),
+        ({"LOKY_MAX_CPU_COUNT": "1"}, 1),  # joblib's own limit
+    ],
 )
 def test_a_workers_share(environment, share, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from joblib import Parallel
+from joblib import Parallel, cpu_count
 from threadpoolctl import ThreadpoolController
 
 from fundus.exceptions import FundusError, InvalidParameterError
@@ -120,18 +120,16 @@ def one_blas_thread() -> AbstractContextManager[object]:
 def processor_share() -> int:
     """Return how many processors this process is to use.
 
-    Those it may run on, at most ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so
-    that together they do not start more threads than there are processors.
+    Those it may run on, by its affinity and by the limit of a container, at most
+    ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so that together they do not
+    start more threads than there are processors.
 
     Returns
     -------
     int
         At least 1.
     """
-    try:  # not on macOS and Windows
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:
-        available = os.cpu_count() or 1
+    available = cpu_count()
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is by level of nesting
     return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
 
