@@ -108,5 +108,5 @@ def _same(text: str, value: object) -> bool:
 def test_all_names_load():
     for name in fundus.__all__:
         assert getattr(fundus, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'TransferClasifier'"):
+    with pytest.raises(AttributeError, match="No fundus attribute TransferClasifier"):
         _ = fundus.TransferClasifier

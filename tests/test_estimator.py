@@ -562,13 +562,13 @@ def test_a_shared_gpu_is_told(monkeypatch):
 
     import tensorflow as tf
 
-    from fundus.backbones import backbones
     from fundus.exceptions import FundusWarning
+    from fundus.runtime import tensorflow as runtime
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
     monkeypatch.setattr(multiprocessing.current_process(), "_name", "LokyProcess-1")
-    backbones._grow_gpu_memory.cache_clear()
+    runtime._grow_gpu_memory.cache_clear()
     with pytest.warns(FundusWarning, match="n_jobs=1 is faster"):
-        backbones._grow_gpu_memory()
-    backbones._grow_gpu_memory.cache_clear()
+        runtime._grow_gpu_memory()
+    runtime._grow_gpu_memory.cache_clear()

@@ -1,7 +1,10 @@
 """`audit_images`: what is wrong, or odd, in a data set before anything is trained on it."""
 
-from fundus.audit.images import audit_images
+from fundus.audit.images import BLURRED, DARK, LEAST_FOV, audit_images
 
 __all__ = [
+    "BLURRED",
+    "DARK",
+    "LEAST_FOV",
     "audit_images",
 ]

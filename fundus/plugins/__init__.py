@@ -1,37 +1,6 @@
 """What is registered: backbones, heads and preprocessors, built in or from plugins."""
 
-from fundus.plugins.registry import (
-    BUILTIN,
-    HOOKS,
-    OWN,
-    PRECOMPUTED,
-    Entry,
-    Kind,
-    PluginStatus,
-    Registry,
-    canonical,
-    get_registry,
-    list_backbones,
-    list_heads,
-    list_preprocessors,
-    load_registry,
-    plugin_statuses,
-)
+import lazy_loader
 
-__all__ = [
-    "BUILTIN",
-    "HOOKS",
-    "OWN",
-    "PRECOMPUTED",
-    "Entry",
-    "Kind",
-    "PluginStatus",
-    "Registry",
-    "canonical",
-    "get_registry",
-    "list_backbones",
-    "list_heads",
-    "list_preprocessors",
-    "load_registry",
-    "plugin_statuses",
-]
+# the command line reads constants of this package, and loads NumPy only for a command
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -82,7 +82,7 @@ def test_lists_survive_a_bad_plugin(run, document, monkeypatch):
         statuses=[PluginStatus("bad", "bad-dist", "1", "failed", "ValueError: [x]", "Trace [y]")]
     )
     registry.entries["backbone"].append(Entry("odd", "odd-dist", spec))
-    monkeypatch.setattr("fundus.plugins.get_registry", lambda: registry)
+    monkeypatch.setattr("fundus.plugins.registry.get_registry", lambda: registry)
     records = {record["name"]: record for record in document("backbones")["backbones"]}
     assert set(records) == {"odd", "precomputed"}
     record = records["odd"]
