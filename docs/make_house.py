@@ -112,16 +112,15 @@ def modules(package: Path) -> dict[str, Path]:
 
 
 def lazy_names(package: Path) -> dict[str, str]:
-    """Names that the package reads on first use, and the module of each, by ``__init__.pyi``."""
-    stub = package / "__init__.pyi"
-    if not stub.exists():
-        return {}
-    return {
-        alias.asname or alias.name: f"{package.name}.{node.module}"
-        for node in ast.parse(stub.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    """Names that a folder reads on first use, and the module of each, by its ``__init__.pyi``."""
+    found = {}
+    for stub in package.rglob("__init__.pyi"):
+        folder = ".".join(stub.parent.relative_to(package.parent).parts)
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                names = [alias.asname or alias.name for alias in node.names]
+                found.update({f"{folder}.{name}": f"{folder}.{node.module}" for name in names})
+    return found
 
 
 def imports(package: Path) -> list[Import]:
@@ -130,9 +129,9 @@ def imports(package: Path) -> list[Import]:
     found = set()
     for source, path in files.items():
         for name, line in _imported(path, source, path.name == "__init__.py", package.name):
-            target = lazy.get(name.partition(".")[2].split(".")[0], name)
+            target = name
             while target not in files and "." in target:
-                target = target.rpartition(".")[0]
+                target = lazy.get(target, target.rpartition(".")[0])
             if target in files and target not in (source, package.name):
                 found.add(Import(source, target, line))
     return sorted(found, key=lambda found: (found.source, found.line, found.target))

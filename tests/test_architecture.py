@@ -199,6 +199,16 @@ def test_a_circle_is_found(tmp_path, line):
     assert "pack.low.one" in circle
 
 
+def test_a_circle_by_way_of_a_lazy_name_is_found(tmp_path):
+    package = house(
+        tmp_path, low__one="from pack.low import b", low__two="from pack.low.one import a"
+    )
+    assert circles(package) == [["pack.low", "pack.low.one"]]
+    (package / "low" / "__init__.pyi").write_text("from .two import b as b\n")
+    (package / "low" / "__init__.py").write_text("")
+    assert circles(package) == [["pack.low.one", "pack.low.two"]]
+
+
 def estimators(package: Path) -> set[str]:
     """Names of the classes with ``fit`` in the rooms above saving."""
     names = [name for floor in FLOORS for name in floor]

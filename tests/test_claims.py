@@ -12,8 +12,8 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from fundus import FeatureExtractor, LogisticHead, TransferClassifier
-from fundus.frozen import filling
 from fundus.data.inputs import as_images
+from fundus.frozen import filling
 from fundus.frozen.filling import Job, fill
 from fundus.frozen.loading import work_done
 from fundus.images import ImageRecipe
