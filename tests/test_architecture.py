@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -268,6 +269,48 @@ def test_files_of_tests_follow_modules():
         ), f"{path.name} names no module, no room and no topic of this file"
     missing = [topic for topic in TOPICS if not (TESTS / f"test_{topic}.py").exists()]
     assert missing == []
+
+
+def missing_of(text: str, root: Path) -> list[str]:
+    """What a page calls a room, a file, or a name in a file, and is not there."""
+    missing = []
+    for said in re.findall(r"`([\w./-]+?(?:/|\.pyi?)(?::[\w.]+)?)`", text):
+        place, _, name = said.partition(":")
+        path = next((p for p in (root / "fundus" / place, root / place) if p.exists()), None)
+        if path is None or (name and not _defines(path, name.split("."))):
+            missing.append(said)
+    return missing
+
+
+def _defines(path: Path, names: list[str]) -> bool:
+    body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+    for name in names:
+        named = {}
+        for node in body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                named[node.name] = node.body
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                named.update({target.id: [] for target in targets if isinstance(target, ast.Name)})
+        if name not in named:
+            return False
+        body = named[name]
+    return True
+
+
+@pytest.mark.parametrize("page", ["design.md", "decisions.md"])
+def test_pages_name_what_is_there(page):
+    text = (PACKAGE.parent / "docs" / page).read_text(encoding="utf-8")
+    assert missing_of(text, PACKAGE.parent) == []
+
+
+def test_what_a_page_names_wrongly_is_found():
+    right = (
+        "`cli/`, `grades/labels.py:Labels`, `plugins/discovery.py:BUILTIN_MODULES`, `tests/cli/`"
+    )
+    assert missing_of(right, PACKAGE.parent) == []
+    wrong = "`clip/`, `grades/label.py`, `grades/labels.py:Label`, `grades/labels.py:Labels.no`"
+    assert len(missing_of(wrong, PACKAGE.parent)) == 4
 
 
 def test_the_picture_shows_these_rooms():
