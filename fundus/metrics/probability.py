@@ -14,7 +14,7 @@ from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.resampled import Bins
 
-#: How far from 1 the sum of an image's probabilities may be; float32 and six decimals are off.
+#: How far from 1 the sum of an image's probabilities may be; float32 and six decimals are inexact.
 SUM_TOLERANCE = 1e-4
 
 

@@ -74,7 +74,7 @@ class GivenModel:
                 f"The 'image_size' parameter must be {self.image_size} or None for the given "
                 f"model, which cannot be built for images of {image_size} pixels ({reason})."
             ) from None
-        model.trainable = True  # what is trained is for 'freeze' to say
+        model.trainable = True  # 'freeze' decides what is trained
         return model
 
 
@@ -169,7 +169,7 @@ def _read(path: Path) -> keras.Model:
         )
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises what it likes about a file
+    except Exception as error:  # Keras raises errors of many types for a file that it cannot read
         raise InvalidParameterError(
             f"{where} cannot be loaded in safe mode ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
@@ -232,7 +232,7 @@ class _Code:
         }
 
     def __call__(self) -> None:
-        """Nothing: callables have an identity."""
+        """Do nothing: only what can be called has an identity."""
 
 
 def _cannot_keep(model: keras.Model, error: Exception) -> str:

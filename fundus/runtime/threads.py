@@ -85,7 +85,7 @@ def _restore_opencv() -> None:
 
 def _restore_opencv_in_child() -> None:
     global _opencv_users
-    # whoever kept OpenCV to one thread is not here
+    # the threads that kept OpenCV to one thread do not exist here
     cv2.setNumThreads(_opencv_threads if _opencv_users else _opencv_at_fork)
     _opencv_users = 0
 
@@ -130,7 +130,7 @@ def processor_share() -> int:
         At least 1.
     """
     available = cpu_count()
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is by level of nesting
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is one per level
     return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
 
 
@@ -166,7 +166,7 @@ def thread_count(n_jobs: int | None) -> int:
 def run_jobs(jobs: Iterable[Any], *, n_jobs: int | None, verbose: int = 0) -> list[Any]:
     """Run joblib's delayed calls; an error of this library's comes back as it was raised.
 
-    joblib hangs the worker's whole traceback on an error as its cause, as text. What the library
+    joblib gives an error the worker's whole traceback as its cause, as text. What the library
     raises on purpose says what is wrong and what to do, so only its own lines are left.
 
     Parameters
