@@ -211,7 +211,7 @@ def test_a_circle_by_way_of_a_lazy_name_is_found(tmp_path):
 
 
 def estimators(package: Path) -> set[str]:
-    """Names of the classes with ``fit`` in the rooms above saving."""
+    """Names of the classes with a fit of their own in the rooms above saving."""
     names = [name for floor in FLOORS for name in floor]
     above = set(names[names.index("saving") + 1 :])
     return {
@@ -220,15 +220,15 @@ def estimators(package: Path) -> set[str]:
         if room(name) in above
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
-        and any(isinstance(part, ast.FunctionDef) and part.name == "fit" for part in node.body)
+        and {"fit", "_fit"} & {getattr(part, "name", None) for part in node.body}
     }
 
 
 def estimators_named(package: Path) -> Iterator[str]:
-    """Lines of ``saving/`` whose code names an estimator; the table of old names may."""
+    """Lines of ``saving/`` whose code names an estimator; readers of old formats may."""
     known = estimators(package)
     for name, path in modules(package).items():
-        if room(name) != "saving" or name.endswith(".old_names"):
+        if room(name) != "saving" or name.startswith(f"{package.name}.saving.old_"):
             continue
         for node in at_run_time(ast.parse(path.read_text(encoding="utf-8"))):
             said = [getattr(node, field, None) for field in ("id", "attr", "name", "value")]

@@ -22,7 +22,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fundus"
 
 #: Documented by Python in spite of the underscore.
-DOCUMENTED = {"_getframe", "_replace"}
+DOCUMENTED = {"_asdict", "_fields", "_getframe", "_replace"}
 
 #: By name, the files that rely on it and the check.
 CHECKS: dict[str, tuple[str, Callable[[], None]]] = {}
@@ -285,6 +285,13 @@ def _():
     from sklearn.model_selection import RepeatedStratifiedKFold
 
     assert RepeatedStratifiedKFold(n_splits=3).cvargs == {"n_splits": 3}
+
+
+@relied_on("_get_param_names", "saving/")
+def _():
+    from sklearn.linear_model import Ridge
+
+    assert set(Ridge._get_param_names()) == set(Ridge().get_params(deep=False))
 
 
 @relied_on("sklearn.utils._safe_indexing", "meta/")
