@@ -143,11 +143,11 @@ class PluginError(FundusError, RuntimeError):
 
 
 class UnknownNameError(FundusError, LookupError, ValueError):
-    """No backbone, head or preprocessor goes by the given name."""
+    """No backbone, head or preprocessor has the given name."""
 
 
 class WeightsNotAvailableError(FundusError, OSError):
-    """Pretrained weights are neither on this machine nor to be had from here."""
+    """Pretrained weights are not on this machine and cannot be downloaded from it."""
 
 
 class StoreError(FundusError, OSError):

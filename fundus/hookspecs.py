@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: The number of this contract. It rises when something is removed or changes its meaning; new
 #: hooks, new arguments of hooks and new fields with a default leave it. A plugin states the number
-#: it was written for as ``fundus_api``; one that states none is taken for 1.
+#: it was written for as ``fundus_api``; one that states none counts as 1.
 API_VERSION = 1
 
 #: The minor release that brought each number; in that release the number before it still works.

@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a choice among the entries of nothing."""
+    """Raise where entries are chosen, but no package is."""
     if config.getoption("fundus_only") and not config.getoption("fundus_plugin"):
         raise pytest.UsageError("--fundus-only chooses among the entries of --fundus-plugin NAME.")
 

@@ -273,7 +273,7 @@ def _joined(
     n = len(patients)
     known = copies >= 0
     by_patient, by_copy = pd.factorize(patients)[0], copies[known]
-    # images are the first n nodes; each patient and each picture is a node they hang on
+    # images are the first n nodes; each patient and each picture is a node that joins them
     ends = [
         (np.arange(n), n + by_patient),
         (np.flatnonzero(known), 2 * n + by_copy),

@@ -160,7 +160,7 @@ def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
         n_arrays = _arrays_in(path)
     except FundusError:
         raise
-    except Exception as error:  # Keras and h5py raise what they like about a foreign file
+    except Exception as error:  # Keras and h5py raise errors of many types for a foreign file
         # Keras goes on with the values of the weights and a list of all layers
         reason = re.split(r"Target variable:|List of objects", str(error))[0]
         raise BundleError(
@@ -177,7 +177,7 @@ def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
 
 
 def _arrays_in(path: Path) -> int | None:
-    """Count the weights in a file of Keras 3, which loads a larger network's without a word."""
+    """Count the weights in a file of Keras 3, which loads a larger network's without a warning."""
     import h5py  # type: ignore[import-untyped]
 
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""Whose eye a photograph shows, as far as its file's name tells."""
+"""Patient and eye of a photograph, read from its file's name."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right
 #: What to do about unknown patients.
 UNKNOWN = ("warn", "ok")
 
-# A patient has two eyes: so many images of one alone are no sign that names tell something else.
+# A patient has two eyes: so many images of one alone do not show that names mean something else.
 _EYES_OF_ONE = 2
 
 
 def from_name(path: str) -> tuple[str | None, str | None]:
-    """Tell patient and eye from the name of a file.
+    """Read patient and eye from the name of a file.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def guessed_patients(
     paths : sequence of str
     patients : sequence of str
     guessed : sequence of bool
-        For each image, whether its patient is told by its name alone.
+        For each image, whether its patient is known from its name alone.
 
     Returns
     -------
     str or None
         None where none is guessed. The example is of the patient with the most images, the
-        likeliest to be none.
+        one most likely to be no patient.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def guessed_patients(
 def refuse_one_patient(
     paths: Sequence[str], patients: Sequence[Any], guessed: Sequence[bool]
 ) -> None:
-    """Raise `DataError` where names seem to tell that most images are of one and the same patient.
+    """Raise `DataError` where by the names most images would be of one and the same patient.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from fundus.exceptions import DataError, DataWarning, Mention, Message
 from fundus.grades.icdr import N_GRADES
 from fundus.parameters import refused
 
-# Files that lie beside images as a matter of course and are passed over without a word.
+# Files that often lie beside images; they are left out without a warning.
 _SIDECARS = {".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".parquet", ".db", ".ini", ".pdf"}
 
 # Folders that archives, file servers and systems put beside images, in lower case.

@@ -67,7 +67,7 @@ class Images:
     def units(self) -> NDArray[Any] | None:
         """What must stay on one side of a split: patients where known, else files.
 
-        Of images in memory, an object that is there more than once, as over-samplers repeat it.
+        Of images in memory, an object that occurs more than once, as over-samplers repeat it.
         """
         if self.patients is not None or self.items is None:
             return self.paths if self.patients is None else self.patients
@@ -136,7 +136,7 @@ class Images:
 
 
 def is_image_data(X: Any) -> bool:
-    """Whether ``X`` holds images, or what is meant for some, rather than a table of numbers.
+    """Whether ``X`` holds images, or is meant to, rather than a table of numbers.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files in a folder of images that are none: what is said of them."""
+"""Files in a folder of images that are no images: the messages about them."""
 
 from __future__ import annotations
 

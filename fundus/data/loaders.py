@@ -234,7 +234,7 @@ def load_image_table(
         one file has it (not for a DataFrame without `image_dir`).
     path, grade, patient, eye : str, default=None
         Names of the columns, where they are not recognised. Patient and eye, if there are no such
-        columns, are told from names like ``10_left.jpeg``.
+        columns, are read from names like ``10_left.jpeg``.
     grades : int or sequence of str, default=5
         Length of the scale, of grades in ``range(grades)``; or the names that the table gives the
         grades, lowest first. On a scale of five, grade 5 and the word "ungradable" set a photograph

@@ -181,13 +181,13 @@ class ImageFinder:
         return index
 
     def _by_stem(self, name: PurePosixPath) -> list[str]:
-        """Return the images that `name` may mean, from the folder; the rightful one if it tells."""
+        """Return the images that `name` may mean; the one in the folder that it gives, if any."""
         found = self._index.get(_caseless(_split(name.name)[0]), [])
         if len(found) < 2:
             return found
         *folders, _ = name.parts
         shared = {path: self._shared_folders(name, path) for path in found}
-        # of two names of folders the one must go on where the other ends: a/1/x is not b/1/x
+        # one path of folders must be the end of the other: a/1/x is not b/1/x
         agreeing = [
             path
             for path in found
@@ -226,6 +226,6 @@ def _caseless(text: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Part a name from an extension of images; '.v1' of an id is none."""
+    """Split a name from an extension of images; '.v1' of an id is not one."""
     stem, suffix = os.path.splitext(name)
     return (stem, suffix) if suffix.lower() in _KNOWN_SUFFIXES else (name, "")

@@ -40,7 +40,7 @@ class Photographs(Bunch):
         -------
         sklearn.model_selection.PredefinedSplit
             One fold, whose test part is the official one. `check_split` and `FoldEnsemble` take it
-            as ``cv``, and refuse it where it parts the eyes of a patient.
+            as ``cv``, and refuse it where it separates the eyes of a patient.
 
         Raises
         ------

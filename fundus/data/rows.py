@@ -280,7 +280,7 @@ def finish(
     warn_unknown : bool
         Whether to warn of unknown patients.
     patients_unknown : {"warn", "ok"}, default="warn"
-        "ok" takes each image whose patient stands in no column as one of its own, without a word.
+        "ok" takes each image whose patient stands in no column as a patient, without a warning.
 
     Returns
     -------

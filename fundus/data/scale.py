@@ -149,7 +149,7 @@ def _numbered(value: Any, number: int | None, scale: Scale, counted_from_1: bool
         return UNGRADABLE_GRADE
     expected = f"expected an integer in 0–{n_grades - 1}"  # noqa: RUF001
     if ungradable:
-        # a scale of 1 to 5 taken for one of 0 to 4 and "ungradable" would shift every grade
+        # a scale of 1 to 5 read as one of 0 to 4 and "ungradable" would shift every grade
         expected += ", and no row has grade 0: subtract 1 if the grades are counted from 1"
     elif number is None and not isinstance(value, float) and _number(value) is None:
         expected += ": for names, list them from the lowest to the highest as "

@@ -36,7 +36,7 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class Cells:
-    """What the cells of a table without a header are known by.
+    """How the cells of a table without a header are recognised.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Cells:
             if cell.lower().endswith(IMAGE_SUFFIXES):
                 others = len(graded) - (k in graded)
                 return k if others or not self.labelled else None
-        if not graded:  # a list of ids cannot be told from a header and its column
+        if not graded:  # a list of ids looks like a header and its column
             return None
         others_of = [k for k, cell in enumerate(row) if k not in graded and self.is_image(cell)]
         return others_of[0] if others_of else None
@@ -121,7 +121,7 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
 
 
 def _refuse_foreign(file: Path) -> None:
-    """Refuse what is no table by what it is."""
+    """Raise for a file that is no table, and say what it is."""
     expected = "expected a table as CSV text or Parquet"
     foreign = foreign_file(file)
     if foreign is not None:

@@ -1,4 +1,4 @@
-"""Tables of graded images: knowing their columns."""
+"""Tables of graded images: recognising their columns."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def recognise_columns(
     eye: str | None = None,
     labelled: bool = True,
 ) -> Columns:
-    """Tell the columns of a table by their names.
+    """Recognise the columns of a table by their names.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def is_text_column(name: object) -> bool:
 
 
 def is_path_column(name: object) -> bool:
-    """Whether a column goes by one of the names of a column of image files."""
+    """Whether a column has one of the names of a column of image files."""
     return any(normal_name(name) in group for group in _PATH)
 
 

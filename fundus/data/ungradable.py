@@ -1,4 +1,4 @@
-"""Photographs that cannot be graded: what is said of them, and what is kept."""
+"""Photographs that cannot be graded: the warning about them, and what is kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tell_ungradable(rows: Rows, aside: list[int], n_kept: int) -> None:
             f"All {len(aside)} {noun}s left are graded as ungradable ({values}): add images with "
             "grades."
         )
-    # said of numbers alone: the word is no grade of a longer scale
+    # for numbers only: the word is no grade of a longer scale
     numbered = any(not is_ungradable_name(rows.grades[index]) for index in aside)
     aside_list = Mention("ungradable", text="the attribute 'ungradable'")
     six = Mention("grades", N_GRADES + 1)

@@ -201,7 +201,7 @@ def _best_kappa(
     penalty = (grades[:, np.newaxis] - places) ** 2.0
     observed = weights @ penalty
     expected = weights.sum(axis=1, keepdims=True) * (totals @ penalty / totals.sum())
-    ratio = 1.0  # of any one grade for all
+    ratio = 1.0  # where all images get one grade
     while True:
         bounds = _cheapest(observed - ratio * expected)
         reached = _spent(observed, bounds) / _spent(expected, bounds)

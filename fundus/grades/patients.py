@@ -1,4 +1,4 @@
-"""Who the patient of each row is: one reader for what users pass."""
+"""The patient of each row, read from what users pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_patients(groups: Any, n_rows: int, *, name: str = "groups") -> NDArray[
     """Return the patient of every row; none of them is unknown.
 
     Unknown patients are not one patient: photographs of a patient would then stand on both sides
-    of a split, or of all strangers on one.
+    of a split, or those of all unknown patients on one.
 
     Parameters
     ----------

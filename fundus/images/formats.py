@@ -43,7 +43,7 @@ def fail(name: str, expected: str, found: str, advice: str) -> NoReturn:
 
 
 def kind_of(data: bytes, name: str) -> str:
-    """Name of the format the data begin like.
+    """Return the format whose signature the data begin with.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def kind_of(data: bytes, name: str) -> str:
 
 
 def image_kind(data: bytes) -> str | None:
-    """Name of the format that data begin like, as `kind_of` returns it; ``None`` for no image.
+    """Return the format of data, as `kind_of` returns it; ``None`` for no image.
 
     Parameters
     ----------

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from fundus.exceptions import DataError
 from fundus.runtime.opencv import cv2
 
-_SEARCH_SIDE = 256  # longest side of the copy on which the field of view is sought, in pixels
+_SEARCH_SIDE = 256  # longest side of the copy on which the field of view is looked for, in pixels
 
 
 def check_rgb(image: NDArray[np.uint8]) -> None:
-    """Refuse what is no single uint8 RGB image.
+    """Raise unless an object is one uint8 RGB image.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def _lit(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         return None
     threshold = border + max(8.0, 0.12 * (light - border))
     mask = (grey > threshold).astype(np.uint8)
-    # Closing joins what dark vessels part; opening then cuts off captions that touch the rim.
+    # Closing joins what dark vessels separate; opening then cuts off captions that touch the rim.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     if min(mask.shape) >= 32:
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)

@@ -25,7 +25,7 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, struct.error)
 
 
 def is_pillow(thing: Any) -> bool:
-    """Whether an object is a `PIL.Image.Image`; Pillow is not imported for the question.
+    """Whether an object is a `PIL.Image.Image`; Pillow is not imported to find out.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _opened_anew(image: Any) -> Any:
     from PIL import Image
 
     filename = getattr(image, "filename", None)
-    # a list of what is still to be read; it tells a reduced scale that was asked for, too
+    # what is still to be read; it also holds a reduced scale that was asked for
     if not getattr(image, "tile", None) or not isinstance(filename, (str, os.PathLike)):
         return None
     try:

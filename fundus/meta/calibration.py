@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -116,25 +117,13 @@ def falling(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
     -------
     ndarray of float, shape (n, m)
 
-    Notes
-    -----
-    By the min-max formula, O(n · m³); m is four for the ICDR scale.
-
     Examples
     --------
     >>> falling(np.array([[0.5, 0.75, 0.25]])).tolist()
     [[0.625, 0.625, 0.25]]
     """
-    m = cumulative.shape[1]
-    sums = np.concatenate([np.zeros((len(cumulative), 1)), np.cumsum(cumulative, axis=1)], axis=1)
-    result = np.empty_like(cumulative)
-    for k in range(m):
-        lowest = [
-            np.max([(sums[:, b + 1] - sums[:, a]) / (b + 1 - a) for b in range(k, m)], axis=0)
-            for a in range(k + 1)
-        ]
-        result[:, k] = np.min(lowest, axis=0)
-    return result
+    rows = [isotonic_regression(row, increasing=False).x for row in cumulative]
+    return np.reshape(rows, cumulative.shape)
 
 
 class CumulativeCalibratedClassifierCV(HasBallot):

@@ -164,7 +164,7 @@ def make_kappa_scorer(grades: int | Sequence[Hashable] | None = None) -> Any:
     -------
     callable
         ``scorer(estimator, X, y_true, sample_weight=None)``, for ``scoring=`` in
-        ``GridSearchCV``, ``cross_validate`` and their kin.
+        ``GridSearchCV``, ``cross_validate`` and others.
 
     Examples
     --------

@@ -33,7 +33,7 @@ _STEPS = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3
 _LEAST_OVERLAP = 0.5
 # mean square; that of a photograph is 0.2 to 0.8, that of an even surface next to nothing
 _LEAST_STRUCTURE = 0.01
-# how much an alignment may shrink or stretch the area; a runaway one finds agreement in a corner
+# how much an alignment may shrink or stretch the area; a larger change finds agreement in a corner
 _AREAS = 0.6, 1.6
 
 

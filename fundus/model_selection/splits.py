@@ -187,7 +187,7 @@ def _make_folds(
     n_rows = _num_samples(X)
     splitter = make_cv(cv, y if y is not None else np.zeros(n_rows), groups, random_state)
     with warnings.catch_warnings():
-        # whether the splitter heeds the patients is what is checked afterwards
+        # whether the splitter keeps patients together is checked afterwards
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
         try:
             folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, groups)]

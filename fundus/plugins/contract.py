@@ -119,7 +119,7 @@ def _check_hook_names(
 
 
 def _check_no_hook(plugin: ModuleType | object, name: str, plugin_name: str) -> None:
-    """Refuse a function that is meant as a hook and would be passed over without a word."""
+    """Refuse a function that is meant as a hook and would be ignored without a warning."""
     if name in HOOKS:
         raise PluginError(
             f"{name} of plugin {plugin_name!r} is no hook yet: put @hookimpl above it."

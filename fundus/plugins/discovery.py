@@ -105,7 +105,7 @@ def _is_of_others(dist: metadata.Distribution) -> bool:
     """Whether a distribution whose entry points cannot be read has none for this library."""
     try:
         return f"[{GROUP}]" not in (dist.read_text("entry_points.txt") or "")
-    except Exception:  # cannot be told, so it is reported
+    except Exception:  # not known, so it is reported
         return False
 
 

@@ -17,7 +17,7 @@ from fundus.preprocessing import functions
 
 __all__ = ["ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean"]
 
-#: Where the steps that shift a mean shift it to: the middle of 0 to 255, as Graham's grey.
+#: The mean that steps give an image where they shift it: the middle of 0 to 255, as Graham's grey.
 MID_GREY = 128.0
 
 

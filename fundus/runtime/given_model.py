@@ -77,7 +77,7 @@ class GivenModel:
                 f"must be {self.image_size} or None for the given model, which cannot be "
                 f"built for images of {image_size} pixels ({reason}).",
             ) from None
-        model.trainable = True  # what is trained is for 'freeze' to say
+        model.trainable = True  # 'freeze' decides what is trained
         return model
 
 
@@ -177,7 +177,7 @@ def _read(path: Path) -> keras.Model:
         )
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises what it likes about a file
+    except Exception as error:  # Keras raises errors of many types for a file that it cannot read
         raise refused(
             "BackboneSpec.from_model",
             "model",
@@ -245,7 +245,7 @@ class _Code:
         }
 
     def __call__(self) -> None:
-        """Nothing: callables have an identity."""
+        """Do nothing: only what can be called has an identity."""
 
 
 def _cannot_keep(model: keras.Model, error: Exception) -> InvalidParameterError:

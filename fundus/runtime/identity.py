@@ -109,7 +109,7 @@ def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> N
         raise DataError(
             f"{where} uint8; got {values.dtype}: round and clip, by np.clip(np.rint(values), 0, "
             "255).astype(np.uint8). The scale that the network needs follows by itself; a function "
-            "that makes the network's own input goes by 'normalise'."
+            "that makes the network's own input is passed as 'normalise'."
         )
     return values
 

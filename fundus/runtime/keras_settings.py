@@ -26,7 +26,7 @@ def dtype_policy() -> str:
 
 @contextmanager
 def under_policy(name: str) -> Iterator[None]:
-    """Build Keras layers under a dtype policy; the caller's stands again afterwards.
+    """Build Keras layers under a dtype policy; the caller's is restored afterwards.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Carried:
     eager: bool
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function; the settings of before stand again afterwards."""
+        """Call the function; the former settings are restored afterwards."""
         import keras
         import tensorflow as tf
 
@@ -113,7 +113,7 @@ class Carried:
 
 
 def carried(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that runs in joblib's workers under the settings that stand here.
+    """Return a function that runs in joblib's workers under the settings of this process.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""OpenCV, imported here before anywhere else, so that a missing system library is told once."""
+"""OpenCV, imported here before anywhere else, so that a missing system library is reported once."""
 
 from __future__ import annotations
 

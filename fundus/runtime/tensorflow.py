@@ -53,7 +53,7 @@ def require_tensorflow() -> None:
 
 @functools.cache
 def _keep_to_share() -> None:
-    """Give TensorFlow as many threads as this process has processors, if nobody has said."""
+    """Give TensorFlow as many threads as this process has processors, unless a number is set."""
     import tensorflow as tf
 
     threading_config = tf.config.threading

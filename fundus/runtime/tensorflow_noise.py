@@ -51,12 +51,12 @@ def quiet_start(starting: ModuleType | None = None) -> Iterator[None]:
 
 
 def hush_tensorflow() -> None:
-    """Import TensorFlow quietly in this process, whoever does it; it is not imported by this."""
+    """Make a later import of TensorFlow quiet, whichever module does it; this imports nothing."""
     sys.meta_path.insert(0, _FirstImport())
 
 
 class _FirstImport(MetaPathFinder):
-    """Makes the import of TensorFlow a quiet one, whenever its time comes."""
+    """Makes the import of TensorFlow quiet, whenever it happens."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -85,7 +85,7 @@ def held_back() -> Iterator[None]:
     """
     try:
         screen = os.dup(2)
-    except OSError:  # there is none, as in some services: nothing to keep clean
+    except OSError:  # some services have no standard error: nothing to hold back
         yield
         return
     with tempfile.TemporaryFile() as kept:

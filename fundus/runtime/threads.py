@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from joblib import Parallel
+from joblib import Parallel, cpu_count
 from threadpoolctl import ThreadpoolController
 
 from fundus.exceptions import FundusError
@@ -86,7 +86,7 @@ def _restore_opencv() -> None:
 
 def _restore_opencv_in_child() -> None:
     global _opencv_users
-    # whoever kept OpenCV to one thread is not here
+    # the threads that kept OpenCV to one thread do not exist here
     cv2.setNumThreads(_opencv_threads if _opencv_users else _opencv_at_fork)
     _opencv_users = 0
 
@@ -121,19 +121,17 @@ def one_blas_thread() -> AbstractContextManager[object]:
 def processor_share() -> int:
     """Return how many processors this process is to use.
 
-    Those it may run on, at most ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so
-    that together they do not start more threads than there are processors.
+    Those it may run on, by its affinity and by the limit of a container, at most
+    ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so that together they do not
+    start more threads than there are processors.
 
     Returns
     -------
     int
         At least 1.
     """
-    try:  # not on macOS and Windows
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:
-        available = os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is by level of nesting
+    available = cpu_count()
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is one per level
     return min(available, int(asked)) if asked.isdigit() and int(asked) > 0 else available
 
 
@@ -167,7 +165,7 @@ def thread_count(n_jobs: int | None) -> int:
 def run_jobs(jobs: Iterable[Any], *, n_jobs: int | None, verbose: int = 0) -> list[Any]:
     """Run joblib's delayed calls; an error of this library's comes back as it was raised.
 
-    joblib hangs the worker's whole traceback on an error as its cause, as text. What the library
+    joblib gives an error the worker's whole traceback as its cause, as text. What the library
     raises on purpose says what is wrong and what to do, so only its own lines are left.
 
     Parameters

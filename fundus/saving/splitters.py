@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn import model_selection
-from sklearn.model_selection import BaseCrossValidator
-from sklearn.model_selection._split import BaseShuffleSplit
 
 from fundus.exceptions import BundleError
 
@@ -82,8 +80,7 @@ def cv_of(record: dict[str, Any]) -> Any:
 
 
 def _is_splitter(cls: type) -> bool:
-    repeated = hasattr(cls, "split") and hasattr(cls, "get_n_splits")
-    return issubclass(cls, (BaseCrossValidator, BaseShuffleSplit)) or repeated
+    return hasattr(cls, "split") and hasattr(cls, "get_n_splits")
 
 
 def _is_plain(value: Any) -> bool:

@@ -17,7 +17,7 @@ class Claims:
     """Entries of one segment that this worker has taken on; a context that gives them back.
 
     A worker shows that it lives by holding the lock on a file of its own, which the operating
-    system releases when it dies; what a dead one had claimed is anybody's.
+    system releases when it dies; others may then claim its entries.
 
     Parameters
     ----------

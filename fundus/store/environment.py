@@ -26,7 +26,7 @@ def unusable(what: str) -> StoreError:
     return StoreError(Message(f"{what}: {advice}.", elsewhere))
 
 
-#: Of this process, to be opened anew in one that is forked from it.
+#: Those that this process has open; a process forked from it opens them again.
 _open_here: weakref.WeakSet[Environment] = weakref.WeakSet()
 
 
@@ -63,7 +63,7 @@ class Environment:
         self._process = os.getpid()
 
     def leave_to_parent(self) -> None:
-        """Let go of what a fork copied; the next transaction opens it anew.
+        """Drop what a fork copied; the next transaction opens it again.
 
         LMDB allows a process to open an environment once, and no process to use another's.
         """

@@ -80,7 +80,7 @@ def check_backbone(
     AssertionError
         If it breaks the contract; the message says how, and what to change.
     UnknownNameError
-        If no backbone goes by the name.
+        If no backbone has the name.
     WeightsNotAvailableError
         If the pretrained weights cannot be had.
 
@@ -376,7 +376,7 @@ def _check_in_classifier(case: BackboneCase) -> None:
         )  # fmt: skip
         with attempt(f"{what}: fitting it", "Fix that error."):
             fitted = clone(model).fit(images, y)
-            # the name that cached activations go by must not depend on what cannot be named
+            # the key of cached activations must not depend on code that has no stable name
             fitted.frozen_.name()
         check_predictions(fitted, images, what)
     # the model with trained layers holds all that the other one does

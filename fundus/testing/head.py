@@ -61,7 +61,7 @@ def check_head(
     AssertionError
         If it breaks the contract; the message says how, and what to change.
     UnknownNameError
-        If no head goes by the name.
+        If no head has the name.
 
     Examples
     --------

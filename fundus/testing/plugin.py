@@ -42,7 +42,7 @@ HEAVY = ("jax", "keras", "tensorflow", "torch")
 
 
 class NotRunError(Exception):
-    """A check could not be made, for a reason that another one has told already."""
+    """A check could not be made, for a reason that another one has reported already."""
 
 
 def check_plugin(
@@ -216,7 +216,7 @@ class _Subject:
         try:
             arguments = {k: v for known in self.options for k, v in known.get(offer, {}).items()}
             return KINDS[self.kind][0](self.entry, **arguments)
-        except (AttributeError, TypeError) as error:  # what the check of the options tells
+        except (AttributeError, TypeError) as error:  # the check of the options reports it
             raise NotRunError(f"the options of {offer} cannot be used: {error}") from error
 
     def run(self, name: str) -> None:

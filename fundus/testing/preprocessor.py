@@ -56,7 +56,7 @@ def check_preprocessor(
     AssertionError
         If it breaks the contract; the message says how, and what to change.
     UnknownNameError
-        If no preprocessor goes by the name.
+        If no preprocessor has the name.
 
     Examples
     --------

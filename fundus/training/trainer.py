@@ -1,7 +1,7 @@
 """Training and prediction of Keras heads through scikeras; no other file knows scikeras.
 
 scikeras trains on row indices: the images' activations are too many to pass as one array, so
-`KerasTrainer` streams them from a `fundus.frozen.sources.Source`. ``docs/design.md`` lists the
+`KerasTrainer` streams them from a `fundus.frozen.sources.Source`. ``docs/decisions.md`` lists the
 defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` pins each of them.
 """
 

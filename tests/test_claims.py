@@ -117,7 +117,13 @@ def test_failed_work_gives_the_claims_back(photographs, store):
 
 @pytest.mark.parametrize(
     ("environment", "share"),
-    [({}, None), ({"OMP_NUM_THREADS": "1"}, 1), ({"OMP_NUM_THREADS": "1,4"}, 1)],
+    [
+        ({}, None),
+        ({"OMP_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "1,4"}, 1),
+        ({"OMP_NUM_THREADS": "99"}, None),
+        ({"LOKY_MAX_CPU_COUNT": "1"}, 1),  # joblib's own limit
+    ],
 )
 def test_a_workers_share(environment, share, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
