@@ -97,8 +97,8 @@ def _model(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
             params[name] = record[name]
     if record.get("cv") is not None:
         params["cv"] = {"cv": record["cv"]}
-    new = {"kind": f"{MODULES[kind]}.{kind}", "params": params, "fitted": {}}
-    fitted = new["fitted"]
+    fitted: dict[str, Any] = {}
+    new = {"kind": f"{MODULES[kind]}.{kind}", "params": params, "fitted": fitted}
     if "classes" in record:
         fitted["classes_"] = _labels(record["classes"])
     if "n_features_in" in record:
