@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
     Parameters
     ----------
     owner : object
-        The estimator, or its name.
+        The estimator, its name, or its `Settings`.
     name : str
         The parameter.
     expected : str
@@ -34,7 +35,8 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
     >>> print(invalid("FoldEnsemble", "cv", "an int", 1.5))
     The 'cv' parameter of FoldEnsemble must be an int. Got 1.5 instead.
     """
-    whose = owner if isinstance(owner, str) else type(owner).__name__
+    named = owner.owner if isinstance(owner, Settings) else owner
+    whose = named if isinstance(named, str) else type(named).__name__
     return InvalidParameterError(
         f"The {name!r} parameter of {whose} must be {expected}. Got {value!r} instead."
     )
@@ -82,3 +84,34 @@ def check_option(owner: object, name: str, options: Collection[Any]) -> None:
         value is option or (type(value) is type(option) and value == option) for option in options
     ):
         raise invalid(owner, name, "one of " + ", ".join(map(repr, options)), value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of records of an estimator's parameters, each under its own name.
+
+    Parameters
+    ----------
+    owner : str
+        The estimator's class, which errors name.
+    """
+
+    owner: str
+
+    @classmethod
+    def of(cls, estimator: object, **given: Any) -> Self:
+        """Read the parameters off an estimator.
+
+        Parameters
+        ----------
+        estimator : object
+        **given : object
+            Those that it does not have.
+
+        Returns
+        -------
+        Settings
+        """
+        read = [f.name for f in fields(cls) if f.name != "owner" and f.name not in given]
+        values = {name: getattr(estimator, name) for name in read}
+        return cls(owner=type(estimator).__name__, **values, **given)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fundus import ReluHead, SoftmaxHead, TransferClassifier
-from fundus.heads import compiled
+from fundus.training import compiled
 from fundus.training.adam import FusedAdam
 from fundus.training.tail import Tail, Training, build_tail
 

@@ -20,7 +20,7 @@ from joblib import parallel_config
 
 from fundus import FoldEnsemble, ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import DivergedError
-from fundus.heads import compiled
+from fundus.training import compiled
 from fundus.heads.base import NeuralHead
 from fundus.hookspecs import BackboneSpec
 

@@ -18,7 +18,7 @@ from sklearn.model_selection import check_cv
 from fundus import ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import InvalidParameterError
 from fundus.frozen.sources import ArraySource
-from fundus.heads import batches as batches_module
+from fundus.training import batches as batches_module
 from fundus.training.batches import FeatureBatches, Rows, StreamedBatches, batches_of
 from fundus.training.tail import Tail, Training, build_tail
 

@@ -22,10 +22,12 @@ from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.plugins.registry import OWN, Entry, Kind, canonical, get_registry
+from fundus.runtime.keras_objects import as_config
 from fundus.saving.files import Reader, Writer
 from fundus.saving.meta import labels_of, labels_record
 from fundus.training.fitted import FittedEstimator
 from fundus.transfer.classifier import TransferClassifier
+from fundus.transfer.former import renamed
 
 
 def write_classifier(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _write_params(model: TransferClassifier, writer: Writer) -> dict[str, Any]:
 
 
 def _read_params(record: dict[str, Any], reader: Reader) -> dict[str, Any]:
-    return {name: decode(value, reader) for name, value in record.items()}
+    return renamed({name: decode(value, reader) for name, value in record.items()})
 
 
 def encode(value: Any, name: str, writer: Writer) -> Any:
@@ -112,6 +114,9 @@ def encode(value: Any, name: str, writer: Writer) -> Any:
         return None  # what it drew is in the fitted model; its state cannot be drawn from again
     if isinstance(value, BackboneSpec):
         raise BundleError(_NO_CODE.format(value.name))
+    plain = as_config(value)
+    if plain is not value:  # an optimizer or a loss of Keras's own; foreign ones are refused
+        return encode(plain, name, writer)
     raise BundleError(
         f"The parameter {name!r} holds {value!r}, which cannot be saved without code: register it "
         "through a plugin and pass its name."
