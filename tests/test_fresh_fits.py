@@ -20,9 +20,9 @@ from joblib import parallel_config
 
 from fundus import FoldEnsemble, ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import DivergedError
-from fundus.training import compiled
 from fundus.heads.base import NeuralHead
 from fundus.hookspecs import BackboneSpec
+from fundus.training import compiled
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
 

@@ -9,24 +9,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _clone_parametrized
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from fundus.backbones.network import Network
 from fundus.data.inputs import Images, as_images
-from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.prepare import draw_seed
 from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.sources import ArraySource, Source
-from fundus.grades.labels import Grades, read_grades, read_labels, to_positions
+from fundus.grades.labels import read_grades, read_labels, to_positions
 from fundus.grades.patients import read_patients
-from fundus.heads.base import EstimatorHead, NeuralHead
-from fundus.metrics.kappa import class_sample_weight
+from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
 from fundus.runtime.keras_objects import as_config
 from fundus.saving.mixin import Saves
-from fundus.training.fitted import FittedHead
-from fundus.training.losses import check_loss
-from fundus.transfer.feature_heads import fit_head_on_features
-from fundus.transfer.former import FORMER, renamed
-from fundus.transfer.inputs import plan_fit, prediction_source, training_source
-from fundus.transfer.neural_heads import fit_net
+from fundus.transfer.former import only_former, renamed
+from fundus.transfer.inputs import plan_fit, prediction_source
 from fundus.transfer.parameters import (
     Parameters,
     head_assumes_order,
@@ -35,8 +29,7 @@ from fundus.transfer.parameters import (
 )
 from fundus.transfer.plan import Plan
 from fundus.transfer.prediction import Predicts
-from fundus.transfer.sampling import Samples
-from fundus.transfer.steps import check_duplicates, new_log_dir
+from fundus.transfer.steps import check_duplicates, fit_parts
 
 
 class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
@@ -233,12 +226,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-        if unknown := former.keys() - set(FORMER):
-            raise TypeError(
-                f"TransferClassifier got an unexpected keyword argument {min(unknown)!r}"
-            )
         if former:
-            self.set_params(**former)
+            self.set_params(**only_former(former))
 
     def set_params(self, **params: Any) -> TransferClassifier:
         """Set parameters; ``head__…`` those of the head, which becomes an object if it is a name.
@@ -323,60 +312,18 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         if isinstance(data, Images):
             check_duplicates(data, grades.positions, self.duplicates)
             groups = data.units if groups is None else groups
-        self._fit(parameters, data, grades, weight, groups)
-        return self
-
-    def _fit(
-        self,
-        parameters: Parameters,
-        data: Images | NDArray[Any],
-        grades: Grades,
-        weight: NDArray[np.float64] | None,
-        groups: NDArray[Any] | None,
-    ) -> None:
-        head, samples = parameters.head, parameters.samples
-        if isinstance(head, NeuralHead):
-            check_loss(parameters.training, head, len(grades.scale))
-        seed = draw_seed(self.random_state)
+        fitted = fit_parts(parameters, data, grades, weight, groups, self.random_state)
+        self._places = to_positions(grades.classes, grades.scale)
+        self.classes_, self.grades_ = grades.classes, grades.scale
+        self.head_, self.log_dir_ = fitted.head, fitted.log_dir
         for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters
             self.__dict__.pop(name, None)
-        # weights are by label, for a dict's sake, and by weight of rows, for the counts'
-        labels = grades.scale[grades.positions]
-        fit_weight = class_sample_weight(samples.class_weight, labels, weight, scale=grades.scale)
-        source, network = self._inputs(parameters, data, seed)
-        self.classes_, self.grades_ = grades.classes, grades.scale
-        self._places = to_positions(grades.classes, grades.scale)
-        self.log_dir_: str | None = None
-        self.head_: FittedHead
-        given = Samples(
-            source, grades, weight, fit_weight, groups,
-            samples.class_weight, samples.sampling, samples.n_views, seed,
-        )  # fmt: skip
-        if isinstance(head, NeuralHead):
-            self.log_dir_ = new_log_dir(self.log_dir)
-            run = parameters.training.run(
-                seed=seed,
-                repeatable=self.random_state is not None,
-                trains_backbone=network is not None,
-                log_dir=self.log_dir_,
-            )
-            self.head_ = fit_net(head, given, network, run, self.validation_fraction)
-            self.history_ = self.head_.history
-        else:
-            assert isinstance(head, EstimatorHead)
-            self.head_ = fit_head_on_features(head, given)
-
-    def _inputs(
-        self, parameters: Parameters, data: Images | NDArray[Any], seed: int
-    ) -> tuple[Source, Network | None]:
-        """What a head trains on, and the backbone where layers of it are trained too."""
-        if not isinstance(data, Images):
-            return ArraySource(data), None
-        self.__dict__.pop("n_features_in_", None)
-        self.frozen_ = prepare(parameters.frozen, data, seed=seed)
-        source, self.plan_ = training_source(parameters, data, self.frozen_, seed)
-        network = self.frozen_.network
-        return source, None if network.freeze == "all" else network
+        if fitted.frozen is not None:
+            self.frozen_, self.plan_ = fitted.frozen, fitted.plan
+            self.__dict__.pop("n_features_in_", None)
+        if isinstance(parameters.head, NeuralHead):
+            self.history_ = fitted.head.history
+        return self
 
     def _input(self, X: Any) -> Source:
         data = self._read(X, reset=False)

@@ -41,6 +41,20 @@ class _Former(Settings):
         check_real(self, "min_learning_rate", low=0)
 
 
+def only_former(params: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments that the constructor does not know, if all are former ones.
+
+    Raises
+    ------
+    TypeError
+        As Python does, for any other.
+    """
+    for name in params:
+        if name not in FORMER:
+            raise TypeError(f"TransferClassifier got an unexpected keyword argument {name!r}")
+    return params
+
+
 def renamed(
     params: dict[str, Any], *, optimizer: Any = "adam", callbacks: Any = None, warn: bool = False
 ) -> dict[str, Any]:

@@ -257,16 +257,16 @@ def tell_ignored(classifier: object, head: Any) -> None:
         If one of them is not the default. The same ones are not told of again, as in a search.
     """
     defaults = inspect.signature(type(classifier)).parameters
-    given = {name: getattr(classifier, name) for name in OF_NEURAL_HEADS}
     ignored = tuple(
-        name for name, value in given.items() if (value or None) != (defaults[name].default or None)
+        name
+        for name in OF_NEURAL_HEADS
+        if (getattr(classifier, name) or None) != (defaults[name].default or None)
     )
     if not ignored or ignored in _told:
         return
     _told.add(ignored)
     warn_caller(
-        f"The head {head!r} is fitted by scikit-learn and ignores "
-        + ", ".join(f"{name}={given[name]!r}" for name in ignored)
-        + ": leave out what is for neural heads only.",
+        f"The head {head!r} is fitted by scikit-learn and ignores {', '.join(ignored)}: leave out "
+        "what is for neural heads only.",
         FundusWarning,
     )

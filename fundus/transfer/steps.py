@@ -1,8 +1,9 @@
-"""Before a fit: files that occur twice, and a folder for its log."""
+"""The stages of `TransferClassifier.fit`: duplicates, frozen work, training."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,20 @@ from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
 from fundus.exceptions import DataError
+from fundus.frozen.function import Frozen
+from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.sources import ArraySource, Source
+from fundus.grades.labels import Grades
+from fundus.heads.base import EstimatorHead, NeuralHead
+from fundus.metrics.kappa import class_sample_weight
+from fundus.training.fitted import FittedHead
+from fundus.training.losses import check_loss
+from fundus.transfer.feature_heads import fit_head_on_features
+from fundus.transfer.inputs import training_source
+from fundus.transfer.neural_heads import fit_net
+from fundus.transfer.parameters import Parameters
+from fundus.transfer.plan import Plan
+from fundus.transfer.sampling import Samples
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
@@ -55,6 +70,84 @@ def _file_identity(path: str) -> Any:
         return os.path.normcase(os.path.abspath(path))
     # not every file system numbers its files
     return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(path))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit gives.
+
+    Parameters
+    ----------
+    head : FittedHead
+    frozen : Frozen or None
+        ``None`` for precomputed features, and so is the plan.
+    plan : Plan or None
+    log_dir : str or None
+    """
+
+    head: FittedHead
+    frozen: Frozen | None
+    plan: Plan | None
+    log_dir: str | None
+
+
+def fit_parts(
+    parameters: Parameters,
+    data: Images | NDArray[Any],
+    grades: Grades,
+    weight: NDArray[np.float64] | None,
+    groups: NDArray[Any] | None,
+    random_state: Any,
+) -> Fitted:
+    """Do the frozen work of a fit, and train the head.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    data : Images, or ndarray of float, shape (n_samples, n_features)
+    grades : Grades
+    weight : ndarray of float, shape (n_samples,), or None
+        The caller's.
+    groups : ndarray, shape (n_samples,), or None
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    Fitted
+    """
+    head, samples, training = parameters.head, parameters.samples, parameters.training
+    if isinstance(head, NeuralHead):
+        check_loss(training, head, len(grades.scale))
+    seed = draw_seed(random_state)
+    # weights are by label, for a dict's sake, and by weight of rows, for the counts'
+    labels = grades.scale[grades.positions]
+    fit_weight = class_sample_weight(samples.class_weight, labels, weight, scale=grades.scale)
+    source: Source
+    frozen = plan = network = log_dir = None
+    if isinstance(data, Images):
+        frozen = prepare(parameters.frozen, data, seed=seed)
+        source, plan = training_source(parameters, data, frozen, seed)
+        network = None if frozen.network.freeze == "all" else frozen.network
+    else:
+        source = ArraySource(data)
+    given = Samples(
+        source, grades, weight, fit_weight, groups,
+        samples.class_weight, samples.sampling, samples.n_views, seed,
+    )  # fmt: skip
+    fitted: FittedHead
+    if isinstance(head, NeuralHead):
+        log_dir = new_log_dir(training.log_dir)
+        run = training.run(
+            seed=seed,
+            repeatable=random_state is not None,
+            trains_backbone=network is not None,
+            log_dir=log_dir,
+        )
+        fitted = fit_net(head, given, network, run, training.validation_fraction)
+    else:
+        assert isinstance(head, EstimatorHead)
+        fitted = fit_head_on_features(head, given)
+    return Fitted(fitted, frozen, plan, log_dir)
 
 
 def new_log_dir(log_dir: Any) -> str | None:
