@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from fundus.exceptions import InvalidParameterError, Mention, Message
 
@@ -16,7 +17,7 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
     Parameters
     ----------
     owner : object
-        The estimator, or the name of an estimator or a function.
+        The estimator, its `Settings`, or the name of an estimator or a function.
     name : str
         The parameter.
     expected : str
@@ -55,7 +56,8 @@ def refused(owner: object, name: str, must: str) -> InvalidParameterError:
     -------
     InvalidParameterError
     """
-    about = Mention(name, owner=owner if isinstance(owner, str) else type(owner).__name__)
+    named = owner.owner if isinstance(owner, Settings) else owner
+    about = Mention(name, owner=named if isinstance(named, str) else type(named).__name__)
     return InvalidParameterError(Message(f"The {about} {must}", about))
 
 
@@ -101,3 +103,34 @@ def check_option(owner: object, name: str, options: Collection[Any]) -> None:
         value is option or (type(value) is type(option) and value == option) for option in options
     ):
         raise invalid(owner, name, "one of " + ", ".join(map(repr, options)), value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of records of an estimator's parameters, each under its own name.
+
+    Parameters
+    ----------
+    owner : str
+        The estimator's class, which errors name.
+    """
+
+    owner: str
+
+    @classmethod
+    def of(cls, estimator: object, **given: Any) -> Self:
+        """Read the parameters off an estimator.
+
+        Parameters
+        ----------
+        estimator : object
+        **given : object
+            Those that it does not have.
+
+        Returns
+        -------
+        Settings
+        """
+        read = [f.name for f in fields(cls) if f.name != "owner" and f.name not in given]
+        values = {name: getattr(estimator, name) for name in read}
+        return cls(owner=type(estimator).__name__, **values, **given)

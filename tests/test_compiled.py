@@ -41,7 +41,8 @@ def test_fused_adam_is_adam():
 
 def test_a_kept_network_trains_as_a_fresh_one(blobs):
     X, y = blobs
-    options = {"lr_patience": 1, "patience": 2, "epochs": 6}
+    plateau = keras.callbacks.ReduceLROnPlateau(patience=1)
+    options = {"callbacks": plateau, "patience": 2, "epochs": 6}
     first = net(**options).fit(X, y)
     other = net(**options, random_state=1).fit(X[::-1], y[::-1])
     assert len(compiled._kept) == 1
@@ -70,7 +71,7 @@ def test_what_differs_in_its_graph_is_another_kind(blobs):
         net(head).fit(X, y)
     assert len(compiled._kept) == compiled.KEPT == 2
     compiled._kept.clear()
-    for options in ({}, {"beta_1": 0.8}):
+    for options in ({}, {"optimizer": keras.optimizers.Adam(beta_1=0.8), "learning_rate": "auto"}):
         net(**options).fit(X, y)
     assert len(compiled._kept) == 2
 

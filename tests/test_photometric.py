@@ -18,6 +18,7 @@ from fundus.exceptions import DataError, FundusWarning, InvalidParameterError, U
 from fundus.frozen.function import _origin
 from fundus.frozen.normaliser import Normaliser
 from fundus.frozen.prepare import prepare
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.work import run_frozen
 from fundus.hookspecs import BackboneSpec
 from fundus.plugins import BUILTIN, get_registry
@@ -150,7 +151,7 @@ def test_every_step_keeps_the_range_of_every_network(photos, spec):
     scale = get_registry().find("preprocessor", spec.normalise).spec.apply
     for step in [None, *STEPS, invert]:
         owner = FeatureExtractor(spec.name, weights=None, image_size=None, photometric=step)
-        made = prepare(owner, as_images(photos), freeze="all", seed=0).normaliser
+        made = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0).normaliser
         values = made.apply(photos)
         assert (values >= low).all(), step
         assert (values <= high).all(), step
@@ -164,9 +165,9 @@ def test_former_names_are_followed_by_the_networks_own_scale(photos, backbone, n
     spec = get_registry().find("backbone", backbone).spec
     owner = TransferClassifier(backbone, weights=None, normalise=name)
     with pytest.warns(FutureWarning, match=f"photometric='{name}'.*next minor release"):
-        made = prepare(owner, as_images(photos), freeze="all", seed=0)
+        made = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0)
     owner = TransferClassifier(backbone, weights=None, photometric=name)
-    new = prepare(owner, as_images(photos), freeze="all", seed=0)
+    new = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0)
     assert made.name() == new.name()
     values = made.normaliser.apply(photos)
     assert np.array_equal(values, new.normaliser.apply(photos))
@@ -177,7 +178,7 @@ def test_former_names_are_followed_by_the_networks_own_scale(photos, backbone, n
 
 def test_trained_layers_get_the_step_too(photos):
     owner = tiny("softmax", freeze=1, photometric="green")
-    frozen = prepare(owner, as_images(photos), freeze=1, seed=0)
+    frozen = prepare(FrozenSettings.of(owner), as_images(photos), seed=0)
     (found,) = run_frozen(frozen, photos)  # what such layers are trained on
     expected = photos[..., [1, 1, 1]].astype(np.float64) / 127.5 - 1
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -194,7 +195,7 @@ def test_a_scale_that_is_fitted_sees_what_the_step_makes(photos):
         name="mine", build=dict, image_size=64, normalise="corpus_mean", parameters=1, licence="MIT"
     )
     owner = TransferClassifier(spec, weights=None, photometric=invert, crop=None)
-    made = prepare(owner, as_images(photos), freeze="all", seed=0).normaliser
+    made = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0).normaliser
     # a backbone may have been trained with the mean subtracted; its record means that scale
     np.testing.assert_allclose(made.apply(photos).mean(axis=(0, 1, 2)), 0, atol=0.01)
 

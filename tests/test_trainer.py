@@ -243,8 +243,9 @@ def test_early_stopping_brings_the_best_weights_back(blobs):
 def test_the_learning_rate_falls_on_a_plateau(blobs):
     X, y = blobs
     noise = np.random.default_rng(0).permutation(y)
-    options = {"learning_rate": 0.1, "epochs": 12, "patience": None, "lr_patience": 1}
-    model = net(lr_factor=0.5, min_learning_rate=0.04, **options).fit(X, noise)
+    plateau = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=1, min_lr=0.04)
+    options = {"learning_rate": 0.1, "epochs": 12, "patience": None, "callbacks": plateau}
+    model = net(**options).fit(X, noise)
     rates = model.history_["learning_rate"]
     assert rates[0] == pytest.approx(0.1)
     assert min(rates) == pytest.approx(0.04)
@@ -273,8 +274,6 @@ def test_without_validation_the_training_loss_is_watched(blobs):
         ("learning_rate", "fast"),
         ("validation_fraction", 0.9),
         ("patience", 0),
-        ("beta_1", 1.0),
-        ("lr_factor", 1.0),
         ("duplicates", "maybe"),
         ("augment", "yes"),
         ("head", 7),

@@ -53,7 +53,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     from fundus.frozen.prepare import resolve_network
     from fundus.frozen.steps import choose_steps
     from fundus.transfer.classifier import TransferClassifier
-    from fundus.transfer.parameters import check_parameters
+    from fundus.transfer.parameters import Parameters
 
     classifier = TransferClassifier(
         **settings.parameters(),
@@ -62,9 +62,9 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         # bars of several processes would overwrite each other
         verbose=int(verbose and settings.jobs == 1),
     )
-    check_parameters(classifier)
-    network = resolve_network(classifier, freeze=classifier.freeze, seed=settings.seed)
-    choose_steps(classifier, network.spec)
+    frozen = Parameters.of(classifier).frozen
+    network = resolve_network(frozen, seed=settings.seed)
+    choose_steps(frozen, network.spec)
     return classifier
 
 

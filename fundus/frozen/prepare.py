@@ -19,6 +19,7 @@ from fundus.frozen.function import Frozen
 from fundus.frozen.loading import load_rows
 from fundus.frozen.normaliser import Normaliser, fit_normaliser
 from fundus.frozen.ranges import range_problem
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.steps import choose_steps
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
@@ -46,14 +47,12 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
+def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
     """Check the parameters that say which network, and return its record.
 
     Parameters
     ----------
-    owner : estimator
-        With attributes ``backbone, weights, image_size, crop, pooling, power``.
-    freeze : "all", int, float or str
+    settings : FrozenSettings
     seed : int
         Seed of random weights.
 
@@ -68,52 +67,52 @@ def resolve_network(owner: Any, *, freeze: Any, seed: int) -> Network:
     UnknownNameError
         If no backbone goes by the name.
     """
-    backbone = owner.backbone
+    backbone = settings.backbone
     if (how := given_instead(backbone)) is not None:
-        raise invalid(owner, "backbone", f"a name or a BackboneSpec ({how})", backbone)
+        raise invalid(settings, "backbone", f"a name or a BackboneSpec ({how})", backbone)
     if isinstance(backbone, BackboneSpec):
         spec = backbone
     elif isinstance(backbone, str):
         spec = get_registry().find("backbone", backbone).spec
     else:
         names = ", ".join(list_backbones()[:3])
-        raise invalid(owner, "backbone", f"a name ({names}, …) or a BackboneSpec", backbone)
-    check_int(owner, "image_size", low=spec.min_image_size, none=True)
-    check_option(owner, "pooling", POOLINGS)
-    check_option(owner, "crop", ("fov", "square", None))
-    check_real(owner, "power", low=0, high=1, low_open=True, also=(None,))
-    weights = owner.weights
-    if isinstance(weights, os.PathLike) or (
-        isinstance(weights, str) and weights not in spec.pretrained
-    ):
-        weights = str(Path(weights).expanduser().absolute())
-    if (
-        weights is not None
-        and weights not in spec.pretrained
-        and not (isinstance(weights, str) and Path(weights).is_file())
-    ):
-        named = "".join(f"{name!r}, " for name in spec.pretrained)
-        raise invalid(owner, "weights", f"{named}None or a weights file that exists", owner.weights)
+        raise invalid(settings, "backbone", f"a name ({names}, …) or a BackboneSpec", backbone)
+    check_int(settings, "image_size", low=spec.min_image_size, none=True)
+    check_option(settings, "pooling", POOLINGS)
+    check_option(settings, "crop", ("fov", "square", None))
+    check_real(settings, "power", low=0, high=1, low_open=True, also=(None,))
+    weights = _weights(settings, spec)
     return Network(
         backbone=backbone,
         weights=weights,
-        image_size=int(owner.image_size or spec.image_size),
-        freeze=freeze,
-        pooling=owner.pooling,
+        image_size=int(settings.image_size or spec.image_size),
+        freeze=settings.freeze,
+        pooling=settings.pooling,
         seed=seed if weights is None else None,
     )
 
 
-def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
-    """Return the frozen part an estimator asks for, its normaliser fitted on `images`.
+def _weights(settings: FrozenSettings, spec: BackboneSpec) -> str | None:
+    """The name of pretrained weights, the path of a file that exists, or None."""
+    weights = settings.weights
+    if weights is None or (isinstance(weights, str) and weights in spec.pretrained):
+        return weights
+    if isinstance(weights, (str, os.PathLike)):
+        path = Path(weights).expanduser().absolute()
+        if path.is_file():
+            return str(path)
+    named = "".join(f"{name!r}, " for name in spec.pretrained)
+    raise invalid(settings, "weights", f"{named}None or a weights file that exists", weights)
+
+
+def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
+    """Return the frozen part that settings ask for, its normaliser fitted on `images`.
 
     Parameters
     ----------
-    owner : estimator
-        With the attributes of `resolve_network`, and ``photometric, normalise, n_jobs``.
+    settings : FrozenSettings
     images : Images
         The training images.
-    freeze : "all", int, float or str
     seed : int
 
     Returns
@@ -132,39 +131,39 @@ def prepare(owner: Any, images: Images, *, freeze: Any, seed: int) -> Frozen:
     FundusWarning
         If another scale than the network's own leaves the range that named weights know.
     """
-    network = resolve_network(owner, freeze=freeze, seed=seed)
-    if freeze != "all" and all_frozen(network):
+    network = resolve_network(settings, seed=seed)
+    if settings.freeze != "all" and all_frozen(network):
         network = replace(network, freeze="all")
     if network.freeze != "all":
-        _check_trained(owner)
-    recipe = ImageRecipe(network.image_size, owner.crop)
+        _check_trained(settings)
+    recipe = ImageRecipe(network.image_size, settings.crop)
 
     def batches() -> Any:
         rows = range(len(images))
-        return (batch for _, batch in load_rows(images, rows, recipe, n_jobs=owner.n_jobs))
+        return (batch for _, batch in load_rows(images, rows, recipe, n_jobs=settings.n_jobs))
 
-    photometric, scale = choose_steps(owner, network.spec)
+    photometric, scale = choose_steps(settings, network.spec)
     normaliser = fit_normaliser(scale, batches, photometric=photometric)
-    if owner.normalise != "backbone" and network.weights in network.spec.pretrained:
+    if settings.normalise != "backbone" and network.weights in network.spec.pretrained:
         _warn_of_range(normaliser, network)
-    return Frozen(network, recipe, normaliser, owner.power)
+    return Frozen(network, recipe, normaliser, settings.power)
 
 
-def _check_trained(owner: Any) -> None:
+def _check_trained(settings: FrozenSettings) -> None:
     """Refuse what is for frozen features only, where layers of the backbone are trained."""
-    if of_all_stages(owner.pooling):
+    if of_all_stages(settings.pooling):
         allowed = ", ".join(repr(name) for name in POOLINGS if not of_all_stages(name))
         expected = (
             f"one of {allowed} unless freeze='all', as the stages before the cut are not there "
-            f"in training (freeze={owner.freeze!r})"
+            f"in training (freeze={settings.freeze!r})"
         )
-        raise invalid(owner, "pooling", expected, owner.pooling)
-    if owner.power is not None:
+        raise invalid(settings, "pooling", expected, settings.pooling)
+    if settings.power is not None:
         expected = (
             "None unless freeze='all', as a root has no finite slope at 0 to train through "
-            f"(freeze={owner.freeze!r})"
+            f"(freeze={settings.freeze!r})"
         )
-        raise invalid(owner, "power", expected, owner.power)
+        raise invalid(settings, "power", expected, settings.power)
 
 
 def _warn_of_range(normaliser: Normaliser, network: Network) -> None:

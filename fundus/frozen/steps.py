@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fundus.exceptions import InvalidParameterError, Mention, Message
+from fundus.frozen.settings import FrozenSettings
 from fundus.hookspecs import BackboneSpec, PreprocessorSpec
 from fundus.parameters import invalid
 from fundus.plugins.registry import BUILTIN, Entry, get_registry, list_preprocessors
@@ -100,13 +101,12 @@ def find_photometric(name: str) -> Entry:
     raise InvalidParameterError(Message(text, about, instead))
 
 
-def choose_steps(owner: Any, spec: BackboneSpec) -> tuple[Any, Any]:
+def choose_steps(settings: FrozenSettings, spec: BackboneSpec) -> tuple[Any, Any]:
     """Read ``photometric=`` and ``normalise=``, and check them.
 
     Parameters
     ----------
-    owner : estimator
-        With attributes ``photometric, normalise``.
+    settings : FrozenSettings
     spec : BackboneSpec
 
     Returns
@@ -127,20 +127,20 @@ def choose_steps(owner: Any, spec: BackboneSpec) -> tuple[Any, Any]:
     FutureWarning
         If ``normalise=`` names a photometric step, as it did before there was ``photometric=``.
     """
-    photometric, scale = owner.photometric, owner.normalise
+    photometric, scale = settings.photometric, settings.normalise
     if photometric is not None and not isinstance(photometric, str) and not callable(photometric):
         expected = "None, the name of a photometric step or a function from uint8 to uint8"
-        raise invalid(owner, "photometric", expected, photometric)
+        raise invalid(settings, "photometric", expected, photometric)
     if not isinstance(scale, str) and not callable(scale):
         expected = "'backbone', the name of a scale or a function from uint8 to float32"
-        raise invalid(owner, "normalise", expected, scale)
+        raise invalid(settings, "normalise", expected, scale)
     if isinstance(scale, str) and scale != "backbone" and _was_photometric(scale):
         if photometric is not None:
             expected = (
                 "'backbone' or a scale where 'photometric' is given "
                 f"(photometric={photometric!r}), since it is a photometric step too"
             )
-            raise invalid(owner, "normalise", expected, scale)
+            raise invalid(settings, "normalise", expected, scale)
         warnings.warn(
             f"normalise={scale!r} is a photometric step, and from now on the scale that the "
             f"network was trained with follows it. Pass photometric={scale!r}, which means the "

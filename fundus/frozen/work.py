@@ -18,10 +18,11 @@ from fundus.exceptions import DivergedError, ImageReadError, StoreError, StoreWa
 from fundus.frozen.filling import Entries, Job, fill
 from fundus.frozen.function import Frozen
 from fundus.frozen.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
+from fundus.frozen.settings import FrozenSettings
 from fundus.runtime.forks import refuse_after_fork
 from fundus.runtime.progress import track
 from fundus.runtime.threads import renewed_after_fork, thread_count
-from fundus.store import Segment, Store
+from fundus.store import Segment, Store, open_store
 from fundus.store.memo import FileState, file_state
 
 # Keras compiles at the first call, and TensorFlow uses all processors in each
@@ -205,19 +206,15 @@ class Work:
         return lambda k: self.images.where(rows[k])
 
 
-def start_work(
-    images: Images, frozen: Frozen, store: Store | None, *, n_jobs: int | None, verbose: int
-) -> Work:
+def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work:
     """Find the images' digests, and where the results are kept.
 
     Parameters
     ----------
+    settings : FrozenSettings
+        Its ``cache``, ``n_jobs`` and ``verbose``.
     images : Images
     frozen : Frozen
-    store : Store or None
-    n_jobs : int or None
-        Threads.
-    verbose : int
 
     Returns
     -------
@@ -228,9 +225,10 @@ def start_work(
     ImageReadError
         If files are missing, empty, truncated or no images; the first is named, the rest counted.
     """
+    store, n_jobs = open_store(settings.cache), settings.n_jobs
     names = digests(images, store, n_jobs=n_jobs)
     segment = None if store is None else _segment(frozen, store)
-    return Work(images, frozen, names, store, segment, n_jobs, verbose)
+    return Work(images, frozen, names, store, segment, n_jobs, settings.verbose)
 
 
 def _segment(frozen: Frozen, store: Store) -> Segment:

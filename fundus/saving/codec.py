@@ -16,6 +16,7 @@ from fundus.heads.base import Head
 from fundus.hookspecs import BackboneSpec
 from fundus.images.augment import Augmentation
 from fundus.metrics.operating_points import OperatingPoint
+from fundus.runtime.keras_objects import as_config
 from fundus.saving.classes import find_class, is_saveable, kind_of, saveable
 from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.registered import NO_CODE, head_class, head_record
@@ -112,6 +113,9 @@ class Encoder:
             return {"skops": self.writer.estimator(value)}
         if isinstance(value, BackboneSpec):
             raise BundleError(NO_CODE.format(value.name))
+        plain = as_config(value)
+        if plain is not value:  # an optimizer, a schedule or a loss of Keras's own
+            return self.value(plain, name)
         raise BundleError(
             f"The parameter {name!r} holds {value!r}, which cannot be saved without code: register "
             "it through a plugin and pass its name."

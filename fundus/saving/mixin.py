@@ -96,16 +96,23 @@ class Saves:
         return {name: value for name, value in params.items() if name not in self._not_saved}
 
     @classmethod
+    def _todays_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return what parameters of an earlier release are called now."""
+        return params
+
+    @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
         """Build the fitted model from what ``_to_record`` has returned."""
+        params = {name: decoder.value(value) for name, value in record["params"].items()}
+        params = cls._todays_params(params)
         takes = {*inspect.signature(cls).parameters}
-        strange = sorted({*record["params"]} - takes | {*record["fitted"]} - {*cls._saved})
+        strange = sorted({*params} - takes | {*record["fitted"]} - {*cls._saved})
         if strange:
             raise BundleError(
                 f"The model holds {', '.join(strange)}, which {cls.__name__} does not have here: "
                 "install the version of the package that it was saved with."
             )
-        model = cls(**{name: decoder.value(value) for name, value in record["params"].items()})
+        model = cls(**params)
         for name, value in record["fitted"].items():
             setattr(model, name, decoder.value(value))
         return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -25,14 +26,9 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
         The caller's own are copies.
     """
     kc = keras.callbacks
-    chosen: list[keras.callbacks.Callback] = [
-        kc.ReduceLROnPlateau(
-            monitor,
-            factor=training.lr_factor,
-            patience=training.lr_patience,
-            min_lr=training.min_learning_rate,
-        )
-    ]
+    chosen: list[keras.callbacks.Callback] = []
+    if training.plateau is not None:
+        chosen.append(kc.ReduceLROnPlateau(monitor, **asdict(training.plateau)))
     if training.patience is not None:
         chosen.append(
             kc.EarlyStopping(monitor, patience=training.patience, restore_best_weights=True)

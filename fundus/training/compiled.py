@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.heads.base import NeuralHead
 from fundus.runtime.identity import code_identity
+from fundus.runtime.keras_objects import as_config
 from fundus.runtime.keras_settings import graph_settings
+from fundus.training.losses import is_ours
+from fundus.training.optimizers import ADAM
 from fundus.training.tail import Tail, Training, build_tail
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
     """
     built = build_tail(tail, training, to_train=True)
     # what a callback of the caller's does to a network is not known, so that one is his alone
-    shared = not training.callbacks and _known(built, tail.head, tail.n_grades)
+    shared = training.only_rates and _known(built, tail, training)
     kind = _kind(tail, training) if shared else None
     kept = None if kind is None else _kept.get(kind)
     if kept is None or not _alike(kept.network, built):
@@ -76,7 +78,8 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
         variable.assign(value)
     for variable, slot in zip(network.optimizer.variables, kept.slots, strict=True):
         variable.assign(np.broadcast_to(slot, variable.shape))
-    network.optimizer.learning_rate = training.learning_rate
+    if training.learning_rate is not None:
+        network.optimizer.learning_rate = training.learning_rate
     return network
 
 
@@ -95,11 +98,14 @@ def lent_network(tail: Tail, training: Training) -> keras.Model:
     keras.Model
     """
     training = replace(training, callbacks=())
+    if not training.optimizer.is_own or not is_ours(training.loss):
+        # predictions do not depend on them
+        training = replace(training, learning_rate=1e-3, optimizer=ADAM, loss=None)
     kind = _kind(tail, training)
     if kind in _kept:
         return _kept[kind].network
     built = build_tail(tail, training, to_train=True)
-    if kind is not None and _known(built, tail.head, tail.n_grades):
+    if kind is not None and _known(built, tail, training):
         _keep(kind, built)
     return built
 
@@ -117,27 +123,30 @@ def _keep(kind: Any, network: keras.Model) -> None:
 
 def _kind(tail: Tail, training: Training) -> Any:
     """What two networks with one graph have in common; None where that cannot be told."""
-    head = tail.head
+    head, optimizer = tail.head, training.optimizer
+    # a rate that is a number is set anew for each fit; a schedule is in the graph
+    trained = optimizer.name, optimizer.config, as_config(training.loss)
     try:
         parts = pickle.dumps(
-            (head, tail.n_grades, tail.n_features, tail.network, tail.dtype_policy)
+            (head, tail.n_grades, tail.n_features, tail.network, tail.dtype_policy, trained)
         )
     except (pickle.PicklingError, AttributeError, TypeError):
         return None  # such as a head that holds a lambda
     code = tuple(code_identity(getattr(head, name)) for name in ("build", "loss", "metrics"))
-    adam = training.beta_1, training.beta_2, training.epsilon
     # Keras compiles with XLA, on a GPU, only where operations need not be deterministic
-    return type(head), parts, code, adam, training.repeatable, graph_settings()
+    return type(head), parts, code, training.repeatable, graph_settings()
 
 
-def _known(network: keras.Model, head: NeuralHead, n_grades: int) -> bool:
+def _known(network: keras.Model, tail: Tail, training: Training) -> bool:
     """Whether all state of a network is in its variables, as in Keras's parts and in ours.
 
-    A foreign layer or loss may remember in Python what an earlier fit did, or draw from a stream
-    that its graph goes on with.
+    A foreign layer, loss or optimizer may remember in Python what an earlier fit did, or draw from
+    a stream that its graph goes on with.
     """
-    parts = [head.loss(n_grades), *head.metrics(n_grades), *_operations(network)]
-    return all(isinstance(part, str) or _is_ours(part) for part in parts)
+    head, n_grades = tail.head, tail.n_grades
+    loss = head.loss(n_grades) if training.loss is None else training.loss
+    parts = [loss, *head.metrics(n_grades), *_operations(network)]
+    return training.optimizer.is_own and all(map(is_ours, parts))
 
 
 def _operations(network: keras.Model) -> Iterator[Any]:
@@ -145,12 +154,6 @@ def _operations(network: keras.Model) -> Iterator[Any]:
         yield operation
         if hasattr(operation, "operations"):  # a network inside the network
             yield from _operations(operation)
-
-
-def _is_ours(part: Any) -> bool:
-    kind = part if hasattr(part, "__qualname__") else type(part)  # a function, or an object's class
-    package = str(kind.__module__).split(".")[0]
-    return package in ("keras", "fundus") and kind.__qualname__ != "Lambda"
 
 
 def _alike(a: keras.Model, b: keras.Model) -> bool:

@@ -50,10 +50,10 @@ def check_training(
         return
     when = f"in epoch {lost[0] + 1} of {training.epochs}" if len(lost) else "after the last epoch"
     what = f"the loss was {losses[lost[0]]}" if len(lost) else f"{broken} weights were not finite"
-    try_this = (
-        f"Try a learning_rate below {training.learning_rate:g}, or the dtype policy 'float32' "
-        "where it was another."
-    )
+    rate = training.learning_rate
+    lower = "an optimizer with a lower" if rate is None else f"a learning_rate below {rate:g}"
+    schedule = " learning-rate schedule" if rate is None else ""
+    try_this = f"Try {lower}{schedule}, or the dtype policy 'float32' where it was another."
     if broken or len(lost) == len(losses):
         raise DivergedError(
             f"The training of {head!r} diverged: {what} {when}, and no grade can be had from "

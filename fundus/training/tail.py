@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fundus.backbones.network import Network
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import DEFAULT_POLICY, under_policy
+from fundus.training.losses import built_loss
+from fundus.training.optimizers import ADAM, Recipe, only_sets_the_rate
 
 if TYPE_CHECKING:
     import keras
@@ -17,18 +19,40 @@ STEPS_PER_CALL = 32
 
 
 @dataclass(frozen=True)
+class Plateau:
+    """Lower the learning rate where the loss stands still, as `keras.callbacks.ReduceLROnPlateau`.
+
+    Parameters
+    ----------
+    factor : float, default=0.5
+        What the learning rate is multiplied by.
+    patience : int, default=3
+        Epochs without a better loss before that.
+    min_lr : float, default=1e-6
+        It falls no lower.
+    """
+
+    factor: float = 0.5
+    patience: int = 3
+    min_lr: float = 1e-6
+
+
+@dataclass(frozen=True)
 class Training:
     """Settings of one training run.
 
     Parameters
     ----------
-    learning_rate, beta_1, beta_2, epsilon : float
-        Of Adam.
+    learning_rate : float or None
+        ``None`` where the optimizer has a schedule.
+    optimizer : Recipe
+    loss : object, default=None
+        As Keras takes it; ``None`` is the head's own.
     batch_size, epochs : int
     patience : int or None
         Epochs without a better loss before training stops; ``None`` never stops early.
-    lr_factor, lr_patience, min_learning_rate : float, int, float
-        The learning rate is multiplied by the factor after so many epochs without a better loss.
+    plateau : Plateau or None
+        ``None`` where a schedule or a callback decides about the learning rate.
     callbacks : tuple of Callback
         More Keras callbacks; copied before use.
     log_dir : str or None
@@ -40,21 +64,23 @@ class Training:
     verbose : int
     """
 
-    learning_rate: float
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
+    learning_rate: float | None
+    optimizer: Recipe = ADAM
+    loss: Any = None
     batch_size: int = 16
     epochs: int = 40
     patience: int | None = 10
-    lr_factor: float = 0.5
-    lr_patience: int = 3
-    min_learning_rate: float = 1e-6
+    plateau: Plateau | None = Plateau()
     callbacks: tuple[Any, ...] = ()
     log_dir: str | None = None
     seed: int = 0
     repeatable: bool = True
     verbose: int = 0
+
+    @property
+    def only_rates(self) -> bool:
+        """Whether the caller's callbacks, if there are any, do no more than set the rate."""
+        return all(only_sets_the_rate(callback) for callback in self.callbacks)
 
 
 @dataclass(frozen=True)
@@ -117,21 +143,11 @@ def _built(tail: Tail, training: Training, to_train: bool) -> keras.Model:
         inputs = body.inputs
         outputs = tail.head.build(body.outputs[0], tail.n_grades)
     model = keras.Model(inputs, outputs)
-    adam, steps = keras.optimizers.Adam, 1
-    if to_train and not training.callbacks:
-        from fundus.training.adam import FusedAdam
-
-        adam, steps = FusedAdam, STEPS_PER_CALL if tail.network is None else 1
-    optimizer = adam(
-        training.learning_rate,
-        beta_1=training.beta_1,
-        beta_2=training.beta_2,
-        epsilon=training.epsilon,
-    )
+    ours = to_train and training.only_rates
     model.compile(
-        optimizer=optimizer,
-        loss=tail.head.loss(tail.n_grades),
+        optimizer=training.optimizer.build(training.learning_rate, fused=ours),
+        loss=built_loss(tail.head, tail.n_grades, training.loss),
         metrics=tail.head.metrics(tail.n_grades),
-        steps_per_execution=steps,
+        steps_per_execution=STEPS_PER_CALL if ours and tail.network is None else 1,
     )
     return model

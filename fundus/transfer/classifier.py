@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, _clone_parametrized
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fundus.data.inputs import Images, as_images
-from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.prepare import draw_seed
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.sources import ArraySource, Source
-from fundus.grades.labels import Grades, read_grades, read_labels, to_positions
+from fundus.grades.labels import read_grades, read_labels, to_positions
 from fundus.grades.patients import read_patients
-from fundus.heads.base import EstimatorHead, Head, NeuralHead
-from fundus.metrics.kappa import class_sample_weight
+from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
-from fundus.training.fitted import FittedHead
-from fundus.transfer.feature_heads import fit_head_on_features
-from fundus.transfer.inputs import plan_fit, prediction_source, training_source
+from fundus.runtime.keras_objects import as_config
+from fundus.transfer.former import only_former, renamed
+from fundus.transfer.inputs import plan_fit, prediction_source
 from fundus.transfer.parameters import (
-    check_parameters,
+    Parameters,
     head_assumes_order,
     is_precomputed,
     with_head_object,
@@ -29,7 +29,7 @@ from fundus.transfer.parameters import (
 from fundus.transfer.plan import Plan
 from fundus.transfer.prediction import Predicts
 from fundus.transfer.saved import SavesClassifier
-from fundus.transfer.steps import check_duplicates, fit_net, new_log_dir
+from fundus.transfer.steps import check_duplicates, fit_parts
 
 
 class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
@@ -88,10 +88,18 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Training images are drawn at random so that every grade has as many as the most frequent
         one, or as the rarest; ``class_weight`` then counts the images that were drawn. Images held
         out for early stopping are not drawn. Needs imbalanced-learn.
+    optimizer : str, keras.optimizers.Optimizer or dict, default="adam"
+        A name that Keras knows; "adam" is Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-8). Or an
+        optimizer with its own learning rate, a number or any schedule of Keras's; or its
+        configuration, ``{"class_name": "SGD", "config": {"momentum": 0.9}}``. Each fit builds a new
+        one from its configuration, and leaves the one that was given as it is. To be copied and
+        searched, a class of one's own is registered with
+        `keras.saving.register_keras_serializable`; to be saved, an optimizer is Keras's own.
+    loss : str, keras.losses.Loss, callable or dict, default=None
+        As Keras takes it, of the head's targets and outputs; ``None`` is the head's own.
     learning_rate : float or "auto", default="auto"
-        Of Adam; "auto" is 1e-5 where layers of the backbone are trained and 1e-3 where none are.
-    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        Of Adam.
+        For an `optimizer` that has none of its own. "auto" is Keras's default for that optimizer,
+        1e-3 for Adam, and a hundredth of it where layers of the backbone are trained.
     batch_size : int, default=16
         Images per training step.
     epochs : int, default=40
@@ -103,10 +111,10 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         times more, on two thirds of the images each.
     patience : int or None, default=10
         Epochs without a better loss before training stops and the best weights return.
-    lr_factor, lr_patience, min_learning_rate : float, int, float, default=0.5, 3, 1e-6
-        The learning rate is multiplied by the factor after so many epochs without a better loss.
-    callbacks : sequence of keras.callbacks.Callback, default=None
-        More callbacks; each fit uses copies.
+    callbacks : keras.callbacks.Callback or sequence of them, default=None
+        More callbacks; each fit uses copies. Where none of them sets the learning rate, and the
+        optimizer has no schedule, ``ReduceLROnPlateau(factor=0.5, patience=3, min_lr=1e-6)`` does;
+        a `ReduceLROnPlateau` or `LearningRateScheduler` takes its place.
     log_dir : path, default=None
         Where each fit makes a folder with ``log.csv`` and ``best.weights.h5``.
     duplicates : {"error", "allow"}, default="error"
@@ -119,6 +127,9 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Decides everything that is drawn.
     verbose : int, default=0
         1 shows progress.
+    **former : object
+        Parameters of earlier releases, for one more: `beta_1`, `beta_2` and `epsilon` of Adam,
+        and `lr_factor`, `lr_patience` and `min_learning_rate` of ``ReduceLROnPlateau``.
 
     Attributes
     ----------
@@ -130,7 +141,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         The trained head. ``head_.residual_std`` is the root mean square, in places, of a
         regressor's residuals on images it was fitted without; its probabilities are as wide.
     history_ : dict of str to list of float
-        Losses and learning rate by epoch; neural heads only.
+        Losses by epoch, and the learning rate where a callback sets it; neural heads only.
     frozen_ : Frozen
         The frozen part; not for precomputed features.
     plan_ : Plan
@@ -170,17 +181,13 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         augment_views: int | None = None,
         class_weight: Any = "balanced",
         sampling: str | None = None,
+        optimizer: Any = "adam",
+        loss: Any = None,
         learning_rate: Any = "auto",
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
         batch_size: int = 16,
         epochs: int = 40,
         validation_fraction: float = 0.1,
         patience: int | None = 10,
-        lr_factor: float = 0.5,
-        lr_patience: int = 3,
-        min_learning_rate: float = 1e-6,
         callbacks: Any = None,
         log_dir: Any = None,
         duplicates: str = "error",
@@ -188,6 +195,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        **former: Any,
     ) -> None:
         self.backbone = backbone
         self.head = head
@@ -204,17 +212,13 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.augment_views = augment_views
         self.class_weight = class_weight
         self.sampling = sampling
+        self.optimizer = optimizer
+        self.loss = loss
         self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
         self.batch_size = batch_size
         self.epochs = epochs
         self.validation_fraction = validation_fraction
         self.patience = patience
-        self.lr_factor = lr_factor
-        self.lr_patience = lr_patience
-        self.min_learning_rate = min_learning_rate
         self.callbacks = callbacks
         self.log_dir = log_dir
         self.duplicates = duplicates
@@ -222,6 +226,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        if former:
+            self.set_params(**only_former(former))
 
     def set_params(self, **params: Any) -> TransferClassifier:
         """Set parameters; ``head__…`` those of the head, which becomes an object if it is a name.
@@ -240,7 +246,16 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         >>> TransferClassifier(head="logistic").set_params(head__C=1.0).head
         LogisticHead(C=1.0)
         """
-        return super().set_params(**with_head_object(self, params))
+        params = renamed(params, optimizer=self.optimizer, callbacks=self.callbacks, warn=True)
+        return super().set_params(**with_head_object(self.head, params))
+
+    def __sklearn_clone__(self) -> TransferClassifier:
+        copied = _clone_parametrized(self)  # private to scikit-learn (seen in 1.9)
+        copied.loss = as_config(self.loss)  # which loses nothing, as Keras's copies do
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "loss": as_config(self.loss)}
 
     def fit(
         self,
@@ -288,7 +303,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         DataWarning
             Where more than two names are put into the order of the alphabet.
         """
-        head = check_parameters(self)
+        parameters = Parameters.of(self)
         data = self._read(X, reset=True)
         where = data.where if isinstance(data, Images) else "row {}".format
         grades = read_grades(read_labels(y, len(data), where, self), self.grades, where)
@@ -297,62 +312,25 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         if isinstance(data, Images):
             check_duplicates(data, grades.positions, self.duplicates)
             groups = data.units if groups is None else groups
-        self._fit(data, grades, head, weight, groups)
-        return self
-
-    def _fit(
-        self,
-        data: Images | NDArray[Any],
-        grades: Grades,
-        head: Head,
-        weight: NDArray[np.float64] | None,
-        groups: NDArray[Any] | None,
-    ) -> None:
-        seed = draw_seed(self.random_state)
+        fitted = fit_parts(parameters, data, grades, weight, groups, self.random_state)
+        self._places = to_positions(grades.classes, grades.scale)
+        self.classes_, self.grades_ = grades.classes, grades.scale
+        self.head_, self.log_dir_ = fitted.head, fitted.log_dir
         for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters
             self.__dict__.pop(name, None)
-        # weights are by label, for a dict's sake, and by weight of rows, for the counts'
-        labels = grades.scale[grades.positions]
-        fit_weight = class_sample_weight(self.class_weight, labels, weight, scale=grades.scale)
-        if isinstance(data, Images):
+        if fitted.frozen is not None:
+            self.frozen_, self.plan_ = fitted.frozen, fitted.plan
             self.__dict__.pop("n_features_in_", None)
-            self.frozen_ = prepare(self, data, freeze=self.freeze, seed=seed)
-        self.classes_, self.grades_ = grades.classes, grades.scale
-        self._places = to_positions(grades.classes, grades.scale)
-        self.log_dir_: str | None = None
-        self.head_: FittedHead
-        source: Source
-        if isinstance(data, Images):
-            source, self.plan_ = training_source(self, data, self.frozen_, head, seed)
-        else:
-            source = ArraySource(data)
-        n_views = self.augment_views or 0
-        if isinstance(head, NeuralHead):
-            self.log_dir_ = new_log_dir(self.log_dir)
-            self.head_ = fit_net(
-                self,
-                head,
-                source,
-                self.frozen_.network if isinstance(data, Images) else None,
-                grades,
-                weight,
-                fit_weight,
-                groups,
-                seed,
-                n_views,
-            )
-            self.history_ = self.head_.history
-        else:
-            assert isinstance(head, EstimatorHead)
-            self.head_ = fit_head_on_features(
-                self, head, source, grades, weight, fit_weight, groups, seed, n_views
-            )
+        if isinstance(parameters.head, NeuralHead):
+            self.history_ = fitted.head.history
+        return self
 
     def _input(self, X: Any) -> Source:
         data = self._read(X, reset=False)
         if not isinstance(data, Images):
             return ArraySource(data)
-        return prediction_source(self, data, self.frozen_)
+        settings = FrozenSettings.of(self)
+        return prediction_source(settings, data, self.frozen_, self.batch_size)
 
     def plan(self, X: Any) -> Plan:
         """Say what `fit` would compute and keep, and what that costs.
@@ -376,11 +354,11 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         """
-        head = check_parameters(self)
+        parameters = Parameters.of(self)
         data = self._read(X, reset=False)
         if not isinstance(data, Images):
             raise invalid(self, "backbone", "one that runs on images", self.backbone)
-        return plan_fit(self, data, head)
+        return plan_fit(parameters, data, draw_seed(self.random_state))
 
     def _read(self, X: Any, *, reset: bool) -> Images | NDArray[Any]:
         if is_precomputed(self.backbone):

@@ -11,63 +11,43 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from fundus.frozen.sources import ArraySource, Source
-from fundus.grades.labels import Grades
 from fundus.heads.base import EstimatorHead
 from fundus.heads.ridge_residuals import left_out_residuals
 from fundus.parameters import invalid
 from fundus.runtime.threads import one_blas_thread
 from fundus.training.fitted import FittedEstimator
 from fundus.transfer.residuals import residual_std, std_of_inner_folds, units_of
-from fundus.transfer.sampling import drawn_rows, drawn_weights, with_their_views
+from fundus.transfer.sampling import Samples, with_their_views
 
 
-def fit_head_on_features(
-    owner: Any,
-    head: EstimatorHead,
-    source: Source,
-    grades: Grades,
-    sample_weight: NDArray[np.float64] | None,
-    fit_weight: NDArray[np.float64] | None,
-    groups: NDArray[Any] | None,
-    seed: int,
-    n_views: int,
-) -> FittedEstimator:
-    """Draw the training rows where that is asked for, and fit a scikit-learn head on them.
+def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimator:
+    """Draw the training images where that is asked for, and fit a scikit-learn head on them.
 
     Parameters
     ----------
-    owner : TransferClassifier
-        Its ``sampling`` and ``class_weight``.
     head : EstimatorHead
-    source : Source
-        Features, with the views of an image behind its own.
-    grades : Grades
-    sample_weight, fit_weight : ndarray of float, shape (n_samples,), or None
-        The caller's weights, and the same times the class weights.
-    groups : ndarray, shape (n_samples,), or None
-        Images of one group are left out together where residuals are looked at.
-    seed : int
-    n_views : int
+    samples : Samples
+        Its source holds features.
 
     Returns
     -------
     FittedEstimator
     """
-    rows = np.arange(len(grades.positions))
-    if owner.sampling is not None:
-        rows = drawn_rows(owner.sampling, rows, grades.positions, seed)
-        labels = grades.scale[grades.positions]
-        fit_weight = drawn_weights(owner.class_weight, labels, sample_weight, rows, grades.scale)
-        fit_weight = None if fit_weight is None else fit_weight[rows]
-        sample_weight = None if sample_weight is None else sample_weight[rows]
-        groups = None if groups is None else groups[rows]
-    X = source.batch(with_their_views(rows, n_views), None)[0]
-    drawn, weights = grades.positions[rows], (sample_weight, fit_weight)
-    estimator = fit_estimator(head, X, drawn, *weights, seed, n_views)
+    images, fit_weight = samples.drawn(np.arange(len(samples)))
+    positions, n_views, seed = samples.grades.positions[images], samples.n_views, samples.seed
+    sample_weight, fit_weight = (
+        None if w is None else w[images] for w in (samples.sample_weight, fit_weight)
+    )
+    X = samples.source.batch(with_their_views(images, n_views), None)[0]
+    estimator = fit_estimator(head, X, positions, sample_weight, fit_weight, seed, n_views)
     std = None
     if head.is_regressor:
-        std = estimator_std(head, estimator, ArraySource(X), drawn, *weights, groups, seed, n_views)
-    return FittedEstimator(estimator, len(grades.scale), head.is_regressor, std)
+        groups = None if samples.groups is None else samples.groups[images]
+        source = ArraySource(X)
+        std = estimator_std(
+            head, estimator, source, positions, sample_weight, fit_weight, groups, seed, n_views
+        )
+    return FittedEstimator(estimator, len(samples.grades.scale), head.is_regressor, std)
 
 
 def fit_estimator(

@@ -13,9 +13,9 @@ from fundus.backbones.network import load_frozen
 from fundus.backbones.pooling import signed_power
 from fundus.data.inputs import as_images
 from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.work import features, start_work
 from fundus.parameters import check_int
-from fundus.store import open_store
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -127,7 +127,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             If no backbone or preprocessor goes by the name.
         """
         check_int(self, "verbose", low=0)
-        self.frozen_ = prepare(self, as_images(X), freeze="all", seed=draw_seed(self.random_state))
+        settings = FrozenSettings.of(self, freeze="all")
+        self.frozen_ = prepare(settings, as_images(X), seed=draw_seed(self.random_state))
         self.network_ = self.frozen_.network
         return self
 
@@ -149,11 +150,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             If files cannot be read; the first is named, the rest counted.
         """
         check_is_fitted(self)
-        store = open_store(self.cache)
-        images = as_images(X)
-        found = features(
-            start_work(images, self.frozen_, store, n_jobs=self.n_jobs, verbose=self.verbose)
-        )
+        settings = FrozenSettings.of(self, freeze="all")
+        found = features(start_work(settings, as_images(X), self.frozen_))
         return signed_power(found, self.frozen_.power)
 
     @property

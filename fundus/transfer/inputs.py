@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fundus.data.inputs import Images
 from fundus.frozen.function import Frozen
-from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.prepare import prepare
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.sources import (
     ArraySource,
     LiveSource,
@@ -18,15 +17,15 @@ from fundus.frozen.sources import (
 )
 from fundus.frozen.views import with_views
 from fundus.frozen.work import Work, features, start_work, tolerating
-from fundus.heads.base import Head, NeuralHead
-from fundus.store import Segment, open_store
-from fundus.transfer.parameters import as_augmentation
+from fundus.heads.base import NeuralHead
+from fundus.store import Segment
+from fundus.transfer.parameters import Parameters
 from fundus.transfer.plan import Plan, show_plan
 from fundus.transfer.planning import Request, make_plan
 
 
 def training_source(
-    owner: Any, images: Images, frozen: Frozen, head: Head, seed: int
+    parameters: Parameters, images: Images, frozen: Frozen, seed: int
 ) -> tuple[Source, Plan]:
     """Return what a head trains on, and the plan it follows.
 
@@ -34,11 +33,9 @@ def training_source(
 
     Parameters
     ----------
-    owner : TransferClassifier
-        Its parameters are the settings.
+    parameters : Parameters
     images : Images
     frozen : Frozen
-    head : Head
     seed : int
         Of the augmentation.
 
@@ -47,67 +44,70 @@ def training_source(
     source : Source
     plan : Plan
     """
+    settings = parameters.frozen
     # where all is frozen there is one way to go, and nothing to measure for it
-    measure = owner.freeze != "all" or owner.verbose > 0
+    measure = settings.freeze != "all" or settings.verbose > 0
     work, request = _request(
-        owner, images, frozen, head, seed, measure=measure, measure_training=owner.verbose > 0
+        parameters, images, frozen, seed, measure=measure, measure_training=settings.verbose > 0
     )
     plan = make_plan(work, request)
-    if owner.verbose:
+    if settings.verbose:
         show_plan(plan)
     return powered(_follow(plan, work, request, seed), frozen.power), plan
 
 
-def prediction_source(owner: Any, images: Images, frozen: Frozen) -> Source:
+def prediction_source(
+    settings: FrozenSettings, images: Images, frozen: Frozen, batch_size: int
+) -> Source:
     """Return what a fitted head predicts from.
 
     Parameters
     ----------
-    owner : TransferClassifier
+    settings : FrozenSettings
     images : Images
     frozen : Frozen
+    batch_size : int
 
     Returns
     -------
     Source
     """
-    store = open_store(owner.cache)
-    work = start_work(images, frozen, store, n_jobs=owner.n_jobs, verbose=owner.verbose)
-    request = Request(None, 1, owner.batch_size)
+    work = start_work(settings, images, frozen)
+    request = Request(None, 1, batch_size)
     return powered(_follow(make_plan(work, request), work, request, 0), frozen.power)
 
 
-def plan_fit(owner: Any, images: Images, head: Head) -> Plan:
+def plan_fit(parameters: Parameters, images: Images, seed: int) -> Plan:
     """Return the plan of a fit, measured, without the fit.
 
     Parameters
     ----------
-    owner : TransferClassifier
+    parameters : Parameters
     images : Images
-    head : Head
+    seed : int
 
     Returns
     -------
     Plan
     """
-    seed = draw_seed(owner.random_state)
-    frozen = prepare(owner, images, freeze=owner.freeze, seed=seed)
-    work, request = _request(owner, images, frozen, head, seed, measure=True, measure_training=True)
-    return make_plan(work, request)
+    frozen = prepare(parameters.frozen, images, seed=seed)
+    return make_plan(
+        *_request(parameters, images, frozen, seed, measure=True, measure_training=True)
+    )
 
 
 def _request(
-    owner: Any, images: Images, frozen: Frozen, head: Head, seed: int, **measure: bool
+    parameters: Parameters, images: Images, frozen: Frozen, seed: int, **measure: bool
 ) -> tuple[Work, Request]:
     """The work, on views of the images where they have some, and what is asked of its plan."""
-    augmentation = as_augmentation(owner.augment, owner)
-    if augmentation is not None and owner.augment_views:
-        images = with_views(images, augmentation, seed, owner.augment_views)
+    samples, training = parameters.samples, parameters.training
+    augmentation = samples.augmentation
+    if augmentation is not None and samples.augment_views:
+        images = with_views(images, augmentation, seed, samples.augment_views)
         augmentation = None
-    store = open_store(owner.cache)
-    work = start_work(images, frozen, store, n_jobs=owner.n_jobs, verbose=owner.verbose)
-    epochs = owner.epochs if isinstance(head, NeuralHead) else 1
-    return work, Request(augmentation, epochs, owner.batch_size, **measure)
+    work = start_work(parameters.frozen, images, frozen)
+    epochs = training.epochs if isinstance(parameters.head, NeuralHead) else 1
+    return work, Request(augmentation, epochs, training.batch_size, **measure)
 
 
 def _follow(plan: Plan, work: Work, request: Request, seed: int) -> Source:

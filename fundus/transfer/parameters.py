@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sklearn.base import BaseEstimator, clone
 
-from fundus.exceptions import InvalidParameterError
-from fundus.heads.base import Head
+from fundus.exceptions import FundusWarning, InvalidParameterError, warn_caller
+from fundus.frozen.settings import FrozenSettings
+from fundus.heads.base import Head, NeuralHead
 from fundus.heads.sklearn_heads import EstimatorAsHead
 from fundus.images.augment import Augmentation
-from fundus.parameters import check_int, check_option, check_real, invalid
+from fundus.parameters import Settings, check_int, check_option, invalid
 from fundus.plugins.registry import PRECOMPUTED, get_registry
+from fundus.training.settings import TrainingSettings
 from fundus.transfer.sampling import SAMPLINGS, make_sampler
 
 
@@ -55,12 +59,13 @@ def make_head(head: Any, owner: object) -> Head:
     )
 
 
-def with_head_object(owner: Any, params: dict[str, Any]) -> dict[str, Any]:
+def with_head_object(head: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Put a head object in the place of a head's name where parameters of the head are set.
 
     Parameters
     ----------
-    owner : TransferClassifier
+    head : str, Head, classifier or regressor
+        The present one.
     params : dict
         As ``set_params`` takes it.
 
@@ -74,32 +79,27 @@ def with_head_object(owner: Any, params: dict[str, Any]) -> dict[str, Any]:
     UnknownNameError
         If no head goes by the name.
     """
-    head = params.get("head", owner.head)
+    head = params.get("head", head)
     if not isinstance(head, str) or not any(name.startswith("head__") for name in params):
         return params
     return {**params, "head": get_registry().find("head", head).spec.make()}
 
 
-def as_augmentation(augment: Any, owner: object) -> Augmentation | None:
-    """Return the augmentation an ``augment=`` parameter means; True is the default one."""
-    if augment is None or augment is False:
-        return None
-    if augment is True:
-        return Augmentation()
-    if isinstance(augment, Augmentation):
-        return augment
-    raise invalid(owner, "augment", "an Augmentation, a bool or None", augment)
+class WithHead(Protocol):
+    """An estimator with a head, such as `TransferClassifier`, before or after it is fitted."""
+
+    head: Any
 
 
-def head_is_regressor(owner: Any) -> bool:
-    """Whether the head predicts a severity; no for one that `check_parameters` will refuse."""
+def head_is_regressor(owner: WithHead) -> bool:
+    """Whether the head predicts a severity; no for one that `Parameters.of` will refuse."""
     try:
         return make_head(owner.head, owner).is_regressor
     except ValueError:  # reported by fit, not by a question about tags
         return False
 
 
-def head_assumes_order(owner: Any) -> bool:
+def head_assumes_order(owner: WithHead) -> bool:
     """Whether classes without an order are hard for the head, as for every regressor."""
     try:
         head = make_head(owner.head, owner)
@@ -108,7 +108,7 @@ def head_assumes_order(owner: Any) -> bool:
     return head.is_regressor or head.assumes_order
 
 
-def has_proba(owner: Any) -> bool:
+def has_proba(owner: WithHead) -> bool:
     """Whether a `TransferClassifier` offers ``predict_proba``, before and after it is fitted."""
     if hasattr(owner, "head_"):
         return bool(owner.head_.has_proba)
@@ -122,66 +122,151 @@ def has_proba(owner: Any) -> bool:
     )
 
 
-def check_parameters(owner: Any) -> Head:
-    """Raise for the first parameter that cannot be used.
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(Settings):
+    """Parameters that say which images a head trains on, and with which weights."""
+
+    augment: Any
+    augment_views: int | None
+    class_weight: Any
+    sampling: str | None
+    duplicates: str
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What `augment` means; True is the default one."""
+        if self.augment is None or self.augment is False:
+            return None
+        if self.augment is True:
+            return Augmentation()
+        if isinstance(self.augment, Augmentation):
+            return self.augment
+        raise invalid(self, "augment", "an Augmentation, a bool or None", self.augment)
+
+    @property
+    def n_views(self) -> int:
+        """Augmented rows that follow each image's own."""
+        return self.augment_views or 0
+
+    def check(self) -> None:
+        """Raise for the first parameter that cannot be used."""
+        check_int(self, "augment_views", low=1, none=True)
+        check_option(self, "duplicates", ("error", "allow"))
+        check_option(self, "sampling", SAMPLINGS)
+        if self.sampling is not None:
+            make_sampler(self.sampling, 0)  # whether it is installed is told before any work
+        if self.augment_views and self.augmentation is None:
+            expected = "an Augmentation or True where augment_views is given"
+            raise invalid(self, "augment", expected, self.augment)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of a `TransferClassifier`, checked, by what they are about.
 
     Parameters
     ----------
-    owner : TransferClassifier
-
-    Returns
-    -------
-    Head
-        A fresh head.
-
-    Raises
-    ------
-    InvalidParameterError
-        In scikit-learn's words.
+    head : Head
+        A fresh one.
+    frozen : FrozenSettings
+    samples : SampleSettings
+    training : TrainingSettings
     """
-    check_int(owner, "batch_size", low=1)
-    check_int(owner, "epochs", low=1)
-    check_int(owner, "patience", low=1, none=True)
-    check_int(owner, "lr_patience", low=1)
-    check_int(owner, "verbose", low=0)
-    check_int(owner, "augment_views", low=1, none=True)
-    check_real(owner, "learning_rate", low=0, low_open=True, also=("auto",))
-    check_real(owner, "validation_fraction", low=0, high=0.5)
-    check_real(owner, "beta_1", low=0, high=1, high_open=True)
-    check_real(owner, "beta_2", low=0, high=1, high_open=True)
-    check_real(owner, "epsilon", low=0, low_open=True)
-    check_real(owner, "lr_factor", low=0, high=1, low_open=True, high_open=True)
-    check_real(owner, "min_learning_rate", low=0)
-    check_option(owner, "duplicates", ("error", "allow"))
-    check_option(owner, "sampling", SAMPLINGS)
-    if owner.sampling is not None:
-        make_sampler(owner.sampling, 0)  # whether it is installed is told before any work
-    augmentation = as_augmentation(owner.augment, owner)
-    if is_precomputed(owner.backbone) and (
-        augmentation is not None or owner.freeze != "all" or owner.power is not None
-    ):
+
+    head: Head
+    frozen: FrozenSettings
+    samples: SampleSettings
+    training: TrainingSettings
+
+    @classmethod
+    def of(cls, classifier: WithHead) -> Parameters:
+        """Read the parameters of a classifier, and raise for the first that cannot be used.
+
+        Parameters
+        ----------
+        classifier : TransferClassifier
+
+        Returns
+        -------
+        Parameters
+
+        Raises
+        ------
+        InvalidParameterError
+            In scikit-learn's words.
+        """
+        frozen = FrozenSettings.of(classifier)
+        samples = SampleSettings.of(classifier)
+        training = TrainingSettings.of(classifier)
+        training.check()
+        samples.check()
+        if is_precomputed(frozen.backbone):
+            _check_precomputed(frozen, samples)
+        read = cls(make_head(classifier.head, classifier), frozen, samples, training)
+        if read.head.needs_frozen:
+            _check_frozen(read, classifier.head)
+        if isinstance(read.head, NeuralHead):
+            training.run()  # whether there is such an optimizer
+        else:
+            tell_ignored(classifier, classifier.head)
+        return read
+
+
+def _check_precomputed(frozen: FrozenSettings, samples: SampleSettings) -> None:
+    if samples.augmentation is not None or frozen.freeze != "all" or frozen.power is not None:
         raise InvalidParameterError(
             "backbone='precomputed' takes features as they are, so 'augment' and 'power' must be "
-            f"None and 'freeze' 'all'. Got augment={owner.augment!r}, power={owner.power!r} and "
-            f"freeze={owner.freeze!r} instead."
+            f"None and 'freeze' 'all'. Got augment={samples.augment!r}, power={frozen.power!r} and "
+            f"freeze={frozen.freeze!r} instead."
         )
-    if owner.augment_views and augmentation is None:
-        expected = "an Augmentation or True where augment_views is given"
-        raise invalid(owner, "augment", expected, owner.augment)
-    head = make_head(owner.head, owner)
-    _check_needs(owner, head, augmentation)
-    return head
 
 
-def _check_needs(owner: Any, head: Head, augmentation: Augmentation | None) -> None:
-    if not head.needs_frozen:
-        return
-    if owner.freeze != "all":
-        expected = f"'all' for the head {owner.head!r}, which cannot train a backbone"
-        raise invalid(owner, "freeze", expected, owner.freeze)
-    if augmentation is not None and not owner.augment_views:
+def _check_frozen(read: Parameters, head: Any) -> None:
+    if read.frozen.freeze != "all":
+        expected = f"'all' for the head {head!r}, which cannot train a backbone"
+        raise invalid(read.frozen, "freeze", expected, read.frozen.freeze)
+    if read.samples.augmentation is not None and not read.samples.augment_views:
         expected = (
-            f"None for the head {owner.head!r}, which is fitted once, unless augment_views says "
+            f"None for the head {head!r}, which is fitted once, unless augment_views says "
             "how many augmented views of each image it is fitted on"
         )
-        raise invalid(owner, "augment", expected, owner.augment)
+        raise invalid(read.samples, "augment", expected, read.samples.augment)
+
+
+#: Parameters of a training with Keras, which a scikit-learn head has not.
+OF_NEURAL_HEADS = (
+    "optimizer", "loss", "learning_rate", "batch_size", "epochs", "validation_fraction",
+    "patience", "callbacks", "log_dir",
+)  # fmt: skip
+
+_told: set[tuple[str, ...]] = set()
+
+
+def tell_ignored(classifier: object, head: Any) -> None:
+    """Warn, once in a process, of parameters that a scikit-learn head does not use.
+
+    Parameters
+    ----------
+    classifier : TransferClassifier
+    head : str, Head, classifier or regressor
+        As it was given.
+
+    Warns
+    -----
+    FundusWarning
+        If one of them is not the default. The same ones are not told of again, as in a search.
+    """
+    defaults = inspect.signature(type(classifier)).parameters
+    ignored = tuple(
+        name
+        for name in OF_NEURAL_HEADS
+        if (getattr(classifier, name) or None) != (defaults[name].default or None)
+    )
+    if not ignored or ignored in _told:
+        return
+    _told.add(ignored)
+    warn_caller(
+        f"The head {head!r} is fitted by scikit-learn and ignores {', '.join(ignored)}: leave out "
+        "what is for neural heads only.",
+        FundusWarning,
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import MissingDependencyError
+from fundus.frozen.sources import Source
+from fundus.grades.labels import Grades
 from fundus.metrics.kappa import class_sample_weight
 
 #: Values of ``sampling=``.
@@ -54,7 +57,7 @@ def drawn_rows(
     rows : ndarray of int, shape (n_rows,)
         Rows to draw from.
     positions : ndarray of int, shape (n_samples,)
-        Place of every sample's grade on the scale.
+        Position of every sample's grade on the scale.
     seed : int
 
     Returns
@@ -76,40 +79,78 @@ def drawn_rows(
     return rows[np.sort(sampler.sample_indices_)]
 
 
-def drawn_weights(
-    class_weight: Any,
-    labels: NDArray[Any],
-    sample_weight: NDArray[np.float64] | None,
-    rows: NDArray[np.intp],
-    scale: NDArray[Any],
-) -> NDArray[np.float64] | None:
-    """Weigh drawn rows by grades as often as they were drawn, and all other rows as if none was.
-
-    Sampling and weights thus never make up for one imbalance twice.
-
-    Parameters
-    ----------
-    class_weight : dict, str or None
-    labels : ndarray, shape (n_samples,)
-    sample_weight : ndarray of float, shape (n_samples,), or None
-    rows : ndarray of int
-        From `drawn_rows`.
-    scale : ndarray, shape (n_grades,)
-        The grades in order.
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples,), or None
-    """
-    weights = class_sample_weight(class_weight, labels, sample_weight, scale=scale)
-    given = None if sample_weight is None else sample_weight[rows]
-    drawn = class_sample_weight(class_weight, labels[rows], given, scale=scale)
-    if weights is not None and drawn is not None:
-        weights[rows] = drawn
-    return weights
-
-
 def with_their_views(rows: NDArray[np.intp], n_views: int) -> NDArray[np.intp]:
     """Rows of a source in which every image is followed by so many views of it."""
     each = n_views + 1
     return (rows[:, np.newaxis] * each + np.arange(each)).ravel()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The images that a head is trained on.
+
+    Parameters
+    ----------
+    source : Source
+        Inputs of what is trained, with the views of an image behind its own.
+    grades : Grades
+        One for each image, as all that follows.
+    sample_weight : ndarray of float, shape (n_samples,), or None
+        The caller's weights.
+    fit_weight : ndarray of float, shape (n_samples,), or None
+        The same times the class weights.
+    groups : ndarray, shape (n_samples,), or None
+        Images of one group stay together wherever some are held out or left out.
+    class_weight : dict, str or None
+    sampling : {"over", "under"} or None
+    n_views : int
+        Augmented rows that follow each image's own.
+    seed : int
+    """
+
+    source: Source
+    grades: Grades
+    sample_weight: NDArray[np.float64] | None
+    fit_weight: NDArray[np.float64] | None
+    groups: NDArray[Any] | None
+    class_weight: Any
+    sampling: str | None
+    n_views: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.grades.positions)
+
+    @property
+    def own_rows(self) -> NDArray[np.intp]:
+        """Each image's own row of the source, before its views."""
+        return np.arange(len(self)) * (self.n_views + 1)
+
+    def drawn(
+        self, images: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64] | None]:
+        """Draw training images as `sampling` says, and weigh them as often as they were drawn.
+
+        All other images keep the weights that they have where none is drawn. Sampling and weights
+        thus never make up for one imbalance twice.
+
+        Parameters
+        ----------
+        images : ndarray of int, shape (n_images,)
+
+        Returns
+        -------
+        images : ndarray of int, shape (n_drawn,)
+        weights : ndarray of float, shape (n_samples,), or None
+        """
+        if self.sampling is None:
+            return images, self.fit_weight
+        scale, positions = self.grades.scale, self.grades.positions
+        images = drawn_rows(self.sampling, images, positions, self.seed)
+        labels = scale[positions[images]]
+        given = None if self.sample_weight is None else self.sample_weight[images]
+        drawn = class_sample_weight(self.class_weight, labels, given, scale=scale)
+        weights = None if self.fit_weight is None else self.fit_weight.copy()
+        if weights is not None and drawn is not None:
+            weights[images] = drawn
+        return images, weights

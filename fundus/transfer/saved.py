@@ -24,6 +24,7 @@ from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.registered import NO_CODE, find_registered, origin_of
 from fundus.training.fitted import FittedEstimator
+from fundus.transfer.former import renamed
 
 
 class SavesClassifier(Saves):
@@ -41,6 +42,10 @@ class SavesClassifier(Saves):
         if hasattr(model, "frozen_"):
             record["frozen"] = _frozen_record(model.frozen_, encoder.writer)
         return record
+
+    @classmethod
+    def _todays_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        return renamed(params)
 
     @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:

@@ -1,32 +1,31 @@
-"""The stages of `TransferClassifier.fit`: duplicates, inputs, training."""
+"""The stages of `TransferClassifier.fit`: duplicates, frozen work, training."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.backbones.network import Network
 from fundus.data.inputs import Images
-from fundus.exceptions import DataError, DataWarning
-from fundus.frozen.sources import Source
+from fundus.exceptions import DataError
+from fundus.frozen.function import Frozen
+from fundus.frozen.prepare import draw_seed, prepare
+from fundus.frozen.sources import ArraySource, Source
 from fundus.grades.labels import Grades
-from fundus.heads.base import NeuralHead
+from fundus.heads.base import EstimatorHead, NeuralHead
+from fundus.metrics.kappa import class_sample_weight
 from fundus.training.fitted import FittedHead
-from fundus.transfer.residuals import (
-    FEWEST_HELD_OUT,
-    Rows,
-    residual_std,
-    std_of_inner_folds,
-    units_of,
-)
-from fundus.transfer.sampling import drawn_rows, drawn_weights, with_their_views
-from fundus.transfer.validation_split import inner_split
+from fundus.training.losses import check_loss
+from fundus.transfer.feature_heads import fit_head_on_features
+from fundus.transfer.inputs import training_source
+from fundus.transfer.neural_heads import fit_net
+from fundus.transfer.parameters import Parameters
+from fundus.transfer.plan import Plan
+from fundus.transfer.sampling import Samples
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
@@ -73,125 +72,82 @@ def _file_identity(path: str) -> Any:
     return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(path))
 
 
-def fit_net(
-    owner: Any,
-    head: NeuralHead,
-    source: Source,
-    network: Network | None,
-    grades: Grades,
-    sample_weight: NDArray[np.float64] | None,
-    fit_weight: NDArray[np.float64] | None,
-    groups: NDArray[Any] | None,
-    seed: int,
-    n_views: int,
-) -> FittedHead:
-    """Train a neural head, and the layers after the cut where there are any.
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit gives.
 
     Parameters
     ----------
-    owner : TransferClassifier
-        Its parameters are the settings of the training.
-    head : NeuralHead
-    source : Source
-        Inputs of the trained part.
-    network : Network or None
-        The backbone; ``None`` for precomputed features.
+    head : FittedHead
+    frozen : Frozen or None
+        ``None`` for precomputed features, and so is the plan.
+    plan : Plan or None
+    log_dir : str or None
+    """
+
+    head: FittedHead
+    frozen: Frozen | None
+    plan: Plan | None
+    log_dir: str | None
+
+
+def fit_parts(
+    parameters: Parameters,
+    data: Images | NDArray[Any],
+    grades: Grades,
+    weight: NDArray[np.float64] | None,
+    groups: NDArray[Any] | None,
+    random_state: Any,
+) -> Fitted:
+    """Do the frozen work of a fit, and train the head.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    data : Images, or ndarray of float, shape (n_samples, n_features)
     grades : Grades
-    sample_weight : ndarray of float, shape (n_samples,), or None
-        The caller's weights.
-    fit_weight : ndarray of float, shape (n_samples,), or None
-        The same times the class weights.
+    weight : ndarray of float, shape (n_samples,), or None
+        The caller's.
     groups : ndarray, shape (n_samples,), or None
-        Rows of one group stay on one side of the inner split.
-    seed : int
-    n_views : int
-        Augmented rows that follow each image's own.
+    random_state : int, RandomState or None
 
     Returns
     -------
-    FittedHead
+    Fitted
     """
-    from fundus.runtime.tensorflow import require_tensorflow
-
-    require_tensorflow()  # before the modules of the training, which import Keras
-    from fundus.runtime.keras_settings import dtype_policy
-    from fundus.training.tail import Tail, Training
-    from fundus.training.trainer import TrainedNet, train_net
-
-    trains_backbone = network is not None and network.freeze != "all"
-    rate = owner.learning_rate
-    if rate == "auto":
-        rate = 1e-5 if trains_backbone else 1e-3
-    same = (
-        "beta_1", "beta_2", "epsilon", "batch_size", "epochs", "patience",
-        "lr_factor", "lr_patience", "min_learning_rate", "verbose",
+    head, samples, training = parameters.head, parameters.samples, parameters.training
+    if isinstance(head, NeuralHead):
+        check_loss(training, head, len(grades.scale))
+    seed = draw_seed(random_state)
+    # weights are by label, for a dict's sake, and by weight of rows, for the counts'
+    labels = grades.scale[grades.positions]
+    fit_weight = class_sample_weight(samples.class_weight, labels, weight, scale=grades.scale)
+    source: Source
+    frozen = plan = network = log_dir = None
+    if isinstance(data, Images):
+        frozen = prepare(parameters.frozen, data, seed=seed)
+        source, plan = training_source(parameters, data, frozen, seed)
+        network = None if frozen.network.freeze == "all" else frozen.network
+    else:
+        source = ArraySource(data)
+    given = Samples(
+        source, grades, weight, fit_weight, groups,
+        samples.class_weight, samples.sampling, samples.n_views, seed,
     )  # fmt: skip
-    training = Training(
-        learning_rate=float(rate),
-        seed=seed,
-        repeatable=owner.random_state is not None,
-        callbacks=tuple(owner.callbacks or ()),
-        log_dir=owner.log_dir_,
-        **{name: getattr(owner, name) for name in same},
-    )
-    width = None if trains_backbone else source.batch(np.array([0]), None)[0].shape[1]
-    body = network if trains_backbone else None
-    tail = Tail(head, len(grades.scale), width, body, dtype_policy())
-    rows, held_out = inner_split(grades.positions, groups, owner.validation_fraction, seed)
-    if held_out is None and owner.validation_fraction > 0:
-        warnings.warn(
-            f"validation_fraction={owner.validation_fraction} of {len(grades.positions)} rows is "
-            "nothing that can be held out without losing a grade, so early stopping watches the "
-            "training loss.",
-            DataWarning,
-            stacklevel=3,
+    fitted: FittedHead
+    if isinstance(head, NeuralHead):
+        log_dir = new_log_dir(training.log_dir)
+        run = training.run(
+            seed=seed,
+            repeatable=random_state is not None,
+            trains_backbone=network is not None,
+            log_dir=log_dir,
         )
-    # images are held out, not views; early stopping watches them as they are
-    each = n_views + 1
-    positions = np.repeat(grades.positions, each)
-
-    def train(
-        settings: Training, images: NDArray[np.intp], watched: NDArray[np.intp] | None
-    ) -> TrainedNet:
-        weights = fit_weight
-        if owner.sampling is not None:
-            images = drawn_rows(owner.sampling, images, grades.positions, seed)
-            labels = grades.scale[grades.positions]
-            weights = drawn_weights(owner.class_weight, labels, sample_weight, images, grades.scale)
-        rows = with_their_views(images, n_views)
-        watched = None if watched is None else watched * each
-        weights = None if weights is None else np.repeat(weights, each)
-        return train_net(tail, settings, source, rows, positions, weights, watched)
-
-    trained = train(training, rows, held_out)
-    if not head.is_regressor:
-        return trained
-
-    def severity_of(net: FittedHead, images: NDArray[np.intp]) -> NDArray[np.float64]:
-        return net.outputs(Rows(source, images * each))
-
-    def severity_without(
-        images: NDArray[np.intp], left_out: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
-        kept = None if groups is None else groups[images]
-        part, watched = inner_split(grades.positions[images], kept, owner.validation_fraction, seed)
-        # the caller's callbacks and log are for the one network that is kept
-        quiet = replace(training, callbacks=(), log_dir=None, verbose=0)
-        net = train(quiet, images[part], None if watched is None else images[watched])
-        return severity_of(net, left_out)
-
-    units = units_of(groups, source, np.arange(len(grades.positions)) * each)
-    unseen = np.array([], dtype=np.intp)
-    if held_out is not None:
-        unseen = held_out[~np.isin(units[held_out], units[rows])]
-    if len(np.unique(units[unseen])) >= FEWEST_HELD_OUT:
-        # early stopping watched these, and chose among the epochs by their loss, no more
-        part = None if sample_weight is None else sample_weight[unseen]
-        std = residual_std(severity_of(trained, unseen), grades.positions[unseen], part)
-        if std is not None:
-            return replace(trained, residual_std=std)
-    std = std_of_inner_folds(severity_without, units, grades.positions, sample_weight, seed)
-    return replace(trained, residual_std=std)
+        fitted = fit_net(head, given, network, run, training.validation_fraction)
+    else:
+        assert isinstance(head, EstimatorHead)
+        fitted = fit_head_on_features(head, given)
+    return Fitted(fitted, frozen, plan, log_dir)
 
 
 def new_log_dir(log_dir: Any) -> str | None:

@@ -1,0 +1,26 @@
+"""What `FeatureExtractor` and `TransferClassifier` say about frozen work, as one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fundus.parameters import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSettings(Settings):
+    """Parameters of frozen work, as they were given; the estimators document them."""
+
+    backbone: Any
+    weights: Any
+    image_size: int | None
+    crop: str | None
+    photometric: Any
+    normalise: Any
+    pooling: str
+    power: float | None
+    cache: Any
+    n_jobs: int | None
+    verbose: int
+    freeze: Any = "all"

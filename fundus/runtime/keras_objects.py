@@ -1,0 +1,123 @@
+"""Keras's own optimizers, learning-rate schedules and losses as plain dictionaries, and back."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType
+from typing import Any
+
+
+def own_class(name: str, *rooms: str) -> type | None:
+    """Find a class of Keras's own by its name, in capital letters or not.
+
+    Parameters
+    ----------
+    name : str
+    *rooms : {"optimizers", "schedules", "losses"}
+        Where to look.
+
+    Returns
+    -------
+    type or None
+        ``None`` where there is none; base classes are none.
+    """
+    import keras
+
+    schedules = keras.optimizers.schedules
+    places: dict[str, tuple[Any, type]] = {
+        "optimizers": (keras.optimizers, keras.optimizers.Optimizer),
+        "schedules": (schedules, schedules.LearningRateSchedule),
+        "losses": (keras.losses, keras.losses.Loss),
+    }
+    for module, base in map(places.__getitem__, rooms):
+        for found in vars(module).values():
+            if (
+                isinstance(found, type)
+                and issubclass(found, base)
+                and found is not base
+                and found.__name__.lower() == name.lower()
+            ):
+                return found
+    return None
+
+
+def as_config(value: Any) -> Any:
+    """Turn an optimizer, schedule or loss of Keras's own into a dictionary; the rest stays.
+
+    Keras's copies of a loss lose what is not in its configuration, such as the ``delta`` of
+    ``Huber``; this does not.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    object
+        ``{"class_name": …, "config": {…}}``, of JSON values; the name of a loss that is a function;
+        or the value itself where it, or a part of it, is not Keras's own.
+    """
+    if isinstance(value, FunctionType):
+        keras = sys.modules.get("keras")  # without it there is none of its functions
+        own = keras is not None and getattr(keras.losses, value.__name__, None) is value
+        return value.__name__ if own else value
+    kind = type(value)
+    if str(kind.__module__).split(".")[0] != "keras" or not hasattr(value, "get_config"):
+        return value
+    if own_class(kind.__name__, "optimizers", "schedules", "losses") is not kind:
+        return value
+    # what Loss.get_config leaves out (Keras 3.15: Huber, CosineSimilarity)
+    config = {**value.get_config(), **vars(value).get("_fn_kwargs", {})}
+    config = {k: _plain(part) if isinstance(part, dict) else part for k, part in config.items()}
+    if not _is_plain(list(config.values())):
+        return value
+    return {"class_name": kind.__name__, "config": config}
+
+
+def _plain(part: dict[str, Any]) -> Any:
+    """A part of Keras's configuration without the names of modules, or None for a foreign one."""
+    own = str(part.get("module", "")).split(".")[0] == "keras" and not part.get("registered_name")
+    if not own or own_class(part["class_name"], "schedules", "optimizers") is None:
+        return part
+    return {"class_name": part["class_name"], "config": part["config"]}
+
+
+def _is_plain(part: Any) -> bool:
+    if isinstance(part, dict):
+        return set(part) == {"class_name", "config"} and _is_plain(list(part["config"].values()))
+    if isinstance(part, (list, tuple)):
+        return all(map(_is_plain, part))
+    return part is None or isinstance(part, (bool, int, float, str))
+
+
+def from_config(config: dict[str, Any], *rooms: str) -> Any:
+    """Build an object of Keras's own from its dictionary.
+
+    Parameters
+    ----------
+    config : dict
+        From `as_config`.
+    *rooms : {"optimizers", "schedules", "losses"}
+        What it may be.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ValueError
+        If it names no such class of Keras's; nothing else is ever built.
+    """
+    kind = own_class(str(config.get("class_name")), *rooms)
+    if kind is None:
+        raise ValueError(f"Keras has no {' or '.join(rooms)} named {config.get('class_name')!r}")
+    return kind(**built_parts(config.get("config", {})))
+
+
+def built_parts(config: dict[str, Any]) -> dict[str, Any]:
+    """Build what is a dictionary in a configuration: a schedule, or an optimizer inside."""
+    return {
+        name: from_config(part, "schedules", "optimizers") if isinstance(part, dict) else part
+        for name, part in config.items()
+    }

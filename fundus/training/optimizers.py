@@ -1,0 +1,193 @@
+"""``optimizer=`` and ``callbacks=``: what they may be, and an optimizer built anew for each fit."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fundus.parameters import Settings, invalid
+from fundus.runtime.keras_objects import as_config, built_parts, own_class
+from fundus.runtime.tensorflow import require_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An optimizer that is built anew for every fit, so that no fit knows of another.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    config : dict
+        What it is built with; a learning rate in it is a schedule.
+    kind : type, default=None
+        The class, where it or a part of it is not Keras's own.
+    """
+
+    name: str
+    config: dict[str, Any] = field(hash=False)
+    kind: Any = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether Keras's own, schedule and all."""
+        return self.kind is None
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the learning rate is a schedule, which no callback may set."""
+        inner = self.config.get("inner_optimizer")  # of a LossScaleOptimizer
+        rate = (inner["config"] if inner else self.config).get("learning_rate")
+        return rate is not None and not isinstance(rate, (int, float))
+
+    def build(self, rate: float | None, *, fused: bool = False) -> keras.optimizers.Optimizer:
+        """Build it.
+
+        Parameters
+        ----------
+        rate : float or None
+            Learning rate; ``None`` where the optimizer has a schedule.
+        fused : bool, default=False
+            Take `FusedAdam` for Adam, where that can do what is asked for.
+
+        Returns
+        -------
+        keras.optimizers.Optimizer
+        """
+        given = {} if rate is None else {"learning_rate": rate}
+        if self.kind is not None:
+            return self.kind.from_config({**self.config, **given})
+        kind: Any = own_class(self.name, "optimizers")
+        if fused and self.name == "Adam" and not self.config.get("amsgrad"):
+            from fundus.training.adam import FusedAdam
+
+            kind = FusedAdam
+        return kind(**built_parts(self.config), **given)
+
+
+#: ``optimizer="adam"``: after the chapter, with a smaller epsilon than Keras's.
+ADAM = Recipe("Adam", {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8})
+
+
+def read_optimizer(
+    settings: Settings, optimizer: Any, rate: Any, *, trains_backbone: bool = False
+) -> tuple[Recipe, float | None]:
+    """Read ``optimizer=`` and ``learning_rate=``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Named in errors.
+    optimizer : str, dict or keras.optimizers.Optimizer
+    rate : float or "auto"
+        "auto" is what the optimizer says, else Keras's default, or a hundredth of that where layers
+        of the backbone are trained.
+    trains_backbone : bool, default=False
+
+    Returns
+    -------
+    recipe : Recipe
+    rate : float or None
+        ``None`` where the optimizer has a schedule.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such optimizer, it cannot be built, or both parameters say a rate.
+    """
+    recipe = _recipe(settings, optimizer)
+    config = dict(recipe.config)
+    own = config.pop("learning_rate", None)
+    if own is None and isinstance(optimizer, (str, dict)):
+        if rate != "auto":
+            return recipe, float(rate)
+        default = _default_rate(recipe.name)
+        return recipe, default / 100 if default and trains_backbone else default
+    if rate != "auto":
+        expected = f"'auto' where the optimizer has its own rate (optimizer={optimizer!r})"
+        raise invalid(settings, "learning_rate", expected, rate)
+    if isinstance(own, (int, float)):
+        return Recipe(recipe.name, config, recipe.kind), float(own)
+    return recipe, None
+
+
+def _recipe(settings: Settings, optimizer: Any) -> Recipe:
+    if isinstance(optimizer, str) and optimizer.lower() == "adam":
+        return ADAM  # without Keras
+    require_tensorflow()
+    import keras
+
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        plain = as_config(optimizer)
+        if plain is optimizer:
+            return _foreign(settings, optimizer)
+        return Recipe(plain["class_name"], plain["config"])
+    name, config = optimizer, {}
+    if isinstance(optimizer, dict) and set(optimizer) <= {"class_name", "config"}:
+        name, config = optimizer.get("class_name"), optimizer.get("config", {})
+    kind = own_class(name, "optimizers") if isinstance(name, str) else None
+    if kind is None or (isinstance(optimizer, str) and _default_rate(kind.__name__) is None):
+        expected = (
+            "the name of a Keras optimizer ('adam', 'sgd', …), a Keras optimizer such as "
+            "keras.optimizers.SGD(0.01, momentum=0.9), or {'class_name': …, 'config': {…}}"
+        )
+        raise invalid(settings, "optimizer", expected, optimizer)
+    recipe = Recipe(kind.__name__, config)
+    try:
+        recipe.build(None)
+    except (TypeError, ValueError) as error:
+        expected = f"a configuration that Keras can build {kind.__name__} from ({error})"
+        raise invalid(settings, "optimizer", expected, optimizer) from None
+    return recipe
+
+
+def _foreign(settings: Settings, optimizer: keras.optimizers.Optimizer) -> Recipe:
+    """The recipe of an optimizer that is the caller's own class, or has the caller's schedule."""
+    try:
+        config = optimizer.get_config()
+        # a schedule holds no state, and Keras finds no foreign class by its name; the attribute is
+        # private to Keras, whose public one is the rate of the moment (seen in 3.15)
+        rate = vars(optimizer).get("_learning_rate")
+        if rate is not None and not isinstance(config.get("learning_rate"), float):
+            config["learning_rate"] = rate
+        recipe = Recipe(type(optimizer).__name__, config, type(optimizer))
+        recipe.build(None)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        expected = (
+            "an optimizer that its get_config can build again, as each fit starts from a new one "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})"
+        )
+        raise invalid(settings, "optimizer", expected, optimizer) from None
+    return recipe
+
+
+def _default_rate(name: str) -> float | None:
+    """What Keras takes as learning rate where nothing is said."""
+    if name == ADAM.name:
+        return 1e-3
+    kind: Any = own_class(name, "optimizers")
+    rate = inspect.signature(kind.__init__).parameters.get("learning_rate")
+    return None if rate is None else rate.default
+
+
+def is_callback(value: Any) -> bool:
+    """Whether an object is a Keras callback."""
+    keras = sys.modules.get("keras")  # without it there is none
+    return keras is not None and isinstance(value, keras.callbacks.Callback)
+
+
+def sets_the_rate(callback: Any) -> bool:
+    """Whether a callback sets the learning rate, so that ours must not."""
+    from keras.callbacks import LearningRateScheduler, ReduceLROnPlateau
+
+    return isinstance(callback, (ReduceLROnPlateau, LearningRateScheduler))
+
+
+def only_sets_the_rate(callback: Any) -> bool:
+    """Whether a callback is one of Keras's own that set the learning rate, and do nothing else."""
+    return sets_the_rate(callback) and type(callback).__module__.split(".")[0] == "keras"

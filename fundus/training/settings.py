@@ -1,0 +1,107 @@
+"""The parameters of a training, as they were given, and the run that they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fundus.parameters import Settings, check_int, check_real, invalid
+from fundus.training.optimizers import is_callback, read_optimizer, sets_the_rate
+from fundus.training.tail import Plateau, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Settings):
+    """Parameters of the training of a neural head; `TransferClassifier` documents them."""
+
+    optimizer: Any
+    loss: Any
+    learning_rate: Any
+    batch_size: int
+    epochs: int
+    validation_fraction: float
+    patience: int | None
+    callbacks: Any
+    log_dir: Any
+    verbose: int
+
+    def check(self) -> None:
+        """Raise for the first parameter that no training can use; Keras is not imported."""
+        check_int(self, "batch_size", low=1)
+        check_int(self, "epochs", low=1)
+        check_int(self, "patience", low=1, none=True)
+        check_int(self, "verbose", low=0)
+        check_real(self, "learning_rate", low=0, low_open=True, also=("auto",))
+        check_real(self, "validation_fraction", low=0, high=0.5)
+
+    def run(
+        self,
+        *,
+        seed: int = 0,
+        repeatable: bool = True,
+        trains_backbone: bool = False,
+        log_dir: str | None = None,
+    ) -> Training:
+        """Return the settings of a training run.
+
+        Parameters
+        ----------
+        seed : int, default=0
+        repeatable : bool, default=True
+        trains_backbone : bool, default=False
+        log_dir : str or None, default=None
+            The folder of this run's log.
+
+        Returns
+        -------
+        Training
+
+        Raises
+        ------
+        InvalidParameterError
+            If the optimizer or a callback cannot be used.
+        """
+        recipe, rate = read_optimizer(
+            self, self.optimizer, self.learning_rate, trains_backbone=trains_backbone
+        )
+        plateau, callbacks = self._read_callbacks(scheduled=recipe.has_schedule)
+        return Training(
+            learning_rate=rate,
+            optimizer=recipe,
+            loss=self.loss,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            plateau=plateau,
+            callbacks=callbacks,
+            log_dir=log_dir,
+            seed=seed,
+            repeatable=repeatable,
+            verbose=self.verbose,
+        )
+
+    def _read_callbacks(self, *, scheduled: bool) -> tuple[Plateau | None, tuple[Any, ...]]:
+        """What lowers the learning rate without the caller's callbacks, and those."""
+        found = listed(self.callbacks)
+        former = [callback for callback in found if isinstance(callback, Plateau)]
+        callbacks = tuple(callback for callback in found if not isinstance(callback, Plateau))
+        if not all(map(is_callback, callbacks)):
+            expected = "None, a Keras callback (keras.callbacks.Callback) or a sequence of them"
+            raise invalid(self, "callbacks", expected, self.callbacks)
+        setting = any(map(sets_the_rate, callbacks))
+        if (scheduled and (setting or former)) or (setting and former):
+            expected = "without what sets the learning rate, as " + (
+                "the optimizer has a schedule"
+                if scheduled
+                else "lr_factor, lr_patience or min_learning_rate do, which are former parameters"
+            )
+            raise invalid(self, "callbacks", expected, self.callbacks)
+        plateau = former[-1] if former else Plateau()
+        return None if scheduled or setting else plateau, callbacks
+
+
+def listed(callbacks: Any) -> list[Any]:
+    """Return ``callbacks=`` as a list: one callback, a sequence of them, or None for none."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
