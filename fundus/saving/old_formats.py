@@ -98,7 +98,7 @@ def _model(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     if record.get("cv") is not None:
         params["cv"] = {"cv": record["cv"]}
     fitted: dict[str, Any] = {}
-    new = {"kind": f"{MODULES[kind]}.{kind}", "params": params, "fitted": fitted}
+    new: dict[str, Any] = {"kind": f"{MODULES[kind]}.{kind}", "params": params, "fitted": fitted}
     if "classes" in record:
         fitted["classes_"] = _labels(record["classes"])
     if "n_features_in" in record:
