@@ -90,8 +90,8 @@ def audit_images(
     -------
     Audit
         Its ``images`` is a frame with a row for each image: ``path``, ``grade``, ``patient``;
-        ``issues``, separated by semicolons; ``duplicate_of`` and ``near_duplicate_of``,
-        other images (the first, or the most alike); ``correlation`` with the latter; ``fov_share``,
+        ``issues``, separated by semicolons; ``duplicate_of`` and ``near_duplicate_of``, other
+        images (the first, or the most alike); ``correlation`` with the latter; ``fov_share``,
         ``brightness`` and ``sharpness``, as `Quality` has them; ``self_confidence``, the
         out-of-fold probability of the given grade (the lower, the more suspect; ``nan`` where the
         model was not shown that grade); ``likely_grade``, the likeliest among grades whose

@@ -169,7 +169,7 @@ def _read(path: Path) -> keras.Model:
         )
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises errors of many types for a file that it cannot read
+    except Exception as error:  # Keras raises what it likes about a file
         raise InvalidParameterError(
             f"{where} cannot be loaded in safe mode ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
