@@ -241,7 +241,7 @@ def test_the_name_survives_another_process():
     [
         (lambda: fundus.FoldEnsemble(LogisticRegression(), voting="loud").fit([[0], [1]], [0, 1]),
          "voting"),
-        (lambda: fundus.TransferClassifier(pooling="mean").fit(np.zeros((2, 9, 9, 3)), [0, 1]),
+        (lambda: fundus.TransferClassifier(pooling="mean").fit(["a", "b"], [0, 1]),
          "pooling"),
         (lambda: fundus.make_fundus(0, out_dir="x"), "n"),
         (lambda: fundus.operating_point([0, 1], [0, 1], sensitivity=2), "sensitivity"),

@@ -57,13 +57,13 @@ class Evaluation:
         Agreement with the true grades, with intervals.
     screening : ScreeningReport or None
         ``None`` without severities, or on a scale other than that of five grades.
-    coverage : CoverageReport or None
+    coverage : CoverageReport, default=None
         Of the model's sets of grades; ``None`` where it makes none, or the images calibrated them.
-    fold : ndarray of int, shape (n_images,), or None
+    fold : ndarray of int, shape (n_images,), default=None
         Which fold's model predicted an image, where that is out of fold.
-    rounds_severity : bool
+    rounds_severity : bool, default=False
         Whether the grade nearest to the severity is predicted.
-    title : str
+    title : str, default="Scores"
         Of tables and figures.
 
     Examples
