@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from fundus import FoldEnsemble, TransferClassifier
 from fundus.exceptions import DataError, InvalidGradeError
-from fundus.grades.grader import Grader
 from fundus.reporting.displays import SeverityDisplay, plot_confusion
 
 
@@ -51,16 +51,14 @@ def test_boundaries_are_a_regressors_and_the_legend_names_what_is_drawn(severiti
     assert not [line for line in ax.lines if line.get_linestyle() == ":"]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["image", "quartiles", "median"]
 
-    class Ensemble(Grader):
-        votes_by = "severity"
-
-        def predict_severity(self, X):
-            return severity[X]
-
-    ax = SeverityDisplay.from_estimator(Ensemble(), np.arange(40), true).ax_
-    drawn = [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"]
-    assert drawn == [0.5, 1.5, 2.5, 3.5]
-    assert len(ax.get_legend().get_texts()) == 4
+    X = severity[:, np.newaxis]
+    for head, expected in (("ridge", [0.5, 1.5, 2.5, 3.5]), ("logistic", [])):
+        one = TransferClassifier("precomputed", head, grades=5)
+        for model in (one, FoldEnsemble(one, cv=2, random_state=0)):
+            ax = SeverityDisplay.from_estimator(model.fit(X, true), X, true).ax_
+            drawn = [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+            assert drawn == expected
+            assert len(ax.get_legend().get_texts()) == (4 if expected else 3)
 
 
 def test_given_axes_are_drawn_on(severities):

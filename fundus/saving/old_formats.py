@@ -39,6 +39,8 @@ def in_format_3(bundle: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     model, about = _model(bundle["model"], reader), bundle["about"]
     if about.get("conformal"):
         model = _with_sets(model, about["conformal"])
+    if "fitted" not in model:
+        return model
     if about.get("class_names"):
         model["fitted"]["class_names_"] = about["class_names"]
     if about.get("operating_points") is not None:
