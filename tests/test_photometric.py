@@ -12,9 +12,9 @@ import pytest
 
 import fundus
 from fundus import FeatureExtractor, TransferClassifier
-from fundus.backbones.network import _origin, weights_identity
 from fundus.data.inputs import as_images
 from fundus.exceptions import DataError, FundusWarning, InvalidParameterError, UnknownNameError
+from fundus.frozen.function import _origin, weights_identity
 from fundus.frozen.normaliser import Normaliser
 from fundus.frozen.prepare import prepare
 from fundus.frozen.settings import FrozenSettings

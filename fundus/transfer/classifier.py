@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,8 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         A name that Keras knows; "adam" is Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-8). Or an
         optimizer with its own learning rate, a number or any schedule of Keras's; or its
         configuration, ``{"class_name": "SGD", "config": {"momentum": 0.9}}``. Each fit builds a new
-        one from its configuration, and leaves the one that was given as it is. To be copied and
+        one from its configuration, which copies of this estimator hold, and leaves the one that was
+        given as it is. To be copied and
         searched, a class of one's own is registered with
         `keras.saving.register_keras_serializable`; to be saved, an optimizer is Keras's own.
     loss : str, keras.losses.Loss, callable or dict, default=None
@@ -250,12 +252,12 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         return super().set_params(**with_head_object(self.head, params))
 
     def __sklearn_clone__(self) -> TransferClassifier:
-        copied = _clone_parametrized(self)  # private to scikit-learn (seen in 1.9)
-        copied.loss = as_config(self.loss)  # which loses nothing, as Keras's copies do
-        return copied
+        return _clone_parametrized(copy.copy(self))  # private to scikit-learn (seen in 1.9)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "loss": as_config(self.loss)}
+        # Keras's copies of a loss lose some of its options, and of a used optimizer there are none
+        plain = {"optimizer": as_config(self.optimizer), "loss": as_config(self.loss)}
+        return {**super().__getstate__(), **plain}
 
     def fit(
         self,
