@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fundus.grades.patients import read_patients
 from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
 from fundus.runtime.keras_objects import as_config
-from fundus.transfer.former import only_former, renamed
+from fundus.transfer.former import only_former, renamed, without_former
 from fundus.transfer.inputs import plan_fit, prediction_source
 from fundus.transfer.parameters import (
     Parameters,
@@ -32,11 +33,13 @@ from fundus.transfer.saved import SavesClassifier
 from fundus.transfer.steps import check_duplicates, fit_parts
 
 
+@without_former
 class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only what is
-    trained runs again, for every fold and candidate.
+    trained runs again, for every fold and candidate. Parameters of earlier releases (`beta_1`,
+    `beta_2`, `epsilon`, `lr_factor`, `lr_patience`, `min_learning_rate`) are taken for one more.
 
     Parameters
     ----------
@@ -92,7 +95,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         A name that Keras knows; "adam" is Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-8). Or an
         optimizer with its own learning rate, a number or any schedule of Keras's; or its
         configuration, ``{"class_name": "SGD", "config": {"momentum": 0.9}}``. Each fit builds a new
-        one from its configuration, and leaves the one that was given as it is. To be copied and
+        one from its configuration, which copies of this estimator hold, and leaves the one that was
+        given as it is. To be copied and
         searched, a class of one's own is registered with
         `keras.saving.register_keras_serializable`; to be saved, an optimizer is Keras's own.
     loss : str, keras.losses.Loss, callable or dict, default=None
@@ -127,9 +131,6 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Decides everything that is drawn.
     verbose : int, default=0
         1 shows progress.
-    **former : object
-        Parameters of earlier releases, for one more: `beta_1`, `beta_2` and `epsilon` of Adam,
-        and `lr_factor`, `lr_patience` and `min_learning_rate` of ``ReduceLROnPlateau``.
 
     Attributes
     ----------
@@ -250,12 +251,12 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         return super().set_params(**with_head_object(self.head, params))
 
     def __sklearn_clone__(self) -> TransferClassifier:
-        copied = _clone_parametrized(self)  # private to scikit-learn (seen in 1.9)
-        copied.loss = as_config(self.loss)  # which loses nothing, as Keras's copies do
-        return copied
+        return _clone_parametrized(copy.copy(self))  # private to scikit-learn (seen in 1.9)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "loss": as_config(self.loss)}
+        # Keras's copies of a loss lose some of its options, and of a used optimizer there are none
+        plain = {"optimizer": as_config(self.optimizer), "loss": as_config(self.loss)}
+        return {**super().__getstate__(), **plain}
 
     def fit(
         self,
