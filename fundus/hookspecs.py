@@ -42,7 +42,7 @@ hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 #: uint8 RGB images, shape (n, height, width, 3), to float32 of the same shape.
-Normaliser = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+NormaliseFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class BackboneSpec:
     image_size: int
     parameters: int
     licence: str
-    normalise: str | Normaliser = "none"
+    normalise: str | NormaliseFunction = "none"
     pretrained: tuple[str, ...] = ("imagenet",)
     weights_path: Callable[[str], Path | None] | None = None
     load_weights: Callable[[Any, Path], None] | None = None
@@ -100,7 +100,7 @@ class BackboneSpec:
         cls,
         model: keras.Model | str | PathLike[str],
         *,
-        normalise: str | Normaliser,
+        normalise: str | NormaliseFunction,
         name: str | None = None,
         image_size: int | None = None,
         licence: str = "unknown",

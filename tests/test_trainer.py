@@ -19,7 +19,7 @@ from fundus import ReluHead, SoftmaxHead, TransferClassifier
 from fundus.exceptions import InvalidParameterError
 from fundus.frozen.sources import ArraySource
 from fundus.training import batches as batches_module
-from fundus.training.batches import FeatureBatches, Rows, StreamedBatches, batches_of
+from fundus.training.batches import FeatureBatches, StreamedBatches, TrainingRows, batches_of
 from fundus.training.tail import Tail, Training, build_tail
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
@@ -173,7 +173,7 @@ def test_every_row_once_an_epoch_and_the_last_batch_too(monkeypatch, kind):
     monkeypatch.setattr(batches_module, "IN_MEMORY", 24 if kind is FeatureBatches else 23)
     source = ArraySource(np.arange(7, dtype=np.float32)[:, np.newaxis])
     rows = np.array([0, 1, 2, 3, 5, 6])
-    batches = batches_of(Rows(source, rows, rows * 10, rows / 2, batch_size=4, seed=3))
+    batches = batches_of(TrainingRows(source, rows, rows * 10, rows / 2, batch_size=4, seed=3))
     assert type(batches) is kind
     assert len(batches.data) == 2
     # else the iterator of an epoch that is over can take seconds to close
@@ -186,7 +186,7 @@ def test_every_row_once_an_epoch_and_the_last_batch_too(monkeypatch, kind):
         assert np.array_equal(x[:, 0] / 2, weights)
         orders.append(x[:, 0].tolist())
     assert orders[0] == orders[2] != orders[1]
-    fixed = batches_of(Rows(source, rows, rows, None, batch_size=4, seed=None))
+    fixed = batches_of(TrainingRows(source, rows, rows, None, batch_size=4, seed=None))
     for epoch in (0, 1):
         assert epoch_of(fixed, epoch)[1].tolist() == rows.tolist()
 

@@ -64,13 +64,13 @@ def audit(
     import warnings
 
     from fundus.audit.images import audit_images
-    from fundus.cli.data import Columns, check_columns, guess_of, load_graded
+    from fundus.cli.data import ColumnOptions, check_columns, guess_of, load_graded
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, read_of, table
     from fundus.transfer.features import FeatureExtractor
 
     screen = Screen(json=json, quiet=quiet)
-    columns = Columns(image_dir, path_column, grade_column, patient_column)
+    columns = ColumnOptions(image_dir, path_column, grade_column, patient_column)
     check_columns(columns, data)
     with warnings.catch_warnings():
         # they are in the table and the CSV

@@ -24,7 +24,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnOptions:
     """How to read a table.
 
     Parameters
@@ -47,7 +47,7 @@ def load_graded(
     class_names: Sequence[str] | None,
     grades: int | None,
     on_error: str,
-    columns: Columns,
+    columns: ColumnOptions,
     min_classes: int = 2,
     patients_unknown: str = "warn",
 ) -> Bunch:
@@ -61,7 +61,7 @@ def load_graded(
     grades : int or None
         Length of the scale; 5 where nothing else says.
     on_error : {"raise", "skip"}
-    columns : Columns
+    columns : ColumnOptions
         For tables; a folder has no use for them.
     min_classes : int, default=2
     patients_unknown : {"warn", "ok"}, default="warn"
@@ -101,14 +101,14 @@ def load_graded(
     return loaded
 
 
-def load_new(images: Path, *, on_error: str, columns: Columns) -> Bunch:
+def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
     """Load images that are to be graded: a folder, one file, or a table.
 
     Parameters
     ----------
     images : Path
     on_error : {"raise", "skip"}
-    columns : Columns
+    columns : ColumnOptions
 
     Returns
     -------
@@ -134,7 +134,7 @@ def load_new(images: Path, *, on_error: str, columns: Columns) -> Bunch:
         return loaded
 
 
-def load_several(images: Sequence[Path], *, on_error: str, columns: Columns) -> Bunch:
+def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOptions) -> Bunch:
     """Load images that are to be graded, given as one or several arguments.
 
     Parameters
@@ -142,7 +142,7 @@ def load_several(images: Sequence[Path], *, on_error: str, columns: Columns) -> 
     images : sequence of Path
         What `load_new` takes, or several images and folders; one that is named twice is two rows.
     on_error : {"raise", "skip"}
-    columns : Columns
+    columns : ColumnOptions
 
     Returns
     -------
@@ -172,12 +172,12 @@ def load_several(images: Sequence[Path], *, on_error: str, columns: Columns) -> 
     return loaded
 
 
-def check_columns(columns: Columns, *sources: Path | None) -> None:
+def check_columns(columns: ColumnOptions, *sources: Path | None) -> None:
     """Refuse options for tables where no source is a table.
 
     Parameters
     ----------
-    columns : Columns
+    columns : ColumnOptions
     *sources : Path or None
 
     Raises
@@ -185,7 +185,7 @@ def check_columns(columns: Columns, *sources: Path | None) -> None:
     typer.BadParameter
     """
     tables = [source for source in sources if source is not None and not source.is_dir()]
-    if columns != Columns() and not tables:
+    if columns != ColumnOptions() and not tables:
         raise typer.BadParameter(
             f"--image-dir and the column options are for tables, and {str(sources[0])!r} is a "
             "folder."

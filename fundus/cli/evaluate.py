@@ -56,7 +56,7 @@ def evaluate(
 ) -> None:
     """Score a run on graded images it has not seen, with the average of its folds."""
     from fundus.cli.data import (
-        Columns,
+        ColumnOptions,
         aside_table,
         check_columns,
         digests_of,
@@ -73,7 +73,7 @@ def evaluate(
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
-    columns = Columns(image_dir, path_column, grade_column, patient_column)
+    columns = ColumnOptions(image_dir, path_column, grade_column, patient_column)
     check_columns(columns, data)
     with patients_do_not_matter():
         graded = load_graded(

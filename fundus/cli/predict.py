@@ -42,7 +42,7 @@ def predict(
     import numpy as np
     import pandas as pd
 
-    from fundus.cli.data import Columns, aside_table, check_columns, files_of, ids_of, load_several
+    from fundus.cli.data import aside_table, check_columns, files_of, ids_of, load_several
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, claim_beside, read_of, table
     from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, files_of_run, open_run
@@ -50,7 +50,7 @@ def predict(
 
     screen = Screen(json=json, quiet=quiet)
     trained = open_run(run, cache_dir, verbose=not screen.silent)
-    columns = Columns(image_dir, path_column)
+    columns = ColumnOptions(image_dir, path_column)
     check_columns(columns, *images)
     new = load_several(images, on_error=on_error.value, columns=columns)
     outputs = [(output, table(HEADER))]

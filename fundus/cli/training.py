@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import fundus.cli.options as opt
-from fundus.cli.data import Columns, check_columns, folder_options, load_graded
+from fundus.cli.data import ColumnOptions, check_columns, folder_options, load_graded
 from fundus.cli.runs import LOGS
 from fundus.exceptions import DataWarning
 
@@ -85,7 +85,7 @@ def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
     DataWarning
         If a patient is in both.
     """
-    columns = Columns(
+    columns = ColumnOptions(
         settings.image_dir, settings.path_column, settings.grade_column, settings.patient_column
     )
     check_columns(columns, settings.data, settings.validation)

@@ -20,7 +20,7 @@ from fundus.data.folders import (
 )
 from fundus.data.left_out import no_images, report_odd
 from fundus.data.lookup import ImageFinder
-from fundus.data.rows import Rows, check_choice, finish
+from fundus.data.rows import DataRows, check_choice, finish
 from fundus.data.scale import Scale, read_scale
 from fundus.data.table_files import Cells, read_table
 from fundus.data.table_rows import table_rows
@@ -122,7 +122,7 @@ def load_image_folder(
         labels += [grade] * len(images)
         odd += others
     stray = [e.path for e in os.scandir(folder) if e.is_file() and is_image(e.name)]
-    rows = Rows(paths + sorted(stray, key=natural_key), labels + [0] * len(stray))
+    rows = DataRows(paths + sorted(stray, key=natural_key), labels + [0] * len(stray))
     for index in range(len(paths), len(rows.paths)):
         reason = f"the image lies outside the class folders of {folder!r}"
         rows.add_problem(index, "image outside the class folders", reason)
@@ -194,7 +194,11 @@ def load_images(images: PathLike | Iterable[PathLike], *, on_error: str = "raise
     if not paths:
         raise DataError(no_images(given, odd=odd))
     data = finish(
-        Rows(paths, given=names), scale=None, on_error=on_error, min_classes=0, warn_unknown=False
+        DataRows(paths, given=names),
+        scale=None,
+        on_error=on_error,
+        min_classes=0,
+        warn_unknown=False,
     )
     return report_odd(data, odd)
 

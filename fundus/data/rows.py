@@ -52,7 +52,7 @@ KINDS: dict[str, type[DataError] | type[ImageReadError]] = {
 
 
 @dataclass
-class Rows:
+class DataRows:
     """Images on their way into a data set.
 
     Parameters
@@ -134,7 +134,7 @@ def check_files(paths: Sequence[str]) -> dict[int, str]:
         return {index: reason for index, reason in enumerate(faults) if reason is not None}
 
 
-def check_grades(rows: Rows, scale: Scale) -> None:
+def check_grades(rows: DataRows, scale: Scale) -> None:
     """Make the grades places on the scale; note bad ones, and photographs called ungradable."""
     assert rows.grades is not None
     for index, found in enumerate(read_grades_column(rows.grades, scale)):
@@ -146,7 +146,7 @@ def check_grades(rows: Rows, scale: Scale) -> None:
             rows.grades[index] = found
 
 
-def check_duplicates(rows: Rows) -> None:
+def check_listed_once(rows: DataRows) -> None:
     """Note rows that name one file twice: all of them if their grades differ, else the later."""
     same: dict[str, list[int]] = defaultdict(list)
     for index, path in enumerate(rows.paths):
@@ -165,7 +165,7 @@ def check_duplicates(rows: Rows) -> None:
             rows.add_problem(index, "duplicate", f"it is the same file as {rows.where(first)}")
 
 
-def tell_eyes(rows: Rows, *, guess: bool = True) -> tuple[list[bool], list[bool]]:
+def tell_eyes(rows: DataRows, *, guess: bool = True) -> tuple[list[bool], list[bool]]:
     """Complete patients and eyes; return which patients are known, and which by names alone.
 
     Unknown patients get one id per image, its path. Eyes become "left", "right" or None.
@@ -197,12 +197,12 @@ def _identifier(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def settle(rows: Rows, on_error: str) -> tuple[list[int], pd.DataFrame]:
+def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
     """Raise for the first problem, or set the rows that have one aside.
 
     Parameters
     ----------
-    rows : Rows
+    rows : DataRows
     on_error : {"raise", "skip"}
 
     Returns
@@ -259,7 +259,7 @@ def skipped_frame(records: list[tuple[str, int | None, str]]) -> pd.DataFrame:
 
 
 def finish(
-    rows: Rows,
+    rows: DataRows,
     *,
     scale: Scale | None,
     on_error: str,
@@ -271,7 +271,7 @@ def finish(
 
     Parameters
     ----------
-    rows : Rows
+    rows : DataRows
     scale : Scale or None
         None for unlabelled images.
     on_error : {"raise", "skip"}
@@ -295,7 +295,7 @@ def finish(
     for position, reason in faults.items():
         rows.add_problem(to_check[position], "unreadable image", reason)
     if scale is not None:  # to grade one twice does no harm
-        check_duplicates(rows)
+        check_listed_once(rows)
     kept, skipped = settle(rows, on_error)
     grades = None
     if scale is not None:
@@ -352,7 +352,7 @@ def _check_classes(grades: NDArray[np.int64], min_classes: int) -> None:
 
 
 def _check_patients(
-    rows: Rows, kept: list[int], guessed: NDArray[np.bool_], *, graded: bool
+    rows: DataRows, kept: list[int], guessed: NDArray[np.bool_], *, graded: bool
 ) -> None:
     """Warn of unknown patients, and refuse a guess that gives one patient for all."""
     assert rows.patients is not None

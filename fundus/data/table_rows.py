@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 
 from fundus.data.lookup import ImageFinder
-from fundus.data.rows import Rows
+from fundus.data.rows import DataRows
 from fundus.data.tables import Columns, dme_codes, eye_codes
 from fundus.exceptions import DataError
 
 
-def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> Rows:
+def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> DataRows:
     """Read the rows of a table, find their images, and note what is wrong.
 
     Parameters
@@ -23,7 +23,7 @@ def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> 
 
     Returns
     -------
-    Rows
+    DataRows
     """
 
     def values(column: str | None) -> list[Any] | None:
@@ -37,7 +37,7 @@ def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> 
         raise DataError(f"Columns {dme} could each be macular oedema: name one of them 'dme'.")
     extra = extra.rename(columns={dme[0]: "dme"}) if len(dme) == 1 else extra
     names = content[columns.path].tolist()
-    rows = Rows(
+    rows = DataRows(
         [""] * len(names),
         values(columns.grade),
         values(columns.patient),
@@ -70,7 +70,7 @@ def _eyes(content: pd.DataFrame, column: str | None) -> list[Any] | None:
     return [value if pd.isna(value) else codes.get(value, value) for value in content[column]]
 
 
-def _graded_oedema(rows: Rows, name: str, column: pd.Series) -> list[float]:
+def _graded_oedema(rows: DataRows, name: str, column: pd.Series) -> list[float]:
     """Put macular oedema on IDRiD's scale, and note values that are none; missing is NaN."""
     codes = dme_codes(name)
     assert codes is not None

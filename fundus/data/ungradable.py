@@ -14,18 +14,18 @@ from fundus.exceptions import DataWarning, InvalidGradeError, Mention, Message
 from fundus.grades.icdr import N_GRADES
 
 if TYPE_CHECKING:
-    from fundus.data.rows import Rows
+    from fundus.data.rows import DataRows
 
 #: Kinds of problems of the image itself: a screening programme refers such a patient.
 UNGRADABLE = ("unreadable image", "ungradable image")
 
 
-def tell_ungradable(rows: Rows, aside: list[int], n_kept: int) -> None:
+def tell_ungradable(rows: DataRows, aside: list[int], n_kept: int) -> None:
     """Warn of rows that are set aside because they are graded as ungradable.
 
     Parameters
     ----------
-    rows : Rows
+    rows : DataRows
     aside : list of int
         Their indices, at least one.
     n_kept : int
@@ -62,12 +62,12 @@ def tell_ungradable(rows: Rows, aside: list[int], n_kept: int) -> None:
     warnings.warn(Message(text, aside_list, six), DataWarning, stacklevel=5)
 
 
-def ungradable_frame(rows: Rows, n_grades: int) -> pd.DataFrame:
+def ungradable_frame(rows: DataRows, n_grades: int) -> pd.DataFrame:
     """Return rows whose image is there: unusable with a known grade, or graded as ungradable.
 
     Parameters
     ----------
-    rows : Rows
+    rows : DataRows
         Checked.
     n_grades : int
 

@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from fundus.grades.foreign import as_grader, unwrapped
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.labels import to_positions
-from fundus.meta.out_of_fold import Training, read_training
+from fundus.meta.out_of_fold import TrainingData, read_training
 from fundus.meta.voting import Ballot, votes_on
 from fundus.parameters import invalid
 from fundus.saving.codec import Decoder
@@ -110,7 +110,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         """Return the estimator whose scale counts, where it was given."""
         return self
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         raise NotImplementedError
 
     def _models(self) -> list[Any]:

@@ -17,7 +17,7 @@ from fundus.grades.labels import to_positions
 from fundus.grades.severity import expected_grade
 from fundus.meta.base import HasBallot
 from fundus.meta.ensemble import FoldEnsemble
-from fundus.meta.out_of_fold import Training
+from fundus.meta.out_of_fold import TrainingData
 from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_option, invalid
 from fundus.saving.classes import saveable
@@ -201,7 +201,7 @@ class CumulativeCalibratedClassifierCV(HasBallot):
     def _check(self, X: Any) -> None:
         check_option(self, "method", METHODS)
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         if is_frozen(self.estimator):
             model = self.estimator.estimator
             ballot = ballot_of(model, data.labels)

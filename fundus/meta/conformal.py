@@ -23,7 +23,7 @@ from fundus.meta.conformal_sets import (
     one_less,
 )
 from fundus.meta.ensemble import FoldEnsemble
-from fundus.meta.out_of_fold import Training
+from fundus.meta.out_of_fold import TrainingData
 from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_real, invalid, refused
 
@@ -151,7 +151,7 @@ class OrdinalConformalClassifier(HasBallot):
         frozen = isinstance(self.cv, str) and not is_frozen(self.estimator)
         return type(self)(FrozenEstimator(self.estimator)) if frozen else self
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         if isinstance(self.cv, str):
             warn_caller(
                 "cv='prefit' of OrdinalConformalClassifier is deprecated and will be an error in "

@@ -14,7 +14,7 @@ from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.grades.severity import nearest_class
 from fundus.meta.base import MetaGrader
-from fundus.meta.out_of_fold import Training, fit_fold, fold_template, out_of_fold
+from fundus.meta.out_of_fold import TrainingData, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid, refused
 
@@ -40,7 +40,7 @@ class _CutpointClassifier(MetaGrader):
         best = nearest_class(grades_at(votes.severity, self.cutpoints_), positions)
         return Votes(votes.proba, votes.severity, best, self.cutpoints_)
 
-    def _fit_rows(self, data: Training, rows: NDArray[np.intp], random_state: Any) -> None:
+    def _fit_rows(self, data: TrainingData, rows: NDArray[np.intp], random_state: Any) -> None:
         model = fold_template(self.estimator, None, data.y, data.groups, random_state)
         target = data.target_of(self.estimator)
         model = fit_fold(model, data.X, target, rows, data.weight, data.groups)
@@ -143,7 +143,7 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
             raise invalid(self, "cv", expected, self.cv)
         self._check_severity()
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         rows, frozen = np.arange(len(data.y)), is_frozen(self.estimator)
         folds = [(rows, rows)]
         if not frozen:
@@ -231,7 +231,7 @@ class FixedCutpointClassifier(_CutpointClassifier):
         self._ascending()
         self._check_severity()
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         cutpoints = self._ascending()
         self._fit_rows(data, np.arange(len(data.y)), None)
         wanted = len(self.grades_) - 1

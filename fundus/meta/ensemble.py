@@ -18,7 +18,7 @@ from fundus.grades.labels import as_labels
 from fundus.meta.base import MetaGrader
 from fundus.meta.out_of_fold import (
     Folds,
-    Training,
+    TrainingData,
     cache_of,
     check_tested_once,
     fit_fold,
@@ -133,7 +133,7 @@ class FoldEnsemble(MetaGrader):
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         folds = data.folds(self.cv, self.estimator, self.random_state)
         jobs = (
             delayed(carried(fit_fold))(
@@ -167,7 +167,7 @@ class FoldEnsemble(MetaGrader):
         check_is_fitted(self, "estimators_")
         return self._fit_all(read_training(X, y, sample_weight, groups, self))
 
-    def _fit_all(self, data: Training) -> Any:
+    def _fit_all(self, data: TrainingData) -> Any:
         fold = len(self.estimators_)
         model = fold_template(self.estimator, fold, data.y, data.groups, self.random_state)
         rows = np.arange(len(data.y))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _num_samples, indexable
@@ -29,7 +29,7 @@ from fundus.transfer.plan import plans_told
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingData:
     """What a meta-estimator is fitted on, checked.
 
     Parameters
@@ -80,7 +80,7 @@ class Training:
 
 def read_training(
     X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: Any, owner: object
-) -> Training:
+) -> TrainingData:
     """Check what a meta-estimator's ``fit`` was given.
 
     Parameters
@@ -95,7 +95,7 @@ def read_training(
 
     Returns
     -------
-    Training
+    TrainingData
 
     Raises
     ------
@@ -117,14 +117,14 @@ def read_training(
     weight = None
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, labels, dtype=np.float64)
-    return Training(X, labels, weight, groups, scale, read)
+    return TrainingData(X, labels, weight, groups, scale, read)
 
 
-def _whole_order(labels: Labels, owner: Any) -> tuple[NDArray[Any], Labels]:
+def _whole_order(labels: Labels, estimator: BaseEstimator) -> tuple[NDArray[Any], Labels]:
     """Return the scale for the whole of the labels, and the labels as folds are to get them."""
-    given = given_scale(owner)
+    given = given_scale(estimator)
     classes = np.unique(labels.values)
-    numbering = numbering_of(owner)
+    numbering = numbering_of(estimator)
     if numbering and [x for x in labels.scale.tolist() if x in classes] != classes.tolist():
         warn_caller(
             f"{numbering} numbers labels by the alphabet, or by size, before it fits what is "
@@ -232,7 +232,7 @@ def fold_template(
 
 def out_of_fold(
     estimator: Any,
-    data: Training,
+    data: TrainingData,
     folds: Folds,
     scale: NDArray[Any],
     *,
@@ -244,7 +244,7 @@ def out_of_fold(
     Parameters
     ----------
     estimator : classifier, regressor or search
-    data : Training
+    data : TrainingData
     folds : list of (train, test)
     scale : ndarray, shape (n_grades,)
     n_jobs : int or None
@@ -283,7 +283,7 @@ def out_of_fold(
 
 def _fit_and_score(
     model: Any,
-    data: Training,
+    data: TrainingData,
     train: NDArray[np.intp],
     test: NDArray[np.intp],
     scale: NDArray[Any],

@@ -16,7 +16,7 @@ from fundus.grades.foreign import whole_scale
 from fundus.grades.grader import Reader, Reading, Votes
 from fundus.heads.sklearn_heads import LogisticHead
 from fundus.meta.base import MetaGrader
-from fundus.meta.out_of_fold import Training, fit_fold, fold_template, out_of_fold
+from fundus.meta.out_of_fold import TrainingData, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid
 from fundus.transfer.classifier import TransferClassifier
@@ -116,7 +116,7 @@ class SecondStageClassifier(MetaGrader):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def _fit(self, data: Training) -> None:
+    def _fit(self, data: TrainingData) -> None:
         classes, codes = np.unique(data.y, return_inverse=True)
         self._refuse_grades(data.X, codes, len(classes))
         first = replace(data, X=self._for_first(data.X))
@@ -254,7 +254,7 @@ class SecondStageClassifier(MetaGrader):
                     "do not have: leave it out of 'columns'."
                 )
 
-    def _check_folds(self, folds: Any, data: Training) -> None:
+    def _check_folds(self, folds: Any, data: TrainingData) -> None:
         refuse_unseen_grades(folds, data.y, data.groups)
         tested = np.concatenate([test for _, test in folds])
         if len(tested) < len(data.y):

@@ -12,9 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.grades.patients import read_patients
+from fundus.metrics.resampled import Weights
 from fundus.parameters import invalid
-
-Weights = NDArray[np.float64]
 
 #: A proportion with fewer hits, or fewer misses, has Wilson's interval.
 FEW = 10

@@ -20,7 +20,7 @@ from fundus.reporting.predictions import (
     Predictions,
     averaged,
     names_of_grades,
-    out_of_fold,
+    out_of_fold_predictions,
     points_of,
     predict_by_folds,
     predict_images,
@@ -300,7 +300,7 @@ def evaluate_out_of_fold(
             f"{int((fold >= 0).sum())} of {len(fold)} out of fold: give the data it was fitted on, "
             "and folds that test every image."
         )
-    found, of_called = out_of_fold(ensemble), None
+    found, of_called = out_of_fold_predictions(ensemble), None
     if found.severity is not None and len(graded.called):
         known = {} if graded.who is None else dict(zip(graded.who, fold, strict=True))
         # patients without a graded photograph are dealt to the folds in turn

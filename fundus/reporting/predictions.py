@@ -120,7 +120,7 @@ def _predict(model: Any, X: Any) -> tuple[Predictions, list[Votes]]:
     return _on_scale(inner, labels, votes.severity, votes.proba, points_of(model), sets), members
 
 
-def out_of_fold(ensemble: FoldEnsemble) -> Predictions:
+def out_of_fold_predictions(ensemble: FoldEnsemble) -> Predictions:
     """Return what each fold's model predicted of the images it has not seen.
 
     Parameters

@@ -107,7 +107,9 @@ def _model(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
         fitted["n_features_in_"] = record["n_features_in"]
     if kind == "TransferClassifier":
         fitted["grades_"] = _labels(record["scale"])
-        same = {k: record[k] for k in ("head", "head_from", "frozen") if k in record}
+        same: dict[str, Any] = {
+            k: record[k] for k in ("head", "head_from", "frozen") if k in record
+        }
         if "head" in same["head"]:
             same["head"] = {**same["head"], "head": _value(same["head"]["head"])}
         return {**new, **same}

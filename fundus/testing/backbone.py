@@ -38,13 +38,13 @@ from fundus.transfer.classifier import TransferClassifier
 if TYPE_CHECKING:
     import keras
 
-Weights = str | os.PathLike[str] | None
+WeightsArgument = str | os.PathLike[str] | None
 
 
 def check_backbone(
     backbone: str | BackboneSpec,
     *,
-    weights: Weights = None,
+    weights: WeightsArgument = None,
     image_size: int | None = None,
     golden: ArrayLike | None = None,
     golden_features: ArrayLike | None = None,
@@ -64,7 +64,7 @@ def check_backbone(
     backbone : str or BackboneSpec
         A registered name, or a record.
     weights : str, path or None, default=None
-        Weights to check it with; ``None`` is random ones.
+        WeightsArgument to check it with; ``None`` is random ones.
     image_size : int, default=None
         Edge of the input, in pixels; ``None`` is the backbone's own. A small one is quicker.
     golden : array-like of float, shape (n, size, size, 3), default=None
@@ -105,7 +105,7 @@ class BackboneCase:
     """
 
     entry: Entry
-    weights: Weights = None
+    weights: WeightsArgument = None
     image_size: int | None = None
     golden: ArrayLike | None = None
     golden_features: ArrayLike | None = None

@@ -18,7 +18,7 @@ IN_MEMORY = 2**28
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """What a training run, or its validation, goes through.
 
     Parameters
@@ -53,12 +53,12 @@ class Rows:
         return -(-len(self.rows) // self.batch_size)
 
 
-def batches_of(run: Rows) -> FeatureBatches | StreamedBatches:
+def batches_of(run: TrainingRows) -> FeatureBatches | StreamedBatches:
     """Return the batches of a run, as is fastest for its source.
 
     Parameters
     ----------
-    run : Rows
+    run : TrainingRows
 
     Returns
     -------
@@ -79,12 +79,12 @@ class FeatureBatches(keras.callbacks.Callback):
 
     Parameters
     ----------
-    run : Rows
+    run : TrainingRows
     features : ndarray of float32, shape (n, n_features)
         Aligned with ``run.rows``.
     """
 
-    def __init__(self, run: Rows, features: NDArray[np.float32]) -> None:
+    def __init__(self, run: TrainingRows, features: NDArray[np.float32]) -> None:
         super().__init__()
         self.run = run
         held = [tf.constant(features), tf.constant(run.y)]
@@ -108,10 +108,10 @@ class StreamedBatches(keras.callbacks.Callback):
 
     Parameters
     ----------
-    run : Rows
+    run : TrainingRows
     """
 
-    def __init__(self, run: Rows) -> None:
+    def __init__(self, run: TrainingRows) -> None:
         super().__init__()
         self.run = run
         self._epoch = 0

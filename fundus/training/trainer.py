@@ -33,7 +33,7 @@ with quiet_start():  # a process that unpickles a trained head imports Keras her
 from fundus.frozen.sources import Source
 from fundus.runtime.seeds import one_at_a_time, seeded
 from fundus.runtime.tensorflow import require_tensorflow
-from fundus.training.batches import Rows, batches_of
+from fundus.training.batches import TrainingRows, batches_of
 from fundus.training.callbacks import training_callbacks
 from fundus.training.compiled import fresh_network, lent_network
 from fundus.training.finite import check_training
@@ -69,11 +69,11 @@ class KerasTrainer(BaseWrapper):
         initial_epoch: int,
         *,
         source: Source,
-        validation: Rows | None,
+        validation: TrainingRows | None,
     ) -> None:
         training = self.training
         batches = batches_of(
-            Rows(source, X[:, 0], y, sample_weight, training.batch_size, training.seed)
+            TrainingRows(source, X[:, 0], y, sample_weight, training.batch_size, training.seed)
         )
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
@@ -208,7 +208,9 @@ def train_net(
     validation = None
     if held_out is not None:
         kept = None if weights is None else weights[held_out]
-        validation = Rows(source, held_out, targets[held_out], kept, training.batch_size, None)
+        validation = TrainingRows(
+            source, held_out, targets[held_out], kept, training.batch_size, None
+        )
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
     with seeded(training.seed), _deterministic(training.repeatable and _depends_on_order(tail)):
         trainer.fit(

@@ -30,6 +30,7 @@ class Predicts(Grader):
     """
 
     frozen_: Frozen
+    head: Any
     head_: FittedHead
     _places: NDArray[np.intp]
 
