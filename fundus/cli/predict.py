@@ -42,7 +42,14 @@ def predict(
     import numpy as np
     import pandas as pd
 
-    from fundus.cli.data import aside_table, check_columns, files_of, ids_of, load_several
+    from fundus.cli.data import (
+        ColumnOptions,
+        aside_table,
+        check_columns,
+        files_of,
+        ids_of,
+        load_several,
+    )
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, claim_beside, read_of, table
     from fundus.cli.runs import SKIPPED, SKIPPED_HEADER, files_of_run, open_run

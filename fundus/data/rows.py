@@ -135,7 +135,7 @@ def check_files(paths: Sequence[str]) -> dict[int, str]:
 
 
 def check_grades(rows: DataRows, scale: Scale) -> None:
-    """Make the grades places on the scale; note bad ones, and photographs called ungradable."""
+    """Make the grades positions on the scale; note bad ones, and photographs called ungradable."""
     assert rows.grades is not None
     for index, found in enumerate(read_grades_column(rows.grades, scale)):
         if isinstance(found, str):

@@ -118,7 +118,7 @@ def read_grades_column(values: Iterable[Any], scale: Scale) -> list[int | str]:
     if scale.named:
         texts = [_normal(value) if number is None else str(number)
                  for value, number in zip(cells, numbers, strict=True)]  # fmt: skip
-        # numbers in place of names are places on the scale, unless some name is a number
+        # numbers in place of names are positions on the scale, unless some name is a number
         if any(text in scale.names for text in texts) or any(map(_integer_text, scale.names)):
             return [_named(*pair, scale) for pair in zip(cells, texts, strict=True)]
     counted_from_1 = N_GRADES in numbers and 0 not in numbers

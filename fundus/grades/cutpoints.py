@@ -92,16 +92,16 @@ def optimal_cutpoints(
     scale = common_scale(n_grades, grades, names=("grades",))
     true = to_positions(grades, scale, name="grades")
     values, weights = _tally(severity, true, sample_weight, len(scale))
-    places = np.arange(len(scale))
+    positions = np.arange(len(scale))
     if allowed is not None:
-        places = np.unique(to_positions(allowed, scale, name="allowed"))
+        positions = np.unique(to_positions(allowed, scale, name="allowed"))
     if isinstance(scoring, str) and scoring == "qwk":
-        bounds, score = _best_kappa(weights, places)
+        bounds, score = _best_kappa(weights, positions)
     else:
-        costs = weights @ check_cost(scoring, len(scale))[:, places]
+        costs = weights @ check_cost(scoring, len(scale))[:, positions]
         bounds = _cheapest(costs)
         score = -_spent(costs, bounds) / float(weights.sum())
-    return _between(values, bounds, places, len(scale)), score
+    return _between(values, bounds, positions, len(scale)), score
 
 
 def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
@@ -189,7 +189,7 @@ def _tally(
 
 
 def _best_kappa(
-    weights: NDArray[np.float64], places: NDArray[np.intp]
+    weights: NDArray[np.float64], positions: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], float]:
     totals = weights.sum(axis=0)
     if (totals > 0).sum() < 2:
@@ -198,7 +198,7 @@ def _best_kappa(
             "that weigh anything: pass a cost matrix as scoring, or add images."
         )
     grades = np.arange(weights.shape[1])
-    penalty = (grades[:, np.newaxis] - places) ** 2.0
+    penalty = (grades[:, np.newaxis] - positions) ** 2.0
     observed = weights @ penalty
     expected = weights.sum(axis=1, keepdims=True) * (totals @ penalty / totals.sum())
     ratio = 1.0  # where all images get one grade
@@ -210,7 +210,7 @@ def _best_kappa(
         ratio = reached
     if ratio == 1.0:
         likeliest = int(observed.sum(axis=0).argmin())
-        bounds = np.full(len(places) - 1, len(weights), dtype=np.intp)
+        bounds = np.full(len(positions) - 1, len(weights), dtype=np.intp)
         bounds[:likeliest] = 0
         return bounds, 0.0
     return bounds, 1.0 - ratio
@@ -246,7 +246,7 @@ def _spent(costs: NDArray[np.float64], bounds: NDArray[np.intp]) -> float:
 def _between(
     values: NDArray[np.float64],
     bounds: NDArray[np.intp],
-    places: NDArray[np.intp],
+    positions: NDArray[np.intp],
     n_grades: int,
 ) -> NDArray[np.float64]:
     """Cutpoints of the whole scale from the first row of each interval of the allowed grades."""
@@ -257,4 +257,4 @@ def _between(
     middle[finite] = below[finite] + (above[finite] - below[finite]) / 2
     middle[finite & (middle <= below)] = above[finite & (middle <= below)]  # adjacent floats
     entered = np.concatenate([[-np.inf], middle, [np.inf]])
-    return entered[np.searchsorted(places, np.arange(1, n_grades))]
+    return entered[np.searchsorted(positions, np.arange(1, n_grades))]

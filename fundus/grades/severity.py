@@ -1,4 +1,4 @@
-"""From probabilities to severities and back; both on the places of the observed grades."""
+"""From probabilities to severities and back; both on the positions of the observed grades."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 
-def expected_grade(proba: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.float64]:
+def expected_grade(proba: NDArray[np.float64], positions: NDArray[np.intp]) -> NDArray[np.float64]:
     """Severity of a classifier: the mean grade under its probabilities.
 
     Parameters
     ----------
     proba : ndarray of float, shape (n_samples, n_classes)
-    places : ndarray of int, shape (n_classes,)
+    positions : ndarray of int, shape (n_classes,)
         Place of each class on the scale.
 
     Returns
@@ -25,7 +25,7 @@ def expected_grade(proba: NDArray[np.float64], places: NDArray[np.intp]) -> NDAr
     >>> expected_grade(np.array([[0.5, 0.0, 0.5]]), np.arange(3)).tolist()
     [1.0]
     """
-    return proba @ places.astype(np.float64)
+    return proba @ positions.astype(np.float64)
 
 
 def normalised(proba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,7 +49,7 @@ def normalised(proba: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def interpolated_proba(
-    severity: NDArray[np.float64], places: NDArray[np.intp]
+    severity: NDArray[np.float64], positions: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Probabilities of a regressor whose residuals are unknown: linear between two grades.
 
@@ -60,7 +60,7 @@ def interpolated_proba(
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
-    places : ndarray of int, shape (n_classes,)
+    positions : ndarray of int, shape (n_classes,)
         Place of each class on the scale, in any order.
 
     Returns
@@ -72,11 +72,11 @@ def interpolated_proba(
     >>> interpolated_proba(np.array([1.25, 9.0]), np.arange(3)).tolist()
     [[0.0, 0.75, 0.25], [0.0, 0.0, 1.0]]
     """
-    order = np.argsort(places)
-    steps = places[order]
+    order = np.argsort(positions)
+    steps = positions[order]
     clipped = np.clip(severity, steps[0], steps[-1])
-    proba = np.zeros((len(severity), len(places)))
-    if len(places) == 1:
+    proba = np.zeros((len(severity), len(positions)))
+    if len(positions) == 1:
         return proba + 1.0
     above = np.clip(np.searchsorted(steps, clipped, side="right"), 1, len(steps) - 1)
     share = (clipped - steps[above - 1]) / (steps[above] - steps[above - 1])
@@ -87,7 +87,7 @@ def interpolated_proba(
 
 
 def spread_proba(
-    severity: NDArray[np.float64], places: NDArray[np.intp], std: float | None
+    severity: NDArray[np.float64], positions: NDArray[np.intp], std: float | None
 ) -> NDArray[np.float64]:
     r"""Probabilities of a regressor: they fall with the distance from the severity.
 
@@ -99,10 +99,10 @@ def spread_proba(
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
-    places : ndarray of int, shape (n_classes,)
+    positions : ndarray of int, shape (n_classes,)
         Place of each class on the scale, in any order.
     std : float or None
-        Standard deviation of the severity's error, in places; at least a 36th of the distance
+        Standard deviation of the severity's error, in positions; at least a 36th of the distance
         between the lowest and the highest class is taken, so that no probability is 0.
         ``None`` where it is unknown: as `interpolated_proba`.
 
@@ -116,30 +116,30 @@ def spread_proba(
     >>> spread_proba(np.array([1.0, 9.0]), np.arange(3), 1.0).round(2).tolist()
     [[0.27, 0.45, 0.27], [0.08, 0.35, 0.57]]
     """
-    near = interpolated_proba(severity, places)
-    if std is None or len(places) == 1:
+    near = interpolated_proba(severity, positions)
+    if std is None or len(positions) == 1:
         return near
     rows, best = np.arange(len(severity)), near.argmax(axis=1)
-    low, high = places.min(), places.max()
+    low, high = positions.min(), positions.max()
     clipped = np.clip(severity, low, high)[:, np.newaxis]
-    nearest = places[best][:, np.newaxis]
+    nearest = positions[best][:, np.newaxis]
     # squares of distances less that of the nearest grade, so that one weight is 1 and the sign
     # of a difference is exact: only grades as near as the nearest have it too
-    farther = (places - nearest) * (places + nearest - 2.0 * clipped)
+    farther = (positions - nearest) * (positions + nearest - 2.0 * clipped)
     weights = np.exp(-farther / (2.0 * max(std, (high - low) / 36.0) ** 2))
     proba = weights / weights.sum(axis=1, keepdims=True)
     most = proba[rows, best][:, np.newaxis]
     return np.where((farther > 0) & (proba >= most), np.nextafter(most, 0.0), proba)
 
 
-def nearest_class(grades: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.intp]:
+def nearest_class(grades: NDArray[np.intp], positions: NDArray[np.intp]) -> NDArray[np.intp]:
     """Index of the class nearest to each grade, the lower of two.
 
     Parameters
     ----------
     grades : ndarray of int, shape (n_samples,)
         Places on the scale.
-    places : ndarray of int, shape (n_classes,)
+    positions : ndarray of int, shape (n_classes,)
         Place of each class on the scale, in any order.
 
     Returns
@@ -151,8 +151,8 @@ def nearest_class(grades: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray
     >>> nearest_class(np.array([0, 1, 3, 4]), np.array([0, 2, 4])).tolist()
     [0, 0, 1, 2]
     """
-    order = np.argsort(places)
-    distance = np.abs(grades[:, np.newaxis] - places[order])
+    order = np.argsort(positions)
+    distance = np.abs(grades[:, np.newaxis] - positions[order])
     return order[distance.argmin(axis=1)]
 
 

@@ -86,7 +86,7 @@ class SoftmaxHead(DenseHead):
         return ["accuracy"]
 
     def encode(self, positions: NDArray[np.intp], n_grades: int) -> NDArray[Any]:
-        """Return the places themselves."""
+        """Return the positions themselves."""
         return positions
 
     def decode(self, outputs: NDArray[np.float32], n_grades: int) -> NDArray[np.float64]:
@@ -130,7 +130,7 @@ class ReluHead(DenseHead):
         return "mean_squared_error"
 
     def encode(self, positions: NDArray[np.intp], n_grades: int) -> NDArray[Any]:
-        """Return the places as float32."""
+        """Return the positions as float32."""
         return positions.astype(np.float32)
 
     def decode(self, outputs: NDArray[np.float32], n_grades: int) -> NDArray[np.float64]:

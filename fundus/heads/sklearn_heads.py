@@ -86,7 +86,7 @@ class SVMHead(EstimatorHead):
 
 
 class RidgeHead(EstimatorHead):
-    """Ridge regression of the grade's place on the scale; the nearest grade is the prediction.
+    """Ridge regression of the grade's position on the scale; the nearest grade is the prediction.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class EstimatorAsHead(EstimatorHead):
     Parameters
     ----------
     estimator : classifier or regressor
-        Cloned at every fit. A regressor is trained on the grade's place on the scale.
+        Cloned at every fit. A regressor is trained on the grade's position on the scale.
 
     Examples
     --------

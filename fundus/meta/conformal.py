@@ -275,10 +275,10 @@ class OrdinalConformalClassifier(HasBallot):
 
     def _nonconformity(self, votes: Votes) -> NDArray[np.float64]:
         """Nonconformity of every class, ``(n, n_classes)``, in the order of the grades."""
-        places = to_positions(self.classes_, self.ballot_.scale)
+        positions = to_positions(self.classes_, self.ballot_.scale)
         if self.ballot_.voting in ("severity", "cutpoints"):
             assert votes.severity is not None
-            return nonconformity_of_severity(votes.severity, np.sort(places))
+            return nonconformity_of_severity(votes.severity, np.sort(positions))
         assert votes.proba is not None
         return nonconformity(votes.proba[:, np.argsort(self._rank())])
 
@@ -327,7 +327,7 @@ class OrdinalConformalClassifier(HasBallot):
         if len(members) != len(self.rule_.scores):
             members = [self.ballot_.combine(members)]
         ordered = self.classes_[np.argsort(self._rank())]
-        low, high = self.rule_.places([self._nonconformity(member) for member in members])
+        low, high = self.rule_.positions([self._nonconformity(member) for member in members])
         return ordered[low], ordered[high]
 
     def defer(self, X: Any, *, at: Any = None) -> NDArray[np.bool_]:

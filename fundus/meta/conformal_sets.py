@@ -58,15 +58,15 @@ def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def nonconformity_of_severity(
-    severity: NDArray[np.float64], places: NDArray[np.intp]
+    severity: NDArray[np.float64], positions: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Distance of each grade from the severity, less that of the nearest grade.
 
     Parameters
     ----------
     severity : ndarray of float, shape (n,)
-        In places on the scale.
-    places : ndarray of int, shape (n_grades,)
+        In positions on the scale.
+    positions : ndarray of int, shape (n_grades,)
         Rising.
 
     Returns
@@ -78,7 +78,7 @@ def nonconformity_of_severity(
     >>> nonconformity_of_severity(np.array([1.25]), np.arange(3)).tolist()
     [[1.0, 0.0, 0.5]]
     """
-    distance = np.abs(np.clip(severity, places[0], places[-1])[:, np.newaxis] - places)
+    distance = np.abs(np.clip(severity, positions[0], positions[-1])[:, np.newaxis] - positions)
     return distance - distance.min(axis=1, keepdims=True)
 
 
@@ -113,7 +113,7 @@ class ConformalRule:
         """Number of calibration images."""
         return sum(len(scores) for scores in self.scores)
 
-    def places(self, members: list[NDArray[np.float64]]) -> tuple[NDArray[np.intp], ...]:
+    def positions(self, members: list[NDArray[np.float64]]) -> tuple[NDArray[np.intp], ...]:
         """Return the ends of each image's set.
 
         Parameters

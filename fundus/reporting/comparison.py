@@ -160,10 +160,10 @@ def _statistic(metric: Any, true: NDArray[Any], pred: NDArray[Any], n_grades: in
             )
         return Ranking(positive, pred.astype(np.float64)).auc
     if metric in OF_PROBA:
-        places = to_positions(true, grade_scale(n_grades), name="y_true")
+        positions = to_positions(true, grade_scale(n_grades), name="y_true")
         proba = pred.astype(np.float64)
         check_proba(proba, (len(true), n_grades))
-        return _of_proba(metric, places, proba)
+        return _of_proba(metric, positions, proba)
     raise invalid(
         "paired_difference",
         "metric",

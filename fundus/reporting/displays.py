@@ -30,7 +30,7 @@ class SeverityDisplay:
     y_true : ndarray of int, shape (n_samples,)
         True grades, ``0 … len(class_names) - 1``.
     severity : ndarray of float, shape (n_samples,)
-        Predicted places on the scale.
+        Predicted positions on the scale.
     class_names : sequence of str
         Name of every grade.
     boundaries : sequence of float, default=()

@@ -153,7 +153,7 @@ def make_report(
     class_names : sequence of str, shape (n_grades,), default=None
         By default ``class0``, ``class1``, …
     severity : array-like of float, shape (n_samples,), default=None
-        Predicted places on the scale.
+        Predicted positions on the scale.
     proba : array-like of float, shape (n_samples, n_grades), default=None
         Predicted probabilities of all grades.
     patients : array-like, shape (n_samples,), default=None

@@ -173,16 +173,16 @@ def _check_learns(case: HeadCase) -> None:
 def _check_agreement(fitted: Any, X: Any, what: str) -> None:
     """Compare grade, probabilities and severity with each other, for the grades 0 to 4."""
     severity, prediction = fitted.predict_severity(X), fitted.predict(X)
-    places = fitted.classes_.astype(float)
+    positions = fitted.classes_.astype(float)
     if fitted.head_.is_regressor:
-        away = np.abs(severity[:, np.newaxis] - places)
+        away = np.abs(severity[:, np.newaxis] - positions)
         expect(
             (np.abs(severity - prediction) <= away.min(axis=1) + 1e-9).all(),
             f"{what} is a regressor, so the prediction must be the grade nearest to the severity; "
             "return the severity, shape (n,), from decode, on the grade axis.",
         )
         return
-    expected = fitted.predict_proba(X) @ places
+    expected = fitted.predict_proba(X) @ positions
     expect(
         np.allclose(severity, expected, atol=1e-6),
         f"{what} is a classifier, so its severity must be the expected grade. They differ by up "

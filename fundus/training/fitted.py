@@ -27,7 +27,7 @@ class FittedHead(Protocol):
 
     @property
     def residual_std(self) -> float | None:
-        """Root mean square of a regressor's residuals on images it was not fitted on, in places.
+        """Root mean square of a regressor's residuals on images it was not fitted on, in positions.
 
         ``None`` for classifiers, and for models that were saved before it was known.
         """
@@ -49,7 +49,7 @@ class FittedHead(Protocol):
 
 @dataclass
 class FittedEstimator:
-    """A scikit-learn head after training on places of the scale.
+    """A scikit-learn head after training on positions of the scale.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class FittedEstimator:
     n_grades : int
     is_regressor : bool
     residual_std : float, default=None
-        Root mean square of a regressor's residuals on images it was not fitted on, in places.
+        Root mean square of a regressor's residuals on images it was not fitted on, in positions.
     """
 
     estimator: Any

@@ -140,7 +140,7 @@ class TrainedNet:
     tail : Tail
     trainer : KerasTrainer
     residual_std : float, default=None
-        Root mean square of a regressor's residuals on images it was not trained on, in places.
+        Root mean square of a regressor's residuals on images it was not trained on, in positions.
     """
 
     tail: Tail
@@ -194,7 +194,7 @@ def train_net(
     rows : ndarray of int, shape (n_train,)
         Rows to train on.
     positions : ndarray of int, shape (n_samples,)
-        Grade of every row of the source, as its place on the scale.
+        Grade of every row of the source, as its position on the scale.
     weights : ndarray of float, shape (n_samples,), or None
     held_out : ndarray of int, shape (n_held_out,), or None
         Rows that early stopping watches.

@@ -139,7 +139,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
     grades_ : ndarray, shape (n_grades,)
         The scale.
     head_ : FittedHead
-        The trained head. ``head_.residual_std`` is the root mean square, in places, of a
+        The trained head. ``head_.residual_std`` is the root mean square, in positions, of a
         regressor's residuals on images it was fitted without; its probabilities are as wide.
     history_ : dict of str to list of float
         Losses by epoch, and the learning rate where a callback sets it; neural heads only.
@@ -314,7 +314,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
             check_duplicates(data, grades.positions, self.duplicates)
             groups = data.units if groups is None else groups
         fitted = fit_parts(parameters, data, grades, weight, groups, self.random_state)
-        self._places = to_positions(grades.classes, grades.scale)
+        self._positions = to_positions(grades.classes, grades.scale)
         self.classes_, self.grades_ = grades.classes, grades.scale
         self.head_, self.log_dir_ = fitted.head, fitted.log_dir
         for name in ("frozen_", "history_", "plan_"):  # of an earlier fit, with other parameters

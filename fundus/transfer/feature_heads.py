@@ -150,7 +150,7 @@ def estimator_std(
     Returns
     -------
     float
-        In places on the scale.
+        In positions on the scale.
 
     Warns
     -----

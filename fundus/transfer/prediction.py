@@ -32,7 +32,7 @@ class Predicts(Grader):
     frozen_: Frozen
     head: Any
     head_: FittedHead
-    _places: NDArray[np.intp]
+    _positions: NDArray[np.intp]
 
     def _input(self, X: Any) -> Source:
         raise NotImplementedError
@@ -69,8 +69,8 @@ class Predicts(Grader):
         outputs = self.head_.outputs(self._input(reading.images) if source is None else source)
         if outputs.ndim == 1:
             severity = check_outputs(outputs, self)
-            proba = spread_proba(severity, self._places, self.head_.residual_std)
+            proba = spread_proba(severity, self._positions, self.head_.residual_std)
             return Votes(proba, severity, proba.argmax(axis=1), std=self.head_.residual_std)
-        proba = check_outputs(normalised(outputs[:, self._places]), self)
-        severity, best = expected_grade(proba, self._places), proba.argmax(axis=1)
+        proba = check_outputs(normalised(outputs[:, self._positions]), self)
+        severity, best = expected_grade(proba, self._positions), proba.argmax(axis=1)
         return Votes(proba if self.gives_proba() else None, severity, best)

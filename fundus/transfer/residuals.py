@@ -25,7 +25,7 @@ INNER_FOLDS = 3
 #: A network that held out fewer images for early stopping is trained again on inner folds.
 FEWEST_HELD_OUT = 10
 
-#: What is taken, in places, where nothing can be left out: an error of one grade.
+#: What is taken, in positions, where nothing can be left out: an error of one grade.
 DEFAULT_STD = 1.0
 
 
@@ -127,7 +127,7 @@ def residual_std(
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
-        By models that were not fitted on the image, in places.
+        By models that were not fitted on the image, in positions.
     positions : ndarray of int, shape (n_samples,)
     weights : ndarray of float, shape (n_samples,), or None
         The caller's; those of classes would make rare grades common.

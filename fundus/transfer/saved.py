@@ -56,7 +56,7 @@ class SavesClassifier(Saves):
         model: Any = own
         if frozen is not None:
             model.frozen_ = frozen
-        model._places = to_positions(model.classes_, model.grades_)
+        model._positions = to_positions(model.classes_, model.grades_)
         model.log_dir_ = None
         network = None if frozen is None else frozen.network
         model.head_ = _head_of(record["head"], decoder, network)
