@@ -20,6 +20,7 @@ class FusedAdam(keras.optimizers.Adam):
         """Update one variable."""
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
+        # `update_step` overrides Keras's; with the three names below it is private (seen in 3.15)
         k = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,

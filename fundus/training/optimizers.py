@@ -130,7 +130,8 @@ def _recipe(settings: Settings, optimizer: Any) -> Recipe:
     name, config = optimizer, {}
     if isinstance(optimizer, dict) and set(optimizer) <= {"class_name", "config"}:
         name, config = optimizer.get("class_name"), optimizer.get("config", {})
-    kind = own_class(name, "optimizers") if isinstance(name, str) else None
+    known = isinstance(name, str) and isinstance(config, dict)
+    kind = own_class(name, "optimizers") if known else None
     if kind is None or (isinstance(optimizer, str) and _default_rate(kind.__name__) is None):
         expected = (
             "the name of a Keras optimizer ('adam', 'sgd', …), a Keras optimizer such as "
@@ -153,7 +154,7 @@ def _foreign(settings: Settings, optimizer: keras.optimizers.Optimizer) -> Recip
         # a schedule holds no state, and Keras finds no foreign class by its name; the attribute is
         # private to Keras, whose public one is the rate of the moment (seen in 3.15)
         rate = vars(optimizer).get("_learning_rate")
-        if rate is not None and not isinstance(config.get("learning_rate"), float):
+        if "learning_rate" in config and not isinstance(config["learning_rate"], float):
             config["learning_rate"] = rate
         recipe = Recipe(type(optimizer).__name__, config, type(optimizer))
         recipe.build(None)

@@ -24,6 +24,9 @@ with quiet_start():  # a process that unpickles a trained head imports Keras her
     import keras
     import tensorflow as tf
     from scikeras.wrappers import BaseWrapper
+
+    # private to TensorFlow (seen in 2.21): the seed that is set, and whether operations must be
+    # deterministic
     from tensorflow.python.eager import context
     from tensorflow.python.framework import config
 
@@ -55,6 +58,7 @@ class KerasTrainer(BaseWrapper):
         super().__init__(model=model, batch_size=training.batch_size)
         self.training = training
 
+    # private to scikeras (seen in 0.13), as are `_predict_raw` and the two names in `__getstate__`
     def _fit_keras_model(
         self,
         X: NDArray[np.intp],
