@@ -20,7 +20,7 @@ from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
 from fundus.runtime.keras_objects import as_config
 from fundus.saving.mixin import Saves
-from fundus.transfer.former import only_former, renamed
+from fundus.transfer.former import only_former, renamed, without_former
 from fundus.transfer.inputs import plan_fit, prediction_source
 from fundus.transfer.parameters import (
     Parameters,
@@ -33,11 +33,13 @@ from fundus.transfer.prediction import Predicts
 from fundus.transfer.steps import check_duplicates, fit_parts
 
 
+@without_former
 class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only what is
-    trained runs again, for every fold and candidate.
+    trained runs again, for every fold and candidate. Parameters of earlier releases (`beta_1`,
+    `beta_2`, `epsilon`, `lr_factor`, `lr_patience`, `min_learning_rate`) are taken for one more.
 
     Parameters
     ----------
@@ -129,9 +131,6 @@ class TransferClassifier(Saves, Predicts, ClassifierMixin, BaseEstimator):
         Decides everything that is drawn.
     verbose : int, default=0
         1 shows progress.
-    **former : object
-        Parameters of earlier releases, for one more: `beta_1`, `beta_2` and `epsilon` of Adam,
-        and `lr_factor`, `lr_patience` and `min_learning_rate` of ``ReduceLROnPlateau``.
 
     Attributes
     ----------

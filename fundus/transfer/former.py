@@ -5,14 +5,17 @@ What they were for is Keras's: arguments of its Adam, and of its `ReduceLROnPlat
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fundus.exceptions import warn_caller
 from fundus.parameters import Settings, check_int, check_real, invalid
 from fundus.training.optimizers import ADAM
 from fundus.training.settings import listed
 from fundus.training.tail import Plateau
+
+T = TypeVar("T")
 
 #: Former names, and the argument of Keras's class that each was.
 OF_ADAM = ("beta_1", "beta_2", "epsilon")
@@ -39,6 +42,14 @@ class _Former(Settings):
         check_real(self, "lr_factor", low=0, high=1, low_open=True, high_open=True)
         check_int(self, "lr_patience", low=1)
         check_real(self, "min_learning_rate", low=0)
+
+
+def without_former(kind: type[T]) -> type[T]:
+    """Leave ``**former`` out of a class's signature, which readers and scikit-learn go by."""
+    signature = inspect.signature(kind)
+    kept = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    setattr(kind, "__signature__", signature.replace(parameters=kept))  # noqa: B010 - for mypy
+    return kind
 
 
 def only_former(params: dict[str, Any]) -> dict[str, Any]:
