@@ -692,6 +692,6 @@ def test_ignored_parameters_are_told_once(blobs, monkeypatch):
         "leave out what is for neural heads only."
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", FundusWarning)
         TransferClassifier("precomputed", "logistic", callbacks=[], class_weight=None).fit(*blobs)
         net(epochs=7, optimizer="sgd").fit(*blobs)

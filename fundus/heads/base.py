@@ -118,7 +118,7 @@ class EstimatorHead(Head):
     def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return an unfitted estimator for features ``(n_samples, n_features)``.
 
-        Its ``y`` holds positions on the scale, and its ``fit`` takes ``sample_weight`` where it can.
+        Its ``y`` holds positions on the scale; its ``fit`` takes ``sample_weight`` where it can.
 
         Parameters
         ----------
@@ -130,5 +130,5 @@ class EstimatorHead(Head):
         Returns
         -------
         estimator
-            A classifier with ``predict_proba``, or a regressor of the grade's position on the scale.
+            A classifier with ``predict_proba``, or a regressor of positions on the scale.
         """

@@ -66,8 +66,11 @@ def as_config(value: Any) -> Any:
         return value
     if own_class(kind.__name__, "optimizers", "schedules", "losses") is not kind:
         return value
-    # what Loss.get_config leaves out (Keras 3.15: Huber, CosineSimilarity)
-    config = {**value.get_config(), **vars(value).get("_fn_kwargs", {})}
+    try:
+        # with what Loss.get_config leaves out (Keras 3.15: Huber, CosineSimilarity)
+        config = {**value.get_config(), **vars(value).get("_fn_kwargs", {})}
+    except NotImplementedError:  # a part of it has no configuration
+        return value
     config = {k: _plain(part) if isinstance(part, dict) else part for k, part in config.items()}
     if not _is_plain(list(config.values())):
         return value

@@ -84,7 +84,7 @@ def check_loss(settings: TrainingSettings, head: NeuralHead, n_grades: int) -> N
         function = keras.losses.get(built_loss(head, n_grades, loss))
     except (TypeError, ValueError):
         function = None
-    if function is None or isinstance(function, type):
+    if function is None or isinstance(loss, type):
         expected = (
             "None, the name of a Keras loss, a keras.losses.Loss, {'class_name': …, 'config': {…}} "
             "or a function of targets and outputs"
