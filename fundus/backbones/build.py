@@ -95,12 +95,8 @@ def _checked_size(spec: BackboneSpec, image_size: Any) -> int:
         return spec.image_size
     whole = isinstance(image_size, numbers.Integral) and not isinstance(image_size, bool)
     if not whole or image_size < spec.min_image_size:
-        raise invalid(
-            f"the backbone {spec.name!r}",
-            "image_size",
-            f"None or an int of at least {spec.min_image_size} pixels",
-            image_size,
-        )
+        expected = f"None or an int of at least {spec.min_image_size} pixels"
+        raise invalid(f"the backbone {spec.name!r}", "image_size", expected, image_size)
     return int(image_size)
 
 
@@ -112,12 +108,8 @@ def _checked_weights(spec: BackboneSpec, weights: Any) -> tuple[str | None, Path
     if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
         return None, Path(weights)
     names = "".join(f"{name!r}, " for name in spec.pretrained)
-    raise invalid(
-        f"the backbone {spec.name!r}",
-        "weights",
-        f"{names}None or the path of a weights file that exists",
-        weights,
-    )
+    expected = f"{names}None or the path of a weights file that exists"
+    raise invalid(f"the backbone {spec.name!r}", "weights", expected, weights)
 
 
 def _check_model(spec: BackboneSpec, model: Any, size: int) -> None:

@@ -71,13 +71,11 @@ def pooled(model: keras.Model, pooling: str) -> keras.Model:
         _, _, how = pooling.partition("_")
         inputs, maps = stage_outputs(model)
         if len(maps) == 1:
-            raise invalid(
-                "TransferClassifier",
-                "pooling",
+            expected = (
                 f"'avg', 'max', 'avg+max', 'gem' or 'flatten' for the backbone {model.name!r}, "
-                "whose maps all have one size, so that it has one stage",
-                pooling,
+                "whose maps all have one size, so that it has one stage"
             )
+            raise invalid("TransferClassifier", "pooling", expected, pooling)
         vectors = [_pool(tensor, how or "avg") for tensor in maps]
         features = keras.layers.Concatenate(name="pool_stages")(vectors)
     else:

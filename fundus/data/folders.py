@@ -194,12 +194,11 @@ def _named_folders(
     # The same name may be composed differently on disc (macOS) and on the keyboard.
     order = [unicodedata.normalize("NFC", str(name)) for name in class_names]
     if len(set(order)) < max(2, len(order)) or grades not in (None, len(order)):
-        raise refused(
-            "load_image_folder",
-            "class_names",
+        must = (
             "must be at least two different names, one for each grade of the scale. Got "
-            f"{class_names!r} with grades={grades!r} instead.",
+            f"{class_names!r} with grades={grades!r} instead."
         )
+        raise refused("load_image_folder", "class_names", must)
     entries = _graded(entries, len(order), order)
     found = {unicodedata.normalize("NFC", name): name for name in entries}
     unlisted = [name for normal, name in found.items() if normal not in order]

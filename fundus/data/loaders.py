@@ -104,12 +104,11 @@ def load_image_folder(
     if grades is not None and not isinstance(grades, int):
         named = read_scale(name, grades).names
         if class_names is not None and read_scale(name, class_names).names != named:
-            raise refused(
-                name,
-                "class_names",
+            must = (
                 "must be the names that 'grades' has where both are names. "
-                f"Got {class_names!r} and {grades!r} instead.",
+                f"Got {class_names!r} and {grades!r} instead."
             )
+            raise refused(name, "class_names", must)
         class_names, grades = list(named), None
     names, found = class_folders(folder, class_names, grades)
     paths: list[str] = []

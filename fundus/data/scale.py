@@ -81,13 +81,11 @@ def read_scale(function: str, grades: int | Sequence[str]) -> Scale:
         # The same name may be composed differently in a table and on the keyboard.
         names = [_normal(name) for name in grades]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise invalid(
-            function,
-            "grades",
+        expected = (
             "an int of at least 2, the length of the scale, or at least two different "
-            "names of grades, lowest first",
-            grades,
+            "names of grades, lowest first"
         )
+        raise invalid(function, "grades", expected, grades)
     return Scale(tuple(names), named=True)
 
 

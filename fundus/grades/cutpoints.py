@@ -148,13 +148,11 @@ def check_cost(cost: Any, n_grades: int) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape != (n_grades, n_grades) or not np.isfinite(matrix).all():
-        raise invalid(
-            "",
-            "scoring",
+        expected = (
             f"'qwk' or a matrix of finite costs by true and predicted grade, shape ({n_grades}, "
-            f"{n_grades})",
-            cost,
+            f"{n_grades})"
         )
+        raise invalid("", "scoring", expected, cost)
     return matrix
 
 

@@ -136,12 +136,8 @@ class EstimatorAsHead(EstimatorHead):
         """Return a clone, seeded where it takes a seed of its own and has none."""
         estimator = clone(self.estimator)
         if not (is_classifier(estimator) or is_regressor(estimator)):
-            raise invalid(
-                "TransferClassifier",
-                "head",
-                "a registered name, a head, or a scikit-learn classifier or regressor",
-                self.estimator,
-            )
+            expected = "a registered name, a head, or a scikit-learn classifier or regressor"
+            raise invalid("TransferClassifier", "head", expected, self.estimator)
         if random_state is not None and estimator.get_params().get("random_state", 0) is None:
             estimator.set_params(random_state=random_state)
         return estimator

@@ -134,12 +134,11 @@ class OrdinalConformalClassifier(HasBallot):
             return
         check_real(self, "alpha", low=0, high=1, low_open=True, high_open=True)
         if self.confidence_level != CONFIDENCE:
-            raise refused(
-                "OrdinalConformalClassifier",
-                "alpha",
+            must = (
                 f"must be left out where 'confidence_level' is given. Got alpha={self.alpha!r} "
-                f"and confidence_level={self.confidence_level!r} instead.",
+                f"and confidence_level={self.confidence_level!r} instead."
             )
+            raise refused("OrdinalConformalClassifier", "alpha", must)
         warn_caller(
             f"alpha={self.alpha:g} of OrdinalConformalClassifier is deprecated and will be an "
             f"error in the next release: give confidence_level={one_less(self.alpha):g}.",

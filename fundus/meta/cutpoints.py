@@ -151,12 +151,11 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
             folds = data.folds(cv, self.estimator, self.random_state)
             refuse_unseen_grades(folds, data.y, data.groups)
         if not self.refit and len(folds) > 1:
-            raise refused(
-                "TunedCutpointClassifierCV",
-                "refit",
+            must = (
                 f"must be True where cv has several folds. Got False and {len(folds)} folds "
-                "instead.",
+                "instead."
             )
+            raise refused("TunedCutpointClassifierCV", "refit", must)
         train, test = folds[0]
         self._fit_rows(data, rows if self.refit else train, self.random_state)
         if not isinstance(self.scoring, str):

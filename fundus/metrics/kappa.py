@@ -261,11 +261,8 @@ def class_sample_weight(
         _refuse_strange_keys(class_weight, labels, labels if scale is None else scale)
         per_class = np.array([class_weight.get(label, 1.0) for label in labels.tolist()])
         if not np.all(np.isfinite(per_class)) or np.any(per_class < 0):
-            raise refused(
-                "",
-                "class_weight",
-                f"must hold finite weights of at least 0. Got {class_weight!r} instead.",
-            )
+            must = f"must hold finite weights of at least 0. Got {class_weight!r} instead."
+            raise refused("", "class_weight", must)
     elif class_weight in ("balanced", "inverse_frequency"):
         # a grade all of whose rows weigh nothing takes no part
         inverse = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
@@ -301,13 +298,12 @@ def _refuse_strange_keys(
         )
     elif numbers and {label + 1 for label in known} == set(class_weight):
         hint = f"the keys count from {min(class_weight)}, the labels from {min(known)}"
-    raise refused(
-        "",
-        "class_weight",
+    must = (
         f"must have labels as keys. The classes, {without}, are not in class_weight. "
         f"Got the keys {strange} instead, which are none of "
-        f"{list(dict.fromkeys(known))}: {hint}.",
+        f"{list(dict.fromkeys(known))}: {hint}."
     )
+    raise refused("", "class_weight", must)
 
 
 def _is_number(text: str) -> bool:

@@ -71,13 +71,18 @@ class GivenModel:
             if image_size == self.image_size:
                 raise
             reason = str(error).splitlines()[0]
-            raise refused(
-                "",
-                "image_size",
+            must = (
                 f"must be {self.image_size} or None for the given model, which cannot be "
+<<<<<<< HEAD
                 f"built for images of {image_size} pixels ({reason}).",
             ) from None
         model.trainable = True  # 'freeze' decides what is trained
+=======
+                f"built for images of {image_size} pixels ({reason})."
+            )
+            raise refused("", "image_size", must) from None
+        model.trainable = True  # what is trained is for 'freeze' to say
+>>>>>>> 6a3b0a5 (Say what is expected before the error that tells it)
         return model
 
 
@@ -111,12 +116,8 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
     if isinstance(model, (str, os.PathLike)):
         model = _read(Path(model))
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise invalid(
-            "BackboneSpec.from_model",
-            "model",
-            "a functional or a built Sequential keras.Model, or the path of a .keras file",
-            model,
-        )
+        expected = "a functional or a built Sequential keras.Model, or the path of a .keras file"
+        raise invalid("BackboneSpec.from_model", "model", expected, model)
     # a Sequential has its layers inside, and a subclass its own code around them
     size = _edge(model, image_size)
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
@@ -169,22 +170,26 @@ def _read(path: Path) -> keras.Model:
 
     which = f"is the file {str(path)!r}, which"
     if path.suffix != ".keras" or not path.is_file():
-        raise refused(
-            "BackboneSpec.from_model",
-            "model",
-            f"{which} must be a .keras file that exists: save the model with "
-            "model.save('x.keras').",
+        must = (
+            f"{which} must be a .keras file that exists: save the model with model.save('x.keras')."
         )
+        raise refused("BackboneSpec.from_model", "model", must)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
+<<<<<<< HEAD
     except Exception as error:  # Keras raises errors of many types for a file that it cannot read
         raise refused(
             "BackboneSpec.from_model",
             "model",
+=======
+    except Exception as error:  # Keras raises what it likes about a file
+        must = (
+>>>>>>> 6a3b0a5 (Say what is expected before the error that tells it)
             f"{which} cannot be loaded in safe mode ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
-            "pass it.",
-        ) from None
+            "pass it."
+        )
+        raise refused("BackboneSpec.from_model", "model", must) from None
 
 
 def _edge(model: keras.Model, image_size: int | None) -> int:
@@ -198,20 +203,15 @@ def _edge(model: keras.Model, image_size: int | None) -> int:
         or shape[1] != shape[2]
         or len(model.outputs) != 1
     ):
-        raise refused(
-            "BackboneSpec.from_model",
-            "model",
+        must = (
             "must have one float32 input of shape (batch, size, size, 3) and one output. "
-            f"Got inputs {shapes!r} and {len(model.outputs)} outputs instead.",
+            f"Got inputs {shapes!r} and {len(model.outputs)} outputs instead."
         )
+        raise refused("BackboneSpec.from_model", "model", must)
     size = shape[1] if image_size is None else image_size
     if size is None:
-        raise invalid(
-            "BackboneSpec.from_model",
-            "image_size",
-            "an int, in pixels, for a model whose input is of any size",
-            image_size,
-        )
+        expected = "an int, in pixels, for a model whose input is of any size"
+        raise invalid("BackboneSpec.from_model", "image_size", expected, image_size)
     return int(size)
 
 

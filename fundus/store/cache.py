@@ -126,13 +126,11 @@ def open_store(cache: Any) -> Store | None:
         or cache.on_error not in ("raise", "warn")
         or cache.dtype not in ("float32", "float16")
     ):
-        raise invalid(
-            "",
-            "cache",
+        expected = (
             "a bool, a folder or a Cache whose on_error is 'raise' or 'warn' and whose "
-            "dtype is 'float32' or 'float16'",
-            cache,
+            "dtype is 'float32' or 'float16'"
         )
+        raise invalid("", "cache", expected, cache)
     path, limit = cache.path(), cache.n_bytes()
     with _open_lock:
         key = str(path)

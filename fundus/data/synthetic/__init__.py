@@ -161,12 +161,8 @@ def _seed(random_state: object) -> int:
     if not isinstance(random_state, (int, np.integer)):
         return int(check_random_state(random_state).randint(2**31))
     if random_state < 0:
-        raise invalid(
-            "make_fundus",
-            "random_state",
-            "an int of at least 0, a RandomState or None",
-            random_state,
-        )
+        expected = "an int of at least 0, a RandomState or None"
+        raise invalid("make_fundus", "random_state", expected, random_state)
     return int(random_state)
 
 
