@@ -163,19 +163,9 @@ def _statistic(metric: Any, true: NDArray[Any], pred: NDArray[Any], n_grades: in
         positions = to_positions(true, grade_scale(n_grades), name="y_true")
         proba = pred.astype(np.float64)
         check_proba(proba, (len(true), n_grades))
-<<<<<<< HEAD
         return _of_proba(metric, positions, proba)
-    raise invalid(
-        "paired_difference",
-        "metric",
-        f"a callable or one of {', '.join(map(repr, (*OF_CONFUSION, *OF_PROBA, 'auc')))}",
-        metric,
-    )
-=======
-        return _of_proba(metric, places, proba)
     expected = f"a callable or one of {', '.join(map(repr, (*OF_CONFUSION, *OF_PROBA, 'auc')))}"
     raise invalid("paired_difference", "metric", expected, metric)
->>>>>>> 6a3b0a5 (Say what is expected before the error that tells it)
 
 
 def _of_proba(metric: str, true: NDArray[np.intp], proba: NDArray[np.float64]) -> Statistic:

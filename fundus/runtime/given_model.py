@@ -73,16 +73,10 @@ class GivenModel:
             reason = str(error).splitlines()[0]
             must = (
                 f"must be {self.image_size} or None for the given model, which cannot be "
-<<<<<<< HEAD
-                f"built for images of {image_size} pixels ({reason}).",
-            ) from None
-        model.trainable = True  # 'freeze' decides what is trained
-=======
                 f"built for images of {image_size} pixels ({reason})."
             )
             raise refused("", "image_size", must) from None
-        model.trainable = True  # what is trained is for 'freeze' to say
->>>>>>> 6a3b0a5 (Say what is expected before the error that tells it)
+        model.trainable = True  # 'freeze' decides what is trained
         return model
 
 
@@ -176,15 +170,8 @@ def _read(path: Path) -> keras.Model:
         raise refused("BackboneSpec.from_model", "model", must)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-<<<<<<< HEAD
     except Exception as error:  # Keras raises errors of many types for a file that it cannot read
-        raise refused(
-            "BackboneSpec.from_model",
-            "model",
-=======
-    except Exception as error:  # Keras raises what it likes about a file
         must = (
->>>>>>> 6a3b0a5 (Say what is expected before the error that tells it)
             f"{which} cannot be loaded in safe mode ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
             "pass it."
