@@ -19,17 +19,9 @@ _given: set[tuple[str, type[Warning]]] = set()
 
 @dataclass(frozen=True)
 class Mention:
-    """A parameter, or another thing of Python's, that a message speaks of.
+    """A parameter that a message speaks of, with its value (``...`` is a list of names).
 
-    Parameters
-    ----------
-    name : str
-    value : object, default=None
-        What it should be given; ``...`` is a list of names.
-    owner : str, default=None
-        Whose parameter it is, where the message is about that parameter.
-    text : str, default=""
-        How Python users read it, where ``name=value`` will not do.
+    It has an owner where the message is about it, and a text where ``name=value`` will not do.
 
     Examples
     --------
@@ -54,13 +46,7 @@ class Mention:
 
 
 class Message(str):
-    """The text of an error or a warning that knows what it mentions, to be told in other words.
-
-    Parameters
-    ----------
-    text : str
-    *mentions : Mention
-        Those whose text stands in it.
+    """The text of an error or a warning, and the parameters whose text stands in it.
 
     Examples
     --------
@@ -82,17 +68,7 @@ class Message(str):
         return type(self), (str(self), *self.mentions)
 
     def told(self, spell: Callable[[Mention], str]) -> str:
-        """Return the text with other words for what it mentions.
-
-        Parameters
-        ----------
-        spell : callable
-            From a `Mention` to its words.
-
-        Returns
-        -------
-        str
-        """
+        """Return the text with what `spell` makes of each mention in its place."""
         text = str(self)
         # 'grades=5' before 'grades='
         for mention in sorted(self.mentions, key=lambda mention: -len(str(mention))):
@@ -172,6 +148,14 @@ class FundusWarning(UserWarning):
 
 class DataWarning(FundusWarning):
     """Data was usable, but something about it should be known."""
+
+
+class UnknownPatientsWarning(DataWarning):
+    """It is not known which images are of one patient."""
+
+
+class SetAsideWarning(DataWarning):
+    """Files or rows that cannot be used were set aside."""
 
 
 class NearDuplicateWarning(DataWarning):

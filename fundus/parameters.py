@@ -41,21 +41,7 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
 
 
 def refused(owner: object, name: str, must: str) -> InvalidParameterError:
-    """Return the error for a parameter, in other words than `invalid` has.
-
-    Parameters
-    ----------
-    owner : object
-        As in `invalid`; "" where it goes without saying.
-    name : str
-        The parameter.
-    must : str
-        The rest of the sentence, which begins with "must", and what was received.
-
-    Returns
-    -------
-    InvalidParameterError
-    """
+    """Return the error for a parameter; `must` is all of its text after the owner."""
     named = owner.owner if isinstance(owner, Settings) else owner
     about = Mention(name, owner=named if isinstance(named, str) else type(named).__name__)
     return InvalidParameterError(Message(f"The {about} {must}", about))

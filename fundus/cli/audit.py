@@ -67,6 +67,7 @@ def audit(
     from fundus.cli.data import ColumnOptions, check_columns, guess_of, load_graded
     from fundus.cli.files import write_csv
     from fundus.cli.outputs import claim, read_of, table
+    from fundus.exceptions import SetAsideWarning
     from fundus.transfer.features import FeatureExtractor
 
     screen = Screen(json=json, quiet=quiet)
@@ -74,8 +75,7 @@ def audit(
     check_columns(columns, data)
     with warnings.catch_warnings():
         # they are in the table and the CSV
-        warnings.filterwarnings("ignore", "Set aside")
-        warnings.filterwarnings("ignore", "Left out")
+        warnings.simplefilter("ignore", SetAsideWarning)
         loaded = load_graded(
             data,
             **opt.as_scale(grades, class_folders),

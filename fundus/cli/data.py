@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fundus.exceptions import UnknownPatientsWarning
+
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.utils import Bunch
@@ -196,7 +198,7 @@ def check_columns(columns: ColumnOptions, *sources: Path | None) -> None:
 def patients_do_not_matter() -> Iterator[None]:
     """Say nothing of unknown patients: where nothing is trained, nothing is split by them."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The patients of")
+        warnings.simplefilter("ignore", UnknownPatientsWarning)
         yield
 
 

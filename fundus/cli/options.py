@@ -62,22 +62,7 @@ _COLUMNS = "Columns of a table"
 
 
 def option(help: str, panel: str | None = None, *names: str, **more: Any) -> Any:
-    """Return what Typer needs to know of an option.
-
-    Parameters
-    ----------
-    help : str
-    panel : str, default=None
-        Heading that it stands under.
-    *names : str
-        By default made of the parameter's.
-    **more
-        Of `typer.Option`.
-
-    Returns
-    -------
-    OptionInfo
-    """
+    """Return a `typer.Option` with its help, under the heading `panel`."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 

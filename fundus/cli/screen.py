@@ -53,17 +53,7 @@ _CALLED = {
 
 
 def in_words_of_options(mention: Mention, options: Collection[str]) -> str:
-    """Say as an option what a message of the library says as a parameter.
-
-    Parameters
-    ----------
-    mention : Mention
-    options : collection of str
-        Those that there are; what is none of them stays in Python's words.
-
-    Returns
-    -------
-    str
+    """Say as an option what a message says as a parameter, where it is one of the `options`.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from fundus.cli.options import MODEL, SCORES, TRAINING, option
 
 
 def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: bool = True) -> Any:
-    """Declare an option that is a parameter of `TransferClassifier` by the same name.
+    """Declare an option that is a parameter of `TransferClassifier`, made of it by `read`.
 
     Parameters
     ----------
@@ -25,10 +25,6 @@ def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: b
         From the option to the parameter.
     plan : bool, default=True
         Whether ``fundus plan`` has it too.
-
-    Returns
-    -------
-    dataclasses.Field
     """
     return field(default=default, metadata={"read": read or (lambda value: value), "plan": plan})
 
@@ -194,18 +190,9 @@ class Settings:
 
 
 def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[..., None]:
-    """Make a command whose options are those of `Settings`.
+    """Make a command of the options of `Settings`; its help is the docstring of `run`.
 
-    Parameters
-    ----------
-    run : callable
-        Takes the settings; its docstring is the command's help.
-    plan : bool, default=False
-        Whether options that only a training needs are left out, and have their defaults.
-
-    Returns
-    -------
-    callable
+    With `plan`, options that only a training needs are left out, and have their defaults.
     """
 
     def called(**options: Any) -> None:

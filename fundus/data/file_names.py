@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from fundus.exceptions import DataError, DataWarning, Mention, Message
+from fundus.exceptions import DataError, Mention, Message, UnknownPatientsWarning
 
 # 10_left.jpeg (EyePACS), 12_OD.png, 1_l1.jpg (DeepDRiD: patient, eye, number of the photograph)
 _NAME = re.compile(
@@ -132,7 +132,7 @@ def warn_of_unknown(unknown: int, guess: str | None, n_images: int, *, stackleve
         "add a column 'patient', name files like 10_left.jpeg and 10_right.jpeg, or pass "
         f"{_NOBODY_KNOWS} if nobody knows them{others}."
     )
-    warnings.warn(Message(text, _NOBODY_KNOWS), DataWarning, stacklevel=stacklevel)
+    warnings.warn(Message(text, _NOBODY_KNOWS), UnknownPatientsWarning, stacklevel=stacklevel)
 
 
 def _count(n: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 
 from fundus.data.rows import SKIPPED, skipped_frame
 from fundus.data.tables import IMAGE_SUFFIXES
-from fundus.exceptions import DataWarning, Message
+from fundus.exceptions import Message, SetAsideWarning
 from fundus.images.foreign import foreign_file
 
 
@@ -53,7 +53,7 @@ def report_odd(data: Bunch, odd: list[str]) -> Bunch:
 
     Warns
     -----
-    DataWarning
+    SetAsideWarning
         If there are any; the message says what the first is, where that is known.
     """
     if odd:
@@ -63,7 +63,7 @@ def report_odd(data: Bunch, odd: list[str]) -> Bunch:
             f"Left out {len(odd)} file(s) without the extension of an image, such as {odd[0]!r}"
             f"{advice}; {SKIPPED} lists them."
         )
-        warnings.warn(Message(text, SKIPPED), DataWarning, stacklevel=3)
+        warnings.warn(Message(text, SKIPPED), SetAsideWarning, stacklevel=3)
         unknown = f"the extension is none of {', '.join(IMAGE_SUFFIXES)}"
         reasons = [f"it is {k.what}: {k.advice}" if k is not None else unknown for k in kinds]
         more = skipped_frame([(p, None, reason) for p, reason in zip(odd, reasons, strict=True)])

@@ -27,11 +27,11 @@ from fundus.data.scale import UNGRADABLE_GRADE, Scale, read_grades_column
 from fundus.data.ungradable import tell_ungradable, ungradable_frame
 from fundus.exceptions import (
     DataError,
-    DataWarning,
     ImageReadError,
     InvalidGradeError,
     Mention,
     Message,
+    SetAsideWarning,
 )
 from fundus.images import verify
 from fundus.parameters import invalid
@@ -220,7 +220,7 @@ def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
 
     Warns
     -----
-    DataWarning
+    SetAsideWarning
         If rows were set aside.
     """
     bad = sorted(rows.problems)
@@ -243,7 +243,7 @@ def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
             f"Set aside {len(bad)} of {len(rows.paths)} {noun}s ({kinds}), the first being "
             f"{rows.describe(bad[0]).rstrip('.')}; {SKIPPED} lists them."
         )
-        warnings.warn(Message(text, SKIPPED, Mention("grades", ...)), DataWarning, stacklevel=4)
+        warnings.warn(Message(text, SKIPPED, Mention("grades", ...)), SetAsideWarning, stacklevel=4)
     if aside:
         tell_ungradable(rows, aside, len(kept))
     reasons = rows.ungradable | {index: reason for index, (_, reason) in rows.problems.items()}

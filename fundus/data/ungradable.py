@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fundus.data.scale import is_ungradable_name
-from fundus.exceptions import DataWarning, InvalidGradeError, Mention, Message
+from fundus.exceptions import InvalidGradeError, Mention, Message, SetAsideWarning
 from fundus.grades.icdr import N_GRADES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def tell_ungradable(rows: DataRows, aside: list[int], n_kept: int) -> None:
 
     Warns
     -----
-    DataWarning
+    SetAsideWarning
         If some are.
     """
     assert rows.grades is not None
@@ -59,7 +59,7 @@ def tell_ungradable(rows: DataRows, aside: list[int], n_kept: int) -> None:
         f"ungradable ({values}), the first being {rows.where(aside[0])}: they are not trained on, "
         f"and count as referable in screening; {aside_list} lists them.{longer}"
     )
-    warnings.warn(Message(text, aside_list, six), DataWarning, stacklevel=5)
+    warnings.warn(Message(text, aside_list, six), SetAsideWarning, stacklevel=5)
 
 
 def ungradable_frame(rows: DataRows, n_grades: int) -> pd.DataFrame:
