@@ -105,7 +105,7 @@ def load_image_folder(
         named = read_scale(name, grades).names
         if class_names is not None and read_scale(name, class_names).names != named:
             must = (
-                "must be the names that 'grades' has where both are names. "
+                "must not differ from 'grades' where both are names. "
                 f"Got {class_names!r} and {grades!r} instead."
             )
             raise refused(name, "class_names", must)
