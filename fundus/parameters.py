@@ -25,10 +25,6 @@ def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParam
     value : object
         What was received.
 
-    Returns
-    -------
-    InvalidParameterError
-
     Examples
     --------
     >>> error = invalid("FoldEnsemble", "cv", "an int", 1.5)
@@ -112,10 +108,6 @@ class Settings:
         estimator : object
         **given : object
             Those that it does not have.
-
-        Returns
-        -------
-        Settings
         """
         read = [f.name for f in fields(cls) if f.name != "owner" and f.name not in given]
         values = {name: getattr(estimator, name) for name in read}

@@ -49,10 +49,6 @@ def measure_quality(image: NDArray[np.uint8]) -> Quality:
     image : ndarray of uint8, shape (height, width, 3)
         RGB, 0–255, as ``MEASURED_AT`` makes it.
 
-    Returns
-    -------
-    Quality
-
     Raises
     ------
     DataError

@@ -58,10 +58,6 @@ class Audit:
         ----------
         issue : str
             A key of ``ISSUES``.
-
-        Returns
-        -------
-        int
         """
         return int(self.has(issue).sum())
 
@@ -131,12 +127,7 @@ class Audit:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON values.
-
-        Returns
-        -------
-        dict
-        """
+        """Return the counts as JSON values."""
         balance = self.balance()
         return {
             "n_images": len(self.images),
@@ -150,12 +141,7 @@ class Audit:
         }
 
     def to_table(self) -> Group:
-        """Return the counts for a terminal.
-
-        Returns
-        -------
-        rich.console.Group
-        """
+        """Return the counts for a terminal."""
         from rich.console import Group
 
         issues = new_table(f"Audit of {len(self.images)} images", "issue")

@@ -197,10 +197,6 @@ def weights_digest(model: keras.Model) -> str:
     Names, shapes, dtypes and bytes of all weights count, in order. Names of layers do not, nor does
     a number at the end of a name: Keras counts up what else was built before.
 
-    Parameters
-    ----------
-    model : keras.Model
-
     Returns
     -------
     str

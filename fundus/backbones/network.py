@@ -101,10 +101,6 @@ def precision() -> str:
 def weights_identity(network: Network) -> str:
     """Name a network's weights by their content, without TensorFlow where they have a file.
 
-    Parameters
-    ----------
-    network : Network
-
     Returns
     -------
     str
@@ -153,10 +149,6 @@ def _digest(network: Network, stamp: tuple[int, ...]) -> str:
 def load_frozen(network: Network) -> keras.Model | None:
     """Build the frozen part of a network, once per process.
 
-    Parameters
-    ----------
-    network : Network
-
     Returns
     -------
     keras.Model or None
@@ -192,16 +184,7 @@ class Cut:
 
 
 def find_cut(network: Network) -> Cut:
-    """Build a network, once per process, and say where it is cut.
-
-    Parameters
-    ----------
-    network : Network
-
-    Returns
-    -------
-    Cut
-    """
+    """Build a network, once per process, and say where it is cut."""
     return _built(network, _stamp(network), precision())
 
 

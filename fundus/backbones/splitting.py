@@ -118,10 +118,6 @@ def split(model: keras.Model, freeze: Freeze) -> Split:
     freeze : "all", int, float or str
         See `resolve_freeze`.
 
-    Returns
-    -------
-    Split
-
     Raises
     ------
     InvalidParameterError

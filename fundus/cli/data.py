@@ -212,11 +212,6 @@ def guess_of(loaded: Bunch) -> str | None:
 def names_of(paths: Sequence[str], root: Path) -> list[str]:
     """Name image files by their paths from a folder, with forward slashes.
 
-    Parameters
-    ----------
-    paths : sequence of str
-    root : Path
-
     Returns
     -------
     list of str
@@ -268,11 +263,6 @@ def aside_table(loaded: Bunch) -> pd.DataFrame:
 def ids_of(paths: Sequence[str], root: Path) -> list[str]:
     """Return an id for every image, no two files the same.
 
-    Parameters
-    ----------
-    paths : sequence of str
-    root : Path
-
     Returns
     -------
     list of str
@@ -297,10 +287,6 @@ def ids_of(paths: Sequence[str], root: Path) -> list[str]:
 
 def folder_options(class_names: Sequence[str]) -> dict[str, Any]:
     """How to load class folders that go by a run's names.
-
-    Parameters
-    ----------
-    class_names : sequence of str
 
     Returns
     -------

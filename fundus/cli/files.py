@@ -77,10 +77,6 @@ def csv_text(frame: pd.DataFrame, *, plain_text: bool = False) -> str:
     frame : DataFrame
     plain_text : bool, default=False
 
-    Returns
-    -------
-    str
-
     Examples
     --------
     >>> import pandas as pd

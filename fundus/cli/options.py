@@ -147,10 +147,6 @@ PatientsUnknownOption = Annotated[
 def as_freeze(text: str) -> str | int | float:
     """Read ``--freeze``: a number of layers, a fraction, "all", or the name of a layer.
 
-    Parameters
-    ----------
-    text : str
-
     Returns
     -------
     str, int or float

@@ -37,10 +37,6 @@ def table(pattern: str) -> Ours:
     ----------
     pattern : str
         Regular expression of the whole row.
-
-    Returns
-    -------
-    callable
     """
 
     def ours(path: Path) -> bool:
@@ -73,14 +69,6 @@ def figure(path: Path) -> bool:
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
     """Tell whether a path is a device or a pipe, which is written to as it is.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    bool
 
     Examples
     --------
@@ -175,10 +163,6 @@ def read_of(arguments: Iterable[Path], loaded: Bunch, *others: Path | None) -> l
         What was loaded from them.
     *others : Path or None
         Files, and folders all of whose files are read.
-
-    Returns
-    -------
-    list of Path
     """
     aside = [Path(path) for path in loaded.skipped["path"]]
     photographs = [path for path in aside if path.suffix.lower() in IMAGE_SUFFIXES]

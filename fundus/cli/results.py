@@ -130,10 +130,6 @@ def write_run(
     settings : Settings
     started : float
         ``time.perf_counter()`` at the start.
-
-    Returns
-    -------
-    Results
     """
     data = _summary(graded)
     report = evaluate_out_of_fold(

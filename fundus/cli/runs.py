@@ -59,10 +59,6 @@ def new_run(out: Path | None) -> Path:
     out : Path or None
         ``--out``; ``None`` is a folder in ``runs`` that is named by the time.
 
-    Returns
-    -------
-    Path
-
     Raises
     ------
     typer.BadParameter
@@ -105,10 +101,6 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         ``--cache-dir``.
     verbose : bool
         Whether the model shows its progress.
-
-    Returns
-    -------
-    Run
 
     Raises
     ------

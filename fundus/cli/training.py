@@ -71,10 +71,6 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
 def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
     """Load the images to train on and those that are held back.
 
-    Parameters
-    ----------
-    settings : Settings
-
     Returns
     -------
     graded : Bunch

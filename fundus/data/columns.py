@@ -18,10 +18,6 @@ _OTHER = {"left": "right", "right": "left"}
 def right_eyes(X: pd.DataFrame) -> NDArray[np.float64]:
     """Column ``eye`` as numbers: 1 for right, 0 for left, ``nan`` for unknown.
 
-    Parameters
-    ----------
-    X : DataFrame of n rows
-
     Returns
     -------
     ndarray of float, shape (n,)
@@ -52,11 +48,6 @@ def _eyes(X: pd.DataFrame) -> list[str | None]:
 
 def numeric_column(X: Any, name: str) -> NDArray[np.float64]:
     """Return a numeric column of a frame; missing values are ``nan``.
-
-    Parameters
-    ----------
-    X : DataFrame of n rows
-    name : str
 
     Returns
     -------

@@ -29,10 +29,6 @@ _EYES_OF_ONE = 2
 def from_name(path: str) -> tuple[str | None, str | None]:
     """Read patient and eye from the name of a file.
 
-    Parameters
-    ----------
-    path : str
-
     Returns
     -------
     patient : str or None

@@ -39,14 +39,6 @@ _PARTS = {
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sort key that orders digits by value: ``2_left`` before ``10_left``.
 
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    tuple
-
     Examples
     --------
     >>> sorted(["10_left", "9_right", "9_left"], key=natural_key)
@@ -59,14 +51,6 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def is_system_folder(name: str) -> bool:
     """Whether a folder is hidden or one of the system's, in which no one looks for images.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    bool
 
     Examples
     --------

@@ -115,14 +115,6 @@ class Images:
     def content_digest(self, row: int) -> str:
         """SHA-256 of a row's content: of a file's bytes, or of an array.
 
-        Parameters
-        ----------
-        row : int
-
-        Returns
-        -------
-        str
-
         Raises
         ------
         ImageReadError
@@ -137,14 +129,6 @@ class Images:
 
 def is_image_data(X: Any) -> bool:
     """Whether ``X`` holds images, or is meant to, rather than a table of numbers.
-
-    Parameters
-    ----------
-    X : object
-
-    Returns
-    -------
-    bool
 
     Examples
     --------
@@ -182,10 +166,6 @@ def _is_single(X: Any) -> bool:
 def refuse_single(X: Any) -> None:
     """Refuse one image where rows of images are wanted.
 
-    Parameters
-    ----------
-    X : object
-
     Raises
     ------
     DataError
@@ -218,10 +198,6 @@ def as_images(X: Any) -> Images:
     ----------
     X : array-like of path, of Pillow image, of bytes or of ndarray; DataFrame; or ndarray of uint8
         See the message of the error. A column, of shape (n, 1), is taken as its rows.
-
-    Returns
-    -------
-    Images
 
     Raises
     ------

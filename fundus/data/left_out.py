@@ -25,10 +25,6 @@ def no_images(where: object, what: str = "", odd: Sequence[str] = ()) -> str:
         Of which folders.
     odd : sequence of str, default=()
         Files that were passed over.
-
-    Returns
-    -------
-    str
     """
     suffixes = ", ".join(IMAGE_SUFFIXES)
     message = f"There are no images in {what}{where!r}; looked for files that end in {suffixes}"
@@ -40,11 +36,6 @@ def no_images(where: object, what: str = "", odd: Sequence[str] = ()) -> str:
 
 def report_odd(data: Bunch, odd: list[str]) -> Bunch:
     """Add files that were passed over to a data set's ``skipped``.
-
-    Parameters
-    ----------
-    data : Bunch
-    odd : list of str
 
     Returns
     -------

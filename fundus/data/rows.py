@@ -107,10 +107,6 @@ class DataRows:
 def check_files(paths: Sequence[str]) -> dict[int, str]:
     """Check that files are there and are whole images, without decoding them.
 
-    Parameters
-    ----------
-    paths : sequence of str
-
     Returns
     -------
     dict

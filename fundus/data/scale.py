@@ -58,10 +58,6 @@ def read_scale(function: str, grades: int | Sequence[str]) -> Scale:
     grades : int or sequence of str
         Length of the scale, or the names of its grades, lowest first.
 
-    Returns
-    -------
-    Scale
-
     Raises
     ------
     InvalidParameterError

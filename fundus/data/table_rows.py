@@ -13,18 +13,7 @@ from fundus.exceptions import DataError
 
 
 def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> DataRows:
-    """Read the rows of a table, find their images, and note what is wrong.
-
-    Parameters
-    ----------
-    content : DataFrame
-    columns : Columns
-    finder : ImageFinder
-
-    Returns
-    -------
-    DataRows
-    """
+    """Read the rows of a table, find their images, and note what is wrong."""
 
     def values(column: str | None) -> list[Any] | None:
         return None if column is None else content[column].tolist()

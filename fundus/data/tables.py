@@ -82,10 +82,6 @@ def recognise_columns(
     labelled : bool, default=True
         Whether a grade is needed; without, none is looked for unless `grade` is given.
 
-    Returns
-    -------
-    Columns
-
     Raises
     ------
     DataError

@@ -144,10 +144,6 @@ def fit_normaliser(
         Returns the training images in batches; called only for a step that is fitted.
     photometric : str, callable or None, default=None
 
-    Returns
-    -------
-    Normaliser
-
     Raises
     ------
     UnknownNameError
@@ -176,11 +172,6 @@ def _fit(
 
 def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, Any]:
     """Say without code where a saved model finds its scale and its photometric step again.
-
-    Parameters
-    ----------
-    normaliser : Normaliser
-    spec : BackboneSpec
 
     Returns
     -------

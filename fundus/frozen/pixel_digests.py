@@ -34,10 +34,6 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
     n_jobs : int, default=None
         Threads.
 
-    Returns
-    -------
-    list of str
-
     Raises
     ------
     ImageReadError

@@ -37,10 +37,6 @@ def draw_seed(random_state: Any) -> int:
     random_state : int, RandomState or None
         An int gives the same seed every time; ``None`` a fresh one, independent of the global
         generator.
-
-    Returns
-    -------
-    int
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
@@ -55,10 +51,6 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
     settings : FrozenSettings
     seed : int
         Seed of random weights.
-
-    Returns
-    -------
-    Network
 
     Raises
     ------
@@ -114,10 +106,6 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
     images : Images
         The training images.
     seed : int
-
-    Returns
-    -------
-    Frozen
 
     Raises
     ------

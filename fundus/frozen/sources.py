@@ -143,10 +143,6 @@ def powered(source: Source, power: float | None) -> Source:
     source : Source
     power : float or None
         ``None`` returns the source itself.
-
-    Returns
-    -------
-    Source
     """
     if power is None:
         return source
@@ -163,10 +159,6 @@ def stored_source(work: Work) -> StoredSource:
     work : Work
         With a store.
 
-    Returns
-    -------
-    StoredSource
-
     Raises
     ------
     StoreError
@@ -180,17 +172,7 @@ def stored_source(work: Work) -> StoredSource:
 
 
 def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
-    """Return where a store keeps decoded images.
-
-    Parameters
-    ----------
-    recipe : ImageRecipe
-    store : Store
-
-    Returns
-    -------
-    Segment
-    """
+    """Return where a store keeps decoded images."""
     name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
     return store.segment(name, lambda: {"decoded": recipe.key()})
 
@@ -202,10 +184,6 @@ def fill_decoded(work: Work) -> Segment:
     ----------
     work : Work
         With a store.
-
-    Returns
-    -------
-    Segment
 
     Raises
     ------

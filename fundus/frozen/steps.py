@@ -42,14 +42,6 @@ FORMER_SCALES = {
 def find_scale(name: str) -> Entry:
     """Look up a scale: uint8 images to a network's float32.
 
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    Entry
-
     Raises
     ------
     UnknownNameError
@@ -74,14 +66,6 @@ def find_scale(name: str) -> Entry:
 def find_photometric(name: str) -> Entry:
     """Look up a photometric step: uint8 images to uint8 images.
 
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    Entry
-
     Raises
     ------
     UnknownNameError
@@ -103,11 +87,6 @@ def find_photometric(name: str) -> Entry:
 
 def choose_steps(settings: FrozenSettings, spec: BackboneSpec) -> tuple[Any, Any]:
     """Read ``photometric=`` and ``normalise=``, and check them.
-
-    Parameters
-    ----------
-    settings : FrozenSettings
-    spec : BackboneSpec
 
     Returns
     -------

@@ -52,10 +52,6 @@ class ViewedImages(Images):
         row : int
         content : str
             SHA-256 of the image itself.
-
-        Returns
-        -------
-        str
         """
         view = int(self.views[row])
         if view == 0:

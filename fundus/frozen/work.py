@@ -114,10 +114,6 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
     n_jobs : int, default=None
         Threads.
 
-    Returns
-    -------
-    list of str
-
     Raises
     ------
     ImageReadError
@@ -216,10 +212,6 @@ def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work
     images : Images
     frozen : Frozen
 
-    Returns
-    -------
-    Work
-
     Raises
     ------
     ImageReadError
@@ -288,16 +280,7 @@ def _compute_features(work: Work) -> NDArray[np.float32]:
 
 
 def frozen_job(work: Work) -> Job:
-    """Return the job of running a frozen part on its images.
-
-    Parameters
-    ----------
-    work : Work
-
-    Returns
-    -------
-    Job
-    """
+    """Return the job of running a frozen part on its images."""
     keys = work.keys
 
     def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:

@@ -191,10 +191,6 @@ def patient_grades(grades: ArrayLike, patients: ArrayLike) -> pd.Series:
 def grade_labels(class_names: Sequence[str]) -> list[str]:
     """Labels of grades in tables and figures.
 
-    Parameters
-    ----------
-    class_names : sequence of str
-
     Returns
     -------
     list of str

@@ -218,10 +218,6 @@ def as_labels(y: Any, *, name: str = "y", warn: bool = False) -> Labels:
     warn : bool, default=False
         Whether to warn of a column vector.
 
-    Returns
-    -------
-    Labels
-
     Raises
     ------
     InvalidGradeError
@@ -261,10 +257,6 @@ def read_labels(
         Names a row in a message.
     owner : object
         The estimator, named in a message.
-
-    Returns
-    -------
-    Labels
 
     Raises
     ------
@@ -339,10 +331,6 @@ def read_grades(
         The scale; ``None`` is the order of a Categorical, else the sorted labels.
     where : callable
         Names a row in an error.
-
-    Returns
-    -------
-    Grades
 
     Raises
     ------

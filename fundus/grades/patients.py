@@ -85,10 +85,6 @@ def _sortable(values: NDArray[Any]) -> NDArray[Any]:
 def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
     """Return the patients of a frame, or ``None`` where it has no such column.
 
-    Parameters
-    ----------
-    frame : DataFrame of n rows
-
     Returns
     -------
     ndarray, shape (n,), or None

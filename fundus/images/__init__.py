@@ -241,10 +241,6 @@ def image_digest(data: bytes) -> str:
     ----------
     data : bytes
 
-    Returns
-    -------
-    str
-
     Examples
     --------
     >>> image_digest(b"eye")[:12]
@@ -255,14 +251,6 @@ def image_digest(data: bytes) -> str:
 
 def array_digest(array: NDArray[np.generic]) -> str:
     """SHA-256 of an array's dtype, shape and values, in hex.
-
-    Parameters
-    ----------
-    array : ndarray
-
-    Returns
-    -------
-    str
 
     Examples
     --------

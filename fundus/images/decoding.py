@@ -143,10 +143,6 @@ def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     min_side : int or None
         Length in pixels that the shorter side must keep.
 
-    Returns
-    -------
-    int
-
     Raises
     ------
     ImageReadError

@@ -16,10 +16,6 @@ _SEARCH_SIDE = 256  # longest side of the copy on which the field of view is loo
 def check_rgb(image: NDArray[np.uint8]) -> None:
     """Raise unless an object is one uint8 RGB image.
 
-    Parameters
-    ----------
-    image : object
-
     Raises
     ------
     DataError

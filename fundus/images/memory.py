@@ -25,16 +25,7 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, struct.error)
 
 
 def is_pillow(thing: Any) -> bool:
-    """Whether an object is a `PIL.Image.Image`; Pillow is not imported to find out.
-
-    Parameters
-    ----------
-    thing : object
-
-    Returns
-    -------
-    bool
-    """
+    """Whether an object is a `PIL.Image.Image`; Pillow is not imported to find out."""
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(thing, module.Image)
 

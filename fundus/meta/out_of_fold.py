@@ -93,10 +93,6 @@ def read_training(
     owner : object
         The estimator, named in messages; its ``estimator`` may have been given the scale.
 
-    Returns
-    -------
-    TrainingData
-
     Raises
     ------
     DataError

@@ -134,10 +134,6 @@ class Ballot(NamedTuple):
     def combine(self, votes: list[Votes]) -> Votes:
         """Average what `scores` gave of each model.
 
-        Parameters
-        ----------
-        votes : list of Votes
-
         Returns
         -------
         Votes
@@ -239,10 +235,6 @@ def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
     model : classifier
     labels : Labels, default=None
         They tell the order where the model does not know it.
-
-    Returns
-    -------
-    Ballot
     """
     labels = Labels(model.classes_) if labels is None else labels
     if not len(scale_of(model, np.empty(0))):
@@ -287,10 +279,6 @@ def chosen_voting(voting: str, model: Any) -> str:
         ``"auto"`` leaves it to the model.
     model : classifier
         One of them, fitted.
-
-    Returns
-    -------
-    str
 
     Raises
     ------

@@ -51,10 +51,6 @@ def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     groups : array-like, shape (n_samples,), or None
     random_state : int, RandomState or None
 
-    Returns
-    -------
-    splitter
-
     Raises
     ------
     SplitError

@@ -46,10 +46,6 @@ def canonical(distribution: str) -> str:
 def load_registry() -> Registry:
     """Load the built-in entries and every installed plugin afresh.
 
-    Returns
-    -------
-    Registry
-
     Raises
     ------
     PluginError

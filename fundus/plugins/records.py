@@ -83,10 +83,6 @@ class Registry:
         name : str
             ``"vgg16"`` or ``"plugin/vgg16"``.
 
-        Returns
-        -------
-        Entry
-
         Raises
         ------
         UnknownNameError

@@ -233,10 +233,6 @@ def bootstrap_of(
     confidence : float, default=0.95
     random_state : int, default=0
 
-    Returns
-    -------
-    Bootstrap
-
     Raises
     ------
     DataError
@@ -273,10 +269,6 @@ def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[flo
     trials : int
         At least 1.
     confidence : float, default=0.95
-
-    Returns
-    -------
-    low, high : float
 
     References
     ----------

@@ -95,10 +95,6 @@ class SeverityDisplay:
         ax : matplotlib.axes.Axes, default=None
             A new figure's where it is not given.
 
-        Returns
-        -------
-        SeverityDisplay
-
         Raises
         ------
         DataError
@@ -138,10 +134,6 @@ class SeverityDisplay:
         **options
             ``n_grades``, ``class_names`` and ``boundaries`` of `from_predictions`; a regressor's
             boundaries are the halves between grades unless they are given.
-
-        Returns
-        -------
-        SeverityDisplay
         """
         if as_grader(estimator).rounds_severity and "boundaries" not in options:
             options["boundaries"] = rounding(options.get("n_grades", N_GRADES))

@@ -107,10 +107,6 @@ def read_graded(data: Any, scale: NDArray[Any]) -> Graded:
     scale : ndarray, shape (n_grades,)
         The model's grades in order.
 
-    Returns
-    -------
-    Graded
-
     Raises
     ------
     DataError

@@ -81,10 +81,6 @@ def predict_images(model: Any, X: Any) -> Predictions:
         Fitted; its operating points and its rule for sets decide where it has them.
     X : images or array-like
         As the model's ``predict`` takes them.
-
-    Returns
-    -------
-    Predictions
     """
     return _predict(model, X)[0]
 
@@ -127,10 +123,6 @@ def out_of_fold_predictions(ensemble: FoldEnsemble) -> Predictions:
     ----------
     ensemble : FoldEnsemble
         Fitted, every image in one test fold.
-
-    Returns
-    -------
-    Predictions
     """
     labels = ensemble.oof_prediction_
     if not ensemble.gives_proba():

@@ -165,10 +165,6 @@ def make_report(
     random_state : int, default=0
         Seed of the resamples.
 
-    Returns
-    -------
-    Report
-
     Raises
     ------
     DataError

@@ -135,12 +135,7 @@ class ScreeningReport:
         return {c.name: [scored.point for scored in c.points] for c in self.conditions}
 
     def to_table(self) -> Any:
-        """Return the report for a terminal.
-
-        Returns
-        -------
-        rich.console.Group
-        """
+        """Return the report for a terminal."""
         return screening_table(self)
 
 

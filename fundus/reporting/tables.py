@@ -40,17 +40,7 @@ CONTEXT = (
 
 
 def report_table(report: Report, title: str) -> Group:
-    """Return the scores with their intervals, and the confusion matrix.
-
-    Parameters
-    ----------
-    report : Report
-    title : str
-
-    Returns
-    -------
-    rich.console.Group
-    """
+    """Return the scores with their intervals, and the confusion matrix."""
     from rich.console import Group
 
     table = new_table(
@@ -64,16 +54,7 @@ def report_table(report: Report, title: str) -> Group:
 
 
 def screening_table(report: ScreeningReport) -> Group:
-    """Return AUC and operating points of every condition.
-
-    Parameters
-    ----------
-    report : ScreeningReport
-
-    Returns
-    -------
-    rich.console.Group
-    """
+    """Return AUC and operating points of every condition."""
     from rich.console import Group
 
     counted = "grade, or macular oedema" if report.with_dme else "grade"
@@ -154,16 +135,7 @@ def _plain(text: str) -> str:
 
 
 def coverage_table(report: CoverageReport) -> Table:
-    """Return coverage and size of sets of grades.
-
-    Parameters
-    ----------
-    report : CoverageReport
-
-    Returns
-    -------
-    rich.table.Table
-    """
+    """Return coverage and size of sets of grades."""
     table = new_table(
         f"Sets of grades: {report.n_images} images{_of(report.n_patients)}",
         caption=f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these "

@@ -141,10 +141,6 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
 def given_instead(backbone: Any) -> str | None:
     """Say how to pass a Keras model, or the file of one, that was given as ``backbone=``.
 
-    Parameters
-    ----------
-    backbone : object
-
     Returns
     -------
     str or None

@@ -47,10 +47,6 @@ def as_config(value: Any) -> Any:
     Keras's copies of a loss lose what is not in its configuration, such as the ``delta`` of
     ``Huber``; this does not.
 
-    Parameters
-    ----------
-    value : object
-
     Returns
     -------
     object
@@ -102,10 +98,6 @@ def from_config(config: dict[str, Any], *rooms: str) -> Any:
         From `as_config`.
     *rooms : {"optimizers", "schedules", "losses"}
         What it may be.
-
-    Returns
-    -------
-    object
 
     Raises
     ------

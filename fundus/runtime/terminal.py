@@ -18,10 +18,6 @@ def new_table(title: str, *columns: str, **more: Any) -> Table:
         Headings of left-aligned columns.
     **more
         Of `rich.table.Table`.
-
-    Returns
-    -------
-    rich.table.Table
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -110,10 +110,6 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
     The libraries are looked for once in a process, as in scikit-learn: it takes 9 ms, and a grid
     search has hundreds of fits. Call it after the estimator was made, which loads them.
-
-    Returns
-    -------
-    context manager
     """
     return _blas().limit(limits=1)
 

@@ -122,10 +122,6 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     path : path
         The folder.
 
-    Returns
-    -------
-    dict
-
     Raises
     ------
     BundleError

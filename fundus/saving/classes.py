@@ -52,10 +52,6 @@ def find_class(kind: str, trusted: Sequence[str]) -> type:
     trusted : sequence of str
         Classes whose modules may be imported.
 
-    Returns
-    -------
-    type
-
     Raises
     ------
     BundleError

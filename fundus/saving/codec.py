@@ -75,10 +75,6 @@ class Encoder:
         name : str
             Named in the error.
 
-        Returns
-        -------
-        JSON values
-
         Raises
         ------
         BundleError
@@ -154,14 +150,6 @@ class Decoder:
 
     def model(self, record: dict[str, Any]) -> Any:
         """Build a model from its record.
-
-        Parameters
-        ----------
-        record : dict
-
-        Returns
-        -------
-        estimator
 
         Raises
         ------

@@ -31,10 +31,6 @@ def in_format_3(bundle: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
         What its ``model.json`` says. Under ``"about"`` there is what `fundus train` had decided.
     reader : BundleReader
         Of the same bundle.
-
-    Returns
-    -------
-    dict
     """
     model, about = _model(bundle["model"], reader), bundle["about"]
     if about.get("conformal"):

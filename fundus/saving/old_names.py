@@ -23,10 +23,6 @@ RENAMED = {
 def with_todays_names(file: Path) -> bytes:
     """Read a file of skops's, with the classes that have moved since under their names of today.
 
-    Parameters
-    ----------
-    file : Path
-
     Returns
     -------
     bytes

@@ -87,12 +87,7 @@ class Cache:
 
 
 def default_location() -> Path:
-    """Folder of the store: ``FUNDUS_CACHE_DIR``, or the user's cache folder.
-
-    Returns
-    -------
-    Path
-    """
+    """Folder of the store: ``FUNDUS_CACHE_DIR``, or the user's cache folder."""
     return Path(os.environ.get("FUNDUS_CACHE_DIR") or platformdirs.user_cache_dir("fundus-zoo"))
 
 

@@ -186,10 +186,6 @@ class Store:
         ----------
         limit, on_error, dtype
             As at construction.
-
-        Returns
-        -------
-        Store
         """
         other = copy.copy(self)
         other.limit, other.on_error, other.dtype = limit, on_error, dtype
@@ -208,10 +204,6 @@ class Store:
             Describes the function, for people.
         half : bool, default=False
             Whether what is written is kept as float16.
-
-        Returns
-        -------
-        Segment
         """
         name = name[:32]
         folder = self.path / "segments" / name
@@ -232,10 +224,6 @@ class Store:
         ----------
         name : str
             Identity of the function.
-
-        Returns
-        -------
-        Claims
         """
         return Claims(self._claims, self.path / "workers", name)
 

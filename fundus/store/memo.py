@@ -27,10 +27,6 @@ class FileState:
 def file_state(path: str) -> FileState | None:
     """Look at a file; ``None`` where there is none to look at.
 
-    Parameters
-    ----------
-    path : str
-
     Returns
     -------
     FileState or None

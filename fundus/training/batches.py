@@ -56,10 +56,6 @@ class TrainingRows:
 def batches_of(run: TrainingRows) -> FeatureBatches | StreamedBatches:
     """Return the batches of a run, as is fastest for its source.
 
-    Parameters
-    ----------
-    run : TrainingRows
-
     Returns
     -------
     FeatureBatches or StreamedBatches

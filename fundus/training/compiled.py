@@ -53,15 +53,6 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
 
     It is lent: the next fit or prediction of its kind changes its weights. The caller holds
     `fundus.runtime.seeds.one_at_a_time`.
-
-    Parameters
-    ----------
-    tail : Tail
-    training : Training
-
-    Returns
-    -------
-    keras.Model
     """
     built = build_tail(tail, training, to_train=True)
     # what a callback of the caller's does to a network is not known, so that one is his alone
@@ -87,15 +78,6 @@ def lent_network(tail: Tail, training: Training) -> keras.Model:
     """Return a network of a kind with whatever weights it has, to be given those of a model.
 
     The caller holds `fundus.runtime.seeds.one_at_a_time`.
-
-    Parameters
-    ----------
-    tail : Tail
-    training : Training
-
-    Returns
-    -------
-    keras.Model
     """
     training = replace(training, callbacks=())
     if not training.optimizer.is_own or not is_ours(training.loss):

@@ -21,16 +21,7 @@ OF_POSITIONS = ("sparsecategoricalcrossentropy", "categoricalgeneralizedcrossent
 
 
 def is_ours(part: Any) -> bool:
-    """Whether a loss, metric or layer is Keras's own or this library's; a name, or None, is.
-
-    Parameters
-    ----------
-    part : object
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a loss, metric or layer is Keras's own or this library's; a name, or None, is."""
     if part is None or isinstance(part, (str, dict)):
         return True
     kind = part if hasattr(part, "__qualname__") else type(part)  # a function, or an object's class
@@ -62,12 +53,6 @@ def check_loss(settings: TrainingSettings, head: NeuralHead, n_grades: int) -> N
     """Raise unless a head's targets and outputs go into the loss of a training.
 
     It is computed once, for a network of this head on eleven rows of numbers.
-
-    Parameters
-    ----------
-    settings : TrainingSettings
-    head : NeuralHead
-    n_grades : int
 
     Raises
     ------

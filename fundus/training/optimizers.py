@@ -54,10 +54,6 @@ class Recipe:
             Learning rate; ``None`` where the optimizer has a schedule.
         fused : bool, default=False
             Take `FusedAdam` for Adam, where that can do what is asked for.
-
-        Returns
-        -------
-        keras.optimizers.Optimizer
         """
         given = {} if rate is None else {"learning_rate": rate}
         if self.kind is not None:

@@ -52,10 +52,6 @@ class TrainingSettings(Settings):
         log_dir : str or None, default=None
             The folder of this run's log.
 
-        Returns
-        -------
-        Training
-
         Raises
         ------
         InvalidParameterError

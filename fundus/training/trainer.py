@@ -198,10 +198,6 @@ def train_net(
     weights : ndarray of float, shape (n_samples,), or None
     held_out : ndarray of int, shape (n_held_out,), or None
         Rows that early stopping watches.
-
-    Returns
-    -------
-    TrainedNet
     """
     require_tensorflow()
     targets = tail.head.encode(positions, tail.n_grades)

@@ -28,10 +28,6 @@ def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimat
     head : EstimatorHead
     samples : Samples
         Its source holds features.
-
-    Returns
-    -------
-    FittedEstimator
     """
     images, fit_weight = samples.drawn(np.arange(len(samples)))
     positions, n_views, seed = samples.grades.positions[images], samples.n_views, samples.seed
@@ -73,10 +69,6 @@ def fit_estimator(
     seed : int
     n_views : int
         Augmented rows that follow each image's own.
-
-    Returns
-    -------
-    estimator
 
     Raises
     ------

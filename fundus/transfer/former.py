@@ -80,10 +80,6 @@ def renamed(
     warn : bool, default=False
         Say what to write instead.
 
-    Returns
-    -------
-    dict
-
     Raises
     ------
     InvalidParameterError

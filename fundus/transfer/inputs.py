@@ -38,11 +38,6 @@ def training_source(
     frozen : Frozen
     seed : int
         Of the augmentation.
-
-    Returns
-    -------
-    source : Source
-    plan : Plan
     """
     settings = parameters.frozen
     # where all is frozen there is one way to go, and nothing to measure for it
@@ -59,37 +54,14 @@ def training_source(
 def prediction_source(
     settings: FrozenSettings, images: Images, frozen: Frozen, batch_size: int
 ) -> Source:
-    """Return what a fitted head predicts from.
-
-    Parameters
-    ----------
-    settings : FrozenSettings
-    images : Images
-    frozen : Frozen
-    batch_size : int
-
-    Returns
-    -------
-    Source
-    """
+    """Return what a fitted head predicts from."""
     work = start_work(settings, images, frozen)
     request = Request(None, 1, batch_size)
     return powered(_follow(make_plan(work, request), work, request, 0), frozen.power)
 
 
 def plan_fit(parameters: Parameters, images: Images, seed: int) -> Plan:
-    """Return the plan of a fit, measured, without the fit.
-
-    Parameters
-    ----------
-    parameters : Parameters
-    images : Images
-    seed : int
-
-    Returns
-    -------
-    Plan
-    """
+    """Return the plan of a fit, measured, without the fit."""
     frozen = prepare(parameters.frozen, images, seed=seed)
     return make_plan(
         *_request(parameters, images, frozen, seed, measure=True, measure_training=True)

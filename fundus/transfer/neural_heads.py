@@ -49,10 +49,6 @@ def fit_net(
     validation_fraction : float
         Share of the images that early stopping watches.
 
-    Returns
-    -------
-    FittedHead
-
     Warns
     -----
     DataWarning

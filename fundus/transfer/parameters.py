@@ -33,10 +33,6 @@ def make_head(head: Any, owner: object) -> Head:
     owner : object
         The estimator, named in errors.
 
-    Returns
-    -------
-    Head
-
     Raises
     ------
     UnknownNameError
@@ -181,14 +177,6 @@ class Parameters:
     @classmethod
     def of(cls, classifier: WithHead) -> Parameters:
         """Read the parameters of a classifier, and raise for the first that cannot be used.
-
-        Parameters
-        ----------
-        classifier : TransferClassifier
-
-        Returns
-        -------
-        Parameters
 
         Raises
         ------

@@ -96,12 +96,7 @@ class Plan:
     training_seconds: float | None = None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the plan as pairs of a label and a text, for a table.
-
-        Returns
-        -------
-        list of tuple of str
-        """
+        """Return the plan as pairs of a label and a text, for a table."""
         chosen = self.chosen
         images = f"{self.n_images:,}"
         if self.n_distinct != self.n_images:
@@ -131,12 +126,7 @@ class Plan:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON values.
-
-        Returns
-        -------
-        dict
-        """
+        """Return the plan as JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -145,14 +135,6 @@ class Plan:
 
 def in_bytes(n: int) -> str:
     """Write a number of bytes for people.
-
-    Parameters
-    ----------
-    n : int
-
-    Returns
-    -------
-    str
 
     Examples
     --------
@@ -174,10 +156,6 @@ def in_time(seconds: float) -> str:
     ----------
     seconds : float
 
-    Returns
-    -------
-    str
-
     Examples
     --------
     >>> in_time(0.2), in_time(80), in_time(8000)
@@ -191,16 +169,7 @@ def in_time(seconds: float) -> str:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Return a plan as a table.
-
-    Parameters
-    ----------
-    plan : Plan
-
-    Returns
-    -------
-    rich.table.Table
-    """
+    """Return a plan as a table."""
     from rich.text import Text
 
     table = new_table("Plan", show_header=False)
@@ -223,12 +192,7 @@ def plans_told(told: bool) -> Iterator[None]:
 
 
 def show_plan(plan: Plan) -> None:
-    """Print a plan on standard error, unless `plans_told` says no.
-
-    Parameters
-    ----------
-    plan : Plan
-    """
+    """Print a plan on standard error, unless `plans_told` says no."""
     if not _told.get():
         return
     from rich.console import Console

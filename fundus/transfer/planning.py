@@ -50,17 +50,7 @@ class Request:
 
 
 def make_plan(work: Work, request: Request) -> Plan:
-    """Decide what is kept of the frozen work of a fit.
-
-    Parameters
-    ----------
-    work : Work
-    request : Request
-
-    Returns
-    -------
-    Plan
-    """
+    """Decide what is kept of the frozen work of a fit."""
     store, segment, frozen, keys = work.store, work.segment, work.frozen, work.keys
     epochs, batch_size = request.epochs, request.batch_size
     trained = not all_frozen(frozen.network)

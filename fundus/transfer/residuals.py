@@ -161,10 +161,6 @@ def std_of_inner_folds(
     weights : ndarray of float, shape (n_samples,), or None
     seed : int
 
-    Returns
-    -------
-    float
-
     Warns
     -----
     DataWarning

@@ -110,10 +110,6 @@ def fit_parts(
         The caller's.
     groups : ndarray, shape (n_samples,), or None
     random_state : int, RandomState or None
-
-    Returns
-    -------
-    Fitted
     """
     head, samples, training = parameters.head, parameters.samples, parameters.training
     if isinstance(head, NeuralHead):
