@@ -367,12 +367,13 @@ def _check_in_classifier(case: BackboneCase) -> None:
     entry, size, weights = case.entry, case.size, case.weights
     freeze = 4 * len(case.model.layers) // 5
     images, y = probe_images(9, size)[3:], np.arange(6) % 3
-    heads = {"all": "logistic", freeze: SoftmaxHead(units=4, layers=1)}
-    for frozen, head in heads.items():
+    training = {"epochs": 1, "batch_size": 6, "validation_fraction": 0.0}
+    heads = {"all": ("logistic", {}), freeze: (SoftmaxHead(units=4, layers=1), training)}
+    for frozen, (head, options) in heads.items():
         what = f"A TransferClassifier with the backbone {entry.spec.name!r} and freeze={frozen!r}"
         model = TransferClassifier(
-            entry.qualified_name, head, weights=weights, image_size=size, freeze=frozen, epochs=1,
-            batch_size=6, validation_fraction=0.0, cache=False, random_state=0,
+            entry.qualified_name, head, weights=weights, image_size=size, freeze=frozen,
+            cache=False, random_state=0, **options,
         )  # fmt: skip
         with attempt(f"{what}: fitting it", "Fix that error."):
             fitted = clone(model).fit(images, y)

@@ -107,10 +107,11 @@ class HeadCase:
 
     def classifier(self, epochs: int, *, class_weight: str | None = None, **options: Any) -> Any:
         """Return an unfitted `TransferClassifier` of 2-D features with this head."""
+        if isinstance(self.made, NeuralHead):  # others ignore these, and the user is told
+            options |= {"epochs": epochs, "validation_fraction": 0.0}
         return TransferClassifier(
-            "precomputed", self.value, epochs=epochs, class_weight=class_weight,
-            validation_fraction=0.0, random_state=0, **options,
-        )  # fmt: skip
+            "precomputed", self.value, class_weight=class_weight, random_state=0, **options
+        )
 
     @property
     def class_weight(self) -> str | None:
