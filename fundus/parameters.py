@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from fundus.exceptions import InvalidParameterError, Mention, Message
+from fundus.exceptions import InvalidParameterError, Mention, Message, warn_caller
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def invalid(owner: object, name: str, expected: str, value: Any) -> InvalidParameterError:
@@ -85,6 +89,29 @@ def check_option(owner: object, name: str, options: Collection[Any]) -> None:
         value is option or (type(value) is type(option) and value == option) for option in options
     ):
         raise invalid(owner, name, "one of " + ", ".join(map(repr, options)), value)
+
+
+def renamed_parameter(former: str, name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take a parameter by its former name too, with a warning, for one release."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if former in kwargs:
+                if kwargs.get(name) is not None:
+                    must = f"must be left out where '{name}', its new name, is given."
+                    raise refused(function.__name__, former, must)
+                warn_caller(
+                    f"The {former!r} parameter of {function.__name__} is called {name!r} now; the "
+                    "next minor release refuses the former name.",
+                    FutureWarning,
+                )
+                kwargs[name] = kwargs.pop(former)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 @dataclass(frozen=True, kw_only=True)

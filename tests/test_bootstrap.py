@@ -44,7 +44,7 @@ def coverage(n_runs, n_patients, n_resamples, by_patient=True):
     for run in range(n_runs):
         true, severity, patients = clustered(np.random.default_rng(run), n_patients)
         pred = np.clip(np.rint(severity), 0, 4).astype(int)
-        options = {"patients": patients if by_patient else None, "n_resamples": n_resamples}
+        options = {"groups": patients if by_patient else None, "n_resamples": n_resamples}
         report = make_report(true, pred, **options)
         found = {name: report.measures[name] for name in ("qwk", "accuracy", "mean_absolute_error")}
         condition = screening_report(true, severity, **options).conditions[0]
@@ -150,25 +150,25 @@ def two_models():
 
 def test_a_paired_difference_is_narrower_than_two_intervals(two_models):
     true, better, worse, patients = two_models
-    found = paired_difference("qwk", true, better, worse, patients=patients)
+    found = paired_difference("qwk", true, better, worse, groups=patients)
     assert found.a == pytest.approx(quadratic_weighted_kappa(true, better))
     assert found.b == pytest.approx(quadratic_weighted_kappa(true, worse))
     assert found.difference.value == pytest.approx(found.a - found.b)
     interval = found.difference.interval
     assert interval.low < found.difference.value < interval.high
-    single = make_report(true, better, patients=patients).intervals["qwk"]
-    apart = make_report(true, worse, patients=patients).intervals["qwk"]
+    single = make_report(true, better, groups=patients).intervals["qwk"]
+    apart = make_report(true, worse, groups=patients).intervals["qwk"]
     width = np.hypot(single.high - single.low, apart.high - apart.low)
     assert interval.high - interval.low < 0.9 * width
-    back = paired_difference("qwk", true, worse, better, patients=patients).difference
+    back = paired_difference("qwk", true, worse, better, groups=patients).difference
     assert back.value == pytest.approx(-found.difference.value)
 
 
 def test_a_callable_gives_what_its_name_gives(two_models):
     true, better, worse, patients = two_models
-    named = paired_difference("qwk", true, better, worse, patients=patients, n_resamples=50)
+    named = paired_difference("qwk", true, better, worse, groups=patients, n_resamples=50)
     called = paired_difference(
-        quadratic_weighted_kappa, true, better, worse, patients=patients, n_resamples=50
+        quadratic_weighted_kappa, true, better, worse, groups=patients, n_resamples=50
     )
     assert called.difference.interval.low == pytest.approx(named.difference.interval.low)
     assert called.difference.interval.high == pytest.approx(named.difference.interval.high)
@@ -191,7 +191,7 @@ def test_probabilities_and_severities_are_compared(two_models, metric):
     a, b = (0.6 * np.eye(5)[p] + 0.4 * rng.dirichlet(np.ones(5), 160) for p in (better, worse))
     if metric == "auc":
         true, a, b = true >= 2, a @ np.arange(5), b @ np.arange(5)
-    found = paired_difference(metric, true, a, b, patients=patients, n_resamples=200)
+    found = paired_difference(metric, true, a, b, groups=patients, n_resamples=200)
     assert found.difference.interval.low < found.difference.value < found.difference.interval.high
 
 
@@ -226,3 +226,14 @@ def test_operating_points_are_those_of_a_loop():
         best = max((severity[positive] >= t).mean() for t in reach)
         assert other.specificity >= 0.8
         assert other.sensitivity == pytest.approx(best)
+
+
+def test_the_former_name_of_groups_works_for_a_release():
+    true, better = np.arange(20) % 5, np.arange(20) % 5
+    worse, who = (true + 1) % 5, np.arange(20) // 2
+    new = paired_difference("qwk", true, better, worse, groups=who, n_resamples=50)
+    with pytest.warns(FutureWarning, match="'patients' parameter .* is called 'groups' now"):
+        old = paired_difference("qwk", true, better, worse, patients=who, n_resamples=50)
+    assert old == new
+    with pytest.raises(InvalidParameterError, match="'patients' .* must be left out"):
+        paired_difference("qwk", true, better, worse, patients=who, groups=who)

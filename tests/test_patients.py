@@ -77,7 +77,7 @@ TAKERS = {
     "make_cv": lambda who: make_cv(2, Y, who, 0),
     "inner_split": lambda who: inner_split(Y, who, 0.2, 0),
     "audit": lambda who: audit_images(np.zeros((60, 8, 8, 3), np.uint8), groups=who, cv=None),
-    "report": lambda who: make_report(Y, Y, patients=who),
+    "report": lambda who: make_report(Y, Y, groups=who),
     "patient_grades": lambda who: patient_grades(Y, who),
 }
 

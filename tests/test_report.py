@@ -69,7 +69,7 @@ def test_a_grade_nobody_has_does_not_change_the_scale():
 
 def test_intervals_are_those_of_a_loop_over_patients(grading):
     true, pred, patients = grading
-    report = make_report(true, pred, patients=patients, n_resamples=4000)
+    report = make_report(true, pred, groups=patients, n_resamples=4000)
     rows = [np.flatnonzero(patients == who) for who in range(60)]
     rng = np.random.default_rng(7)
     kappas, hits = [], []
@@ -87,7 +87,7 @@ def test_intervals_are_those_of_a_loop_over_patients(grading):
 
 def test_two_alike_eyes_are_worth_one(grading):
     true, pred, patients = grading
-    of_patients = make_report(true, pred, patients=patients)
+    of_patients = make_report(true, pred, groups=patients)
     of_one_eye = make_report(true[::2], pred[::2])
     of_images = make_report(true, pred)
     for name in ("qwk", "accuracy", "mean_absolute_error"):
@@ -100,15 +100,15 @@ def test_two_alike_eyes_are_worth_one(grading):
 def test_intervals_do_not_hang_on_the_order_of_rows(grading):
     true, pred, patients = grading
     order = np.random.default_rng(2).permutation(120)
-    report = make_report(true, pred, patients=patients)
-    again = make_report(true[order], pred[order], patients=patients[order])
+    report = make_report(true, pred, groups=patients)
+    again = make_report(true[order], pred[order], groups=patients[order])
     assert again.intervals == report.intervals
-    other = make_report(true, pred, patients=patients, random_state=1)
+    other = make_report(true, pred, groups=patients, random_state=1)
     assert other.intervals != report.intervals
 
 
 def test_patients_may_be_names_and_have_any_number_of_images():
-    report = make_report([0, 1, 2, 3, 4], [0, 1, 2, 3, 3], patients=["b", "a", "a", "a", "c"])
+    report = make_report([0, 1, 2, 3, 4], [0, 1, 2, 3, 3], groups=["b", "a", "a", "a", "c"])
     assert report.n_patients == 3
     interval = report.intervals["accuracy"]
     assert interval.method == "wilson"
@@ -142,11 +142,11 @@ def test_table_says_how_the_intervals_came_about(grading):
     true, pred, patients = grading
     unknown = rendered(make_report(true, pred))
     assert TOO_NARROW in " ".join(unknown.split())
-    known = rendered(make_report(true, pred, patients=patients))
+    known = rendered(make_report(true, pred, groups=patients))
     assert TOO_NARROW not in " ".join(known.split())
     assert "120 images of 60 patients" in known
     assert "Intervals are by patient." in known
-    report = make_report(true, pred, patients=patients)
+    report = make_report(true, pred, groups=patients)
     interval = report.intervals["qwk"]
     assert f"{report.qwk:.3f}   {interval.low:.3f} to {interval.high:.3f}" in known
 
@@ -169,8 +169,8 @@ def test_labels_take_icdr_names_for_five_numbered_grades_only():
     [
         ([], [], {}, "one true grade and one prediction"),
         ([0, 1], [0], {}, "one true grade and one prediction"),
-        ([0, 1], [0, 1], {"patients": ["a"]}, "one patient a row. Got 1 for 2 rows"),
-        ([0, 1], [0, 1], {"patients": ["a", None]}, "every row. Got None in row 1"),
+        ([0, 1], [0, 1], {"groups": ["a"]}, "one patient a row. Got 1 for 2 rows"),
+        ([0, 1], [0, 1], {"groups": ["a", None]}, "every row. Got None in row 1"),
         ([0, 1], [0, 1], {"severity": [0.0, np.nan]}, "one finite number .* 1 that are not"),
         (
             [0, 1],
@@ -201,7 +201,7 @@ def test_measures_of_probabilities_are_scikit_learns(grading):
     true, _, patients = grading
     rng = np.random.default_rng(3)
     proba = rng.dirichlet(np.ones(5), 120) * 0.7 + 0.3 * np.eye(5)[true]
-    measures = make_report(true, proba.argmax(axis=1), proba=proba, patients=patients).measures
+    measures = make_report(true, proba.argmax(axis=1), proba=proba, groups=patients).measures
     auc = roc_auc_score(true, proba, multi_class="ovr", average="macro")
     assert measures["macro_auc"].value == pytest.approx(auc)
     for name, function in (

@@ -220,7 +220,7 @@ def test_one_class_is_told_and_does_not_stop_the_rest():
         ([0, 2], [0.1, 2], {"ungradable": [True]}, DataError),
         ([0, 2], [0.1, 2], {"called_ungradable": [True]}, DataError),
         ([0, 2], [0.1, 2], {"dme": [0]}, DataError),
-        ([0, 2], [0.1, 2], {"patients": ["a"]}, DataError),
+        ([0, 2], [0.1, 2], {"groups": ["a"]}, DataError),
         ([0, 7], [0.1, 2], {}, InvalidGradeError),
     ],
 )
@@ -236,7 +236,7 @@ def test_table_gives_context_and_how_intervals_came(graded):
     assert "image-level, likely too narrow" in shown
     assert "by grade, or macular oedema" in shown
     patients = np.repeat(np.arange(100), 2)
-    known = rendered(screening_report(true, severity, patients=patients).to_table())
+    known = rendered(screening_report(true, severity, groups=patients).to_table())
     assert "Intervals are by patient." in known
     assert "Screening by grade: 200 images of 100 patients" in known
 

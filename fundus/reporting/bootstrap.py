@@ -226,7 +226,7 @@ def bootstrap_of(
     Parameters
     ----------
     content : ndarray of float, shape (n_images, n_columns)
-        All that is scored; patients are put in an order by it, so that intervals hang neither on
+        All that is scored; patients are put in an order by it, so that intervals depend neither on
         the order of the rows nor on the patients' names.
     patients : array-like, shape (n_images,), or None
     n_resamples : int, default=2000
@@ -257,7 +257,7 @@ def bootstrap_of(
 
 
 def _factorised(patients: ArrayLike, n_rows: int) -> NDArray[np.intp]:
-    return pd.factorize(read_patients(patients, n_rows, name="patients"))[0]
+    return pd.factorize(read_patients(patients, n_rows, name="groups"))[0]
 
 
 def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:

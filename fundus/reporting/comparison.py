@@ -14,7 +14,7 @@ from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
 from fundus.metrics.resampled import Bins, Ranking, confusions, mean_of
-from fundus.parameters import invalid
+from fundus.parameters import invalid, renamed_parameter
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of
 from fundus.reporting.report import N_BINS, OF_CONFUSION
 
@@ -44,13 +44,14 @@ class PairedDifference:
         return f"{self.a:.3f} - {self.b:.3f} = {self.difference}"
 
 
+@renamed_parameter("patients", "groups")
 def paired_difference(
     metric: str | Callable[[NDArray[Any], NDArray[Any]], float],
     y_true: ArrayLike,
     a: ArrayLike,
     b: ArrayLike,
     *,
-    patients: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     n_grades: int = N_GRADES,
     n_resamples: int = 2000,
     confidence: float = 0.95,
@@ -72,8 +73,8 @@ def paired_difference(
     a, b : array-like, shape (n_samples,) or (n_samples, n_grades)
         Grades, severities or probabilities that the models predict, such as those out of fold of
         two models that had the same folds.
-    patients : array-like, shape (n_samples,), default=None
-        Who each image is of; without, the interval takes every image for an independent one.
+    groups : array-like, shape (n_samples,), default=None
+        Patients; without, the interval takes every image for an independent one.
     n_grades : int, default=5
         Length of the scale.
     n_resamples : int, default=2000
@@ -119,7 +120,7 @@ def paired_difference(
     statistics = [_statistic(metric, true, values, n_grades) for values in (one, two)]
     bootstrap = bootstrap_of(
         _content(true, one, two),
-        patients,
+        groups,
         n_resamples=n_resamples,
         confidence=confidence,
         random_state=random_state,

@@ -12,6 +12,7 @@ from fundus.exceptions import DataError
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.resampled import mean_of, share_of
+from fundus.parameters import renamed_parameter
 from fundus.reporting.bootstrap import Measure, bootstrap_of
 from fundus.reporting.tables import coverage_table
 
@@ -62,13 +63,14 @@ class CoverageReport:
         return coverage_table(self)
 
 
+@renamed_parameter("patients", "groups")
 def coverage_report(
     y_true: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
     *,
     n_grades: int = N_GRADES,
-    patients: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     n_resamples: int = 2000,
     confidence: float = 0.95,
     random_state: int = 0,
@@ -83,8 +85,8 @@ def coverage_report(
         Ends of the sets, as ``OrdinalConformalClassifier.predict_set`` gives them.
     n_grades : int, default=5
         Length of the scale.
-    patients : array-like, shape (n_samples,), default=None
-        Who each image is of; without, the intervals take every image for an independent one.
+    groups : array-like, shape (n_samples,), default=None
+        Patients; without, the intervals take every image for an independent one.
     n_resamples : int, default=2000
         Bootstrap resamples of patients.
     confidence : float, default=0.95
@@ -124,7 +126,7 @@ def coverage_report(
         )
     bootstrap = bootstrap_of(
         np.column_stack([true, *ends]).astype(float),
-        patients,
+        groups,
         n_resamples=n_resamples,
         confidence=confidence,
         random_state=random_state,
@@ -146,5 +148,5 @@ def coverage_report(
         deferred=share(sizes > 1, every),
         undecided=share(straddles, every) if n_grades == N_GRADES else None,
         n_images=len(true),
-        n_patients=None if patients is None else bootstrap.n_patients,
+        n_patients=None if groups is None else bootstrap.n_patients,
     )

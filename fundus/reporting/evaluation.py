@@ -324,7 +324,7 @@ def _evaluation(
     y, patients, n_grades = graded.y, graded.patients, graded.n_grades
     coverage = None
     if found.sets is not None:
-        coverage = coverage_report(y, *found.sets, n_grades=n_grades, patients=patients)
+        coverage = coverage_report(y, *found.sets, n_grades=n_grades, groups=patients)
     report = make_report(
         y,
         found.grades,
@@ -332,7 +332,7 @@ def _evaluation(
         class_names=names_of_grades(model, graded.class_names),
         severity=found.severity,
         proba=found.proba,
-        patients=patients,
+        groups=patients,
     )
     rounds = averaged(model).rounds_severity
     return Evaluation(found, y, graded.names, report, screening, coverage, fold, rounds, title)

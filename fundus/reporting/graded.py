@@ -89,7 +89,7 @@ class Graded:
             np.concatenate([self.y, failed["grade"].fillna(0).to_numpy(dtype=int)]),
             np.concatenate([severity, asked]),
             dme=dme,
-            patients=patients,
+            groups=patients,
             ungradable=np.concatenate([none, np.isnan(asked)]),
             called_ungradable=np.concatenate([none, called]),
             operating_points=points,

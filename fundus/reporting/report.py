@@ -137,7 +137,7 @@ def make_report(
     class_names: Sequence[str] | None = None,
     severity: ArrayLike | None = None,
     proba: ArrayLike | None = None,
-    patients: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     n_resamples: int = 2000,
     confidence: float = 0.95,
     random_state: int = 0,
@@ -156,8 +156,8 @@ def make_report(
         Predicted positions on the scale.
     proba : array-like of float, shape (n_samples, n_grades), default=None
         Predicted probabilities of all grades.
-    patients : array-like, shape (n_samples,), default=None
-        Who each image is of; without, the intervals take every image for an independent one.
+    groups : array-like, shape (n_samples,), default=None
+        Patients; without, the intervals take every image for an independent one.
     n_resamples : int, default=2000
         Bootstrap resamples of patients.
     confidence : float, default=0.95
@@ -180,7 +180,7 @@ def make_report(
 
     Examples
     --------
-    >>> report = make_report([0, 1, 2, 4], [0, 1, 3, 4], patients=["a", "a", "b", "b"])
+    >>> report = make_report([0, 1, 2, 4], [0, 1, 3, 4], groups=["a", "a", "b", "b"])
     >>> report.n_images, report.n_patients, report.accuracy, round(report.qwk, 3)
     (4, 2, 0.75, 0.947)
     """
@@ -202,7 +202,7 @@ def make_report(
         columns.append(proba)
     bootstrap = bootstrap_of(
         np.column_stack(columns).astype(float),
-        patients,
+        groups,
         n_resamples=n_resamples,
         confidence=confidence,
         random_state=random_state,
@@ -219,7 +219,7 @@ def make_report(
         class_names=tuple(class_names or (f"class{k}" for k in range(n_grades))),
         measures=measures,
         sensitivities=sensitivities,
-        n_patients=None if patients is None else bootstrap.n_patients,
+        n_patients=None if groups is None else bootstrap.n_patients,
     )
 
 

@@ -18,6 +18,7 @@ from fundus.metrics.operating_points import (
     operating_point,
 )
 from fundus.metrics.resampled import Ranking, share_of
+from fundus.parameters import renamed_parameter
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of, finite_or_none
 from fundus.reporting.tables import screening_table
 
@@ -139,12 +140,13 @@ class ScreeningReport:
         return screening_table(self)
 
 
+@renamed_parameter("patients", "groups")
 def screening_report(
     y_true: ArrayLike,
     severity: ArrayLike,
     *,
     dme: ArrayLike | None = None,
-    patients: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     ungradable: ArrayLike | None = None,
     called_ungradable: ArrayLike | None = None,
     operating_points: Mapping[str, Sequence[OperatingPoint]] | None = None,
@@ -164,8 +166,8 @@ def screening_report(
         Out of fold, or of images no model has seen; ignored for ungradable images.
     dme : array-like of float, shape (n_samples,), default=None
         Risk of macular oedema 0–2, as `is_referable` takes it.
-    patients : array-like, shape (n_samples,), default=None
-        Who each image is of; without, the intervals take every image for an independent one.
+    groups : array-like, shape (n_samples,), default=None
+        Patients; without, the intervals take every image for an independent one.
     ungradable : array-like of bool, shape (n_samples,), default=None
         Images no severity could be had of. They count as referred, at every threshold and in
         the AUC.
@@ -226,7 +228,7 @@ def screening_report(
     content = np.column_stack([*truths.values(), called, ranked]).astype(float)
     bootstrap = bootstrap_of(
         content,
-        patients,
+        groups,
         n_resamples=n_resamples,
         confidence=confidence,
         random_state=random_state,
@@ -247,7 +249,7 @@ def screening_report(
                 operating_points is None,
             )
         )  # fmt: skip
-    n_patients = bootstrap.n_patients if patients is not None else None
+    n_patients = bootstrap.n_patients if groups is not None else None
     return ScreeningReport(
         tuple(conditions),
         len(true),
