@@ -161,7 +161,7 @@ def test_edited_code_makes_other_features(photographs, tmp_path, monkeypatch):
         entry = Entry("editable", "fundus-zoo", replace(spec, build=net(activation)))
         monkeypatch.setitem(registry.entries, "backbone", [*entries, entry])
         load = FeatureExtractor("mine", weights=None, random_state=0, cache=tmp_path)
-        results.append(load.fit(photographs.paths[:2]).frozen_.name())
+        results.append(load.fit(photographs.paths[:2]).frozen_.key())
     assert results[0] != results[1]
 
 

@@ -81,7 +81,7 @@ def test_two_models_never_share_what_is_kept(images, tmp_path):
         assert a.build != b.build
     # and one model, given again or gone through a pickle, finds what is kept
     names = {
-        FeatureExtractor(s, cache=False).fit(X).frozen_.name()
+        FeatureExtractor(s, cache=False).fit(X).frozen_.key()
         for s in (specs[0], spec_of(net(1)), pickle.loads(pickle.dumps(specs[0])))
     }
     assert len(names) == 1

@@ -168,7 +168,7 @@ def test_former_names_are_followed_by_the_networks_own_scale(photos, backbone, n
         made = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0)
     owner = TransferClassifier(backbone, weights=None, photometric=name)
     new = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0)
-    assert made.name() == new.name()
+    assert made.key() == new.key()
     values = made.normaliser.apply(photos)
     assert np.array_equal(values, new.normaliser.apply(photos))
     low, high = own_range(spec)
@@ -264,15 +264,15 @@ def test_without_a_step_cached_work_keeps_its_name(photos):
         "pooling": "avg",
     }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    assert frozen.name() == key
+    assert frozen.key() == key
 
 
 def test_every_step_has_a_key_of_its_own(photos):
     halved = {"photometric": lambda x: x // 2}
     third = {"photometric": lambda x: x // 3}
     options = [{}, halved, third, *({"photometric": name} for name in STEPS)]
-    names = [tiny(**one).fit(photos, [0, 1] * 4).frozen_.name() for one in options]
-    other = tiny(photometric="corpus_mean").fit(photos[:6], [0, 1] * 3).frozen_.name()
+    names = [tiny(**one).fit(photos, [0, 1] * 4).frozen_.key() for one in options]
+    other = tiny(photometric="corpus_mean").fit(photos[:6], [0, 1] * 3).frozen_.key()
     assert len({*names, other}) == len(names) + 1
 
 

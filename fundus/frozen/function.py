@@ -51,8 +51,8 @@ class Frozen:
             "normaliser": str(self.normaliser.function),
         }
 
-    def name(self) -> str:
-        """Identity of the function, as 64 hexadecimal digits: two equal names, equal outputs.
+    def key(self) -> str:
+        """Cache key of the function, as 64 hexadecimal digits: two equal keys, equal outputs.
 
         Of the function before the power.
         """
@@ -65,7 +65,7 @@ class Frozen:
             "precision": precision(),
             "weights": weights_identity(network),
             "image": self.recipe.key(),
-            "normaliser": self.normaliser.identity,
+            "normaliser": self.normaliser.key(),
             "freeze": f"{network.kind} {network.freeze}",
             "pooling": network.pooling if network.freeze == "all" else None,
         }

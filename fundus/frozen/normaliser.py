@@ -67,9 +67,8 @@ class Photometric:
         output = self.call(images, **dict(self.state))
         return check_photometric(output, images, name=str(self.function))
 
-    @property
-    def identity(self) -> str:
-        """Name of what the function does, for cache keys."""
+    def key(self) -> str:
+        """What the function does, for cache keys."""
         return f"{identity_of(self.call, check_photometric)} {self.state!r}"
 
 
@@ -121,12 +120,11 @@ class Normaliser:
         output = self.call(images, **dict(self.state))
         return check_normalised(output, images, name=str(self.function))
 
-    @property
-    def identity(self) -> str:
-        """Name of what the functions do, for cache keys."""
+    def key(self) -> str:
+        """What the functions do, for cache keys."""
         scale = f"{identity_of(self.call)} {self.state!r}"
         # without a photometric step as it always was, so that caches stay good
-        return scale if self.photometric is None else f"{self.photometric.identity} {scale}"
+        return scale if self.photometric is None else f"{self.photometric.key()} {scale}"
 
 
 def fit_normaliser(

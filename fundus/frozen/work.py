@@ -224,7 +224,7 @@ def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work
 
 
 def _segment(frozen: Frozen, store: Store) -> Segment:
-    name = frozen.name()
+    name = frozen.key()
     if store.dtype == "float32":
         return store.segment(name, frozen.about)
     name = hashlib.sha256(f"{name} {store.dtype}".encode()).hexdigest()

@@ -381,7 +381,7 @@ def _check_in_classifier(case: BackboneCase) -> None:
         with attempt(f"{what}: fitting it", "Fix that error."):
             fitted = clone(model).fit(images, y)
             # the key of cached activations must not depend on code that has no stable name
-            fitted.frozen_.name()
+            fitted.frozen_.key()
         check_predictions(fitted, images, what)
     # the model with trained layers holds all that the other one does
     check_saving(fitted, images, what)

@@ -59,7 +59,7 @@ class Predicts(Grader):
         """Return the frozen layers; none where features are precomputed."""
         if "frozen_" not in vars(self):
             return []
-        return [Reader((self.frozen_.name(), self.frozen_.power), self, self._input)]
+        return [Reader((self.frozen_.key(), self.frozen_.power), self, self._input)]
 
     def votes_of(self, reading: Reading) -> Votes:
         """Predict from what the frozen layers have made of images."""
