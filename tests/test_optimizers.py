@@ -228,13 +228,18 @@ def test_copies_fit_alike(blobs, make, copied):
     assert model.get_params()["optimizer"] is model.optimizer
 
 
-def test_a_class_of_ones_own_is_registered_to_be_copied(blobs):
+def test_a_class_that_keras_does_not_know_is_copied(blobs):
     class Local(SGD):
         """A class that Keras cannot find by its module either."""
 
-    model = net(optimizer=Local(0.1), epochs=1).fit(*blobs)
-    with pytest.raises(TypeError, match="register_keras_serializable"):
-        clone(model)
+    model = net(optimizer=Local(0.1, momentum=0.9), epochs=1).fit(*blobs)
+    copied = clone(model)
+    assert type(copied.optimizer) is Local
+    assert copied.optimizer is not model.optimizer
+    expected = model.predict_proba(blobs[0])
+    assert np.array_equal(copied.fit(*blobs).predict_proba(blobs[0]), expected)
+    one, two = (FoldEnsemble(model, cv=2, n_jobs=n, random_state=0).fit(*blobs) for n in (1, 2))
+    assert np.array_equal(one.oof_proba_, two.oof_proba_)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -143,16 +143,20 @@ def _recipe(settings: Settings, optimizer: Any) -> Recipe:
     return recipe
 
 
+def _own_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """What an optimizer was built with; a schedule is the object itself, which holds no state."""
+    config = optimizer.get_config()
+    if "learning_rate" in config and not isinstance(config["learning_rate"], float):
+        # Keras finds no foreign class by its name; the attribute is private to it, as the public
+        # one is the rate of the moment (seen in 3.15)
+        config["learning_rate"] = vars(optimizer).get("_learning_rate")
+    return config
+
+
 def _foreign(settings: Settings, optimizer: keras.optimizers.Optimizer) -> Recipe:
     """The recipe of an optimizer that is the caller's own class, or has the caller's schedule."""
     try:
-        config = optimizer.get_config()
-        # a schedule holds no state, and Keras finds no foreign class by its name; the attribute is
-        # private to Keras, whose public one is the rate of the moment (seen in 3.15)
-        rate = vars(optimizer).get("_learning_rate")
-        if "learning_rate" in config and not isinstance(config["learning_rate"], float):
-            config["learning_rate"] = rate
-        recipe = Recipe(type(optimizer).__name__, config, type(optimizer))
+        recipe = Recipe(type(optimizer).__name__, _own_config(optimizer), type(optimizer))
         recipe.build(None)
     except (TypeError, ValueError, NotImplementedError) as error:
         expected = (
@@ -161,6 +165,20 @@ def _foreign(settings: Settings, optimizer: keras.optimizers.Optimizer) -> Recip
         )
         raise invalid(settings, "optimizer", expected, optimizer) from None
     return recipe
+
+
+def portable(optimizer: Any) -> Any:
+    """Return ``optimizer=`` as what can be copied and pickled; `unpacked` is the way back."""
+    keras = sys.modules.get("keras")  # without it there is no optimizer
+    plain = as_config(optimizer)
+    if keras is None or not isinstance(plain, keras.optimizers.Optimizer):
+        return plain
+    return Recipe(type(plain).__name__, _own_config(plain), type(plain))
+
+
+def unpacked(optimizer: Any) -> Any:
+    """Return ``optimizer=`` as it was before `portable`; an optimizer is a new one."""
+    return optimizer.build(None) if isinstance(optimizer, Recipe) else optimizer
 
 
 def _default_rate(name: str) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _clone_parametrized
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fundus.data.inputs import Images, as_images
@@ -19,6 +19,7 @@ from fundus.grades.patients import read_patients
 from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
 from fundus.runtime.keras_objects import as_config
+from fundus.training.optimizers import portable, unpacked
 from fundus.transfer.former import only_former, renamed, without_former
 from fundus.transfer.inputs import plan_fit, prediction_source
 from fundus.transfer.parameters import (
@@ -251,12 +252,20 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         return super().set_params(**with_head_object(self.head, params))
 
     def __sklearn_clone__(self) -> TransferClassifier:
-        return _clone_parametrized(copy.copy(self))  # private to scikit-learn (seen in 1.9)
+        copied = copy.copy(self)
+        optimizer, copied.optimizer = copy.deepcopy(portable(copied.optimizer)), "adam"
+        cloned = super(TransferClassifier, copied).__sklearn_clone__()
+        cloned.optimizer = unpacked(optimizer)
+        return cloned
 
+    # Keras's copies of a loss lose some of its options; of a used optimizer, or one of a class that
+    # Keras does not know, there are none
     def __getstate__(self) -> dict[str, Any]:
-        # Keras's copies of a loss lose some of its options, and of a used optimizer there are none
-        plain = {"optimizer": as_config(self.optimizer), "loss": as_config(self.loss)}
+        plain = {"optimizer": portable(self.optimizer), "loss": as_config(self.loss)}
         return {**super().__getstate__(), **plain}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "optimizer": unpacked(state["optimizer"])})
 
     def fit(
         self,
