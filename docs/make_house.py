@@ -359,7 +359,7 @@ def draw(shown: dict[str, Any]) -> Figure:
         ax.text(x + 0.25, -0.22, words, va="center", fontsize=8, color="#444444")
         x += 0.55 + LETTER * len(words)
     words = (
-        "Arrow: imports; left out where others lead there, and to the lowest floor, which all "
+        "Arrow: imports; left out where others lead there, and to the lowest floor, which most "
         "import. Number: files."
     )
     ax.text(0.08, -0.46, words, va="center", fontsize=7.5, color="#444444")

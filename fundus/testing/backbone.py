@@ -368,11 +368,8 @@ def _check_in_classifier(case: BackboneCase) -> None:
     freeze = 4 * len(case.model.layers) // 5
     images, y = probe_images(9, size)[3:], np.arange(6) % 3
     training: dict[str, Any] = {"epochs": 1, "batch_size": 6, "validation_fraction": 0.0}
-    heads: dict[Any, tuple[Any, dict[str, Any]]] = {
-        "all": ("logistic", {}),
-        freeze: (SoftmaxHead(units=4, layers=1), training),
-    }
-    for frozen, (head, options) in heads.items():
+    for frozen, head in (("all", "logistic"), (freeze, SoftmaxHead(units=4, layers=1))):
+        options = {} if frozen == "all" else training  # which `logistic` would ignore
         what = f"A TransferClassifier with the backbone {entry.spec.name!r} and freeze={frozen!r}"
         model = TransferClassifier(
             entry.qualified_name, head, weights=weights, image_size=size, freeze=frozen,
