@@ -28,13 +28,13 @@ def audit(
     data: opt.Data,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Where a row for each image goes.", dir_okay=False),
+        typer.Option("--out", "-o", help="File for one row per image.", dir_okay=False),
     ] = Path("audit.csv"),
     backbone: opt.Backbone = "efficientnet_lite0",
     weights: opt.Weights = "imagenet",
     image_size: opt.ImageSize = None,
     head: Annotated[
-        str, typer.Option(help="Whose out-of-fold probabilities are compared with the labels.")
+        str, typer.Option(help="Head whose out-of-fold probabilities are compared with the labels.")
     ] = "logistic",
     folds: Annotated[
         int, typer.Option(help="Folds for the labels; 0 leaves labels out.", min=0)
@@ -46,7 +46,7 @@ def audit(
             help="Look for nearly identical images, which takes longest.",
         ),
     ] = True,
-    seed: Annotated[int, typer.Option(help="Decides all that is drawn.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
     class_folders: opt.ClassFolders = None,
     grades: opt.GradesOption = None,
     image_dir: opt.ImageDir = None,
@@ -119,7 +119,7 @@ def audit(
             f"{disputed['found']} of {disputed['n_marked']} labels marked as disputed are among "
             f"the {disputed['n_top']} most suspect (95 % interval of the share "
             f"{disputed['low']:.2f}-{disputed['high']:.2f}); {disputed['expected']:.1f} would be "
-            f"by chance (hypergeometric p = {disputed['p_value']:.2g}). Neither list is one of "
+            f"by chance (hypergeometric p = {disputed['p_value']:.2g}). Neither list is a list of "
             "errors."
         )
     screen.show(f"A row for each image: {out}")

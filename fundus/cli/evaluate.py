@@ -32,13 +32,13 @@ def evaluate(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the predictions go.", dir_okay=False)
+        Path, typer.Option("--output", "-o", help="File for the predictions.", dir_okay=False)
     ] = Path("evaluation.csv"),
     grades: Annotated[
         str | None,
         typer.Option(
-            help="Names that class folders or a table give the grades, lowest first, separated by "
-            "commas, or how many where they are numbers; by default as the run has them.",
+            help="Names of the grades in class folders or a table, lowest first, separated by "
+            "commas, or how many if they are numbers; by default those of the run.",
             show_default=False,
         ),
     ] = None,

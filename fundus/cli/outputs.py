@@ -144,7 +144,7 @@ def claim(
         own = path.stat().st_size == 0 or ours(path)
         if not own and not force:
             raise _refused(
-                f"{str(path)!r} is there and is no file that this command has written: choose "
+                f"{str(path)!r} exists and was not written by this command: choose "
                 "another name, or pass --force to replace it.",
                 option,
             )
@@ -181,7 +181,7 @@ def claim_beside(output: Path, what: str) -> None:
         These files.
     """
     if is_stream(output):
-        raise _refused(f"{str(output)!r} is no file, and {what} go beside it: name a file.")
+        raise _refused(f"{str(output)!r} is not a file, and {what} go beside it: name a file.")
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:

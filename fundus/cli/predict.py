@@ -27,7 +27,7 @@ def predict(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the grades go.", dir_okay=False)
+        Path, typer.Option("--output", "-o", help="File for the grades.", dir_okay=False)
     ] = Path("results.csv"),
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,

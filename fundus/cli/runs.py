@@ -75,7 +75,7 @@ def new_run(out: Path | None) -> Path:
                 number += 1
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise typer.BadParameter(
-            f"{str(out)!r} is there already and is no empty folder: remove it, or choose another.",
+            f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",
             param_hint="--out",
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
             raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
         if not (path / METRICS).is_file():
             raise BundleError(
-                f"{str(path)!r} is no complete run, since it lacks {METRICS}: give the folder of "
+                f"{str(path)!r} is not a complete run, it lacks {METRICS}: give the folder of "
                 "a training that has ended, or of a saved model."
             )
     model = load(folder)

@@ -131,7 +131,7 @@ class CommandGroup(TyperGroup):
                 raise typer.Exit(BAD_DATA) from error
             except KeyboardInterrupt:
                 tell_error(
-                    "Interrupted. Frozen work that was done is kept, so the same command goes on "
+                    "Interrupted. Frozen work that was done is kept, so the same command continues "
                     "from there; give it a new --out, or remove what it has left in the old one."
                 )
                 raise typer.Exit(INTERRUPTED) from None

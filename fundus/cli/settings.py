@@ -61,7 +61,7 @@ class Settings:
     freeze: Annotated[
         str,
         option(
-            "Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
+            "Initial layers that are not trained: all, the first n (10), a fraction (0.5), "
             "those up to a named one, or 0.",
             MODEL,
         ),
@@ -131,13 +131,13 @@ class Settings:
     alpha: Annotated[
         float,
         option(
-            "Share of images whose set of grades may miss the true one.",
+            "Share of images whose set of grades may lack the true one.",
             SCORES,
             min=0.001,
             max=0.999,
         ),
     ] = of_training(0.1)
-    seed: Annotated[int, option("Decides all that is drawn.", TRAINING, min=0)] = of_training(0)
+    seed: Annotated[int, option("Seed of all random choices.", TRAINING, min=0)] = of_training(0)
     jobs: Annotated[
         int, option("Folds trained at a time, each in a process of its own.", TRAINING, min=1)
     ] = of_training(1)

@@ -142,13 +142,13 @@ def _check_trained(settings: FrozenSettings) -> None:
     if of_all_stages(settings.pooling):
         allowed = ", ".join(repr(name) for name in POOLINGS if not of_all_stages(name))
         expected = (
-            f"one of {allowed} unless freeze='all', as the stages before the cut are not there "
+            f"one of {allowed} unless freeze='all', as the stages before the cut are not available "
             f"in training (freeze={settings.freeze!r})"
         )
         raise invalid(settings, "pooling", expected, settings.pooling)
     if settings.power is not None:
         expected = (
-            "None unless freeze='all', as a root has no finite slope at 0 to train through "
+            "None unless freeze='all', as the slope of a root is infinite at 0 "
             f"(freeze={settings.freeze!r})"
         )
         raise invalid(settings, "power", expected, settings.power)

@@ -80,7 +80,7 @@ def find_photometric(name: str) -> Entry:
     text = (
         f"The preprocessor {name!r} is a scale (uint8 to float32), not a photometric step (uint8 "
         f"to uint8), which is None or one of {', '.join(list_preprocessors('photometric'))}. The "
-        f"network's own scale follows by itself; another one goes by {instead}."
+        f"network's own scale is applied by itself; another is passed as {instead}."
     )
     raise InvalidParameterError(Message(text, about, instead))
 

@@ -157,7 +157,7 @@ def tolerating(store: Store) -> Iterator[None]:
     except StoreError as error:
         if store.on_error == "raise":
             raise
-        warn_once(f"{error} Work goes on without it.", StoreWarning)
+        warn_once(f"{error} The work continues without it.", StoreWarning)
 
 
 def entry_keys(digest_list: Sequence[str]) -> list[bytes]:

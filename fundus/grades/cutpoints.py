@@ -193,7 +193,7 @@ def _best_kappa(
     if (totals > 0).sum() < 2:
         raise InvalidGradeError(
             "Kappa needs at least 2 different true grades (classes). Got one grade in all rows "
-            "that weigh anything: pass a cost matrix as scoring, or add images."
+            "with a weight: pass a cost matrix as scoring, or add images."
         )
     grades = np.arange(weights.shape[1])
     penalty = (grades[:, np.newaxis] - positions) ** 2.0

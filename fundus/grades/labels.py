@@ -159,11 +159,11 @@ class Labels:
         """
         if self.guessed:
             warn_caller(
-                f"The labels are names and their order is not known, so the alphabet's was taken: "
+                f"The labels are names and their order is not known, so it is alphabetical here: "
                 f"{self.scale.tolist()}, lowest first. Give the order by grades=[…] (of a "
                 "function: n_grades=[…]), lowest first, or by labels that are an ordered "
                 "pandas.Categorical. Inside VotingClassifier, StackingClassifier and others that "
-                "number labels by the alphabet, neither helps: encode first, as y.cat.codes of "
+                "encode labels alphabetically, neither helps: encode first, as y.cat.codes of "
                 "that Categorical.",
                 DataWarning,
             )
@@ -185,7 +185,7 @@ class Labels:
         if self.meant and self.order is not None and places != sorted(places):
             warn_caller(
                 f"The 'grades' parameter has another order, {scale.tolist()}, than the categories "
-                f"of y, {self.scale.tolist()}: that of 'grades' was taken.",
+                f"of y, {self.scale.tolist()}: that of 'grades' is used.",
                 DataWarning,
             )
 
@@ -363,7 +363,7 @@ def _refuse_other_kind(classes: NDArray[Any], scale: NDArray[Any]) -> None:
         raise InvalidGradeError(
             f"y must hold grades out of {scale.tolist()}. Got the numbers {classes.tolist()} "
             "instead, none of which is on the scale: VotingClassifier, StackingClassifier and "
-            "others number the labels by the alphabet before they fit what is inside them, so "
+            "others encode labels alphabetically before they fit the estimators inside them, so "
             "grades=[names] cannot be used there. Encode y first, such as y.cat.codes of an "
             "ordered pandas.Categorical, and leave the names out of 'grades'."
         )

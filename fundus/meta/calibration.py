@@ -236,8 +236,8 @@ class CumulativeCalibratedClassifierCV(HasBallot):
             raise invalid(self, "estimator", expected, self.estimator)
         if ballot.voting == "cutpoints":
             expected = (
-                "one without cutpoints, since the most probable grade is what is predicted; "
-                "calibrate what is inside it, and put the cutpoints around the calibrated one"
+                "one without cutpoints, since it predicts the most probable grade; "
+                "calibrate the estimator inside it, and put the cutpoints around the result"
             )
             raise invalid(self, "estimator", expected, self.estimator)
 

@@ -123,8 +123,8 @@ def _whole_order(labels: Labels, estimator: BaseEstimator) -> tuple[NDArray[Any]
     numbering = numbering_of(estimator)
     if numbering and [x for x in labels.scale.tolist() if x in classes] != classes.tolist():
         warn_caller(
-            f"{numbering} numbers labels by the alphabet, or by size, before it fits what is "
-            f"inside it, which then takes {classes.tolist()} for the order of the grades instead "
+            f"{numbering} encodes labels in sorted order before it fits the estimator "
+            f"inside it, which then uses {classes.tolist()} as the order of the grades instead "
             f"of {labels.scale.tolist()}: encode first, as y.cat.codes.",
             DataWarning,
         )
@@ -153,8 +153,8 @@ def check_tested_once(folds: Folds, n_rows: int) -> None:
         times[test] += 1
     if times.max() > 1:
         raise DataError(
-            f"Row {int(times.argmax())} is in two test folds, so it has no one out-of-fold "
-            "prediction: use a splitter that tests every row once at most."
+            f"Row {int(times.argmax())} is in two test folds, so it has no single out-of-fold "
+            "prediction: use a splitter that tests every row at most once."
         )
 
 

@@ -250,7 +250,7 @@ class SecondStageClassifier(MetaGrader):
             pairs = len(np.unique(np.column_stack([values, codes]), axis=0))
             if pairs == len(np.unique(values)) == n_classes:
                 raise DataError(
-                    f"The column {name!r} of X is the grade under other numbers, which new images "
+                    f"The column {name!r} of X is the grade in other numbers, which new images "
                     "do not have: leave it out of 'columns'."
                 )
 

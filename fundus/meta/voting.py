@@ -296,7 +296,7 @@ def chosen_voting(voting: str, model: Any) -> str:
             "'hard' or 'auto' for an estimator with neither predict_severity nor predict_proba"
         )
     elif voting == "cutpoints" and grader.votes_by != "cutpoints":
-        problem = "another for an estimator without cutpoints"
+        problem = "other than 'cutpoints' for an estimator without cutpoints"
     if problem is not None:
         raise refused(
             "FoldEnsemble", "voting", f"must be {problem}. Got {voting!r} for {model!r} instead."

@@ -120,8 +120,8 @@ def coverage_report(
     ends = [to_positions(e, scale, name=n) for e, n in ((low, "low"), (high, "high"))]
     if not len(true) or any(len(end) != len(true) for end in ends) or (ends[0] > ends[1]).any():
         raise DataError(
-            "A coverage report needs the lowest and the highest grade of a set for each of at "
-            f"least one image. Got {len(true)} grades, {len(ends[0])} lowest and {len(ends[1])} "
+            "A coverage report needs at least one image, with the lowest and the highest grade of "
+            f"a set for each. Got {len(true)} grades, {len(ends[0])} lowest and {len(ends[1])} "
             "highest, or a lowest above its highest."
         )
     bootstrap = bootstrap_of(

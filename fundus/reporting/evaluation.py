@@ -260,7 +260,7 @@ def evaluate(model: Any, data: Any) -> Evaluation:
         then, now = ("with", "without") if with_dme else ("without", "with")
         warn_caller(
             f"The operating points were chosen {then} macular oedema, and these images are scored "
-            f"{now} it, so they are about another finding: give both tables a column 'dme', or "
+            f"{now} it, so they do not match: give both tables a column 'dme', or "
             "none.",
             DataWarning,
         )

@@ -189,7 +189,7 @@ def make_report(
     pred = to_positions(y_pred, scale, name="y_pred")
     if len(true) != len(pred) or not len(true):
         raise DataError(
-            "A report needs one true grade and one prediction for each of at least one image. "
+            "A report needs at least one image, with one true grade and one prediction for each. "
             f"Got {len(true)} and {len(pred)}."
         )
     columns: list[NDArray[Any]] = [true, pred]

@@ -275,7 +275,7 @@ def _flags(values: ArrayLike | None, name: str, n: int) -> NDArray[np.bool_]:
     flags = np.zeros(n, bool) if values is None else np.asarray(values).astype(bool)
     if flags.shape != (n,):
         raise DataError(
-            f"{name} must say yes or no of each of {n} images. Got shape {flags.shape}."
+            f"{name} must be True or False for each of {n} images. Got shape {flags.shape}."
         )
     return flags
 
@@ -287,13 +287,13 @@ def _scores(
     failed = np.zeros(n, bool) if ungradable is None else np.asarray(ungradable).astype(bool)
     if score.shape != (n,) or failed.shape != (n,) or not n:
         raise DataError(
-            "A screening report needs a severity, and whether it is ungradable, for each of at "
-            f"least one image. Got {n} grades, and shapes {score.shape} and {failed.shape}."
+            "A screening report needs at least one image, with a severity and whether it is "
+            f"ungradable for each. Got {n} grades, and shapes {score.shape} and {failed.shape}."
         )
     bad = np.flatnonzero(~np.isfinite(score) & ~failed)
     if len(bad):
         raise DataError(
-            f"severity must be finite but for ungradable images. Got {score[bad[0]]} in row "
+            f"severity must be finite except for ungradable images. Got {score[bad[0]]} in row "
             f"{bad[0]}."
         )
     return score, failed

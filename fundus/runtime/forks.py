@@ -37,7 +37,7 @@ def refuse_after_fork() -> None:
     if _forked_from_tensorflow:
         raise BackendError(
             "This process was forked after TensorFlow had started, and TensorFlow cannot run in "
-            "it: what is here needs a forward pass or a training. Start the processes with "
+            "it: this call needs a forward pass or a training. Start the processes with "
             "multiprocessing.get_context('spawn'), or with joblib's default backend 'loky', or "
             "fork before TensorFlow is used. Features that are in the cache, with a scikit-learn "
             "head, work in this process too."

@@ -138,7 +138,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         files, version = manifest["files"], manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{str(folder)!r} is no saved model: it must be a folder with a {MANIFEST} "
+            f"{str(folder)!r} is not a saved model: it must be a folder with a {MANIFEST} "
             f"({type(error).__name__}: {error})."
         ) from None
     if version > FORMAT:

@@ -74,7 +74,7 @@ def find_class(kind: str, trusted: Sequence[str]) -> type:
     if kind in _known:
         return _known[kind]
     raise BundleError(
-        f"The model holds {kind!r}, which is no class that can be saved, or is not known here. If "
+        f"The model holds {kind!r}, which is not a saveable class, or is not known here. If "
         f"it is one of your own or of another package, import {module!r} before you load the "
         f"model, or pass trusted=[{kind!r}] if you know where the model comes from."
     )

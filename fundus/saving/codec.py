@@ -160,7 +160,7 @@ class Decoder:
             return self.reader.estimator(record["file"])
         cls = find_class(record["kind"], self.reader.trusted)
         if not hasattr(cls, "_from_record"):
-            raise BundleError(f"The model holds {record['kind']!r} as a model, which it is not.")
+            raise BundleError(f"The model holds {record['kind']!r} where an estimator is needed.")
         return cls._from_record(record, self)
 
     def value(self, value: Any) -> Any:

@@ -89,7 +89,7 @@ def check_golden(values: NDArray[Any], golden: ArrayLike, tolerance: float, what
         error.max() <= allowed,
         f"{what} must agree with the golden values to {allowed:.2g}. Got {values[worst]:.6g} "
         f"instead of {expected[worst]:.6g} at {tuple(int(i) for i in worst)}: if the change is "
-        "meant, record new golden values and give the entry a new name, since models trained "
+        "intended, record new golden values and give the entry a new name, since models trained "
         "with the old one no longer fit.",
     )
 
@@ -151,7 +151,7 @@ def check_saving(model: Any, X: Any, what: str, trusted: Sequence[str] = ()) -> 
         expect(
             np.array_equal(again, expected),
             f"{what}: {how} must not change its predictions. They differ by up to "
-            f"{np.abs(again - expected).max():.3g}: something that decides them is kept outside "
+            f"{np.abs(again - expected).max():.3g}: something they depend on is kept outside "
             "the weights and the constructor's parameters.",
         )
 

@@ -225,7 +225,7 @@ class _Subject:
             checks[name](self.case)
         except AssertionError as error:
             if str(error) in self.told:
-                raise NotRunError(f"not made, since: {error}") from error
+                raise NotRunError(f"not run, since: {error}") from error
             self.told.add(str(error))
             raise
         finally:

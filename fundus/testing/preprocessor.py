@@ -164,7 +164,7 @@ def _check_output(output: Any, images: NDArray[np.uint8], what: str, photometric
         return
     expect(
         output.dtype == np.float32,
-        f"{what} must return float32. Got {output.dtype}: begin with images.astype(np.float32) "
+        f"{what} must return float32. Got {output.dtype}: start with images.astype(np.float32) "
         "(uint8 wraps round), and keep constants float32.",
     )
     bad = ~np.isfinite(output)

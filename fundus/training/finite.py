@@ -53,14 +53,14 @@ def check_training(
     rate = training.learning_rate
     lower = "an optimizer with a lower" if rate is None else f"a learning_rate below {rate:g}"
     schedule = " learning-rate schedule" if rate is None else ""
-    try_this = f"Try {lower}{schedule}, or the dtype policy 'float32' where it was another."
+    try_this = f"Try {lower}{schedule}, or the dtype policy 'float32' if it was another."
     if broken or len(lost) == len(losses):
         raise DivergedError(
-            f"The training of {head!r} diverged: {what} {when}, and no grade can be had from "
+            f"The training of {head!r} diverged: {what} {when}, and grades cannot be predicted by "
             f"such a network. {try_this}"
         )
     warnings.warn(
-        f"The training of {head!r} diverged: {what} {when}. The weights of the best epoch before "
+        f"The training of {head!r} diverged: {what} {when}. The weights of the best earlier epoch "
         f"were kept. {try_this}",
         FundusWarning,
         stacklevel=5,
@@ -98,7 +98,7 @@ def check_outputs(
     found = np.flatnonzero(bad)
     if len(found):
         raise DivergedError(
-            f"{model!r} gives no finite numbers for {len(found)} of {len(rows)} images, first "
+            f"{model!r} does not give finite numbers for {len(found)} of {len(rows)} images, first "
             f"{outputs[found[0]].tolist()!r} for {where(int(found[0]))}, so they have no grade. "
             "Its training diverged, or its input is far from what it was trained on: train it "
             "again with a smaller learning rate or a stronger penalty, and look at that image."

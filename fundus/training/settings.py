@@ -86,7 +86,7 @@ class TrainingSettings(Settings):
             raise invalid(self, "callbacks", expected, self.callbacks)
         setting = any(map(sets_the_rate, callbacks))
         if (scheduled and (setting or former)) or (setting and former):
-            expected = "without what sets the learning rate, as " + (
+            expected = "without one that sets the learning rate, as " + (
                 "the optimizer has a schedule"
                 if scheduled
                 else "lr_factor, lr_patience or min_learning_rate do, which are former parameters"

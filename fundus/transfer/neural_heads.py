@@ -60,8 +60,8 @@ def fit_net(
     images, held_out = fit.split(np.arange(len(samples)))
     if held_out is None and validation_fraction > 0:
         warnings.warn(
-            f"validation_fraction={validation_fraction} of {len(samples)} rows is "
-            "nothing that can be held out without losing a grade, so early stopping watches the "
+            f"With validation_fraction={validation_fraction} of {len(samples)} rows "
+            "no row can be held out without losing a grade, so early stopping watches the "
             "training loss.",
             DataWarning,
             stacklevel=4,

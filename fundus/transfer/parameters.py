@@ -255,6 +255,6 @@ def tell_ignored(classifier: object, head: Any) -> None:
     _told.add(ignored)
     warn_caller(
         f"The head {head!r} is fitted by scikit-learn and ignores {', '.join(ignored)}: leave out "
-        "what is for neural heads only.",
+        "parameters of neural heads.",
         FundusWarning,
     )

@@ -117,7 +117,7 @@ def _live_plan(work: Work, request: Request) -> Plan:
     else:
         fits = _fits(store, n, n, picture)
         reason = (
-            "augmentation makes another image at every use"
+            "augmentation changes the image at every use"
             if augmentation is not None
             else "no layer is frozen"
         )
@@ -138,7 +138,7 @@ def _choose(keep: Option, others: tuple[Option, ...]) -> tuple[Option, tuple[Opt
     if not keep.fits:
         return again, (keep,), f"there is no room for {in_bytes(keep.disk_bytes)} of activations"
     if keep.seconds is None or again.seconds is None:
-        reason = "all of it is there already" if keep.forward_passes == 0 else "there is room"
+        reason = "all of it is stored already" if keep.forward_passes == 0 else "there is room"
         return keep, others, reason
     if again.fits and again.seconds * CLEARLY < keep.seconds:
         ratio = keep.seconds / again.seconds

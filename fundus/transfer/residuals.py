@@ -178,7 +178,7 @@ def std_of_inner_folds(
     if std is not None:
         return std
     warnings.warn(
-        f"The error of the severity is taken to be one grade in the probabilities, since {why}.",
+        f"The probabilities assume that the severity's error is one grade, since {why}.",
         DataWarning,
         stacklevel=4,
     )

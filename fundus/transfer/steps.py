@@ -59,7 +59,7 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
         advice = "they have different grades, so one of them is wrong"
     else:
         advice = "remove one, or set duplicates='allow' if an over-sampler made it"
-    raise DataError(f"Rows {a} and {b} are one file, {images.paths[a]!r}: {advice}.{more}")
+    raise DataError(f"Rows {a} and {b} are the same file, {images.paths[a]!r}: {advice}.{more}")
 
 
 def _file_identity(path: str) -> Any:
