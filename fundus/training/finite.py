@@ -1,4 +1,4 @@
-"""Numbers that are not finite never become a grade: they are errors where they first show."""
+"""Raises errors for numbers that are not finite, so that they never become a grade."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_training(
     history: dict[str, list[float]],
     weights: Sequence[NDArray[Any]],
 ) -> None:
-    """Raise where a training ended in weights that are not finite.
+    """Raise if a training ended with weights that are not finite.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def check_training(
 def check_outputs(
     outputs: NDArray[np.float64], model: object, where: Callable[[int], str] = "row {}".format
 ) -> NDArray[np.float64]:
-    """Return the outputs of a head if each is finite, and each row of probabilities has some.
+    """Return the outputs of a head if all are finite and no row of probabilities is all 0.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def check_outputs(
     Raises
     ------
     DivergedError
-        Otherwise; the first row is named, the rest counted.
+        Otherwise; the message names the first row and counts the rest.
     """
     rows = outputs[:, np.newaxis] if outputs.ndim == 1 else outputs
     bad = ~np.isfinite(rows).all(axis=1)
