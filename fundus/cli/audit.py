@@ -1,4 +1,4 @@
-"""``fundus audit``: copies, doubtful labels and poor photographs of a data set."""
+"""``fundus audit``: finds copies, doubtful labels and poor photographs in a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fundus.audit.report import Audit
 
-#: A column of this name marks labels on which graders disagree.
+#: Name of a column that marks labels on which graders disagree.
 DISPUTED = "disputed"
 #: Header row of the results.
 HEADER = (
@@ -126,14 +126,14 @@ def audit(
 
 
 def _disputed(found: Audit, loaded: Bunch) -> dict[str, Any] | None:
-    """Return how many disputed labels are suspect, where a table marks them."""
+    """Return how many disputed labels are suspect, if a table marks them."""
     if DISPUTED not in loaded.frame.columns or found.images["self_confidence"].isna().all():
         return None
     return found.enrichment(loaded.frame[DISPUTED].fillna(0).astype(bool).to_numpy())
 
 
 def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
-    """Name images as the data set does, and add those that could not be loaded."""
+    """Name images as in the data set, and add those that could not be loaded."""
     import pandas as pd
 
     from fundus.audit.report import Audit

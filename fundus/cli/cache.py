@@ -1,4 +1,4 @@
-"""``fundus cache``: what is kept of frozen work, and getting rid of it."""
+"""``fundus cache``: shows, checks and clears the cache of frozen work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their text becomes values."""
+"""Options that several commands share, and the parsing of their text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import typer
 
 
 class OnError(StrEnum):
-    """What becomes of files that cannot be used."""
+    """Handling of files that cannot be used."""
 
     RAISE = "raise"
     SKIP = "skip"
 
 
 class Crop(StrEnum):
-    """How a photograph becomes a square."""
+    """How a photograph is made square."""
 
     FOV = "fov"
     SQUARE = "square"
@@ -49,7 +49,7 @@ class Calibrate(StrEnum):
 
 
 class PatientsUnknown(StrEnum):
-    """What becomes of images whose patients no column names."""
+    """Handling of images whose patients are in no column."""
 
     WARN = "warn"
     OK = "ok"
@@ -176,7 +176,7 @@ def as_learning_rate(text: str) -> str | float:
 
 
 def or_none(text: str) -> str | None:
-    """Read an option in which "none" stands for nothing."""
+    """Read an option in which "none" means None."""
     return None if text.lower() == "none" else text
 
 
@@ -194,7 +194,7 @@ def as_grades(text: str | None) -> int | list[str] | None:
     Raises
     ------
     typer.BadParameter
-        If it is neither.
+        If it is not valid.
 
     Examples
     --------

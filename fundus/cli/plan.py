@@ -1,4 +1,4 @@
-"""``fundus plan``: what ``fundus train`` with the same options would compute and keep."""
+"""``fundus plan``: shows what ``fundus train`` with the same options would compute and keep."""
 
 from __future__ import annotations
 

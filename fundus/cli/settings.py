@@ -16,13 +16,13 @@ from fundus.cli.options import MODEL, SCORES, TRAINING, option
 
 
 def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: bool = True) -> Any:
-    """Declare an option that is a parameter of `TransferClassifier`, made of it by `read`.
+    """Declare an option that `read` converts to a parameter of `TransferClassifier`.
 
     Parameters
     ----------
     default : object
     read : callable, default=None
-        From the option to the parameter.
+        Converts the option to the parameter.
     plan : bool, default=True
         Whether ``fundus plan`` has it too.
     """
@@ -30,7 +30,7 @@ def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: b
 
 
 def of_training(default: Any) -> Any:
-    """Declare an option that ``fundus plan`` does not have, since no work depends on it."""
+    """Declare an option that ``fundus plan`` does not have, which does not depend on it."""
     return field(default=default, metadata={"plan": False})
 
 
@@ -190,9 +190,9 @@ class Settings:
 
 
 def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[..., None]:
-    """Make a command of the options of `Settings`; its help is the docstring of `run`.
+    """Make a command with the options of `Settings`; its help is the docstring of `run`.
 
-    With `plan`, options that only a training needs are left out, and have their defaults.
+    With `plan`, options that only a training needs are left out and keep their defaults.
     """
 
     def called(**options: Any) -> None:
