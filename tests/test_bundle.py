@@ -165,7 +165,7 @@ def test_damage_is_told(photographs, tmp_path):
     part.unlink()
     with pytest.raises(BundleError, match="lacks its file"):
         load(tmp_path / "model")
-    with pytest.raises(BundleError, match="no saved model"):
+    with pytest.raises(BundleError, match="not a saved model"):
         load(tmp_path / "nowhere")
 
 

@@ -442,7 +442,7 @@ def test_conformal_sets_around_cutpoints(graded, make, prefit, tmp_path):
 def test_calibration_goes_inside_cutpoints(tmp_path):
     X = np.random.default_rng(0).normal(size=(400, 4))
     y = np.digitize(X[:, 0] + 0.2 * X[:, 1], [0.0, 0.3, 1.0, 1.3])
-    with pytest.raises(InvalidParameterError, match="put the cutpoints around the calibrated one"):
+    with pytest.raises(InvalidParameterError, match="put the cutpoints around the result"):
         CumulativeCalibratedClassifierCV(tuned(ridge()), cv=3).fit(X, y)
     for make in (ridge, logistic):
         calibrated = CumulativeCalibratedClassifierCV(make(), cv=2, random_state=0)

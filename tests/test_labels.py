@@ -311,7 +311,7 @@ def test_several_scorers_share_one_prediction():
 @pytest.mark.parametrize("wrap", [VotingClassifier, StackingClassifier])
 def test_names_inside_an_ensemble_that_numbers_them(wrap):
     model = wrap([("a", ridge(grades=NAMES))])
-    with pytest.raises(InvalidGradeError, match=r"by the alphabet.*y\.cat\.codes"):
+    with pytest.raises(InvalidGradeError, match=r"encode labels alphabetically.*y\.cat\.codes"):
         model.fit(X, as_text)
     codes = FORMS["ordered Series"].cat.codes.to_numpy()
     encoded = wrap([("a", ridge())]).fit(X, codes)

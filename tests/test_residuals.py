@@ -203,7 +203,7 @@ def test_a_network_that_held_out_nothing_is_trained_again_without_some(graded):
 @pytest.mark.parametrize(("head", "n"), [(KNeighborsRegressor(1), 2), (KNeighborsRegressor(6), 6)])
 def test_too_few_images_are_told(graded, head, n):
     X = graded[0][:n]
-    with pytest.warns(DataWarning, match="taken to be one grade"):
+    with pytest.warns(DataWarning, match="severity's error is one grade"):
         model = table(head, class_weight=None).fit(X, np.arange(n) % 5)
     assert model.head_.residual_std == 1.0
     assert (model.predict_proba(X) > 0).all()

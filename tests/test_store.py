@@ -190,7 +190,7 @@ def test_a_full_disk(photographs, tmp_path, monkeypatch, freeze):
     with pytest.raises(StoreError, match="No space left on device.*free some disk space"):
         model.fit(X, y)
     model = TransferClassifier("tiny", head, cache=Cache(tmp_path, on_error="warn"), **options)
-    with pytest.warns(StoreWarning, match="Work goes on without it"):
+    with pytest.warns(StoreWarning, match="The work continues without it"):
         model.fit(X, y)
     assert np.allclose(model.predict_proba(X), expected, atol=1e-4)
 

@@ -69,7 +69,7 @@ def test_every_fault_is_listed_once_with_what_to_change(install):
     assert faults[0].startswith("- head:neighbours, five grades: The head 'neighbours' takes no ")
     assert "takes_weights=False" in faults[0]
     assert faults[1].startswith("- preprocessor:scaled, apply: The preprocessor 'scaled' must")
-    assert "begin with images.astype(np.float32)" in faults[1]
+    assert "start with images.astype(np.float32)" in faults[1]
     with pytest.raises(AssertionError, match="1 of 11 checks"):
         check_plugin("dist-faulty", options={"head:neighbours": {"takes_weights": False}})
 
@@ -182,7 +182,7 @@ def test_the_pytest_plugin_makes_a_test_of_every_check(install, tmp_path):
     assert "3 failed, 7 passed, 2 skipped, 1 error" in out
     assert "PASSED dist-faulty::preprocessor:scaled::fit" in out
     assert "FAILED dist-faulty::head:neighbours::five grades" in out
-    assert "begin with images.astype(np.float32)" in out
+    assert "start with images.astype(np.float32)" in out
     assert "FAILED dist-bad::plugin:bad::loads" in out
     assert "No installed package 'not-there' offers a plugin" in out
 

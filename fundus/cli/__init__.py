@@ -1,4 +1,4 @@
-"""The command line; each command's module imports what is heavy when it runs."""
+"""The command line; each command imports slow modules only when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fundus audit``: copies, doubtful labels and poor photographs of a data set."""
+"""``fundus audit``: finds copies, doubtful labels and poor photographs in a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fundus.audit.report import Audit
 
-#: A column of this name marks labels on which graders disagree.
+#: Name of a column that marks labels on which graders disagree.
 DISPUTED = "disputed"
 #: Header row of the results.
 HEADER = (
@@ -28,13 +28,13 @@ def audit(
     data: opt.Data,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Where a row for each image goes.", dir_okay=False),
+        typer.Option("--out", "-o", help="File for one row per image.", dir_okay=False),
     ] = Path("audit.csv"),
     backbone: opt.Backbone = "efficientnet_lite0",
     weights: opt.Weights = "imagenet",
     image_size: opt.ImageSize = None,
     head: Annotated[
-        str, typer.Option(help="Whose out-of-fold probabilities are compared with the labels.")
+        str, typer.Option(help="Head whose out-of-fold probabilities are compared with the labels.")
     ] = "logistic",
     folds: Annotated[
         int, typer.Option(help="Folds for the labels; 0 leaves labels out.", min=0)
@@ -46,7 +46,7 @@ def audit(
             help="Look for nearly identical images, which takes longest.",
         ),
     ] = True,
-    seed: Annotated[int, typer.Option(help="Decides all that is drawn.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
     class_folders: opt.ClassFolders = None,
     grades: opt.GradesOption = None,
     image_dir: opt.ImageDir = None,
@@ -119,21 +119,21 @@ def audit(
             f"{disputed['found']} of {disputed['n_marked']} labels marked as disputed are among "
             f"the {disputed['n_top']} most suspect (95 % interval of the share "
             f"{disputed['low']:.2f}-{disputed['high']:.2f}); {disputed['expected']:.1f} would be "
-            f"by chance (hypergeometric p = {disputed['p_value']:.2g}). Neither list is one of "
+            f"by chance (hypergeometric p = {disputed['p_value']:.2g}). Neither list is a list of "
             "errors."
         )
     screen.show(f"A row for each image: {out}")
 
 
 def _disputed(found: Audit, loaded: Bunch) -> dict[str, Any] | None:
-    """Return how many disputed labels are suspect, where a table marks them."""
+    """Return how many disputed labels are suspect, if a table marks them."""
     if DISPUTED not in loaded.frame.columns or found.images["self_confidence"].isna().all():
         return None
     return found.enrichment(loaded.frame[DISPUTED].fillna(0).astype(bool).to_numpy())
 
 
 def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
-    """Name images as the data set does, and add those that could not be loaded."""
+    """Name images as in the data set, and add those that could not be loaded."""
     import pandas as pd
 
     from fundus.audit.report import Audit

@@ -1,4 +1,4 @@
-"""``fundus cache``: what is kept of frozen work, and getting rid of it."""
+"""``fundus cache``: shows, checks and clears the cache of frozen work."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fundus.cli.screen import CommandGroup, Screen, cell
 from fundus.runtime.terminal import new_table
 
 app = typer.Typer(
-    cls=CommandGroup, no_args_is_help=True, help="Show, check or clear what is kept of frozen work."
+    cls=CommandGroup, no_args_is_help=True, help="Show, check or clear the cache of frozen work."
 )
 
 
 @app.command()
 def info(cache_dir: CacheDir = None, json: Json = False) -> None:
-    """Show where the cache is, how much is in it, and what made that."""
+    """Show where the cache is, how much is in it, and what made its entries."""
     from fundus.cli.data import open_cache
     from fundus.store.folder import age
 
@@ -52,7 +52,7 @@ def info(cache_dir: CacheDir = None, json: Json = False) -> None:
 
 @app.command()
 def clear(cache_dir: CacheDir = None, json: Json = False) -> None:
-    """Remove everything that is kept; it is computed again when it is needed."""
+    """Remove all entries; they are computed again when they are needed."""
     from fundus.cli.data import open_cache
 
     store = open_cache(cache_dir)

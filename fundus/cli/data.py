@@ -1,4 +1,4 @@
-"""DATA and IMAGES of the command line: which loader, and what to call each image."""
+"""Loads DATA and IMAGES of the command line, and names the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fundus.store import Store
 
-#: Extensions of tables, where a file could be a table or an image.
+#: Extensions of tables, for files that could be a table or an image.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
@@ -32,9 +32,9 @@ class ColumnOptions:
     Parameters
     ----------
     image_dir : Path or None
-        Where names start; the table's folder where it is not given.
+        Folder that names are relative to; by default the table's.
     path, grade, patient : str or None
-        Names of columns that are not recognised.
+        Names of columns that are not recognised automatically.
     """
 
     image_dir: Path | None = None
@@ -59,19 +59,19 @@ def load_graded(
     ----------
     data : Path
     class_names : sequence of str or None
-        Names that class folders or a table give the grades, lowest first.
+        Names of the grades in class folders or a table, lowest first.
     grades : int or None
-        Length of the scale; 5 where nothing else says.
+        Number of grades; 5 if it is not known otherwise.
     on_error : {"raise", "skip"}
     columns : ColumnOptions
-        For tables; a folder has no use for them.
+        For tables; ignored for a folder.
     min_classes : int, default=2
     patients_unknown : {"warn", "ok"}, default="warn"
 
     Returns
     -------
     Bunch
-        As `fundus.load_image_table` returns it, with ``root``, the folder that names are
+        As from `fundus.load_image_table`, with ``root``, the folder that names are
         relative to.
     """
     from fundus.data.loaders import load_image_folder, load_image_table
@@ -104,7 +104,7 @@ def load_graded(
 
 
 def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
-    """Load images that are to be graded: a folder, one file, or a table.
+    """Load images to grade: a folder, one file, or a table.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
     Returns
     -------
     Bunch
-        As `load_graded` returns it, without grades.
+        As from `load_graded`, without grades.
     """
     from fundus.data.loaders import load_image_table, load_images
 
@@ -137,25 +137,25 @@ def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
 
 
 def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOptions) -> Bunch:
-    """Load images that are to be graded, given as one or several arguments.
+    """Load images to grade, given as one or several arguments.
 
     Parameters
     ----------
     images : sequence of Path
-        What `load_new` takes, or several images and folders; one that is named twice is two rows.
+        An argument of `load_new`, or several images and folders; one given twice is two rows.
     on_error : {"raise", "skip"}
     columns : ColumnOptions
 
     Returns
     -------
     Bunch
-        As `load_new` returns it, in the order of the arguments; ``root`` is the innermost folder
+        As from `load_new`, in the order of the arguments; ``root`` is the innermost folder
         that holds them all.
 
     Raises
     ------
     typer.BadParameter
-        If there is a table among several.
+        If one of several arguments is a table.
     """
     from fundus.data.loaders import load_images
 
@@ -175,7 +175,7 @@ def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOption
 
 
 def check_columns(columns: ColumnOptions, *sources: Path | None) -> None:
-    """Refuse options for tables where no source is a table.
+    """Refuse options for tables if no source is a table.
 
     Parameters
     ----------
@@ -196,14 +196,14 @@ def check_columns(columns: ColumnOptions, *sources: Path | None) -> None:
 
 @contextmanager
 def patients_do_not_matter() -> Iterator[None]:
-    """Say nothing of unknown patients: where nothing is trained, nothing is split by them."""
+    """Ignore warnings of unknown patients: without training, nothing is split by patient."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnknownPatientsWarning)
         yield
 
 
 def guess_of(loaded: Bunch) -> str | None:
-    """Say how many patients are guessed from names, with an example; None where none is."""
+    """Describe how many patients are guessed from names, with an example; None if none is."""
     from fundus.data.file_names import guessed_patients
 
     return guessed_patients(loaded.paths, loaded.patients, loaded.patients_guessed)
@@ -232,20 +232,20 @@ def names_of(paths: Sequence[str], root: Path) -> list[str]:
 
 
 def files_of(loaded: Bunch, paths: Sequence[str] | None = None) -> list[str]:
-    """Call image files what the user calls them, so that results join with the user's table.
+    """Return the user's names of image files, so that results join with the user's table.
 
     Parameters
     ----------
     loaded : Bunch
         As `load_graded` or `load_new` returns it.
     paths : sequence of str, default=None
-        Some of the images, also of those set aside; by default all that are used.
+        Some of the images, or of those set aside; by default all used images.
 
     Returns
     -------
     list of str
-        The name that the table has; of a folder's images, the path from the folder; of an image
-        that was named itself, that name.
+        The name in the table; for a folder's images, the path from the folder; for an image
+        given by itself, its name as given.
     """
     if paths is None:
         return list(loaded.given or names_of(loaded.paths, loaded.root))
@@ -261,13 +261,13 @@ def aside_table(loaded: Bunch) -> pd.DataFrame:
 
 
 def ids_of(paths: Sequence[str], root: Path) -> list[str]:
-    """Return an id for every image, no two files the same.
+    """Return an id for every image; different files have different ids.
 
     Returns
     -------
     list of str
-        The stems of the files; where two have one stem, for all files the path from `root`
-        without the extension; where two have one path, with it.
+        The stems of the files; if two have the same stem, for all files the path from `root`
+        without the extension; if two have the same path, with it.
 
     Examples
     --------
@@ -286,7 +286,7 @@ def ids_of(paths: Sequence[str], root: Path) -> list[str]:
 
 
 def folder_options(class_names: Sequence[str]) -> dict[str, Any]:
-    """How to load class folders that go by a run's names.
+    """Arguments that load class folders with the names of a run.
 
     Returns
     -------
@@ -301,7 +301,7 @@ def folder_options(class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def open_cache(cache_dir: Path | None) -> Store:
-    """Open the store that ``--cache-dir`` means."""
+    """Open the store of ``--cache-dir``."""
     from fundus.store import open_store
 
     store = open_store(True if cache_dir is None else cache_dir)

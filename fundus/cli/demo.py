@@ -43,7 +43,7 @@ def demo(
     predict(folder / "run", [new], output=results, cache_dir=cache_dir)
     screen.show(
         "",
-        f"All of it lies in {folder}: images/, run/ with the model and its scores, new-images/ "
+        f"Everything is in {folder}: images/, run/ with the model and its scores, new-images/ "
         "and results.csv.",
-        "The photographs are synthetic, so the scores say that the pipeline works, no more.",
+        "The photographs are synthetic, so the scores show only that the pipeline works.",
     )

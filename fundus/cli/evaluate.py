@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fundus.reporting.evaluation import Evaluation
 
-#: Marks the JSON document that evaluate writes.
+#: The ``kind`` of the JSON document that evaluate writes.
 KIND = "fundus evaluation"
 HEADER = r"file_name,target,prediction,file,grade(,severity(,probability_\d+)+)?"
 
@@ -32,13 +32,13 @@ def evaluate(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the predictions go.", dir_okay=False)
+        Path, typer.Option("--output", "-o", help="File for the predictions.", dir_okay=False)
     ] = Path("evaluation.csv"),
     grades: Annotated[
         str | None,
         typer.Option(
-            help="Names that class folders or a table give the grades, lowest first, separated by "
-            "commas, or how many where they are numbers; by default as the run has them.",
+            help="Names of the grades in class folders or a table, lowest first, separated by "
+            "commas, or how many if they are numbers; by default those of the run.",
             show_default=False,
         ),
     ] = None,
@@ -54,7 +54,7 @@ def evaluate(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Score a run on graded images it has not seen, with the average of its folds."""
+    """Score the average of a run's folds on graded images that it has not seen."""
     from fundus.cli.data import (
         ColumnOptions,
         aside_table,
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def _names_of_grades(grades: str | None, of_run: list[str]) -> list[str]:
-    """Return what the data calls the grades, the run's names where ``--grades`` says nothing."""
+    """Return the names of the grades in the data; the run's names without ``--grades``."""
     if grades is None:
         return of_run
     scale = opt.as_scale(grades, None)
@@ -124,7 +124,7 @@ def _names_of_grades(grades: str | None, of_run: list[str]) -> list[str]:
 
 
 def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
-    """Every file that the command may write, and how one of its own is known."""
+    """Every file that the command may write, and how its own files are recognised."""
     import fundus.cli.outputs as known
     import fundus.cli.runs as runs
     from fundus.reporting.evaluation import FIGURES
@@ -143,7 +143,7 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
 
 
 def graded_table(found: Evaluation, graded: Bunch) -> pd.DataFrame:
-    """Return the predictions for graded images, whose files are named from the data's folder."""
+    """Return the predictions for graded images, with file names relative to the data's folder."""
     from fundus.cli.data import files_of, names_of
 
     names = names_of(graded.paths, graded.root)

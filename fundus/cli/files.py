@@ -1,4 +1,4 @@
-"""Result files that are there whole or not at all."""
+"""Writes result files completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from fundus.reporting.evaluation import Evaluation
 
-#: First characters by which a spreadsheet takes a text for a formula.
+#: First characters of text that a spreadsheet reads as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a file beside `path` to write to, which takes its place when all has gone well.
+    """Give a temporary file to write to, which replaces `path` when there was no error.
 
     Parameters
     ----------
     path : path
-        Replaced where it exists; its folder is made. For a link it is the file that the link leads
-        to, and a device or a pipe is written to directly.
+        Replaced if it exists; its folder is made. For a link the target of the link is
+        replaced, and a device or a pipe is written to directly.
 
     Yields
     ------
@@ -51,21 +51,21 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def write_csv(
     frame: pd.DataFrame, path: str | os.PathLike[str], *, plain_text: bool = False
 ) -> None:
-    """Write a table as CSV in UTF-8, fractions to six places.
+    """Write a table as CSV in UTF-8, with six decimals.
 
     Text is quoted where it holds a comma, a quote or the end of a line, also a lone carriage
-    return, and where a spreadsheet would take it for a formula.
+    return, or if a spreadsheet would read it as a formula.
 
     Parameters
     ----------
     frame : DataFrame
     path : path
     plain_text : bool, default=False
-        Whether an apostrophe goes before text that a spreadsheet would take for a formula.
+        Whether to put an apostrophe before text that a spreadsheet would read as a formula.
     """
     text = csv_text(frame, plain_text=plain_text)
     with whole_file(path) as part:
-        # file names that are no UTF-8 are written as the bytes they are
+        # file names that are not UTF-8 are written as their bytes
         part.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
@@ -128,20 +128,20 @@ def write_json(document: dict[str, Any], path: str | os.PathLike[str]) -> None:
 def write_figures(
     evaluation: Evaluation, path: Callable[[str], Path], *, title: str
 ) -> dict[str, str]:
-    """Draw an evaluation's figures into files.
+    """Save an evaluation's figures in files.
 
     Parameters
     ----------
     evaluation : Evaluation
     path : callable
-        From the name of a file, such as ``roc.png``, to where it goes.
+        Returns the path for the name of a file, such as ``roc.png``.
     title : str
-        Of what images.
+        Title of the figures.
 
     Returns
     -------
     dict of str to str
-        What each file shows, by its name.
+        Description of each file, by its name.
     """
     from fundus.reporting.evaluation import FIGURES
 

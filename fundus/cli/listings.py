@@ -1,4 +1,4 @@
-"""``fundus backbones``, ``heads`` and ``plugins``: what there is, without importing Keras."""
+"""``fundus backbones``, ``heads`` and ``plugins``: lists them without importing Keras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show the traceback of what failed to load.")
 ]
 
-#: What the two kinds of preprocessors are called.
+#: Labels of the two kinds of preprocessors.
 _LABELS = {"scale": "scale", "photometric": "photometric step"}
 
 _STATE_STYLES = {"loaded": "green", "failed": "bold red", "disabled": "dim"}
@@ -38,11 +38,11 @@ def backbones(json: Json = False) -> None:
     usable = [record for record in records if record["weights_here"]]
     _show_backbones(screen, "Usable here: the weights are on this machine", usable)
     screen.show(
-        f"{PRECOMPUTED} is no network: in Python, TransferClassifier takes features with it.",
+        f"{PRECOMPUTED} is not a network: in Python, TransferClassifier takes features with it.",
         "",
     )
     others = [record for record in records if not record["weights_here"]]
-    # those that ship first, then one table for each package
+    # the built-in ones first, then one table for each package
     for plugin in sorted({r["plugin"] for r in others}, key=lambda name: (name != BUILTIN, name)):
         whose = [record for record in others if record["plugin"] == plugin]
         package = whose[0]["distribution"]
@@ -54,7 +54,7 @@ def backbones(json: Json = False) -> None:
 
 
 def _show_backbones(screen: Screen, title: str, records: list[dict[str, Any]]) -> None:
-    """Show backbones, one a line; where the line is too short, the licence alone is cut."""
+    """Show backbones, one per line; if the line is too short, only the licence is cut."""
     table = new_table(title)
     rows = [
         (
@@ -76,7 +76,7 @@ def _show_backbones(screen: Screen, title: str, records: list[dict[str, Any]]) -
 
 
 def _precomputed() -> dict[str, Any]:
-    """Return the record of features that are there already, which need no network."""
+    """Return the record of precomputed features, which need no network."""
     return {
         "name": PRECOMPUTED,
         "plugin": BUILTIN,
@@ -105,7 +105,7 @@ def _backbone(name: str, entry: Entry) -> dict[str, Any]:
         for weights in spec.pretrained:
             found = None if spec.weights_path is None else spec.weights_path(weights)
             files[weights] = None if found is None else str(found)
-    except (Exception, SystemExit) as failure:  # a plugin's fault must not take the list down
+    except (Exception, SystemExit) as failure:  # an error of a plugin must not stop the listing
         error = f"{type(failure).__name__}: {failure}"
     return {
         "name": name,
@@ -145,14 +145,14 @@ def heads(json: Json = False) -> None:
 
 
 def plugins(verbose: Verbose = False, json: Json = False) -> None:
-    """List the plugins, what they offer, and why one was left out."""
+    """List the plugins, their entries, and why a plugin was left out."""
     from fundus.plugins.registry import plugin_statuses
 
-    statuses = plugin_statuses()  # the table tells what a warning would
+    statuses = plugin_statuses()  # the table shows what a warning would say
     screen = Screen(json=json)
     screen.emit({"plugins": [_plugin(status, verbose) for status in statuses]})
     table = new_table("Plugins", "name", "package", "version", "state")
-    table.add_column("offers, or what went wrong")
+    table.add_column("entries, or the error")
     for status in statuses:
         table.add_row(
             cell(status.name),
@@ -186,14 +186,14 @@ def _plugin(status: PluginStatus, verbose: bool) -> dict[str, Any]:
 
 
 def _preprocessor_kind(status: PluginStatus, name: str) -> str:
-    """Tell whether a preprocessor of a plugin is a scale or a photometric step."""
+    """Return whether a preprocessor of a plugin is a scale or a photometric step."""
     from fundus.plugins.registry import get_registry
 
     return get_registry().find("preprocessor", f"{status.name}/{name}").spec.kind
 
 
 def _offers(status: PluginStatus, verbose: bool) -> str:
-    """Name what a plugin offers, or count it where it is much."""
+    """Name the entries of a plugin, or count them if there are many."""
     by_kind: dict[str, list[str]] = {}
     for offer in status.offers:
         kind, name = offer.split(":", 1)

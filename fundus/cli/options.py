@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their text becomes values."""
+"""Options that several commands share, and the parsing of their text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import typer
 
 
 class OnError(StrEnum):
-    """What becomes of files that cannot be used."""
+    """Handling of files that cannot be used."""
 
     RAISE = "raise"
     SKIP = "skip"
 
 
 class Crop(StrEnum):
-    """How a photograph becomes a square."""
+    """How a photograph is made square."""
 
     FOV = "fov"
     SQUARE = "square"
@@ -49,7 +49,7 @@ class Calibrate(StrEnum):
 
 
 class PatientsUnknown(StrEnum):
-    """What becomes of images whose patients no column names."""
+    """Handling of images whose patients are in no column."""
 
     WARN = "warn"
     OK = "ok"
@@ -85,8 +85,8 @@ ClassFolders = Annotated[str | None, option("The same as names in --grades.", sh
 GradesOption = Annotated[
     str | None,
     option(
-        "Length of the scale, by default 5; or the names that class folders or a table give the "
-        "grades, lowest first, separated by commas.",
+        "Number of grades, by default 5; or their names in class folders or a table, lowest "
+        "first, separated by commas.",
         show_default=False,
     ),
 ]
@@ -94,12 +94,12 @@ Json = Annotated[
     bool, option("Print one JSON document on stdout and nothing else.", None, "--json")
 ]
 Force = Annotated[
-    bool, option("Replace files that are there and are not this command's own.", None, "--force")
+    bool, option("Replace existing files that this command has not written.", None, "--force")
 ]
 PlainText = Annotated[
     bool,
     option(
-        "Put an apostrophe before text that spreadsheets take for a formula, such as a file name "
+        "Put an apostrophe before text that spreadsheets read as a formula, such as a file name "
         "that begins with '='; such names no longer join with other tables.",
         None,
         "--plain-text",
@@ -113,7 +113,7 @@ OnErrorOption = Annotated[
 CacheDir = Annotated[
     Path | None,
     option(
-        "Where frozen work is kept; by default FUNDUS_CACHE_DIR or the user's cache folder.",
+        "Folder of the cache; by default FUNDUS_CACHE_DIR or the user's cache folder.",
         show_default=False,
         file_okay=False,
     ),
@@ -121,7 +121,7 @@ CacheDir = Annotated[
 ImageDir = Annotated[
     Path | None,
     option(
-        "Where the names in a table start; by default the table's folder.",
+        "Folder that names in a table are relative to; by default the table's.",
         _COLUMNS,
         show_default=False,
     ),
@@ -138,8 +138,8 @@ PatientColumn = Annotated[
 PatientsUnknownOption = Annotated[
     PatientsUnknown,
     option(
-        "ok: nobody knows the patients, so each image without one in a column is its own; none "
-        "is guessed from names."
+        "ok: patients are unknown, so each image without one in a column is its own patient; "
+        "none is guessed from names."
     ),
 ]
 
@@ -176,7 +176,7 @@ def as_learning_rate(text: str) -> str | float:
 
 
 def or_none(text: str) -> str | None:
-    """Read an option in which "none" stands for nothing."""
+    """Read an option in which "none" means None."""
     return None if text.lower() == "none" else text
 
 
@@ -194,7 +194,7 @@ def as_grades(text: str | None) -> int | list[str] | None:
     Raises
     ------
     typer.BadParameter
-        If it is neither.
+        If it is not valid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where results may go: never over what a command reads, nor unasked over another's file."""
+"""Checks of output paths: inputs are never replaced, other files only with ``--force``."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     from fundus.cli.screen import Screen
 
-#: Tells whether a file is one that the command itself has written.
+#: Returns whether the command itself has written a file.
 Ours = Callable[[Path], bool]
 
-#: What figures carry as their text ``Software``, by which they are known again.
+#: Text ``Software`` in figures, by which they are recognised.
 SOFTWARE = "fundus"
-#: Names of the streams of a process, wherever they lead.
+#: Names of the streams of a process.
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
-# a header has some columns and a name some characters; a binary file may have no line at all
+# longest header that is read, since a binary file may have no line end at all
 _HEAD = 65536
 
 
 def table(pattern: str) -> Ours:
-    """Know a table by its header row.
+    """Recognise a table by its header row.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def table(pattern: str) -> Ours:
 
 
 def document(kind: str) -> Ours:
-    """Know a JSON document by its ``kind``."""
+    """Recognise a JSON document by its ``kind``."""
 
     def ours(path: Path) -> bool:
         try:
@@ -61,14 +61,14 @@ def document(kind: str) -> Ours:
 
 
 def figure(path: Path) -> bool:
-    """Know a figure by its text ``Software``, which stands before the pixels."""
+    """Recognise a figure by its text ``Software``, which is before the pixels."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     return head.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in head
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is a device or a pipe, which is written to as it is.
+    """Return whether a path is a device or a pipe, which is written to directly.
 
     Examples
     --------
@@ -92,26 +92,26 @@ def claim(
     force: bool,
     option: str = "--output",
 ) -> None:
-    """Check where results are to go before any work is done for them.
+    """Check the paths of results before any work is done.
 
     Parameters
     ----------
     outputs : sequence of (Path, callable)
-        Every file that the command will write, and how one of its own is known.
+        Every file that the command will write, and how its own files are recognised.
     inputs : iterable of path-like
-        Every file that it reads, and folders, whose files it reads. They are compared by device
-        and inode, so other names of one file count.
+        Every file that it reads, and folders whose files it reads. They are compared by device
+        and inode, so another name of the same file is found too.
     screen : Screen
-        Is told what will be replaced.
+        Prints which files will be replaced.
     force : bool
-        ``--force``: whether files of others may be replaced. Inputs never are.
+        ``--force``: whether other files may be replaced. Inputs never are.
     option : str, default="--output"
-        What the command calls the option that names its output.
+        Name of the command's option for its output.
 
     Raises
     ------
     typer.BadParameter
-        If an output is an input, two outputs are one file, or a file is there that is not ours.
+        If an output is an input, two outputs are the same file, or another file exists there.
     """
     targets: dict[str, Path] = {}
     for output, _ in outputs:
@@ -140,11 +140,11 @@ def claim(
                     option,
                 )
     for path, ours in there.values():
-        # nothing is lost with an empty file, such as mktemp makes
+        # an empty file, such as one from mktemp, may be replaced
         own = path.stat().st_size == 0 or ours(path)
         if not own and not force:
             raise _refused(
-                f"{str(path)!r} is there and is no file that this command has written: choose "
+                f"{str(path)!r} exists and was not written by this command: choose "
                 "another name, or pass --force to replace it.",
                 option,
             )
@@ -153,14 +153,14 @@ def claim(
 
 
 def read_of(arguments: Iterable[Path], loaded: Bunch, *others: Path | None) -> list[Path]:
-    """Return what a command reads, for `claim`.
+    """Return the files that a command reads, for `claim`.
 
     Parameters
     ----------
     arguments : iterable of Path
         Tables, photographs and folders; of a folder only its photographs are read.
     loaded : Bunch
-        What was loaded from them.
+        The data loaded from them.
     *others : Path or None
         Files, and folders all of whose files are read.
     """
@@ -172,16 +172,16 @@ def read_of(arguments: Iterable[Path], loaded: Bunch, *others: Path | None) -> l
 
 
 def claim_beside(output: Path, what: str) -> None:
-    """Refuse a device or a pipe where further files go beside the output.
+    """Refuse a device or a pipe if more files are written beside the output.
 
     Parameters
     ----------
     output : Path
     what : str
-        These files.
+        Description of these files.
     """
     if is_stream(output):
-        raise _refused(f"{str(output)!r} is no file, and {what} go beside it: name a file.")
+        raise _refused(f"{str(output)!r} is not a file, and {what} go beside it: name a file.")
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:

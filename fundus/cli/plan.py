@@ -1,4 +1,4 @@
-"""``fundus plan``: what ``fundus train`` with the same options would compute and keep."""
+"""``fundus plan``: shows what ``fundus train`` with the same options would compute and keep."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from fundus.cli.settings import Settings, command
 
 
 def show_plan(settings: Settings) -> None:
-    """Say what a training on all images would compute and keep, and how long that takes.
+    """Show what a training on all images would compute and keep, and how long that takes.
 
-    Two batches are run and kept, so that the time can be told; nothing is trained.
+    Two batches are run and kept to estimate the time; nothing is trained.
     """
     from fundus.cli.results import describe
     from fundus.cli.training import load_data, make_classifier

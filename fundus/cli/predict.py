@@ -11,7 +11,7 @@ import fundus.cli.options as opt
 from fundus.cli.screen import Screen, cell
 from fundus.runtime.terminal import new_table
 
-#: Header row of the results; what a model or a run does not have is left out.
+#: Header row of the results; columns that a model does not have are left out.
 HEADER = r"id,class,file,grade(,severity(,probability_\d+)+)?(,referable)?(,grades_set,defer)?"
 
 
@@ -27,7 +27,7 @@ def predict(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the grades go.", dir_okay=False)
+        Path, typer.Option("--output", "-o", help="File for the grades.", dir_okay=False)
     ] = Path("results.csv"),
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
@@ -38,7 +38,7 @@ def predict(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Grade new images with the average of a run's folds; one row for every image."""
+    """Grade new images with the average of a run's folds; write one row per image."""
     import numpy as np
     import pandas as pd
 

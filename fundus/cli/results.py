@@ -1,4 +1,4 @@
-"""The results of ``fundus train``: what is written into the run's folder, and shown."""
+"""The results of ``fundus train``: written into the run's folder, and shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What came of a training.
+    """The results of a training.
 
     Parameters
     ----------
@@ -42,18 +42,18 @@ class Results:
     settings : dict
         JSON values.
     data : dict
-        What the images are, as JSON values.
+        Description of the images, as JSON values.
     folds : dict of str to ndarray
         ``cv_results_`` of the ensemble.
     report : Evaluation
-        Of the out-of-fold predictions.
+        Evaluation of the out-of-fold predictions.
     validation : Evaluation or None
-        Of the averaged folds on the images held back.
+        Evaluation of the averaged folds on the validation images.
     validation_seen : int or None
-        How many of these are training images.
+        How many of the validation images are training images.
     seconds : float
     files : dict of str to str
-        What each file in the folder holds, by its name.
+        Description of each file in the folder, by its name.
     """
 
     run: Path
@@ -67,7 +67,7 @@ class Results:
     files: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the results as JSON values: the document of ``--json`` and of metrics.json."""
+        """Return the results as JSON values, for ``--json`` and metrics.json."""
         kappas = [None if np.isnan(k) else float(k) for k in self.folds["test_kappa"]]
         return {
             "fundus": __version__,
@@ -115,7 +115,7 @@ def write_run(
     settings: Settings,
     started: float,
 ) -> Results:
-    """Write model, predictions, figures and, last of all, the scores.
+    """Write model, predictions, figures and, last, the scores.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ def write_run(
     model : FoldEnsemble
         Fitted.
     graded : Bunch
-        The images it was fitted on.
+        The images that the model was fitted on.
     held_back : Bunch or None
-        Those of ``--validation``.
+        The images of ``--validation``.
     settings : Settings
     started : float
         ``time.perf_counter()`` at the start.
@@ -174,7 +174,7 @@ def write_run(
 def _with_decisions(
     model: FoldEnsemble, report: Evaluation, graded: Bunch, settings: Settings
 ) -> FoldEnsemble | OrdinalConformalClassifier:
-    """Return what is saved: with a rule for sets where there are severities, and what is kept."""
+    """Return the model to save: with a rule for sets if there are severities, and attributes."""
     decided: FoldEnsemble | OrdinalConformalClassifier = model
     if report.predictions.severity is not None:
         decided = OrdinalConformalClassifier.from_ensemble(
@@ -189,7 +189,7 @@ def _with_decisions(
 
 
 def describe(graded: Bunch) -> str:
-    """Say in a line what the images are."""
+    """Describe the images in one line."""
     data = _summary(graded)
     counts = ", ".join(
         f"{label}: {n}"

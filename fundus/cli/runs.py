@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Where runs go that are not told where.
+#: Folder of runs without ``--out``.
 RUNS = "runs"
 MODEL = "model"
 LOGS = "logs"
@@ -26,24 +26,24 @@ SCORES = "scores.csv"
 VALIDATION = "validation.csv"
 SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
-#: Written last: a run that has it is whole.
+#: Written last: a run that has it is complete.
 METRICS = "metrics.json"
-#: Digests of the images the folds were trained on, beside the model, so that they travel with it.
+#: Digests of the training images; saved beside the model, so that a copy of the model has them.
 TRAINING_IMAGES = "training_images.csv"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A model, and what was saved with it.
+    """A model with the data that was saved with it.
 
     Parameters
     ----------
     model : classifier
-        Fitted; its attributes say what was decided in training.
+        Fitted; its attributes hold the decisions of the training.
     class_names : list of str
         Name of every grade.
     digests : frozenset of str or None
-        SHA-256 of the training images; ``None`` where they were not saved.
+        SHA-256 of the training images; ``None`` if they were not saved.
     """
 
     model: Any
@@ -57,12 +57,12 @@ def new_run(out: Path | None) -> Path:
     Parameters
     ----------
     out : Path or None
-        ``--out``; ``None`` is a folder in ``runs`` that is named by the time.
+        ``--out``; ``None`` is a folder in ``runs``, with the time as its name.
 
     Raises
     ------
     typer.BadParameter
-        If it is a file, or has files in it.
+        If it is a file, or a folder with files in it.
     """
     if out is None:
         stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
@@ -75,7 +75,7 @@ def new_run(out: Path | None) -> Path:
                 number += 1
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise typer.BadParameter(
-            f"{str(out)!r} is there already and is no empty folder: remove it, or choose another.",
+            f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",
             param_hint="--out",
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def new_run(out: Path | None) -> Path:
 
 
 def remove_if_empty(run: Path) -> None:
-    """Remove what `new_run` made for a training that failed; what it has logged stays."""
+    """Remove the folder that `new_run` made for a training that failed; its logs stay."""
     if not any(run.iterdir()):
         run.rmdir()
         if run.parent == Path(RUNS) and not any(run.parent.iterdir()):
@@ -118,7 +118,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
             raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
         if not (path / METRICS).is_file():
             raise BundleError(
-                f"{str(path)!r} is no complete run, since it lacks {METRICS}: give the folder of "
+                f"{str(path)!r} is not a complete run, it lacks {METRICS}: give the folder of "
                 "a training that has ended, or of a saved model."
             )
     model = load(folder)
@@ -136,7 +136,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
 
 
 def files_of_run(path: Path) -> list[Path]:
-    """Return what training wrote, which no other command may replace.
+    """Return the files of a training, which no other command may replace.
 
     Parameters
     ----------
@@ -146,17 +146,17 @@ def files_of_run(path: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Files and folders. Results that lie in the run's folder are none of them.
+        Files and folders, without results of other commands in the run's folder.
     """
     try:
         written = json.loads((path / METRICS).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):  # a saved model, or a document changed since
+    except (OSError, ValueError, KeyError, TypeError):  # a saved model, or a changed document
         return [path]
     return [path / METRICS, *(path / name for name in written)]
 
 
 def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -> None:
-    """Write the digests of the training images with the fold that each was left out of."""
+    """Write the digests of the training images, each with its test fold."""
     import pandas as pd
 
     from fundus.cli.files import write_csv
@@ -165,7 +165,7 @@ def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -
 
 
 def read_digests(path: Path) -> frozenset[str] | None:
-    """Read the digests of the training images, where they were saved."""
+    """Read the digests of the training images, if they were saved."""
     import pandas as pd
 
     if not path.is_file():
@@ -190,12 +190,12 @@ def warn_of_training_images(
     digests : sequence of str
         SHA-256 of each image.
     trained : frozenset of str or None
-        Those of the training images.
+        SHA-256 of the training images.
 
     Returns
     -------
     int or None
-        How many there are; ``None`` where it is not known.
+        Number of such images; ``None`` if it is not known.
 
     Warns
     -----

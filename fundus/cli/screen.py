@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout; progress, warnings and errors on stderr."""
+"""Output for the user: results on stdout; progress, warnings and errors on stderr."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ BAD_DATA = 1
 BAD_USAGE = 2
 INTERRUPTED = 130
 
-#: Characters in a line of what goes into a file or a pipe, so that no table is cut short there.
+#: Width of output to a file or a pipe, so that tables are not cut there.
 _WIDTH_OF_A_PIPE = 160
 
-#: How the command line calls what is not the option of the same name.
+#: Options whose names differ from those of the parameters.
 _CALLED = {
     "cache": "--cache-dir",
     "cache_elsewhere": "--cache-dir to another folder",
@@ -53,7 +53,7 @@ _CALLED = {
 
 
 def in_words_of_options(mention: Mention, options: Collection[str]) -> str:
-    """Say as an option what a message says as a parameter, where it is one of the `options`.
+    """Replace a parameter in a message by its option, if it is one of the `options`.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def in_words_of_options(mention: Mention, options: Collection[str]) -> str:
 
 
 class Screen:
-    """Where a command writes.
+    """The output of a command.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Screen:
         self.silent = json or quiet
 
     def show(self, *what: Any) -> None:
-        """Print results, rich renderables or text, unless they are off."""
+        """Print results, rich renderables or text, unless they are turned off."""
         if not self.silent:
             out = _console(stderr=False)
             for thing in what:
@@ -98,22 +98,22 @@ class Screen:
                 out.print(thing, markup=not text, soft_wrap=text)
 
     def note(self, text: str) -> None:
-        """Print a line about progress on stderr, unless it is off."""
+        """Print a line about progress on stderr, unless progress is turned off."""
         if not self.silent:
             _console(stderr=True).print(text, style="dim", markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """Print a line on stderr, also where progress is off: what is replaced is always said."""
+        """Print a line on stderr even if progress is off, such as which files are replaced."""
         _console(stderr=True).print(text, markup=False, soft_wrap=True)
 
     def emit(self, document: dict[str, Any]) -> None:
-        """Print the JSON document, where it was asked for."""
+        """Print the JSON document, if ``--json`` is given."""
         if self.json:
             typer.echo(json.dumps(document, indent=1, allow_nan=False))
 
 
 class CommandGroup(TyperGroup):
-    """The commands, with warnings and errors told in one line each."""
+    """The commands, with warnings and errors printed in one line each."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; errors of the library become exit codes."""
@@ -131,7 +131,7 @@ class CommandGroup(TyperGroup):
                 raise typer.Exit(BAD_DATA) from error
             except KeyboardInterrupt:
                 tell_error(
-                    "Interrupted. Frozen work that was done is kept, so the same command goes on "
+                    "Interrupted. Frozen work that was done is kept, so the same command continues "
                     "from there; give it a new --out, or remove what it has left in the old one."
                 )
                 raise typer.Exit(INTERRUPTED) from None
@@ -153,7 +153,7 @@ def one_line_warnings(options: Collection[str]) -> Iterator[None]:
             seen.add(text)
             _tell("Warning: ", text, "yellow")
 
-    # it speaks of retracing and the like, which nobody at a command line can change
+    # TensorFlow logs retracing and the like, which users of the command line cannot change
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -174,7 +174,7 @@ def tell_error(message: str) -> None:
 
 
 def _told(what: BaseException | str, options: Collection[str]) -> str:
-    """Return the message of an error or a warning, which may know what it mentions."""
+    """Return the message of an error or a warning, with its mentions as options."""
     message = what.args[0] if isinstance(what, BaseException) and what.args else what
     if not isinstance(message, Message):
         return str(what)
@@ -195,7 +195,7 @@ def _tell(label: str, text: str, style: str) -> None:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    # made anew each time, so that it writes to what stdout and stderr are at the moment
+    # made each time, so that it writes to the current stdout and stderr
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_A_PIPE

@@ -16,13 +16,13 @@ from fundus.cli.options import MODEL, SCORES, TRAINING, option
 
 
 def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: bool = True) -> Any:
-    """Declare an option that is a parameter of `TransferClassifier`, made of it by `read`.
+    """Declare an option that `read` converts to a parameter of `TransferClassifier`.
 
     Parameters
     ----------
     default : object
     read : callable, default=None
-        From the option to the parameter.
+        Converts the option to the parameter.
     plan : bool, default=True
         Whether ``fundus plan`` has it too.
     """
@@ -30,7 +30,7 @@ def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: b
 
 
 def of_training(default: Any) -> Any:
-    """Declare an option that ``fundus plan`` does not have, since no work depends on it."""
+    """Declare an option that ``fundus plan`` does not have, which does not depend on it."""
     return field(default=default, metadata={"plan": False})
 
 
@@ -61,7 +61,7 @@ class Settings:
     freeze: Annotated[
         str,
         option(
-            "Initial layers that stay as they are: all, the first n (10), a fraction (0.5), "
+            "Initial layers that are not trained: all, the first n (10), a fraction (0.5), "
             "those up to a named one, or 0.",
             MODEL,
         ),
@@ -131,13 +131,13 @@ class Settings:
     alpha: Annotated[
         float,
         option(
-            "Share of images whose set of grades may miss the true one.",
+            "Share of images whose set of grades may lack the true one.",
             SCORES,
             min=0.001,
             max=0.999,
         ),
     ] = of_training(0.1)
-    seed: Annotated[int, option("Decides all that is drawn.", TRAINING, min=0)] = of_training(0)
+    seed: Annotated[int, option("Seed of all random choices.", TRAINING, min=0)] = of_training(0)
     jobs: Annotated[
         int, option("Folds trained at a time, each in a process of its own.", TRAINING, min=1)
     ] = of_training(1)
@@ -190,9 +190,9 @@ class Settings:
 
 
 def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[..., None]:
-    """Make a command of the options of `Settings`; its help is the docstring of `run`.
+    """Make a command with the options of `Settings`; its help is the docstring of `run`.
 
-    With `plan`, options that only a training needs are left out, and have their defaults.
+    With `plan`, options that only a training needs are left out and keep their defaults.
     """
 
     def called(**options: Any) -> None:

@@ -38,7 +38,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     Raises
     ------
     UnknownNameError
-        If no backbone, head or photometric step goes by the name.
+        If no backbone, head or photometric step has the name.
     InvalidParameterError
         If a parameter cannot be used.
     typer.BadParameter
@@ -69,7 +69,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
 
 
 def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
-    """Load the images to train on and those that are held back.
+    """Load the images to train on and those for validation.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Frozen work: what the untrained part of a backbone makes of an image, done once and kept."""
+"""Frozen work: the outputs of a backbone's untrained part, computed once and kept."""

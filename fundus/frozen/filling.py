@@ -1,4 +1,4 @@
-"""Filling a segment of the store with what it lacks, together with other processes."""
+"""Adds missing entries to a segment of the store, together with other processes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fundus.runtime.progress import track
 from fundus.store import Segment, Store
 from fundus.store.claims import Claims
 
-_LOOK_AGAIN = 0.05  # seconds between two looks at what other processes have finished
+_LOOK_AGAIN = 0.05  # seconds between two checks of what other processes have finished
 
 Entries = list[tuple[bytes, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be made of images.
+    """How entries are computed from images.
 
     Parameters
     ----------
@@ -47,10 +47,10 @@ class Job:
 
 
 def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbose: int) -> None:
-    """Compute and store what a segment lacks.
+    """Compute and store the missing entries of a segment.
 
-    Identical images are computed once. Other processes that want the same take other batches, and
-    each waits for what the others have taken on; what one leaves behind when it dies, another does.
+    Identical images are computed once. Other processes that need the same take other batches,
+    and each waits for the others. If a process dies, another one computes its batches.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
             chosen = claimed(job, segment, claims, rows)
             batches = load_rows(job.images, chosen, job.recipe, n_jobs=n_jobs)
             shown = track(batches, total=len(rows), what=job.what, show=verbose)
-            with ThreadPoolExecutor(1) as writer:  # the disk is waited for during the next batch
+            with ThreadPoolExecutor(1) as writer:  # writes to disk during the next batch
                 written: Future[None] | None = None
                 for done, batch in shown:
                     took_any = True
@@ -102,12 +102,12 @@ def _write(segment: Segment, claims: Claims, keys: Sequence[bytes], entries: Ent
 
 
 def claimed(job: Job, segment: Segment, claims: Claims, rows: Sequence[int]) -> Iterator[int]:
-    """Rows that nobody else computes, claimed a batch at a time as they are wanted."""
+    """Rows that no other process computes, claimed a batch at a time when they are needed."""
     left = list(rows)
     while left:
         keys = [job.keys[row] for row in left]
         taken, seen = claims.take(keys, FORWARD_BATCH)
-        # another process may have finished one between our look and our claim
+        # another process may have finished one between our check and our claim
         present = segment.has_many([keys[place] for place in taken])
         claims.release([keys[k] for k, there in zip(taken, present, strict=True) if there])
         yield from (left[k] for k, there in zip(taken, present, strict=True) if not there)

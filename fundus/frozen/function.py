@@ -18,7 +18,7 @@ from fundus.runtime.identity import code_identity
 
 @dataclass(frozen=True)
 class Frozen:
-    """A frozen part with the preprocessing of its images: a pure function of an image.
+    """A frozen part with its preprocessing: a pure function of an image.
 
     Parameters
     ----------
@@ -26,10 +26,10 @@ class Frozen:
     recipe : ImageRecipe
         How a file becomes a square uint8 image.
     normaliser : Normaliser
-        How that becomes the network's float32 input: a photometric step, if any, and a scale.
+        How that image becomes the network's float32 input: a photometric step, if any, and a scale.
     power : float or None
-        `signed_power` of what leaves the frozen part. It costs next to nothing, so the store holds
-        the outputs without it, and one entry serves all powers.
+        `signed_power` of the outputs. It is cheap, so the store holds
+        the outputs without it, and one entry works for all powers.
     """
 
     network: Network
@@ -52,9 +52,9 @@ class Frozen:
         }
 
     def key(self) -> str:
-        """Cache key of the function, as 64 hexadecimal digits: two equal keys, equal outputs.
+        """Cache key of the function, as 64 hexadecimal digits: equal keys mean equal outputs.
 
-        Of the function before the power.
+        The power is not part of it.
         """
         network, spec = self.network, self.network.spec
         what = {
@@ -73,7 +73,7 @@ class Frozen:
 
 
 def _origin(backbone: str | BackboneSpec) -> str:
-    """Which code builds the network: its release, and the functions as they are."""
+    """Identity of the code that builds the network: its release and its functions."""
     if isinstance(backbone, BackboneSpec):
         build, load = backbone.build, backbone.load_weights
         return f"{code_identity(build)} {'' if load is None else code_identity(load)}"
@@ -83,12 +83,12 @@ def _origin(backbone: str | BackboneSpec) -> str:
     return f"{release} {_installed(build)} {'' if load is None else _installed(load)}"
 
 
-#: By the `id` of an installed function, which may not be hashable: itself, and its code's name.
+#: By the `id` of an installed function, which may not be hashable: itself, and its code identity.
 _codes: dict[int, tuple[Callable[..., Any], str]] = {}
 
 
 def _installed(function: Callable[..., Any]) -> str:
-    """Code of a function of an installed distribution, which stays as it is in a process."""
+    """Code identity of a function of an installed package, which does not change in a process."""
     found, code = _codes.get(id(function), (None, ""))
     if found is not function:
         code = code_identity(function)

@@ -1,4 +1,4 @@
-"""Images from their files, decoded in threads ahead of their use."""
+"""Reads images from their files; threads decode them ahead of their use."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fundus.exceptions import ImageReadError
 from fundus.images import ImageRecipe
 from fundus.runtime.threads import prefetch, thread_count
 
-#: Images per forward pass of a frozen part; every batch is padded to it, so nothing is retraced.
+#: Images per forward pass of a frozen part; every batch is padded to it to avoid retracing.
 FORWARD_BATCH = 32
 
-#: What this process has done: ``"decodes"`` and ``"forward_passes"``, both in images.
+#: Work done by this process: ``"decodes"`` and ``"forward_passes"``, both in images.
 work_done: Counter[str] = Counter()
 
 
 def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
-    """Raise one error for all unreadable rows; nothing where there are none."""
+    """Raise one error for all unreadable rows, if there are any."""
     if not errors:
         return
     first = min(errors)
@@ -38,7 +38,7 @@ def load_rows(
     ----------
     images : Images
     rows : iterable of int
-        Which rows, in which order; drawn no more than two batches ahead.
+        Rows in order; read at most two batches ahead.
     recipe : ImageRecipe
     n_jobs : int, default=None
         Threads.

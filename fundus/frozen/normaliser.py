@@ -1,4 +1,4 @@
-"""A normaliser ready for use: looked up, fitted on training images where it needs that."""
+"""A normaliser ready for use: looked up, and fitted on training images if needed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Photometric:
         Name of a registered photometric step, or any function of uint8 RGB images
         ``(n, height, width, 3)`` that returns uint8 of the same shape.
     state : tuple of (str, value), default=()
-        What fitting found, such as the mean of the training corpus.
+        Result of fitting, such as the mean of the training corpus.
     """
 
     function: str | Callable[..., Any]
@@ -42,7 +42,7 @@ class Photometric:
 
     @property
     def call(self) -> Callable[..., Any]:
-        """The function itself, looked up where it goes by name."""
+        """The function itself, looked up if it is a name."""
         if isinstance(self.function, str):
             return find_photometric(self.function).spec.apply
         return self.function
@@ -68,7 +68,7 @@ class Photometric:
         return check_photometric(output, images, name=str(self.function))
 
     def key(self) -> str:
-        """What the function does, for cache keys."""
+        """Identity of the function and its state, for cache keys."""
         return f"{identity_of(self.call, check_photometric)} {self.state!r}"
 
 
@@ -82,9 +82,9 @@ class Normaliser:
         The scale: name of a registered one, or any function of uint8 RGB images
         ``(n, height, width, 3)`` that returns float32 of the same shape.
     state : tuple of (str, value), default=()
-        What fitting the scale found.
+        Result of fitting the scale.
     photometric : Photometric or None, default=None
-        What runs before the scale.
+        The step that runs before the scale.
     """
 
     function: str | Callable[..., Any]
@@ -93,7 +93,7 @@ class Normaliser:
 
     @property
     def call(self) -> Callable[..., Any]:
-        """The scale itself, looked up where it goes by name."""
+        """The scale itself, looked up if it is a name."""
         if isinstance(self.function, str):
             return find_scale(self.function).spec.apply
         return self.function
@@ -121,9 +121,9 @@ class Normaliser:
         return check_normalised(output, images, name=str(self.function))
 
     def key(self) -> str:
-        """What the functions do, for cache keys."""
+        """Identity of the functions and their states, for cache keys."""
         scale = f"{identity_of(self.call)} {self.state!r}"
-        # without a photometric step as it always was, so that caches stay good
+        # without a photometric step the key is as in earlier releases, so that caches stay valid
         return scale if self.photometric is None else f"{self.photometric.key()} {scale}"
 
 
@@ -145,14 +145,14 @@ def fit_normaliser(
     Raises
     ------
     UnknownNameError
-        If no preprocessor goes by a name.
+        If no preprocessor has a given name.
     InvalidParameterError
         If one is of the wrong kind.
     """
     if photometric is None:
         return Normaliser(scale, _fit(scale, find_scale, batches))
     step = Photometric(photometric, _fit(photometric, find_photometric, batches))
-    # the scale sees what the network's images become
+    # the scale is fitted on images after the photometric step
     state = _fit(scale, find_scale, lambda: (step.apply(batch) for batch in batches()))
     return Normaliser(scale, state, step)
 
@@ -169,7 +169,7 @@ def _fit(
 
 
 def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, Any]:
-    """Say without code where a saved model finds its scale and its photometric step again.
+    """Return, without code, where a loaded model finds its scale and its photometric step.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def normaliser_record(normaliser: Normaliser, spec: BackboneSpec) -> dict[str, A
     Raises
     ------
     BundleError
-        If a function goes by no name.
+        If a function has no registered name.
     """
     step = normaliser.photometric
     return {
@@ -196,12 +196,12 @@ def _scale_record(function: str | Callable[..., Any], spec: BackboneSpec) -> dic
     if isinstance(function, str):
         entry = find_scale(function)
         return {
-            # in full, since another plugin may come to offer the short name
+            # the full name, since another plugin may offer the short one later
             "normalise": entry.lasting_name,
             "normaliser_from": entry.distribution,
             "normaliser_version": metadata.version(entry.distribution),
         }
-    # by its code, since a partial that went through a pickle equals no other
+    # compared by code, since an unpickled partial is not equal to the original
     if callable(spec.normalise) and code_identity(function) == code_identity(spec.normalise):
         return {"normalise": "backbone", "normaliser_from": "", "normaliser_version": ""}
     raise BundleError(

@@ -1,4 +1,4 @@
-"""Which images are the same picture, whatever the names and metadata of their files."""
+"""Finds images with the same pixels, whatever the names and metadata of their files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fundus.images import ImageRecipe, array_digest, decode
 from fundus.runtime.threads import opencv_in_our_threads, thread_count
 from fundus.store import Segment, Store
 
-#: Pictures are compared at this size, so that large files are decoded at a reduced scale.
+#: Size at which pictures are compared, so that large files are decoded at a reduced scale.
 THUMBNAIL = ImageRecipe(64, None)
 
 
 def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
     """SHA-256 of every image's pixels at a small size.
 
-    Files of one lossless picture agree, with other metadata, compression or names; a JPEG that was
-    compressed again does not.
+    Lossless files of a picture have one digest, whatever their metadata or compression; a JPEG
+    that was compressed again has another.
 
     Parameters
     ----------

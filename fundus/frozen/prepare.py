@@ -1,4 +1,4 @@
-"""From an estimator's parameters to the records of its frozen part; all checks are here."""
+"""Makes the records of a frozen part from an estimator's parameters, with all checks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw_seed(random_state: Any) -> int:
     Parameters
     ----------
     random_state : int, RandomState or None
-        An int gives the same seed every time; ``None`` a fresh one, independent of the global
+        An int gives the same seed every time; ``None`` a new one, independent of the global
         generator.
     """
     if random_state is None:
@@ -57,7 +57,7 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
     InvalidParameterError
         If a parameter cannot be used.
     UnknownNameError
-        If no backbone goes by the name.
+        If no backbone has the name.
     """
     backbone = settings.backbone
     if (how := given_instead(backbone)) is not None:
@@ -104,7 +104,7 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
     ----------
     settings : FrozenSettings
     images : Images
-        The training images.
+        Training images.
     seed : int
 
     Raises
@@ -117,7 +117,7 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
     FutureWarning
         If ``normalise=`` names a photometric step.
     FundusWarning
-        If another scale than the network's own leaves the range that named weights know.
+        If a scale other than the network's own leaves the range of named weights.
     """
     network = resolve_network(settings, seed=seed)
     if settings.freeze != "all" and all_frozen(network):
@@ -138,30 +138,30 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
 
 
 def _check_trained(settings: FrozenSettings) -> None:
-    """Refuse what is for frozen features only, where layers of the backbone are trained."""
+    """Refuse parameters for frozen features only if layers of the backbone are trained."""
     if of_all_stages(settings.pooling):
         allowed = ", ".join(repr(name) for name in POOLINGS if not of_all_stages(name))
         expected = (
-            f"one of {allowed} unless freeze='all', as the stages before the cut are not there "
+            f"one of {allowed} unless freeze='all', as the stages before the cut are not available "
             f"in training (freeze={settings.freeze!r})"
         )
         raise invalid(settings, "pooling", expected, settings.pooling)
     if settings.power is not None:
         expected = (
-            "None unless freeze='all', as a root has no finite slope at 0 to train through "
+            "None unless freeze='all', as the slope of a root is infinite at 0 "
             f"(freeze={settings.freeze!r})"
         )
         raise invalid(settings, "power", expected, settings.power)
 
 
 def _warn_of_range(normaliser: Normaliser, network: Network) -> None:
-    """Tell when a scale of the user's gives values that pretrained weights never met."""
-    size = network.image_size  # a function of the user's may take no other
+    """Warn if a user's scale gives values outside the range of the pretrained weights."""
+    size = network.image_size  # a user's function may not take other sizes
     times = -(-size // 32)
     images = np.tile(probe_batch(), (1, times, times, 1))[:, :size, :size]
     own = fit_normaliser(network.spec.normalise, lambda: iter([images]))
-    # to a hundredth, since (x - 127) / 128 and x / 127.5 - 1 are as good as one; a scale that was
-    # fitted has the range of its training images, which are not here
+    # to a hundredth, since (x - 127) / 128 and x / 127.5 - 1 are nearly equal; a scale that was
+    # fitted has the range of its training images, which are not available here
     problem = "" if own.state else range_problem(normaliser, own, images, tolerance=0.01)
     if problem:
         warnings.warn(

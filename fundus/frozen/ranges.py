@@ -1,4 +1,4 @@
-"""Whether what reaches a network lies in the range that its weights were trained with."""
+"""Checks whether the input of a network is in the range that its weights were trained with."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Limits = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def scale_range(own: Normaliser) -> Limits:
-    """Lowest and highest value that a scale gives in each channel, for images of one colour.
+    """Lowest and highest value of a scale in each channel, for images of one colour.
 
     Parameters
     ----------
     own : Normaliser
-        A network's own.
+        The network's own scale.
 
     Returns
     -------
@@ -38,23 +38,23 @@ def scale_range(own: Normaliser) -> Limits:
 def range_problem(
     normaliser: Normaliser, own: Normaliser, images: NDArray[np.uint8], *, tolerance: float = 1e-5
 ) -> str:
-    """Say how what reaches a network leaves the range of the network's own scale.
+    """Describe how the input of a network leaves the range of the network's own scale.
 
     Parameters
     ----------
     normaliser : Normaliser
-        What makes the network's input.
+        It makes the network's input.
     own : Normaliser
         The scale that the network's weights were trained with.
     images : ndarray of uint8, shape (n, height, width, 3)
-        What to try it on.
+        Images to test it on.
     tolerance : float, default=1e-5
-        Share of the range's width that is forgiven.
+        Allowed deviation as a share of the range's width.
 
     Returns
     -------
     str
-        Both ranges in one clause; empty where there is no problem, and where the network's own
+        Both ranges in one clause; empty if there is no problem, or if the network's own
         scale has no fixed range, as it depends on more than a pixel's colour.
 
     Examples

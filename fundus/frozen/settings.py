@@ -1,4 +1,4 @@
-"""What `FeatureExtractor` and `TransferClassifier` say about frozen work, as one record."""
+"""The parameters of `FeatureExtractor` and `TransferClassifier` for frozen work, as a record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a neural head's training and prediction inputs come from, batch by batch."""
+"""Sources of a head's training and prediction inputs, batch by batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Source(Protocol):
     def batch(self, rows: NDArray[np.intp], epoch: int | None) -> list[NDArray[np.float32]]:
         """Inputs of some rows, one array per tensor at the cut.
 
-        `epoch` seeds the augmentation of training images; ``None`` leaves them as they are.
+        `epoch` seeds the augmentation of training images; ``None`` does not augment them.
         """
         ...
 
@@ -131,12 +131,12 @@ class PoweredSource:
         return [signed_power(array, self.power) for array in self.source.batch(rows, epoch)]
 
 
-#: The sources there are.
+#: All kinds of sources.
 SOURCES = (ArraySource, StoredSource, LiveSource, PoweredSource)
 
 
 def powered(source: Source, power: float | None) -> Source:
-    """Raise what a source gives to a power; features in memory once and for all.
+    """Raise the inputs of a source to a power; features in memory at once.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def powered(source: Source, power: float | None) -> Source:
 
 
 def stored_source(work: Work) -> StoredSource:
-    """Compute what the store lacks, and return a source that reads it.
+    """Compute the entries that the store lacks, and return a source that reads them.
 
     Parameters
     ----------
@@ -172,13 +172,13 @@ def stored_source(work: Work) -> StoredSource:
 
 
 def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
-    """Return where a store keeps decoded images."""
+    """Return the segment in which a store keeps decoded images."""
     name = hashlib.sha256(f"decoded {recipe.key()}".encode()).hexdigest()
     return store.segment(name, lambda: {"decoded": recipe.key()})
 
 
 def fill_decoded(work: Work) -> Segment:
-    """Decode what the store lacks, and return where the decoded images are.
+    """Decode the images that the store lacks, and return their segment.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def fill_decoded(work: Work) -> Segment:
 
 
 def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None) -> None:
-    """Decode every image once and keep none, so that a bad file is named before training.
+    """Decode every image once and keep none, so that a bad file raises before training.
 
     Raises
     ------

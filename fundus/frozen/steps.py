@@ -1,4 +1,4 @@
-"""Which two steps the parameters mean: a photometric one, then the network's scale."""
+"""Looks up the two steps of the parameters: a photometric one, then the network's scale."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fundus.parameters import invalid
 from fundus.plugins.registry import BUILTIN, Entry, get_registry, list_preprocessors
 from fundus.preprocessing import functions
 
-#: What names of photometric steps meant as scales up to bundle format 1. Models saved then, and
-#: backbones that were trained so, keep them; no new fit gets one by its name.
+#: Meaning of names of photometric steps as scales up to bundle format 1. Models saved then, and
+#: backbones that were trained with them, keep them; a new fit cannot use them by name.
 FORMER_SCALES = {
     spec.name: spec
     for spec in (
@@ -45,9 +45,9 @@ def find_scale(name: str) -> Entry:
     Raises
     ------
     UnknownNameError
-        If no preprocessor goes by the name.
+        If no preprocessor has the name.
     InvalidParameterError
-        If the one that does is a photometric step.
+        If the preprocessor is a photometric step.
     """
     entry = get_registry().find("preprocessor", name)
     if entry.spec.kind == "scale":
@@ -69,9 +69,9 @@ def find_photometric(name: str) -> Entry:
     Raises
     ------
     UnknownNameError
-        If no preprocessor goes by the name.
+        If no preprocessor has the name.
     InvalidParameterError
-        If the one that does is a scale.
+        If the preprocessor is a scale.
     """
     entry = get_registry().find("preprocessor", name)
     if entry.spec.kind == "photometric":
@@ -80,7 +80,7 @@ def find_photometric(name: str) -> Entry:
     text = (
         f"The preprocessor {name!r} is a scale (uint8 to float32), not a photometric step (uint8 "
         f"to uint8), which is None or one of {', '.join(list_preprocessors('photometric'))}. The "
-        f"network's own scale follows by itself; another one goes by {instead}."
+        f"network's own scale is applied by itself; another is passed as {instead}."
     )
     raise InvalidParameterError(Message(text, about, instead))
 
@@ -96,7 +96,7 @@ def choose_steps(settings: FrozenSettings, spec: BackboneSpec) -> tuple[Any, Any
     Raises
     ------
     UnknownNameError
-        If no preprocessor goes by a name.
+        If no preprocessor has a given name.
     InvalidParameterError
         If a name is of the wrong kind, a parameter is neither a name nor callable, or both
         parameters name a photometric step.
@@ -104,7 +104,7 @@ def choose_steps(settings: FrozenSettings, spec: BackboneSpec) -> tuple[Any, Any
     Warns
     -----
     FutureWarning
-        If ``normalise=`` names a photometric step, as it did before there was ``photometric=``.
+        If ``normalise=`` names a photometric step, as before ``photometric=`` existed.
     """
     photometric, scale = settings.photometric, settings.normalise
     if photometric is not None and not isinstance(photometric, str) and not callable(photometric):
@@ -140,7 +140,7 @@ def choose_steps(settings: FrozenSettings, spec: BackboneSpec) -> tuple[Any, Any
 def _was_photometric(name: str) -> bool:
     """Whether ``normalise=`` may have meant this photometric step in an earlier release."""
     entry = get_registry().find("preprocessor", name)
-    # plugins' records were scales before there were two kinds
+    # records of plugins were scales before there were two kinds
     return entry.spec.kind == "photometric" and (
         entry.plugin != BUILTIN or entry.spec.name in FORMER_SCALES
     )

@@ -1,4 +1,4 @@
-"""Augmented views of images: as many rows again, each a fixed warp of its image."""
+"""Augmented views of images as more rows, each a fixed warp of its image."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fundus.data.inputs import Images
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 
-_STRIPES = 64  # locks, and decoded pictures that are kept for their next view
+_STRIPES = 64  # number of locks, and of decoded pictures that are kept for their next view
 
 
 @dataclass(frozen=True)
 class ViewedImages(Images):
-    """Rows of images under views; view 0 is the image as it is.
+    """Rows of views of images; view 0 is the unchanged image.
 
-    The views of one image are drawn from its content, so they stay the same whatever the order of
-    the rows and whatever other images there are.
+    The views of an image are seeded by its content, so they do not depend on the order of
+    the rows or on other images.
 
     Parameters
     ----------
     paths, arrays, patients, items
-        Of every row, as `Images` has them.
+        One for every row, as in `Images`.
     views : ndarray of int, shape (n,)
         View of every row.
     augmentation : Augmentation
@@ -86,7 +86,7 @@ def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: i
     augmentation : Augmentation
     seed : int
     n_views : int
-        Views beside the image itself.
+        Number of views besides the image itself.
 
     Returns
     -------

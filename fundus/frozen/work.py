@@ -1,4 +1,4 @@
-"""Frozen work: what the untrained part of a backbone makes of an image, done once and kept."""
+"""Frozen work: the outputs of a backbone's untrained part, computed once and kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_frozen(
     images : ndarray of uint8, shape (n, size, size, 3)
         RGB, 0–255.
     pad_to : int, default=32
-        Smaller batches are padded to this length, so that nothing is retraced.
+        Smaller batches are padded to this length to avoid retracing.
     where : callable
         Names a row of `images` in an error.
 
@@ -78,7 +78,7 @@ def run_frozen(
 def check_features(
     features: NDArray[np.float32], where: Callable[[int], str], backbone: str
 ) -> None:
-    """Raise where the frozen part of a backbone gives numbers that are not finite.
+    """Raise if the frozen part of a backbone gives numbers that are not finite.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
     states: list[FileState | None] = [None] * n
     known: list[str | None] = [None] * n
     if store is not None and images.paths is not None:
-        # looked at before they are read, so that a change in between is noticed next time
+        # checked before they are read, so that a change in between is noticed next time
         states = [file_state(path) for path in images.paths.tolist()]
         known = store.digests.known(states)
 
@@ -151,13 +151,13 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
 
 @contextmanager
 def tolerating(store: Store) -> Iterator[None]:
-    """Turn a failure of the store into a warning, where the user allows it."""
+    """Turn a failure of the store into a warning, if the user allows it."""
     try:
         yield
     except StoreError as error:
         if store.on_error == "raise":
             raise
-        warn_once(f"{error} Work goes on without it.", StoreWarning)
+        warn_once(f"{error} The work continues without it.", StoreWarning)
 
 
 def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
@@ -167,7 +167,7 @@ def entry_keys(digest_list: Sequence[str]) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Work:
-    """A frozen part, the images it is to run on, and where its results are kept.
+    """A frozen part, the images it runs on, and the place of its results in the store.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class Work:
         SHA-256 of every image.
     store : Store or None
     segment : Segment or None
-        The part of the store that is the frozen part's; ``None`` without a store.
+        The segment of the frozen part in the store; ``None`` without a store.
     n_jobs : int or None
         Decoding threads; ``None`` and -1 mean one per processor of this process's share.
     verbose : int
@@ -203,7 +203,7 @@ class Work:
 
 
 def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work:
-    """Find the images' digests, and where the results are kept.
+    """Compute the digests of the images, and find the segment of the results.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def _segment(frozen: Frozen, store: Store) -> Segment:
 
 
 def features(work: Work) -> NDArray[np.float32]:
-    """Pooled features of every image, from the store where they are there.
+    """Pooled features of every image, from the store if they are in it.
 
     Parameters
     ----------
@@ -295,5 +295,5 @@ def frozen_job(work: Work) -> Job:
 
 
 def part_key(key: bytes, k: int) -> bytes:
-    """Key of the k-th tensor at a cut; the first stands for the whole entry."""
+    """Key of the k-th tensor at a cut; the first marks the whole entry as present."""
     return key if k == 0 else key + bytes([k])

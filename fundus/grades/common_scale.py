@@ -1,4 +1,4 @@
-"""The one scale of several gradings."""
+"""The common scale of several gradings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fundus.grades.labels import Labels, as_labels, grade_scale, is_text
 def common_scale(
     n_grades: int | Sequence[Hashable] | None, *labels: Any, names: Sequence[str]
 ) -> NDArray[Any]:
-    """Return the scale of a score, which may have been left to the labels.
+    """Return the scale of a score, which may come from the labels.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def common_scale(
         The scale; ``None`` is ``0 … 4`` for numbers, the order of a Categorical, and the sorted
         labels for other names.
     *labels : array-like, shape (n_samples,)
-        The first that is a Categorical tells the order.
+        The order is that of the first Categorical.
     names : sequence of str
-        What to call them in an error.
+        Their names in an error.
 
     Returns
     -------
@@ -35,12 +35,12 @@ def common_scale(
     Raises
     ------
     InvalidGradeError
-        If there is not one label a row.
+        If there is not one label per row.
 
     Warns
     -----
     DataWarning
-        Where more than two names are put into the order of the alphabet.
+        Where more than two names are sorted alphabetically.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def common_scale(
         return grade_scale(n_grades)
     read = [as_labels(y, name=name) for y, name in zip(labels, names, strict=True)]
     for one in read:
-        # numbers in their own order keep their distances, also where a fold lacks one
+        # sorted numbers keep their distances, also where a fold lacks one
         if one.order is not None and (is_text(one.order) or not _ascends(one.order)):
             one.warn_if_guessed()
             return one.order

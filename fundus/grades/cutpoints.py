@@ -1,4 +1,4 @@
-"""Severities to grades: the cutpoints that are best on given severities, found exactly."""
+"""Severities to grades: the exact best cutpoints for given severities."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def optimal_cutpoints(
     sample_weight: ArrayLike | None = None,
     allowed: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], float]:
-    """Find the cutpoints on the severity axis that score best; the optimum is exact.
+    """Find the cutpoints on the severity axis with the best score; the optimum is exact.
 
     The grade of an image is the number of cutpoints at or below its severity.
 
     Parameters
     ----------
     severity : array-like of float, shape (n_samples,)
-        Finite; of images that the model was not trained on, or the cutpoints will flatter it.
+        Finite; use images that the model was not trained on, or the score is too good.
     grades : array-like, shape (n_samples,)
         True grades in ``range(n_grades)``, or labels of the scale given as `n_grades`.
     n_grades : int or sequence of labels, default=None
@@ -39,7 +39,7 @@ def optimal_cutpoints(
     scoring : "qwk" or array-like of float, shape (n_grades, n_grades), default="qwk"
         Maximise quadratic weighted kappa, or minimise the mean cost, ``scoring[true, predicted]``.
     sample_weight : array-like of float, shape (n_samples,), default=None
-        At least 0; rows that weigh nothing take no part.
+        At least 0; rows with weight 0 are ignored.
     allowed : array-like of labels, default=None
         The grades that may be predicted; ``None`` is the whole scale.
 
@@ -48,7 +48,7 @@ def optimal_cutpoints(
     cutpoints : ndarray of float, shape (n_grades - 1,)
         Ascending. Two that coincide leave the grade between them empty. Each lies midway between
         two neighbouring severities; where no severity lies below (above) it, it is ``-inf``
-        (``inf``), so that no image, however mild (severe), gets a grade that does not pay.
+        (``inf``), so that no image, however mild (severe), gets a grade that lowers the score.
     score : float
         Kappa, or minus the mean cost.
 
@@ -57,14 +57,14 @@ def optimal_cutpoints(
     DataError
         If lengths differ, a severity is not finite, or no row has weight.
     InvalidGradeError
-        If a grade is off the scale, or all are one, for which kappa is undefined.
+        If a grade is off the scale, or all grades are the same, for which kappa is undefined.
     InvalidParameterError
-        If `scoring` is neither of these.
+        If `scoring` is neither "qwk" nor such a matrix.
 
     Warns
     -----
     DataWarning
-        Where more than two names are put into the order of the alphabet.
+        Where more than two names are sorted alphabetically.
 
     Notes
     -----
@@ -105,7 +105,7 @@ def optimal_cutpoints(
 
 
 def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
-    """Places on the scale: how many cutpoints lie at or below each severity.
+    """Positions on the scale: the number of cutpoints at or below each severity.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def check_cost(cost: Any, n_grades: int) -> NDArray[np.float64]:
     Raises
     ------
     InvalidParameterError
-        If it has another shape or holds what is no finite number.
+        If it has another shape or holds a number that is not finite.
     """
     try:
         matrix = np.asarray(cost, dtype=np.float64)
@@ -193,13 +193,13 @@ def _best_kappa(
     if (totals > 0).sum() < 2:
         raise InvalidGradeError(
             "Kappa needs at least 2 different true grades (classes). Got one grade in all rows "
-            "that weigh anything: pass a cost matrix as scoring, or add images."
+            "with a weight: pass a cost matrix as scoring, or add images."
         )
     grades = np.arange(weights.shape[1])
     penalty = (grades[:, np.newaxis] - positions) ** 2.0
     observed = weights @ penalty
     expected = weights.sum(axis=1, keepdims=True) * (totals @ penalty / totals.sum())
-    ratio = 1.0  # where all images get one grade
+    ratio = 1.0  # if all images get one grade
     while True:
         bounds = _cheapest(observed - ratio * expected)
         reached = _spent(observed, bounds) / _spent(expected, bounds)
@@ -215,9 +215,9 @@ def _best_kappa(
 
 
 def _cheapest(costs: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Split rows into consecutive intervals, one a column, at the least sum of costs.
+    """Split rows into consecutive intervals, one per column, with the least sum of costs.
 
-    Where column ``j`` ends is worth ``steps[:, j]``, and these worths add up. So the elementwise
+    The end of column ``j`` costs ``steps[:, j]``, and these costs add up. So the elementwise
     minimum of two optima is an optimum, and there is a lowest one.
     """
     sums = np.vstack([np.zeros(costs.shape[1]), np.cumsum(costs, axis=0)])
@@ -226,7 +226,7 @@ def _cheapest(costs: NDArray[np.float64]) -> NDArray[np.intp]:
     for j in range(steps.shape[1]):
         before = least[:, j - 1] if j else 0.0
         least[:, j] = np.minimum.accumulate(steps[:, j] + before)
-    # what differs by rounding only counts as equal
+    # values that differ only by rounding count as equal
     slack = len(costs) * np.finfo(np.float64).eps * np.abs(costs).sum(axis=0).max()
     bounds = np.empty(steps.shape[1], dtype=np.intp)
     last = len(costs)

@@ -1,4 +1,4 @@
-"""Classifiers and regressors that are not ours, taken for graders; and the scale of any model."""
+"""Classifiers and regressors of other packages as graders, and the scale of any model."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fundus.grades.grader import Grader, Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.grades.severity import expected_grade
 
-#: What the parameter 'grades' may be.
+#: Types of the parameter 'grades'.
 _SCALES = (int, list, tuple, np.ndarray)
 
 
 def is_frozen(estimator: Any) -> bool:
-    """Whether an estimator is fitted already and stays as it is."""
+    """Whether an estimator is fitted already and is not fitted again."""
     return isinstance(estimator, FrozenEstimator)
 
 
 def unwrapped(model: Any) -> Any:
-    """Return what a search has found and what is frozen, or the model itself."""
+    """Return the best model of a search, the model inside a frozen one, or the model itself."""
     while is_frozen(model) or hasattr(model, "best_estimator_"):
         model = model.estimator if is_frozen(model) else model.best_estimator_
     return model
@@ -37,30 +37,30 @@ def as_grader(model: Any, scale: NDArray[Any] | None = None) -> Grader:
     Parameters
     ----------
     model : classifier, regressor, search, Pipeline or FrozenEstimator
-        Fitted, or to be asked only what it will give.
+        Fitted, or only used to find out what it will predict.
     scale : ndarray, shape (n_grades,), default=None
         The grades in order, for a model that does not know them.
 
     Returns
     -------
     Grader
-        The model itself, or what a search has found, where it is one.
+        The model itself, or the best model of a search, where that is a grader.
     """
     model = unwrapped(model)
     return model if isinstance(model, Grader) else Foreign(model, scale)
 
 
 class Foreign(Grader):
-    """A model that is not ours: its severity is ``predict_severity``, where it offers one.
+    """A model of another package: its severity is ``predict_severity``, if it has that.
 
-    Else it is what a regressor predicts, or a classifier's expected grade. Whatever has
-    ``cutpoints_`` votes by them.
+    Else it is a regressor's prediction, or a classifier's expected grade. A model with
+    ``cutpoints_`` uses them in votes.
 
     Parameters
     ----------
     model : classifier or regressor
     scale : ndarray, shape (n_grades,), default=None
-        The grades in order; labels of a model with no severity of its own have positions on it.
+        The grades in order; labels of a model without a severity get positions on it.
     """
 
     def __init__(self, model: Any, scale: NDArray[Any] | None = None) -> None:
@@ -74,7 +74,7 @@ class Foreign(Grader):
 
     @property
     def votes_by(self) -> str:
-        """How several models like this one vote."""
+        """How an ensemble of models like this one votes."""
         return "cutpoints" if self._cutpoints else super().votes_by
 
     @property
@@ -90,15 +90,15 @@ class Foreign(Grader):
         """Whether it has a severity, fitted or not."""
         if self._severity or self._proba or is_regressor(self.model):
             return True
-        # a search passes on some methods only, so what it searches over is asked too
+        # a search has only some methods, so its inner estimator is checked too
         return hasattr(getattr(self.model, "estimator", None), "predict_severity")
 
     def read_images(self, X: Any) -> Reading:
-        """Leave the images to the model."""
+        """Return the images unread, for the model."""
         return Reading(X)
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict; what the grade is, only the model's own ``predict`` tells."""
+        """Predict; the grade comes only from the model's own ``predict``."""
         X, proba, severity = reading.images, None, None
         if self._proba:
             proba = self.model.predict_proba(X)
@@ -131,17 +131,17 @@ def whole_scale(
     Parameters
     ----------
     model : estimator
-        Fitted. Its own scale is taken where it holds every label, as one that was given does; one
-        that a fold's model read off its own labels may lack some.
+        Fitted. Its own scale is used if it holds every label, as a given one does; one
+        that a fold's model took from its own labels may lack some.
     classes : ndarray, shape (n_classes,)
         Sorted.
     order : ndarray, shape (n_grades,), default=None
-        The scale that came with the labels, which is the second choice.
+        The scale of the labels, which is the second choice.
 
     Returns
     -------
     ndarray, shape (n_grades,)
-        The sorted labels where neither will do.
+        The sorted labels if neither can be used.
     """
     known = set(classes.tolist())
     if order is None or not known <= set(order.tolist()):
@@ -151,7 +151,7 @@ def whole_scale(
 
 
 def given_scale(estimator: Any) -> int | Sequence[Hashable] | None:
-    """Return the scale that an estimator, or one inside it, was given, or ``None``.
+    """Return the scale that was given to an estimator, or to one inside it, or ``None``.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def given_scale(estimator: Any) -> int | Sequence[Hashable] | None:
 
 
 def numbering_of(estimator: Any) -> str | None:
-    """Return what numbers labels by the alphabet before a model that needs their order sees them.
+    """Return the class that encodes labels alphabetically before a model that needs their order.
 
     Parameters
     ----------

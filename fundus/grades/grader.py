@@ -1,4 +1,4 @@
-"""What a grader is: it reads images once, and predicts from what was read."""
+"""The base of graders, which read images once and predict from what was read."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Votes(NamedTuple):
     Parameters
     ----------
     proba : ndarray of float, shape (n, n_classes), or None
-        ``None`` where there are none.
+        ``None`` if the model has none.
     severity : ndarray of float, shape (n,), or None
         In positions on the scale.
     best : ndarray of int, shape (n,), or None
-        Position of the predicted label in the classes; ``None`` where only ``labels_of`` tells.
+        Position of the predicted label in the classes; ``None`` if only ``labels_of`` knows it.
     cutpoints : ndarray of float, shape (n_grades - 1,), default=None
-        Where `severity` was cut, in positions on the scale.
+        Cutpoints of `severity`, in positions on the scale.
     std : float, default=None
-        Standard deviation of the severity's error, where `proba` was made from it.
+        Standard deviation of the severity's error, if `proba` was made from it.
     """
 
     proba: NDArray[np.float64] | None
@@ -47,14 +47,14 @@ class Votes(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Frozen layers that images run through.
+    """Frozen layers for images.
 
     Parameters
     ----------
     key : hashable
-        Two readers with equal keys make the same of an image.
+        Two readers with equal keys give the same output for an image.
     model : estimator
-        Which they belong to.
+        The model of the layers.
     run : callable
         Takes images as the model's ``predict`` does, and returns a `Source`.
     """
@@ -66,14 +66,14 @@ class Reader:
 
 @dataclass(frozen=True)
 class Reading:
-    """Images, and what frozen layers have made of them.
+    """Images, and the outputs of frozen layers for them.
 
     Parameters
     ----------
     images : images or array-like
-        As ``predict`` was given them.
+        The argument of ``predict``.
     sources : mapping of Source
-        By the key of the `Reader`. Where a model finds nothing under its key, it alone has these
+        By the key of the `Reader`. If a model finds nothing under its key, it alone has these
         layers and runs them itself, so that only one such result is in memory at a time.
     """
 
@@ -82,9 +82,9 @@ class Reading:
 
 
 class Grader:
-    """A classifier of grades; a subclass says what it reads and how it decides.
+    """A classifier of grades; a subclass defines what it reads and how it predicts.
 
-    That is `votes_of`, and where it has frozen layers, or wraps models that do, `readers`.
+    It defines `votes_of` and, if it has frozen layers or wraps models with them, `readers`.
 
     Attributes
     ----------
@@ -103,27 +103,27 @@ class Grader:
         Parameters
         ----------
         reading : Reading
-            Of `read_images`, or of a model around this one.
+            From `read_images`, or from a model around this one.
 
         Returns
         -------
         Votes
-            On the own ``classes_`` and ``grades_``.
+            On the ``classes_`` and ``grades_`` of this grader.
         """
         raise NotImplementedError
 
     def readers(self) -> list[Reader]:
-        """Return the frozen layers that images run through.
+        """Return the frozen layers for images.
 
         Returns
         -------
         list of Reader
-            One for each model; empty where the model takes `X` as it is.
+            One for each model; empty if the model takes `X` as it is.
         """
         return []
 
     def members(self, reading: Reading) -> list[Votes]:
-        """Predict by each of the models that are averaged, where there are several.
+        """Predict with each of the models that are averaged, if there are several.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class Grader:
         return [self.votes_of(reading)]
 
     def average(self, members: list[Votes]) -> Votes:
-        """Return the predictions that follow from those of `members`.
+        """Combine the predictions of `members`.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class Grader:
         Returns
         -------
         Votes
-            As `votes_of` gives them.
+            As from `votes_of`.
         """
         return members[0]
 
@@ -166,7 +166,7 @@ class Grader:
 
     @property
     def votes_by(self) -> str:
-        """How several models like this one vote: "soft", "hard", "severity" or "cutpoints"."""
+        """How an ensemble of such models votes: "soft", "hard", "severity" or "cutpoints"."""
         return "soft" if self.gives_proba() else "hard"
 
     @property
@@ -176,12 +176,12 @@ class Grader:
 
     @property
     def takes_images(self) -> bool:
-        """Whether it predicts from images, and from nothing else."""
+        """Whether it predicts from images alone."""
         return bool(self.readers())
 
     @property
     def knows_labels(self) -> bool:
-        """Whether it is fitted on labels; a regressor that is not ours is fitted on positions."""
+        """Whether it is fitted on labels; a regressor of another package is fitted on positions."""
         return True
 
     def gives_proba(self) -> bool:
@@ -193,7 +193,7 @@ class Grader:
         return True
 
     def read_images(self, X: Any) -> Reading:
-        """Read images, and run what is frozen on them, once for all models that share it.
+        """Read images, and run frozen layers on them once for all models that share these.
 
         Parameters
         ----------
@@ -213,8 +213,8 @@ class Grader:
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the grade of every image.
 
-        The nearest one to the severity for regressors, the one between the cutpoints where there
-        are some, and else the most probable one.
+        The nearest one to the severity for regressors, the one between the cutpoints if there
+        are some, else the most probable one.
 
         Parameters
         ----------
@@ -241,9 +241,9 @@ class Grader:
 
         Those of a regressor fall with the distance from its severity, as the density of a normal
         error whose standard deviation is ``head_.residual_std``: the root mean square of its
-        residuals on training images that it was fitted without. The nearest grade is the most
-        probable. Cutpoints leave probabilities as they are, so that the most probable grade may be
-        another than the predicted one.
+        residuals on training images that it was not fitted on. The nearest grade is the most
+        probable. Cutpoints do not change probabilities, so the most probable grade may be
+        different from the predicted one.
 
         Parameters
         ----------
@@ -273,7 +273,7 @@ class Grader:
         ndarray of float, shape (n_samples,)
             The expected grade of a classifier, the raw output of a regressor, in positions on the
             scale: 0 is its lowest grade. The expected grade of a regressor's probabilities is
-            another: nearer to the middle at the ends of the scale.
+            different: at the ends of the scale it is nearer to the middle.
         """
         severity = self.votes_of(self.read_images(X)).severity
         assert severity is not None

@@ -1,4 +1,4 @@
-"""The international clinical diabetic retinopathy (ICDR) scale, and what screening makes of it."""
+"""The international clinical diabetic retinopathy (ICDR) scale, and its use in screening."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFERABLE_GRADE = 2
 #: The lowest grade that threatens sight by itself.
 SIGHT_THREATENING_GRADE = 3
 
-#: Macular oedema that is referred: hard exudates within one disc diameter of the fovea.
+#: Referable macular oedema: hard exudates within one disc diameter of the fovea.
 REFERABLE_DME = 2
 
 
@@ -47,7 +47,7 @@ def is_referable(grades: ArrayLike, dme: ArrayLike | None = None) -> NDArray[np.
     dme : array-like of float, shape (n_samples,), default=None
         Risk of macular oedema as IDRiD grades it [1]_: 0 no hard exudates, 1 exudates further
         than one disc diameter from the fovea, 2 within it. 2 is referable [2]_. An image whose
-        value is missing (NaN) counts by its grade alone.
+        value is missing (NaN) is judged by its grade alone.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def is_referable(grades: ArrayLike, dme: ArrayLike | None = None) -> NDArray[np.
     Raises
     ------
     DataError
-        If lengths differ or a value of `dme` is none of 0, 1, 2; the message gives the row.
+        If lengths differ or a value of `dme` is not 0, 1 or 2; the message gives the row.
 
     Warns
     -----
@@ -194,8 +194,8 @@ def grade_labels(class_names: Sequence[str]) -> list[str]:
     Returns
     -------
     list of str
-        Number and ICDR name where the names are the numbers of the five ICDR grades, else the
-        names as they are.
+        Number and ICDR name if the names are the numbers of the five ICDR grades, else the
+        unchanged names.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Labels on their scale: what ``y`` and ``grades=`` mean."""
+"""Reads ``y`` and ``grades=`` as labels on a scale."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def to_positions(
     scale : ndarray, shape (n_grades,)
         The labels of the scale, lowest first.
     name : str, default="y"
-        What to call `y` in an error.
+        Name of `y` in an error.
     where : callable
         Names a row in an error.
 
@@ -107,7 +107,7 @@ def to_positions(
 
 
 def _not_one_column(array: NDArray[Any], name: str) -> InvalidGradeError:
-    """Return the error for labels of another shape; one-hot rows are known by their sums."""
+    """Return the error for labels of a wrong shape; one-hot rows are recognised by their sums."""
     hint = ""
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf" and len(array):
         numbers = array.astype(np.float64)
@@ -124,16 +124,16 @@ def _not_one_column(array: NDArray[Any], name: str) -> InvalidGradeError:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels, and the order that came with them.
+    """Labels, and their order if they have one.
 
     Parameters
     ----------
     values : ndarray, shape (n_samples,)
     order : ndarray, shape (n_grades,), default=None
-        The categories of a pandas Categorical, which may have none of some; ``None`` where the
-        labels came without.
+        The categories of a pandas Categorical, some of which may have no rows; ``None`` if the
+        labels have no order.
     meant : bool, default=False
-        Whether `order` is somebody's, not what pandas makes of names by itself.
+        Whether `order` was chosen by the user, not made by pandas from sorted names.
     """
 
     values: NDArray[Any]
@@ -142,16 +142,16 @@ class Labels:
 
     @property
     def scale(self) -> NDArray[Any]:
-        """The labels in order, lowest first: that of the categories, else the sorted labels."""
+        """The labels, lowest first, in the order of the categories, else sorted."""
         return np.unique(self.values) if self.order is None else self.order
 
     @property
     def guessed(self) -> bool:
-        """Whether the order is the alphabet's, for want of another, and matters."""
+        """Whether the order matters and is only alphabetical."""
         return not self.meant and len(self.scale) > 2 and is_text(self.scale)
 
     def warn_if_guessed(self) -> None:
-        """Warn where names were put into the order of the alphabet.
+        """Warn if names were sorted alphabetically.
 
         Warns
         -----
@@ -159,22 +159,22 @@ class Labels:
         """
         if self.guessed:
             warn_caller(
-                f"The labels are names and their order is not known, so the alphabet's was taken: "
+                f"The labels are names and their order is not known, so it is alphabetical here: "
                 f"{self.scale.tolist()}, lowest first. Give the order by grades=[…] (of a "
                 "function: n_grades=[…]), lowest first, or by labels that are an ordered "
                 "pandas.Categorical. Inside VotingClassifier, StackingClassifier and others that "
-                "number labels by the alphabet, neither helps: encode first, as y.cat.codes of "
+                "encode labels alphabetically, neither helps: encode first, as y.cat.codes of "
                 "that Categorical.",
                 DataWarning,
             )
 
     def warn_if_contradicted(self, scale: NDArray[Any]) -> None:
-        """Warn where the categories have another order than the scale that counts.
+        """Warn if the categories have another order than the scale that is used.
 
         Parameters
         ----------
         scale : ndarray, shape (n_grades,)
-            What was given as ``grades``.
+            The value of ``grades``.
 
         Warns
         -----
@@ -185,12 +185,12 @@ class Labels:
         if self.meant and self.order is not None and places != sorted(places):
             warn_caller(
                 f"The 'grades' parameter has another order, {scale.tolist()}, than the categories "
-                f"of y, {self.scale.tolist()}: that of 'grades' was taken.",
+                f"of y, {self.scale.tolist()}: that of 'grades' is used.",
                 DataWarning,
             )
 
     def carried(self) -> Any:
-        """Return the labels in a form that keeps the order when others take rows of it.
+        """Return the labels in a form that keeps the order when rows are selected.
 
         Returns
         -------
@@ -212,16 +212,16 @@ def as_labels(y: Any, *, name: str = "y", warn: bool = False) -> Labels:
     Parameters
     ----------
     y : array-like, shape (n_samples,)
-        Among others a pandas Categorical, or a Series of such.
+        Also a pandas Categorical, or a Series of one.
     name : str, default="y"
-        What to call `y` in an error.
+        Name of `y` in an error.
     warn : bool, default=False
-        Whether to warn of a column vector.
+        Whether to warn about a column vector.
 
     Raises
     ------
     InvalidGradeError
-        If there is not one label a row, as in one-hot rows.
+        If there is not one label per row, as in one-hot rows.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def as_labels(y: Any, *, name: str = "y", warn: bool = False) -> Labels:
     if not isinstance(dtype, pd.CategoricalDtype):
         return Labels(values)
     order = dtype.categories.to_numpy()
-    # pandas itself sorts the names of a Categorical, and leaves it unordered
+    # by default pandas sorts the names of a Categorical and leaves it unordered
     meant = bool(dtype.ordered) or not dtype.categories.is_monotonic_increasing
     return Labels(values, order, meant)
 
@@ -261,7 +261,7 @@ def read_labels(
     Raises
     ------
     InvalidGradeError
-        If a grade is missing, there is one only, or the rows are one-hot.
+        If a grade is missing, there is only one, or the rows are one-hot.
     DataError
         If ``X`` and ``y`` differ in length, or there is no ``y``.
     """
@@ -309,7 +309,7 @@ class Grades:
     classes : ndarray, shape (n_classes,)
         The labels that occur, in ``np.unique`` order.
     positions : ndarray of int, shape (n_samples,)
-        Place of every row on the scale.
+        Position of every row on the scale.
     """
 
     scale: NDArray[Any]
@@ -322,7 +322,7 @@ def read_grades(
     grades: int | Sequence[Hashable] | None,
     where: Callable[[int], str],
 ) -> Grades:
-    """Place labels on their scale.
+    """Find the positions of labels on their scale.
 
     Parameters
     ----------
@@ -335,12 +335,12 @@ def read_grades(
     Raises
     ------
     InvalidGradeError
-        If a label is off the scale, or all are, as numbers are where the scale has names.
+        If a label is off the scale, or all are, such as numbers if the scale has names.
 
     Warns
     -----
     DataWarning
-        Where more than two names are put into the order of the alphabet, or `grades` contradicts
+        Where more than two names are sorted alphabetically, or `grades` contradicts
         the order of a Categorical.
     """
     classes = np.unique(labels.values)
@@ -357,13 +357,13 @@ def read_grades(
 
 
 def _refuse_other_kind(classes: NDArray[Any], scale: NDArray[Any]) -> None:
-    """Refuse numbers where the scale has names, and names where it has numbers."""
+    """Refuse numbers if the scale has names, and names if it has numbers."""
     names, numbers = is_text(scale), scale.dtype.kind in "iu"
     if names and classes.dtype.kind in "iuf":
         raise InvalidGradeError(
             f"y must hold grades out of {scale.tolist()}. Got the numbers {classes.tolist()} "
             "instead, none of which is on the scale: VotingClassifier, StackingClassifier and "
-            "others number the labels by the alphabet before they fit what is inside them, so "
+            "others encode labels alphabetically before they fit the estimators inside them, so "
             "grades=[names] cannot be used there. Encode y first, such as y.cat.codes of an "
             "ordered pandas.Categorical, and leave the names out of 'grades'."
         )

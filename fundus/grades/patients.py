@@ -1,4 +1,4 @@
-"""The patient of each row, read from what users pass."""
+"""Reads the patient of each row from arguments."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from fundus.exceptions import DataError
 def read_patients(groups: Any, n_rows: int, *, name: str = "groups") -> NDArray[Any]:
     """Return the patient of every row; none of them is unknown.
 
-    Unknown patients are not one patient: photographs of a patient would then stand on both sides
-    of a split, or those of all unknown patients on one.
+    Unknown patients are not one patient: photographs of a patient would then be on both sides
+    of a split, or those of all unknown patients on one side.
 
     Parameters
     ----------
     groups : array-like, shape (n_samples,)
         Names or numbers.
     n_rows : int
-        What `groups` must hold.
+        Length that `groups` must have.
     name : str, default="groups"
-        What to call `groups` in a message.
+        Name of `groups` in a message.
 
     Returns
     -------
     ndarray, shape (n_samples,)
-        Of one kind that can be sorted: where text and numbers are mixed, as spreadsheets mix them,
+        Of one sortable type: if text and numbers are mixed, as in spreadsheets,
         all become text.
 
     Raises
@@ -83,7 +83,7 @@ def _sortable(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
-    """Return the patients of a frame, or ``None`` where it has no such column.
+    """Return the patients of a frame, or ``None`` if it has no such column.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
 
 
 def patients_of(X: Any, groups: Any, n_rows: int) -> NDArray[Any] | None:
-    """Return the patients that are given, else those that travel in a frame, else ``None``.
+    """Return the given patients, else those in a frame's column, else ``None``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From probabilities to severities and back; both on the positions of the observed grades."""
+"""Converts probabilities to severities and back, on the positions of the observed grades."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def expected_grade(proba: NDArray[np.float64], positions: NDArray[np.intp]) -> N
     ----------
     proba : ndarray of float, shape (n_samples, n_classes)
     positions : ndarray of int, shape (n_classes,)
-        Place of each class on the scale.
+        Position of each class on the scale.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def expected_grade(proba: NDArray[np.float64], positions: NDArray[np.intp]) -> N
 
 
 def normalised(proba: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale rows to sum 1; rows that sum to nothing stay as they are.
+    """Scale rows to sum 1; rows that sum to 0 are not changed.
 
     Parameters
     ----------
@@ -53,15 +53,15 @@ def interpolated_proba(
 ) -> NDArray[np.float64]:
     """Probabilities of a regressor whose residuals are unknown: linear between two grades.
 
-    Their expected grade is the severity, clipped to the grades there are, and their most probable
-    grade is the nearest one. All others have probability 0, so `spread_proba` is what is wanted
+    Their expected grade is the severity, clipped to the observed grades, and their most probable
+    grade is the nearest one. All others have probability 0, so use `spread_proba`
     wherever the residuals are known; models saved by the first releases have none.
 
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
     positions : ndarray of int, shape (n_classes,)
-        Place of each class on the scale, in any order.
+        Position of each class on the scale, in any order.
 
     Returns
     -------
@@ -92,19 +92,19 @@ def spread_proba(
     r"""Probabilities of a regressor: they fall with the distance from the severity.
 
     That of grade :math:`k` is proportional to :math:`\exp(-(k - s)^2 / 2\sigma^2)`, with the
-    severity :math:`s` clipped to the grades there are: a normal error of the severity, at the
+    severity :math:`s` clipped to the observed grades: a normal error of the severity, at the
     grades. The most probable grade is the nearest one, of two the first class. The expected grade
-    is drawn towards the middle at the ends of the scale, where there is room on one side only.
+    is nearer to the middle at the ends of the scale, where there are grades on one side only.
 
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
     positions : ndarray of int, shape (n_classes,)
-        Place of each class on the scale, in any order.
+        Position of each class on the scale, in any order.
     std : float or None
         Standard deviation of the severity's error, in positions; at least a 36th of the distance
-        between the lowest and the highest class is taken, so that no probability is 0.
-        ``None`` where it is unknown: as `interpolated_proba`.
+        between the lowest and the highest class is used, so that no probability is 0.
+        ``None`` if it is unknown: as `interpolated_proba`.
 
     Returns
     -------
@@ -123,8 +123,8 @@ def spread_proba(
     low, high = positions.min(), positions.max()
     clipped = np.clip(severity, low, high)[:, np.newaxis]
     nearest = positions[best][:, np.newaxis]
-    # squares of distances less that of the nearest grade, so that one weight is 1 and the sign
-    # of a difference is exact: only grades as near as the nearest have it too
+    # squared distances minus that of the nearest grade, so that one weight is 1 and the sign
+    # of a difference is exact: only grades as near as the nearest have weight 1 too
     farther = (positions - nearest) * (positions + nearest - 2.0 * clipped)
     weights = np.exp(-farther / (2.0 * max(std, (high - low) / 36.0) ** 2))
     proba = weights / weights.sum(axis=1, keepdims=True)
@@ -133,14 +133,14 @@ def spread_proba(
 
 
 def nearest_class(grades: NDArray[np.intp], positions: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Index of the class nearest to each grade, the lower of two.
+    """Index of the class nearest to each grade, or the lower of two.
 
     Parameters
     ----------
     grades : ndarray of int, shape (n_samples,)
-        Places on the scale.
+        Positions on the scale.
     positions : ndarray of int, shape (n_classes,)
-        Place of each class on the scale, in any order.
+        Position of each class on the scale, in any order.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def nearest_class(grades: NDArray[np.intp], positions: NDArray[np.intp]) -> NDAr
 
 
 def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities from cumulative logits: those of a grade above each of all but the highest.
+    """Probabilities from cumulative logits of a grade above ``k``, for all ``k`` but the highest.
 
     The difference of two neighbouring cumulative probabilities is taken as a product, so that it
     is exact where both are close to 1, and never negative.

@@ -1,4 +1,4 @@
-"""`MetaGrader`: what every meta-estimator of graders is."""
+"""`MetaGrader`: the base of every meta-estimator of graders."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from fundus.saving.mixin import DECIDED, Saves
 class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier of grades around an ``estimator``, which takes the same ``X``.
 
-    A subclass fits in ``_fit`` and decides in ``votes_of``, which says by default what the wrapped
-    model says; ``_models`` are the fitted models that read the images. It sets ``classes_`` when
-    all is fitted. Any classifier or regressor may be wrapped: see `as_grader`.
+    A subclass fits in ``_fit`` and predicts in ``votes_of``, by default as the wrapped model does;
+    ``_models`` are the fitted models that read the images. It sets ``classes_`` when
+    it is fitted. Any classifier or regressor may be wrapped: see `as_grader`.
 
     Parameters
     ----------
     estimator : classifier or regressor
     """
 
-    # asked for, so that metadata routing brings the patients by itself
+    # requested, so that metadata routing passes the patients
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     estimator: Any
@@ -59,9 +59,9 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         y : array-like, shape (n_samples,)
             Grades; a pandas Categorical brings their order.
         sample_weight : array-like of float, shape (n_samples,), default=None
-            Weighs the rows in the models, and in what is fitted on their predictions.
+            Weights of the rows in the models, and in what is fitted on their predictions.
         groups : array-like, shape (n_samples,), default=None
-            Patients; a frame's own where they are not given.
+            Patients; by default those of the frame.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         Warns
         -----
         DataWarning
-            Where more than two names are put into the order of the alphabet; see
+            Where more than two names are sorted alphabetically; see
             `TransferClassifier`.
         """
         self._check(X)
@@ -93,7 +93,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
 
     @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
-        # the estimator itself is not saved: what was fitted of it is
+        # the estimator itself is not saved, but its fitted clone is
         params = {"estimator": None, **record["params"]}
         model = super()._from_record({**record, "params": params}, decoder)
         model.estimator = model._unfitted()
@@ -107,7 +107,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         """Raise for a parameter that cannot be used, before any work."""
 
     def _owner(self) -> Any:
-        """Return the estimator whose scale counts, where it was given."""
+        """Return the estimator whose scale is used, where it was given."""
         return self
 
     def _fit(self, data: TrainingData) -> None:
@@ -122,7 +122,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         return [as_grader(model, scale) for model in self._models()]
 
     def _asked(self) -> Grader:
-        """Return what tells of the models' kind, before they are fitted too."""
+        """Return a model that shows the kind of all, before they are fitted too."""
         fitted = "classes_" in vars(self)
         return as_grader(self._models()[0] if fitted else self.estimator)
 
@@ -132,7 +132,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
             raise invalid(self, "estimator", expected, self.estimator)
 
     def _take_features_of(self, model: Any, X: Any) -> None:
-        """Take over the names and the number of the features that were seen in fit."""
+        """Copy the names and the number of the features that were seen in fit."""
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(model, name):
@@ -160,7 +160,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         return self._graders()[0].votes_of(reading)
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
-        """Predict labels, of votes that do not tell them the wrapped model's."""
+        """Predict labels; the wrapped model's where the votes have none."""
         best = self.votes_of(reading).best
         return self._graders()[0].labels_of(reading) if best is None else self.classes_[best]
 
@@ -172,7 +172,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
         tags.input_tags = inner.input_tags
-        # around a regressor the labels are taken for ordered
+        # around a regressor the labels are treated as ordered
         tags.classifier_tags.poor_score = (
             inner.classifier_tags is None or inner.classifier_tags.poor_score
         )

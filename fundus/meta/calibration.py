@@ -1,4 +1,4 @@
-"""Calibrated probabilities of grades, by way of the probability of each grade or a worse one."""
+"""Calibrated probabilities of grades, from the probability of each grade or a worse one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fundus.saving.classes import saveable
 
 METHODS = ("sigmoid", "isotonic")
 
-# probabilities nearer to 0 and 1 are taken for these, since their logit is infinite
+# probabilities nearer to 0 and 1 are replaced by these, since their logit is infinite
 _EDGE = 1e-6
 
 
@@ -129,8 +129,8 @@ def falling(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
 class CumulativeCalibratedClassifierCV(HasBallot):
     """Calibrate the probability of each grade or a worse one on held-out images.
 
-    For each ``k`` the probability of ``grade >= k`` is calibrated on all images, so that the few of
-    a rare grade are not all there is to learn from, as they are where each grade is calibrated
+    For each ``k`` the probability of ``grade >= k`` is calibrated on all images, not only on the
+    few of a rare grade, as happens where each grade is calibrated
     against the rest. The maps are made to fall with ``k``, and their differences are the
     probabilities of the grades.
 
@@ -145,9 +145,9 @@ class CumulativeCalibratedClassifierCV(HasBallot):
         Platt's two parameters for each ``k``, or a rising step function, which needs about a
         thousand images.
     cv : int, splitter or iterable, default=None
-        Folds the maps are fitted out of, as in `FoldEnsemble`; ``None`` is 5.
+        Folds on whose test parts the maps are fitted, as in `FoldEnsemble`; ``None`` is 5.
     n_jobs : int, default=None
-        Folds fitted at a time, in processes.
+        Number of folds fitted at the same time, in processes.
     random_state : int, RandomState or None, default=None
         Shuffles the folds.
 
@@ -168,8 +168,8 @@ class CumulativeCalibratedClassifierCV(HasBallot):
 
     Notes
     -----
-    Cost: one fit for each fold and one on all images; in a `FoldEnsemble` of five folds, so that
-    its scores are honest, thirty fits. Frozen work is shared.
+    Cost: one fit for each fold and one on all images; in a `FoldEnsemble` of five folds, for honest
+    scores, thirty fits. Frozen work is shared.
 
     Examples
     --------
@@ -236,15 +236,15 @@ class CumulativeCalibratedClassifierCV(HasBallot):
             raise invalid(self, "estimator", expected, self.estimator)
         if ballot.voting == "cutpoints":
             expected = (
-                "one without cutpoints, since the most probable grade is what is predicted; "
-                "calibrate what is inside it, and put the cutpoints around the calibrated one"
+                "one without cutpoints, since it predicts the most probable grade; "
+                "calibrate the estimator inside it, and put the cutpoints around the result"
             )
             raise invalid(self, "estimator", expected, self.estimator)
 
     def _scores(
         self, proba: NDArray[np.float64] | None, severity: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """What is calibrated for each threshold, ``(n, n_classes - 1)``."""
+        """Scores to calibrate for each threshold, ``(n, n_classes - 1)``."""
         if self.ballot_.voting == "severity":
             return np.repeat(severity[:, np.newaxis], len(self.classes_) - 1, axis=1)
         assert proba is not None
@@ -267,7 +267,7 @@ class CumulativeCalibratedClassifierCV(HasBallot):
 
     @property
     def votes_by(self) -> str:
-        """How several models like this one vote."""
+        """How an ensemble of models like this one votes."""
         return "soft"
 
     def gives_proba(self) -> bool:

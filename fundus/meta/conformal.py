@@ -42,33 +42,33 @@ class OrdinalConformalClassifier(HasBallot):
         within a distance of the severity; the grade that cutpoints predict may then lie outside
         the set.
     confidence_level : float, default=0.9
-        Share of images whose set is to hold the true grade, in (0, 1).
+        Wanted share of images whose set holds the true grade, in (0, 1).
     cv : int, splitter or iterable, default=None
         Folds, as in `FoldEnsemble` (``None`` is 5): each model calibrates on the fold it has not
         seen. It has no effect on a `FrozenEstimator`, which calibrates on the images given to
         `fit`, and must not have seen them. "prefit" is deprecated.
     n_jobs : int, default=None
-        Folds fitted at a time, in processes.
+        Number of folds fitted at the same time, in processes.
     random_state : int, RandomState or None, default=None
-        Shuffles the folds, and draws one image of each patient.
+        Seed of the folds, and of the choice of one image of each patient.
     alpha : float, default="deprecated"
-        One minus the confidence level, which earlier releases took instead of it.
+        One minus the confidence level: the parameter of earlier releases.
 
     Attributes
     ----------
     ensemble_ : FoldEnsemble or classifier
-        What predicts; the estimator itself where it was frozen.
+        The fitted model that predicts; the estimator itself where it was frozen.
     rule_ : ConformalRule
-        Where it has scores of several models, each of them is asked about new images, and else
-        their average.
+        Where it has scores of several models, each of them predicts new images, else
+        their average does.
     n_calibration_ : int
-        Images, one of each patient, that the rule is from.
+        Number of images, one of each patient, that the rule was made from.
     classes_ : ndarray, shape (n_classes,)
     class_names_ : list of str
-        Names of the grades, lowest first. This and the next two are there where
+        Names of the grades, lowest first. This and the next two exist where
         `Evaluation.keep_with` has set them, as in what `fundus train` saves.
     operating_points_ : dict of str to list of OperatingPoint
-        By condition, "referable" and "sight-threatening": severities from which on an image is
+        By condition, "referable" and "sight-threatening": lowest severities at which an image is
         referred.
     referable_with_dme_ : bool
         Whether macular oedema counted when these were chosen.
@@ -85,7 +85,7 @@ class OrdinalConformalClassifier(HasBallot):
     grades, not one for each, and no guarantee at all for another camera, clinic or population:
     measure the coverage there. Where patients are unknown every image counts as a patient.
 
-    Models of different folds may keep grades with a gap between; the set then spans it.
+    Models of different folds may keep grades with a gap between; the set then includes the gap.
 
     Cost: as `FoldEnsemble`, and for a frozen model one prediction.
 
@@ -290,7 +290,7 @@ class OrdinalConformalClassifier(HasBallot):
         return [self.ensemble_]
 
     def members(self, reading: Reading) -> list[Votes]:
-        """Predict by each of the models that are averaged, as `sets_of` takes it."""
+        """Predict with each of the models that are averaged, as `sets_of` needs it."""
         inner = self._graders()[0]
         if isinstance(inner, FoldEnsemble):
             return inner.members(reading)
@@ -306,17 +306,17 @@ class OrdinalConformalClassifier(HasBallot):
         Returns
         -------
         low, high : ndarray, shape (n_samples,)
-            Labels out of ``classes_``; all grades between belong to the set.
+            Labels from ``classes_``; all grades between them belong to the set.
         """
         return self.sets_of(self.members(self.read_images(X)))
 
     def sets_of(self, members: list[Votes]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the sets that predictions make, where they are there already.
+        """Return the sets for predictions that were made before.
 
         Parameters
         ----------
         members : list of Votes
-            Of each model, as `members` gives them; averaged where their average was calibrated.
+            One per model, as `members` returns them; averaged if the average was calibrated.
 
         Returns
         -------
@@ -330,7 +330,7 @@ class OrdinalConformalClassifier(HasBallot):
         return ordered[low], ordered[high]
 
     def defer(self, X: Any, *, at: Any = None) -> NDArray[np.bool_]:
-        """Tell the images that are left to a human.
+        """Return which images are left to a human.
 
         Parameters
         ----------

@@ -16,10 +16,10 @@ from fundus.saving.classes import saveable
 
 
 def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each grade is from being predicted: the probability of all that come before it.
+    """How far each grade is from being predicted: the sum of the probabilities of those before it.
 
     Grades are taken in turn, the most probable first and then always the more probable of the two
-    neighbours of those taken (the worse one where they are alike), so the grades below any bound
+    neighbours of those taken (the worse one where they are equal), so the grades below any bound
     are neighbours, and the most probable grade, at 0, is always among them.
 
     Parameters
@@ -83,7 +83,7 @@ def nonconformity_of_severity(
 
 
 def one_less(share: float) -> float:
-    """One minus a share, of decimals as they are written, so that 0.9 is the other of 0.1.
+    """One minus a share, in decimals as they are written, so that 0.9 gives exactly 0.1.
 
     Examples
     --------
@@ -126,13 +126,13 @@ class ConformalRule:
         low, high : ndarray of int, shape (n,)
             Lowest and highest grade of the set.
         """
-        # a grade is left out where enough calibration images conform better than it would
+        # a grade is left out where enough calibration images have a lower score than it would have
         counts = [
             np.searchsorted(scores, member, side="left")
             for scores, member in zip(self.scores, members, strict=True)
         ]
         kept = np.sum(counts, axis=0) < (1 - self.alpha) * (self.n_images + 1)
-        # models may agree on no grade; the one that is best on the whole is then the set
+        # where models agree on no grade, the set is the grade with the best total
         kept[np.arange(len(kept)), np.mean(members, axis=0).argmin(axis=1)] = True
         n_grades = kept.shape[1]
         return kept.argmax(axis=1), n_grades - 1 - kept[:, ::-1].argmax(axis=1)

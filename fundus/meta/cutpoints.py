@@ -1,4 +1,4 @@
-"""Classifiers that cut a severity into grades, at cutpoints that are given or fitted."""
+"""Classifiers that cut a severity into grades, at given or fitted cutpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _CutpointClassifier(MetaGrader):
 
     @property
     def votes_by(self) -> str:
-        """How several models like this one vote."""
+        """How an ensemble of models like this one votes."""
         return "cutpoints"
 
     def votes_of(self, reading: Reading) -> Votes:
@@ -49,7 +49,7 @@ class _CutpointClassifier(MetaGrader):
 
 
 class TunedCutpointClassifierCV(_CutpointClassifier):
-    """Cut severities into grades where out-of-fold severities say it is best.
+    """Cut severities into grades at the cutpoints that are best on out-of-fold severities.
 
     Every image's severity comes from a model that was trained without the image's fold; on these
     severities the cutpoints are optimal (see `optimal_cutpoints`). The estimator is then fitted on
@@ -67,21 +67,21 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
     cv : int, splitter or iterable, default=None
         ``None`` is 5. An int means `StratifiedGroupKFold` where there are patients, else
         `StratifiedKFold`, both shuffled. A split with a patient or an image on both sides is
-        refused. Rows in no test fold take no part in the cutpoints.
+        refused. Rows in no test fold are not used for the cutpoints.
     refit : bool, default=True
-        Whether to fit the estimator on all images in the end. ``False`` keeps the model of the one
-        fold, and needs a `cv` that has one only.
+        Whether to fit the estimator on all images at the end. ``False`` keeps the model of the only
+        fold, and needs a `cv` with one fold.
     n_jobs : int, default=None
-        Folds fitted at a time, in processes.
+        Number of folds fitted at the same time, in processes.
     random_state : int, RandomState or None, default=None
-        Shuffles the folds; the estimator's own seed is its own.
+        Shuffles the folds; the estimator has its own seed.
 
     Attributes
     ----------
     estimator_ : estimator
-        Fitted on all images, or on the one fold's training part.
+        Fitted on all images, or on the training part of the single fold.
     cutpoints_ : ndarray of float, shape (n_grades - 1,)
-        Ascending; infinite where a grade at an end of the scale does not pay.
+        Ascending; infinite where predicting a grade at an end of the scale lowers the score.
     best_score_ : float
         Kappa, or minus the mean cost, of the cutpoints on the severities they were fitted on. It is
         optimistic: nest the classifier in `FoldEnsemble` or ``cross_validate`` for an honest score.
@@ -191,10 +191,10 @@ class FixedCutpointClassifier(_CutpointClassifier):
     ----------
     estimator : classifier or regressor
         Its severity is ``predict_severity``, else what a regressor predicts, else a classifier's
-        expected grade. A fitted one goes in as ``FrozenEstimator(model)``.
+        expected grade. A fitted one is given as ``FrozenEstimator(model)``.
     cutpoints : sequence of float, default=(0.5, 1.5, 2.5, 3.5)
         Ascending, in positions on the scale: cutpoint k is where grade k + 1 begins. One fewer than
-        grades; where the estimator's scale is left to the labels, those above it have no effect.
+        grades; where the estimator takes its scale from the labels, those above it have no effect.
 
     Attributes
     ----------
@@ -203,7 +203,7 @@ class FixedCutpointClassifier(_CutpointClassifier):
     cutpoints_ : ndarray of float, shape (n_grades - 1,)
         Those of the scale.
     classes_ : ndarray, shape (n_classes,)
-        The labels in ``y``, sorted; a grade that is not among them gives way to the nearest.
+        The labels in ``y``, sorted; a grade that is not among them is replaced by the nearest.
     grades_ : ndarray, shape (n_grades,)
         The scale.
 

@@ -37,7 +37,7 @@ VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
 
 
 class FoldEnsemble(MetaGrader):
-    """Fit one clone per fold, score each on the fold it has not seen, and average them all.
+    """Fit one clone per fold, score each on its test fold, and average the predictions of all.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class FoldEnsemble(MetaGrader):
         have them, "severity" for regressors, else "soft" where there are probabilities, else
         "hard".
     n_jobs : int, default=None
-        Folds fitted at a time, in processes.
+        Number of folds fitted at the same time, in processes.
     random_state : int, RandomState or None, default=None
-        Shuffles the folds; the estimator's own seed is its own.
+        Shuffles the folds; the estimator has its own seed.
     verbose : int, default=0
         Passed to joblib.
 
@@ -68,7 +68,7 @@ class FoldEnsemble(MetaGrader):
     grades_ : ndarray, shape (n_grades,)
         The scale.
     voting_ : str
-        What "auto" came to.
+        The voting that is used, where `voting` is "auto" too.
     oof_proba_ : ndarray of float, shape (n_samples, n_classes)
         Out-of-fold probabilities; ``nan`` for rows in no test fold. Absent where there is no
         ``predict_proba``, as for hard voting.
@@ -77,18 +77,18 @@ class FoldEnsemble(MetaGrader):
     oof_prediction_ : ndarray, shape (n_samples,)
         Out-of-fold labels of the rows of ``oof_fold_ >= 0``.
     oof_fold_ : ndarray of int, shape (n_samples,)
-        Test fold of every row; -1 for none.
+        Number of the test fold of every row; -1 for none.
     severity_std_ : float
         Root mean square of the residuals of ``oof_severity_``, in positions. Only where severities
-        vote and the models do not know their own errors, as classifiers do not.
+        vote and the models do not estimate their own errors, such as classifiers.
     cv_results_ : dict
         ``"n_train"``, ``"n_test"`` and ``"test_kappa"`` (quadratic weighted), each of shape
         (n_folds,).
     class_names_ : list of str
-        Names of the grades, lowest first. This and the next two are there where
+        Names of the grades, lowest first. This and the next two exist where
         `Evaluation.keep_with` has set them, as in what `fundus train` saves.
     operating_points_ : dict of str to list of OperatingPoint
-        By condition, "referable" and "sight-threatening": severities from which on an image is
+        By condition, "referable" and "sight-threatening": lowest severities at which an image is
         referred.
     referable_with_dme_ : bool
         Whether macular oedema counted when these were chosen.
@@ -192,7 +192,7 @@ class FoldEnsemble(MetaGrader):
         X, y : array-like
             The data it was given.
         groups : array-like, shape (n_samples,), default=None
-            Patients; a frame's own where they are not given.
+            Patients; by default those of the frame.
         voting : str, default="auto"
 
         Returns
@@ -295,7 +295,7 @@ class FoldEnsemble(MetaGrader):
         Ballot
         """
         check_is_fitted(self, "estimators_")
-        # models of earlier releases have none
+        # models of earlier releases have no ballot
         order = getattr(self, "_scale", None)
         scale = whole_scale(self.estimators_[0], self.classes_, order)
         return Ballot(self.classes_, scale, self.voting_, getattr(self, "severity_std_", None))
@@ -319,13 +319,13 @@ class FoldEnsemble(MetaGrader):
         return self.estimators_
 
     def members(self, reading: Reading) -> list[Votes]:
-        """Predict by the model of each fold, on the classes and the scale of all folds."""
+        """Predict with the model of each fold, on the classes and the scale of all folds."""
         rules = self.ballot()
         return [rules.scores(grader, reading) for grader in self._graders()]
 
     def average(self, members: list[Votes]) -> Votes:
-        """Average predictions of `members`."""
-        # without an error of its own, which an ensemble around ensembles finds out of fold
+        """Average the predictions of `members`."""
+        # without its own error, which an ensemble of ensembles estimates out of fold
         return self.ballot().combine(members)._replace(std=None)
 
     def votes_of(self, reading: Reading) -> Votes:
@@ -333,7 +333,7 @@ class FoldEnsemble(MetaGrader):
         return self.average(self.members(reading))
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
-        """Predict labels, of hard votes the one that most models predict, the lowest of several."""
+        """Predict labels; with hard votes the most frequent one, the lowest of several."""
         if self.voting_ != "hard":
             return super().labels_of(reading)
         rules = self.ballot()

@@ -1,4 +1,4 @@
-"""Fitting one model per fold, and what it says of the rows it has not seen."""
+"""Fitting one model per fold, and its predictions of the rows it has not seen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fundus.transfer.plan import plans_told
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a meta-estimator is fitted on, checked.
+    """The checked training data of a meta-estimator.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class TrainingData:
     groups : ndarray, shape (n_samples,), or None
         Patients, none of them unknown.
     scale : ndarray, shape (n_grades,)
-        The grades in order, as the estimator was given them, or else as the labels have them.
+        The grades in order, as given to the estimator, else as the labels have them.
     labels : Labels
-        `y` and the order that came with it.
+        `y` and its order, if it has one.
     """
 
     X: Any
@@ -59,7 +59,7 @@ class TrainingData:
         return self.labels.carried()
 
     def target_of(self, estimator: Any) -> Any:
-        """Return what to fit an estimator on: positions, where it knows no labels."""
+        """Return what to fit an estimator on: positions, where it cannot use labels."""
         if as_grader(estimator).knows_labels:
             return self.target
         return to_positions(self.y, self.scale)
@@ -71,7 +71,7 @@ class TrainingData:
         return np.unique(self.y)
 
     def folds(self, cv: Any, estimator: Any, random_state: Any) -> Folds:
-        """Return the folds of a ``cv=`` parameter; none shares a patient or an image."""
+        """Return the folds of a ``cv=`` parameter, which share no patient and no image."""
         cache = cache_of(estimator)
         folds = check_split(cv, self.X, self.y, self.groups, cache=cache, random_state=random_state)
         check_tested_once(folds, len(self.y))
@@ -89,7 +89,7 @@ def read_training(
     y : array-like, shape (n_samples,)
     sample_weight : array-like of float, shape (n_samples,), or None
     groups : array-like, shape (n_samples,), or None
-        A frame's own patients where they are not given.
+        By default the patients of the frame.
     owner : object
         The estimator, named in messages; its ``estimator`` may have been given the scale.
 
@@ -101,7 +101,7 @@ def read_training(
     Warns
     -----
     DataWarning
-        Where more than two names are put into the order of the alphabet.
+        Where more than two names are sorted alphabetically.
     """
     refuse_single(X)
     (X,) = indexable(X)
@@ -117,14 +117,14 @@ def read_training(
 
 
 def _whole_order(labels: Labels, estimator: BaseEstimator) -> tuple[NDArray[Any], Labels]:
-    """Return the scale for the whole of the labels, and the labels as folds are to get them."""
+    """Return the scale of all labels, and the labels in the form that folds get."""
     given = given_scale(estimator)
     classes = np.unique(labels.values)
     numbering = numbering_of(estimator)
     if numbering and [x for x in labels.scale.tolist() if x in classes] != classes.tolist():
         warn_caller(
-            f"{numbering} numbers labels by the alphabet, or by size, before it fits what is "
-            f"inside it, which then takes {classes.tolist()} for the order of the grades instead "
+            f"{numbering} encodes labels in sorted order before it fits the estimator "
+            f"inside it, which then uses {classes.tolist()} as the order of the grades instead "
             f"of {labels.scale.tolist()}: encode first, as y.cat.codes.",
             DataWarning,
         )
@@ -133,7 +133,7 @@ def _whole_order(labels: Labels, estimator: BaseEstimator) -> tuple[NDArray[Any]
         return labels.scale, labels
     scale = grade_scale(given)
     if set(labels.values.tolist()) <= set(scale.tolist()):
-        # the estimator knows the order by itself, so that there is nothing to carry on
+        # the estimator knows the order itself, so it need not be passed on
         labels.warn_if_contradicted(scale)
         return scale, Labels(labels.values, meant=True)
     return labels.scale, labels
@@ -153,8 +153,8 @@ def check_tested_once(folds: Folds, n_rows: int) -> None:
         times[test] += 1
     if times.max() > 1:
         raise DataError(
-            f"Row {int(times.argmax())} is in two test folds, so it has no one out-of-fold "
-            "prediction: use a splitter that tests every row once at most."
+            f"Row {int(times.argmax())} is in two test folds, so it has no single out-of-fold "
+            "prediction: use a splitter that tests every row at most once."
         )
 
 
@@ -173,9 +173,9 @@ def fit_fold(
     *,
     tell: bool = True,
 ) -> Any:
-    """Fit a clone on the training rows of a fold; weights and patients go along.
+    """Fit a clone on the training rows of a fold, with their weights and patients.
 
-    What is inside a `FrozenEstimator` is taken as it is.
+    The model inside a `FrozenEstimator` is used as it is.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def fit_fold(
 def fold_template(
     estimator: Any, fold: int | None, y: NDArray[Any], groups: Any, random_state: Any
 ) -> Any:
-    """Return a clone that logs into a folder of its fold, if any, and searches by patient."""
+    """Return a clone that logs into its fold's folder, if any, and searches by patient."""
     model = clone(estimator)
     if fold is not None:
         logs = {
@@ -235,7 +235,7 @@ def out_of_fold(
     n_jobs: int | None,
     random_state: Any,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Score every row by a model that was trained without it.
+    """Predict every row with a model that was trained without it.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def out_of_fold(
     folds : list of (train, test)
     scale : ndarray, shape (n_grades,)
     n_jobs : int or None
-        Folds at a time, in processes.
+        Number of folds at the same time, in processes.
     random_state : int, RandomState or None
         Shuffles the folds of a search by patient.
 
@@ -285,7 +285,7 @@ def _fit_and_score(
     scale: NDArray[Any],
     classes: NDArray[Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    # the model of all rows has told the plan
+    # the model of all rows has printed the plan
     target = data.target_of(model)
     model = fit_fold(model, data.X, target, train, data.weight, data.groups, tell=False)
     grader = as_grader(model, scale)

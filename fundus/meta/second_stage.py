@@ -1,4 +1,4 @@
-"""`SecondStageClassifier`: a second model on the first one's scores and what else is known."""
+"""`SecondStageClassifier`: a second model on the first one's scores and other columns."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _KEYS = ("path", "patient", "eye")
 class SecondStageClassifier(MetaGrader):
     """Grade by a second model, from the first one's scores, the fellow eye and measurements.
 
-    The second model is trained on out-of-fold scores of the first, so it never sees what the first
-    says of images it was trained on. The first is then fitted on all images.
+    The second model is trained on out-of-fold scores of the first, so it never sees the first one's
+    scores of images it was trained on. The first is then fitted on all images.
 
     Parameters
     ----------
@@ -42,21 +42,21 @@ class SecondStageClassifier(MetaGrader):
         ``None`` is ``LogisticHead(C=1.0)``.
     columns : sequence of str, default=()
         Numeric columns of the frame `X` for the second model, such as image quality. A missing
-        value is replaced by the median, and that it was missing becomes a column.
+        value is replaced by the median, and another column marks where it was missing.
     eye : {"auto", True, False}, default="auto"
-        Whether the second model learns the eye's side (column ``eye``: "left" or "right");
+        Whether the second model uses the eye's side (column ``eye``: "left" or "right");
         "auto": where the frame has the column.
     fellow : {"auto", True, False}, default="auto"
-        Whether it learns the severity of the same patient's other eye, the mean of several images
+        Whether it uses the severity of the same patient's other eye, the mean of several images
         (columns ``patient`` and ``eye``); "auto": where the frame has both. The fellow is looked
-        for among the rows of the same `X`, so photographs of a patient are graded together.
+        for in the rows of the same `X`, so pass all photographs of a patient together.
     cv : int, splitter or iterable, default=5
         An int means `StratifiedGroupKFold` where there are patients, else `StratifiedKFold`, both
         shuffled. Every row must be in one test fold.
     n_jobs : int, default=None
-        Folds fitted at a time, in processes.
+        Number of folds fitted at the same time, in processes.
     random_state : int, RandomState or None, default=None
-        Shuffles the folds and seeds the second model; the first one's seed is its own.
+        Shuffles the folds and seeds the second model; the first one has its own seed.
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class SecondStageClassifier(MetaGrader):
     final_estimator_ : TransferClassifier
         The second model.
     imputer_ : SimpleImputer
-        Fills what is missing.
+        Fills missing values.
     second_features_ : list of str
-        Columns of the second model, before those that tell what was missing.
+        Columns of the second model, without those that mark missing values.
     oof_severity_ : ndarray of float, shape (n_samples,)
         The first model's out-of-fold severities, in positions on the scale.
     classes_ : ndarray, shape (n_classes,)
@@ -155,12 +155,12 @@ class SecondStageClassifier(MetaGrader):
 
     @property
     def votes_by(self) -> str:
-        """How several models like this one vote."""
+        """How an ensemble of models like this one votes."""
         return self.final_estimator_.votes_by
 
     @property
     def takes_images(self) -> bool:
-        """Whether it predicts from images, and from nothing else: it does not."""
+        """Whether it predicts from images alone: it does not."""
         return False
 
     def gives_proba(self) -> bool:
@@ -172,7 +172,7 @@ class SecondStageClassifier(MetaGrader):
         return True
 
     def readers(self) -> list[Reader]:
-        """Return the frozen layers of the first model, which get their part of `X`."""
+        """Return the frozen layers of the first model, which read its part of `X`."""
 
         def of_first(reader: Reader) -> Reader:
             return replace(reader, run=lambda X: reader.run(self._for_first(X)))
@@ -180,12 +180,12 @@ class SecondStageClassifier(MetaGrader):
         return [of_first(reader) for reader in super().readers()]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict by the second model, from the first one's predictions and the columns."""
+        """Predict with the second model, from the first one's predictions and the columns."""
         return self.final_estimator_.votes_of(Reading(self._second_input(reading)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        # probabilities of unordered classes pass through whole, severities do not
+        # probabilities keep all information about unordered classes, severities do not
         tags.classifier_tags.poor_score |= head_assumes_order(self._second(None))
         return tags
 
@@ -250,7 +250,7 @@ class SecondStageClassifier(MetaGrader):
             pairs = len(np.unique(np.column_stack([values, codes]), axis=0))
             if pairs == len(np.unique(values)) == n_classes:
                 raise DataError(
-                    f"The column {name!r} of X is the grade under other numbers, which new images "
+                    f"The column {name!r} of X is the grade in other numbers, which new images "
                     "do not have: leave it out of 'columns'."
                 )
 

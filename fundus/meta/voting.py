@@ -1,4 +1,4 @@
-"""How the models of an ensemble vote, each with the classes and the scale of its own fold."""
+"""How the models of an ensemble vote; each has the classes and the scale of its own fold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fundus.saving.classes import saveable
 
 
 def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDArray[Any]) -> Votes:
-    """Predict by one model, and carry that to the classes and the scale of others.
+    """Predict with one model, and convert that to the classes and the scale of all models.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDA
     Returns
     -------
     Votes
-        Where the model's own scale is shorter, a severity's error is taken to be wider as the
-        steps are. Cutpoints stay the model's own.
+        Where the model's own scale is shorter, the error of a severity is scaled with the width of
+        its steps. Cutpoints are not converted.
     """
     votes = grader.votes_of(reading)
     proba, severity, std = votes.proba, votes.severity, votes.std
@@ -53,21 +53,21 @@ def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDA
 def to_scale(
     severity: NDArray[np.float64], own: NDArray[Any], scale: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Carry severities from a fold's own scale to the whole one.
+    """Convert severities from a fold's own scale to the whole one.
 
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
         In positions on `own`; infinite ones stay so.
     own : ndarray, shape (n_own,)
-        Where a fold lacked a grade and the scale was left to the data, a part of `scale`; the
-        steps are wider there.
+        Where a fold lacked a grade and the scale came from the data, a part of `scale`, with wider
+        steps.
     scale : ndarray, shape (n_grades,)
 
     Returns
     -------
     ndarray of float, shape (n_samples,)
-        In positions on `scale`; beyond its own ends a severity keeps its distance from them.
+        In positions on `scale`; a severity beyond an end of `own` keeps its distance from it.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class Ballot(NamedTuple):
         The grades in order.
     voting : {"soft", "hard", "severity", "cutpoints"}
     std : float, default=None
-        Standard deviation of the severity's error, of models that do not know it of themselves.
+        Standard deviation of the severity's error, for models that do not estimate it.
     """
 
     classes: NDArray[Any]
@@ -103,7 +103,7 @@ class Ballot(NamedTuple):
     std: float | None = None
 
     def scores(self, grader: Grader, reading: Reading) -> Votes:
-        """Run one model once.
+        """Predict once with one model.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Ballot(NamedTuple):
         return np.searchsorted(self.classes, grader.labels_of(reading))
 
     def combine(self, votes: list[Votes]) -> Votes:
-        """Average what `scores` gave of each model.
+        """Average the predictions that `scores` returned for each model.
 
         Returns
         -------
@@ -154,14 +154,14 @@ class Ballot(NamedTuple):
         return self._cut(severity, middle_cutpoints(cutpoints), proba)
 
     def majority(self, best: list[Any]) -> NDArray[np.intp]:
-        """Return the position in the classes of what most models predict, of several the lowest."""
+        """Return the class position of the most frequent prediction, the lowest of several."""
         counts = np.stack([(np.stack(best) == k).sum(axis=0) for k in range(len(self.classes))])
         return counts.argmax(axis=0)
 
     def spread_by_other_folds(
         self, severity: NDArray[np.float64], y: NDArray[Any], fold: NDArray[np.intp]
     ) -> tuple[float, NDArray[np.float64]]:
-        """Make probabilities from out-of-fold severities whose errors the models do not know.
+        """Make probabilities from out-of-fold severities of models that do not know their errors.
 
         Parameters
         ----------
@@ -170,14 +170,14 @@ class Ballot(NamedTuple):
         y : ndarray, shape (n,)
             Labels.
         fold : ndarray of int, shape (n,)
-            Test fold of every row; -1 for none.
+            Number of the test fold of every row; -1 for none.
 
         Returns
         -------
         std : float
             Root mean square of all residuals.
         proba : ndarray of float, shape (n, n_classes)
-            By the residuals of the other folds, where there are any; ``nan`` for rows in none.
+            From the residuals of the other folds, where there are any; ``nan`` for rows in no fold.
         """
         squares = np.square(severity - to_positions(y, self.scale))
         tested, positions = fold >= 0, self._positions()
@@ -228,13 +228,13 @@ def _root_mean_square(stds: list[float | None]) -> float | None:
 
 
 def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
-    """Return the rules by which one fitted classifier votes alone.
+    """Return the rules by which a single fitted classifier votes.
 
     Parameters
     ----------
     model : classifier
     labels : Labels, default=None
-        They tell the order where the model does not know it.
+        Used for the order where the model does not know it.
     """
     labels = Labels(model.classes_) if labels is None else labels
     if not len(scale_of(model, np.empty(0))):
@@ -244,7 +244,7 @@ def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Median of each cutpoint over models, which infinite ones do not carry away.
+    """Median of each cutpoint over models, which a few infinite ones do not change.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64
     Returns
     -------
     ndarray of float, shape (n_grades - 1,)
-        Ascending; of an even number the mean of the middle two, or the lower of them where one is
+        Ascending; for an even number the mean of the middle two, or the lower of them where one is
         infinite.
 
     Examples
@@ -271,12 +271,12 @@ def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64
 
 
 def chosen_voting(voting: str, model: Any) -> str:
-    """Return the way to vote that a ``voting=`` parameter means for some models.
+    """Return the kind of voting that a ``voting=`` parameter means for some models.
 
     Parameters
     ----------
     voting : str
-        ``"auto"`` leaves it to the model.
+        ``"auto"`` uses what suits the model.
     model : classifier
         One of them, fitted.
 
@@ -296,7 +296,7 @@ def chosen_voting(voting: str, model: Any) -> str:
             "'hard' or 'auto' for an estimator with neither predict_severity nor predict_proba"
         )
     elif voting == "cutpoints" and grader.votes_by != "cutpoints":
-        problem = "another for an estimator without cutpoints"
+        problem = "other than 'cutpoints' for an estimator without cutpoints"
     if problem is not None:
         raise refused(
             "FoldEnsemble", "voting", f"must be {problem}. Got {voting!r} for {model!r} instead."

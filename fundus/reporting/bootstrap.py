@@ -1,4 +1,4 @@
-"""Intervals: resampled patients, with all their images, and Wilson's for proportions."""
+"""Intervals from resampled patients with all their images, and Wilson's for proportions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fundus.grades.patients import read_patients
 from fundus.metrics.resampled import Weights
 from fundus.parameters import invalid
 
-#: A proportion with fewer hits, or fewer misses, has Wilson's interval.
+#: A proportion with fewer hits, or fewer misses, gets Wilson's interval.
 FEW = 10
 
-#: Cells of a chunk of resamples, so that memory stays flat (32 MB).
+#: Cells in a chunk of resamples, so that memory use stays constant (32 MB).
 _CHUNK = 4_000_000
 
-#: An interval needs so large a share of resamples in which the score is defined.
+#: Least share of resamples with a defined score that an interval needs.
 _DEFINED = 0.9
 
 
@@ -32,11 +32,11 @@ class Interval:
     Parameters
     ----------
     low, high : float
-        ``nan`` where too few resamples have a score.
+        ``nan`` if too few resamples have a score.
     confidence : float
         Such as 0.95.
     by_patient : bool
-        Whether patients count as one, with all their photographs, or single photographs.
+        Whether patients with all their photographs were resampled, or single photographs.
     method : {"bootstrap", "wilson"}, default="bootstrap"
         Percentiles of resamples, or Wilson's interval of a proportion.
     """
@@ -65,7 +65,7 @@ class Measure:
     Parameters
     ----------
     value : float
-        ``nan`` where it is undefined.
+        ``nan`` if it is undefined.
     interval : Interval
     """
 
@@ -74,7 +74,7 @@ class Measure:
 
     @property
     def span(self) -> str:
-        """The interval as text; ``-`` where there is none."""
+        """The interval as text; ``-`` if there is none."""
         if math.isnan(self.interval.low):
             return "-"
         return f"{self.interval.low:.3f} to {self.interval.high:.3f}"
@@ -89,7 +89,7 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """How patients are resampled; the same patients in every score that is taken from it.
+    """Resamples of patients; every score uses the same ones.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Bootstrap:
 
     Notes
     -----
-    Cost: a resample weighs every image once, O(n_resamples · n_images) for each score, in chunks
+    Cost: O(n_resamples · n_images) for each score, in chunks
     of 32 MB. All scores of 369 images with 2000 resamples take about a second on one core.
     """
 
@@ -137,7 +137,7 @@ class Bootstrap:
         Parameters
         ----------
         statistic : callable
-            From weights (n, n_images) to arrays of n scores by name.
+            Takes weights (n, n_images) and returns arrays of n scores by name.
         """
         parts = [statistic(weights) for weights in self.weights()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -153,7 +153,7 @@ class Bootstrap:
         among: NDArray[np.bool_],
         resampled: NDArray[np.float64],
     ) -> Measure:
-        """Measure of a share of images: Wilson's interval near 0 and 1, else percentiles.
+        """Measure a share of images, with Wilson's interval near 0 and 1, else percentiles.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class Bootstrap:
         Notes
         -----
         Wilson's interval takes as many trials as there are patients among the images: two eyes
-        of one patient are at worst alike, so it is rather too wide than too narrow.
+        of one patient are at most as alike as copies, so it may be too wide but not too narrow.
         """
         total, right = int(among.sum()), int((hits & among).sum())
         if not total:
@@ -185,20 +185,20 @@ class Bootstrap:
         positive: NDArray[np.bool_],
         negative: NDArray[np.bool_] | None = None,
     ) -> Measure:
-        """Measure of an AUC: percentiles, but at 0 and 1 Wilson's interval.
+        """Measure an AUC, with percentiles, or with Wilson's interval at 0 and 1.
 
         Parameters
         ----------
         value : float
         resampled : ndarray of float, shape (n_resamples,)
         positive, negative : ndarray of bool, shape (n_images,)
-            Those that have it and those that do not; by default all others.
+            Images with and without the condition; by default all others.
 
         Notes
         -----
-        No resample of images that are told apart perfectly has another AUC. The variance of an
+        All resamples of perfectly separated images have the same AUC. The variance of an
         AUC ``a`` is at most ``a (1 - a) / min(n_positive, n_negative)`` [1]_, that of a proportion
-        of so many trials, so there the interval is that of the proportion, and rather too wide.
+        of so many trials, so there the interval of the proportion is used, which may be too wide.
 
         References
         ----------
@@ -221,13 +221,13 @@ def bootstrap_of(
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> Bootstrap:
-    """Make ready to resample patients.
+    """Prepare the resampling of patients.
 
     Parameters
     ----------
     content : ndarray of float, shape (n_images, n_columns)
-        All that is scored; patients are put in an order by it, so that intervals depend neither on
-        the order of the rows nor on the patients' names.
+        All data that is scored; patients are sorted by it, so that intervals do not depend on
+        the order of the rows or on the patients' names.
     patients : array-like, shape (n_images,), or None
     n_resamples : int, default=2000
     confidence : float, default=0.95
@@ -236,7 +236,7 @@ def bootstrap_of(
     Raises
     ------
     DataError
-        If there is no image, not one patient for each, or a patient is missing.
+        If there is no image, lengths differ, or a patient is missing.
     InvalidParameterError
         If `confidence` is not between 0 and 1, or `n_resamples` below 1.
     """
@@ -288,7 +288,7 @@ def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[flo
     middle = share + z * z / (2 * trials)
     reach = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    # at 0 and 1 an end is the share itself, but for the rounding
+    # at 0 and 1 one end is the share itself, except for rounding
     low = 0.0 if share == 0 else (middle - reach) / scale
     high = 1.0 if share == 1 else (middle + reach) / scale
     return low, high
@@ -306,8 +306,8 @@ def percentiles(scores: NDArray[np.float64], tail: float) -> tuple[float, float]
     Returns
     -------
     low, high : float
-        ``nan`` where fewer than 90 % are finite, or all are the same: then the resamples, such as
-        those of a perfect grading, say nothing of what other images would give.
+        ``nan`` if fewer than 90 % are finite, or all are the same: then the resamples, such as
+        those of a perfect grading, show nothing about other images.
     """
     known = scores[np.isfinite(scores)]
     if not len(known) or len(known) < _DEFINED * len(scores) or np.ptp(known) == 0:
@@ -317,5 +317,5 @@ def percentiles(scores: NDArray[np.float64], tail: float) -> tuple[float, float]
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return a number as JSON has it, which knows no ``nan``."""
+    """Return a number for JSON, which has no ``nan``."""
     return float(value) if math.isfinite(value) else None

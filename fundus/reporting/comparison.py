@@ -1,4 +1,4 @@
-"""Whether one model scores better than another on the same images."""
+"""Compares the scores of two models on the same images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PairedDifference:
     a, b : float
         Their scores.
     difference : Measure
-        ``a - b``, with its interval; ``nan`` ends where no resample differs from another.
+        ``a - b``, with its interval; its ends are ``nan`` if all resamples are the same.
     """
 
     a: float
@@ -59,8 +59,8 @@ def paired_difference(
 ) -> PairedDifference:
     """Compare two models' predictions of the same images.
 
-    Both are scored on the same resampled patients, so what makes images easy or hard for both
-    cancels: the interval is narrower than the two models' own suggest.
+    Both are scored on the same resampled patients, so effects of easy or hard images on both
+    cancel: the interval is narrower than the two models' own intervals suggest.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ def paired_difference(
         "macro_auc", "ranked_probability_score", "brier_score", "expected_calibration_error"; of
         severities, where `y_true` is bool, "auc"; or ``metric(y_true, y_pred)``.
     y_true : array-like, shape (n_samples,)
-        Grades in ``range(n_grades)``, or what the metric takes.
+        Grades in ``range(n_grades)``, or other targets of the metric.
     a, b : array-like, shape (n_samples,) or (n_samples, n_grades)
         Grades, severities or probabilities that the models predict, such as those out of fold of
         two models that had the same folds.
     groups : array-like, shape (n_samples,), default=None
-        Patients; without, the interval takes every image for an independent one.
+        Patients; without them, images are treated as independent.
     n_grades : int, default=5
         Length of the scale.
     n_resamples : int, default=2000
@@ -99,7 +99,7 @@ def paired_difference(
 
     Notes
     -----
-    Like every bootstrap of fixed predictions it leaves out the variance of training: the interval
+    Like every bootstrap of fixed predictions this leaves out the variance of training: the interval
     is about these two fitted models, not about the two methods.
 
     Cost: O(n_resamples · n_samples) for a named metric; a callable runs 2 · n_resamples times.
@@ -136,7 +136,7 @@ def _resampled(bootstrap: Bootstrap, statistics: list[Statistic]) -> NDArray[np.
 
 
 def _content(true: NDArray[Any], one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:
-    # labels of any kind, as numbers that sort alike
+    # labels of any kind, as numbers in the same sorted order
     columns = [np.unique(true, return_inverse=True)[1].reshape(-1, 1)]
     for values in (one, two):
         coded = np.unique(values, return_inverse=True)[1] if values.dtype.kind in "OUS" else values

@@ -1,4 +1,4 @@
-"""How often sets of grades hold the true one, and how many images they leave to a human."""
+"""Reports how often sets of grades hold the true one, and how many images go to a human."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fundus.reporting.tables import coverage_table
 
 @dataclass(frozen=True, eq=False)
 class CoverageReport:
-    """What sets of grades are worth on some images.
+    """Scores of sets of grades on some images.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class CoverageReport:
     deferred : Measure
         Share of images whose set has more than one grade.
     undecided : Measure or None
-        Share of images whose set does not settle whether the grade is referable; on the ICDR
+        Share of images whose set does not decide whether the grade is referable; on the ICDR
         scale only.
     n_images : int
     n_patients : int or None
@@ -75,18 +75,18 @@ def coverage_report(
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> CoverageReport:
-    """Score sets of grades on images that neither trained nor calibrated them.
+    """Score sets of grades on images that were not used for training or calibration.
 
     Parameters
     ----------
     y_true : array-like of int, shape (n_samples,)
         Grades in ``range(n_grades)``.
     low, high : array-like of int, shape (n_samples,)
-        Ends of the sets, as ``OrdinalConformalClassifier.predict_set`` gives them.
+        Ends of the sets, as from ``OrdinalConformalClassifier.predict_set``.
     n_grades : int, default=5
         Length of the scale.
     groups : array-like, shape (n_samples,), default=None
-        Patients; without, the intervals take every image for an independent one.
+        Patients; without them, images are treated as independent.
     n_resamples : int, default=2000
         Bootstrap resamples of patients.
     confidence : float, default=0.95
@@ -120,8 +120,8 @@ def coverage_report(
     ends = [to_positions(e, scale, name=n) for e, n in ((low, "low"), (high, "high"))]
     if not len(true) or any(len(end) != len(true) for end in ends) or (ends[0] > ends[1]).any():
         raise DataError(
-            "A coverage report needs the lowest and the highest grade of a set for each of at "
-            f"least one image. Got {len(true)} grades, {len(ends[0])} lowest and {len(ends[1])} "
+            "A coverage report needs at least one image, with the lowest and the highest grade of "
+            f"a set for each. Got {len(true)} grades, {len(ends[0])} lowest and {len(ends[1])} "
             "highest, or a lowest above its highest."
         )
     bootstrap = bootstrap_of(

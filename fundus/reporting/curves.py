@@ -1,4 +1,4 @@
-"""Figures of screening and of calibration; without pyplot's global state."""
+"""Figures of screening and of calibration, without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plot_roc(report: ScreeningReport, *, title: str = "") -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A cross spans the intervals of an operating point. Where ungradable images count as
+        A cross shows the intervals of an operating point. If ungradable images count as
         referred, the curve does not start in the corner.
 
     Examples
@@ -54,7 +54,7 @@ def plot_roc(report: ScreeningReport, *, title: str = "") -> Figure:
             x, y = 1 - spec.value, sens.value
             across = [[x - (1 - spec.interval.high)], [1 - spec.interval.low - x]]
             along = [[y - sens.interval.low], [sens.interval.high - y]]
-            # rounding may leave an end on the wrong side of a value that it equals
+            # rounding may put an end on the wrong side of a value that it equals
             ax.errorbar(
                 x,
                 y,
@@ -81,7 +81,7 @@ def plot_reliability(
     n_bins: int = 8,
     title: str = "",
 ) -> Figure:
-    """Draw how often a grade or a worse one is true, by the probability predicted for that.
+    """Draw the share of images with a grade or a worse one, by its predicted probability.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def plot_reliability(
     at_least : sequence of int, default=None
         Lowest grades; by default 2 and 3 on the scale of five, else all but 0.
     n_bins : int, default=8
-        Bins of about as many images each.
+        Number of bins, with about the same number of images each.
     title : str, default=""
 
     Returns
@@ -127,7 +127,7 @@ def plot_reliability(
     for place, (k, colour) in enumerate(zip(at_least, _COLOURS, strict=False)):
         predicted, share, low, high = _reliability(true >= k, proba[:, k:].sum(axis=1), n_bins)
         bars = np.maximum([share - low, high - share], 0)
-        # moved apart a little, so that bars do not hide each other
+        # shifted a little, so that bars do not hide each other
         ax.errorbar(
             predicted + 0.004 * place,
             share,

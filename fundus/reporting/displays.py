@@ -1,4 +1,4 @@
-"""Figures of gradings, after scikit-learn's Display objects; without pyplot's global state."""
+"""Figures of gradings, like scikit-learn's Display objects, without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class SeverityDisplay:
         Name of every grade.
     boundaries : sequence of float, default=()
         Severities at which the predicted grade changes. Only regressors and cutpoints have them:
-        a classifier predicts the most probable grade, whatever its severity.
+        a classifier predicts the most probable grade, independent of its severity.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes of the drawing.
     figure_ : matplotlib.figure.Figure
-        The figure of `ax_`; not one of pyplot's where no axes were given.
+        The figure of `ax_`; not registered in pyplot if no axes were given.
 
     See Also
     --------
@@ -79,7 +79,7 @@ class SeverityDisplay:
         boundaries: Sequence[float] = (),
         ax: Axes | None = None,
     ) -> SeverityDisplay:
-        """Draw severities that are there already.
+        """Draw given severities.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class SeverityDisplay:
         boundaries : sequence of float, default=()
             Severities at which the predicted grade changes, drawn as dotted lines.
         ax : matplotlib.axes.Axes, default=None
-            A new figure's where it is not given.
+            By default those of a new figure.
 
         Raises
         ------
@@ -126,14 +126,14 @@ class SeverityDisplay:
         estimator : TransferClassifier or FoldEnsemble
             Fitted.
         X : images
-            As the estimator takes them.
+            Images for the estimator.
         y : array-like of int, shape (n_samples,)
             True grades.
         ax : matplotlib.axes.Axes, default=None
-            A new figure's where it is not given.
+            By default those of a new figure.
         **options
             ``n_grades``, ``class_names`` and ``boundaries`` of `from_predictions`; a regressor's
-            boundaries are the halves between grades unless they are given.
+            boundaries are by default midway between grades.
         """
         if as_grader(estimator).rounds_severity and "boundaries" not in options:
             options["boundaries"] = rounding(options.get("n_grades", N_GRADES))
@@ -145,7 +145,7 @@ class SeverityDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            A new figure's where it is not given.
+            By default those of a new figure.
 
         Returns
         -------
@@ -237,7 +237,7 @@ def rounding(n_grades: int) -> list[float]:
 
 
 def new_figure() -> Figure:
-    """Return a figure that no window system and no pyplot knows."""
+    """Return a figure without pyplot and without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -247,7 +247,7 @@ def new_figure() -> Figure:
 
 
 def _wrapped(label: str) -> str:
-    """Break a label after its number and where it is long, so that five stand side by side."""
+    """Break a label after its number and if it is long, so that five fit side by side."""
     number, _, name = label.partition(" ")
     if not number.isdigit():
         return textwrap.fill(label, 12)

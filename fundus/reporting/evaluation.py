@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from fundus.reporting.bootstrap import Measure
 
-#: What each figure of an evaluation shows, by its name.
+#: Description of each figure of an evaluation, by its name.
 FIGURES = {
     "confusion": "confusion matrix",
     "severity": "severity by true grade",
@@ -52,19 +52,19 @@ class Evaluation:
     y_true : ndarray of int, shape (n_images,)
         True grades, as positions on the scale.
     names : tuple of str, shape (n_images,)
-        What the images are called in the data: as their table has it, else their paths.
+        Names of the images in the data: from their table, else their paths.
     report : Report
         Agreement with the true grades, with intervals.
     screening : ScreeningReport or None
-        ``None`` without severities, or on a scale other than that of five grades.
+        ``None`` without severities, or on a scale that does not have five grades.
     coverage : CoverageReport, default=None
-        Of the model's sets of grades; ``None`` where it makes none, or the images calibrated them.
+        Of the model's sets of grades; ``None`` if it makes none, or the images calibrated them.
     fold : ndarray of int, shape (n_images,), default=None
-        Which fold's model predicted an image, where that is out of fold.
+        The fold whose model predicted an image, for out-of-fold predictions.
     rounds_severity : bool, default=False
-        Whether the grade nearest to the severity is predicted.
+        Whether the predicted grade is the one nearest to the severity.
     title : str, default="Scores"
-        Of tables and figures.
+        Title of tables and figures.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Evaluation:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the predictions, a row for each image.
+        """Return the predictions, one row per image.
 
         Returns
         -------
@@ -113,7 +113,7 @@ class Evaluation:
         return pd.concat([pd.DataFrame({**first, "file": self.names}), predicted], axis=1)
 
     def scores(self) -> pd.DataFrame:
-        """Return a row for each score: score, value, low, high, and how the interval came."""
+        """Return a row for each score: score, value, low, high, and the method of the interval."""
         named: dict[str, Measure] = dict(self.report.measures)
         for k, measure in enumerate(self.report.sensitivities):
             named[f"sensitivity_of_grade_{k}"] = measure
@@ -140,7 +140,7 @@ class Evaluation:
         Parameters
         ----------
         title : str, default=None
-            By default the evaluation's own.
+            By default that of the evaluation.
 
         Returns
         -------
@@ -165,7 +165,7 @@ class Evaluation:
         Parameters
         ----------
         title : str, default=None
-            By default the evaluation's own.
+            By default that of the evaluation.
 
         Returns
         -------
@@ -196,12 +196,12 @@ class Evaluation:
         return figures
 
     def keep_with(self, model: Any) -> None:
-        """Set what was decided here as fitted attributes of a model, to be saved with it.
+        """Set names and operating points as fitted attributes of a model, to be saved with it.
 
         Parameters
         ----------
         model : FoldEnsemble or OrdinalConformalClassifier
-            Gets ``class_names_`` and, where there is a screening report, ``operating_points_`` and
+            Gets ``class_names_`` and, if there is a screening report, ``operating_points_`` and
             ``referable_with_dme_``.
         """
         model.class_names_ = list(self.report.class_names)
@@ -216,11 +216,11 @@ def evaluate(model: Any, data: Any) -> Evaluation:
     Parameters
     ----------
     model : classifier
-        Fitted, such as `fundus.load` returns it; its operating points and its rule for sets are
-        scored where it has them.
+        Fitted, such as from `fundus.load`; its operating points and its rule for sets are
+        scored if it has them.
     data : Bunch or tuple of (X, y)
-        What `load_image_folder` or `load_image_table` returned; or images and their labels. A
-        frame's columns ``patient`` and ``dme`` are used, as those of a Bunch are.
+        Result of `load_image_folder` or `load_image_table`; or images and their labels. A
+        frame's columns ``patient`` and ``dme`` are used, as in a Bunch.
 
     Returns
     -------
@@ -260,7 +260,7 @@ def evaluate(model: Any, data: Any) -> Evaluation:
         then, now = ("with", "without") if with_dme else ("without", "with")
         warn_caller(
             f"The operating points were chosen {then} macular oedema, and these images are scored "
-            f"{now} it, so they are about another finding: give both tables a column 'dme', or "
+            f"{now} it, so they do not match: give both tables a column 'dme', or "
             "none.",
             DataWarning,
         )
@@ -277,20 +277,20 @@ def evaluate_out_of_fold(
     ensemble : FoldEnsemble
         Fitted.
     data : Bunch or tuple of (X, y)
-        What it was fitted on, as in `evaluate`. A photograph that graders called ungradable is
-        graded by a model that knows no other photograph of its patient.
+        Its training data, as in `evaluate`. A photograph that graders called ungradable is
+        graded by a model that was not trained on other photographs of its patient.
     sensitivity, specificity : float, default=0.9
-        What to choose operating points for.
+        Goals of the operating points.
 
     Returns
     -------
     Evaluation
-        With ``fold``; its `keep_with` sets what was chosen as attributes of a model.
+        With ``fold``; its `keep_with` sets the operating points as attributes of a model.
 
     Raises
     ------
     DataError
-        If there are other images than the ensemble was fitted on, or some were in no test fold.
+        If the images are not those the ensemble was fitted on, or some were in no test fold.
     """
     graded = read_graded(data, ensemble.grades_)
     fold = ensemble.oof_fold_
@@ -303,7 +303,7 @@ def evaluate_out_of_fold(
     found, of_called = out_of_fold_predictions(ensemble), None
     if found.severity is not None and len(graded.called):
         known = {} if graded.who is None else dict(zip(graded.who, fold, strict=True))
-        # patients without a graded photograph are dealt to the folds in turn
+        # patients without a graded photograph are assigned to the folds in turn
         n_models, called = len(ensemble.estimators_), graded.called
         folds = [known.get(who, k % n_models) for k, who in enumerate(called["patient"])]
         of_called = predict_by_folds(ensemble, called["path"].tolist(), folds)

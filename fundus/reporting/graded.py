@@ -1,4 +1,4 @@
-"""Graded images as an evaluation needs them, of a loader's Bunch or of ``(X, y)``."""
+"""Graded images for an evaluation, from a loader's Bunch or from ``(X, y)``."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Graded:
     Parameters
     ----------
     X : images or array-like
-        For the model.
+        Input of the model.
     y : ndarray of int, shape (n_images,)
         Positions on the scale.
     n_grades : int
     names : tuple of str
-        What each image is called.
+        Name of each image.
     class_names : list of str or None
     patients : ndarray, shape (n_images,), or None
-        Where they are known.
+        Known patients.
     who : ndarray, shape (n_images,), or None
-        The same, but guesses count, and an image of nobody known is a patient of its own.
+        Patients with guesses; an image of an unknown patient is a patient of its own.
     dme : ndarray of float, shape (n_images,), or None
     ungradable : DataFrame
         Photographs that were set aside: columns path, patient, grade and dme.
@@ -53,7 +53,7 @@ class Graded:
 
     @property
     def called(self) -> pd.DataFrame:
-        """The photographs that graders called ungradable, where screening counts them."""
+        """The photographs that graders called ungradable, if screening counts them."""
         called = self.ungradable["grade"].isna() & (self.n_grades == N_GRADES)
         return self.ungradable[called]
 
@@ -66,10 +66,10 @@ class Graded:
         sensitivity: float | None = None,
         specificity: float | None = None,
     ) -> ScreeningReport | None:
-        """Score as a screening test, where there are severities on the scale of five grades.
+        """Score as a screening test, if there are severities on the scale of five grades.
 
         Images that could not be used count as referred; those that graders called ungradable are
-        truly referable, and the model's severity of them, `of_called`, decides whether it refers
+        truly referable, and the model's severity for them, `of_called`, decides whether it refers
         them.
         """
         if severity is None or self.n_grades != N_GRADES:
@@ -99,7 +99,7 @@ class Graded:
 
 
 def read_graded(data: Any, scale: NDArray[Any]) -> Graded:
-    """Read graded images that a model is scored on.
+    """Read graded images for the evaluation of a model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a model predicts of images: grades, severities, probabilities, and what follows of them."""
+"""Predictions of a model: grades, severities, probabilities, and decisions made from them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Predictions:
     grades : ndarray of int, shape (n,)
         Positions on the scale, 0 for its lowest grade.
     severity : ndarray of float, shape (n,), or None
-        In positions on the scale; ``None`` where the model gives no probabilities.
+        In positions on the scale; ``None`` if the model gives no probabilities.
     proba : ndarray of float, shape (n, n_grades), or None
         A grade that was not trained on has probability 0.
     referable : ndarray of bool, shape (n,), or None
-        Whether the severity reaches the first operating point that the model has for referable
-        disease, which is the one for a sensitivity where that could be reached.
+        Whether the severity reaches the model's first operating point for referable
+        disease, which is the one for a sensitivity if that could be reached.
     sets : tuple of two ndarrays of int, shape (n,), or None
         Positions of the lowest and the highest grade of each image's conformal set.
     """
@@ -45,17 +45,17 @@ class Predictions:
     sets: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
 
     def to_frame(self, *, decisions: bool = True) -> pd.DataFrame:
-        """Return a row for each image.
+        """Return one row per image.
 
         Parameters
         ----------
         decisions : bool, default=True
-            Whether to add what follows from the model's rules.
+            Whether to add the decisions by the model's rules.
 
         Returns
         -------
         DataFrame
-            Columns ``grade``; ``severity`` and ``probability_0`` … where there are any; and of the
+            Columns ``grade``; ``severity`` and ``probability_0`` … if there are any; and for the
             decisions ``referable``, ``grades_set``, such as "1;2", and ``defer``, whether the set
             has several grades.
         """
@@ -73,28 +73,28 @@ class Predictions:
 
 
 def predict_images(model: Any, X: Any) -> Predictions:
-    """Run a fitted model on images, each photograph once.
+    """Predict images with a fitted model; each photograph is read once.
 
     Parameters
     ----------
     model : classifier
-        Fitted; its operating points and its rule for sets decide where it has them.
+        Fitted; its operating points and its rule for sets are used if it has them.
     X : images or array-like
-        As the model's ``predict`` takes them.
+        As in the model's ``predict``.
     """
     return _predict(model, X)[0]
 
 
 def predict_by_folds(model: Any, X: Any, folds: Sequence[int]) -> NDArray[np.float64]:
-    """Return the severity that one model of an ensemble gives to each image.
+    """Return each image's severity from one chosen model of an ensemble.
 
     Parameters
     ----------
     model : FoldEnsemble
-        Fitted, one that gives probabilities.
+        Fitted, with probabilities.
     X : images or array-like
     folds : sequence of int, shape (n,)
-        Which model to ask of each image.
+        Index of the model for each image.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def _predict(model: Any, X: Any) -> tuple[Predictions, list[Votes]]:
 
 
 def out_of_fold_predictions(ensemble: FoldEnsemble) -> Predictions:
-    """Return what each fold's model predicted of the images it has not seen.
+    """Return the out-of-fold predictions of an ensemble.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _sets(
 
 
 def averaged(model: Any) -> Grader:
-    """Return what predicts the grades: the model, or what a conformal one is around."""
+    """Return the model that predicts the grades: the model, or the one inside a conformal one."""
     grader = as_grader(model)
     if isinstance(grader, OrdinalConformalClassifier):
         return as_grader(grader.ensemble_)
@@ -179,12 +179,12 @@ def names_of_grades(model: Any, of_data: Sequence[str] | None = None) -> list[st
     ----------
     model : classifier
     of_data : sequence of str, default=None
-        What a data set calls them.
+        Names in a data set.
 
     Returns
     -------
     list of str
-        ``class_names_`` where the model has them, else `of_data`; without, ``class0`` … for grades
+        ``class_names_`` if the model has them, else `of_data`; else ``class0`` … for grades
         that are numbered, or the labels themselves.
     """
     if names := getattr(model, "class_names_", None) or of_data:

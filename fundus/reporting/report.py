@@ -63,9 +63,9 @@ class Report:
         severities "severity_error" (in grades); with probabilities "macro_auc",
         "ranked_probability_score", "brier_score" and "expected_calibration_error".
     sensitivities : tuple of Measure
-        Share of the images of every true grade that are graded so.
+        For every true grade, the share of its images with that predicted grade.
     n_patients : int or None
-        ``None`` where patients are unknown.
+        ``None`` if patients are unknown.
     """
 
     confusion: NDArray[np.intp]
@@ -86,7 +86,7 @@ class Report:
 
     @property
     def qwk(self) -> float:
-        """Quadratic weighted kappa; ``nan`` where both gradings are one single grade."""
+        """Quadratic weighted kappa; ``nan`` if both gradings have only one and the same grade."""
         return self.measures["qwk"].value
 
     @property
@@ -157,7 +157,7 @@ def make_report(
     proba : array-like of float, shape (n_samples, n_grades), default=None
         Predicted probabilities of all grades.
     groups : array-like, shape (n_samples,), default=None
-        Patients; without, the intervals take every image for an independent one.
+        Patients; without them, images are treated as independent.
     n_resamples : int, default=2000
         Bootstrap resamples of patients.
     confidence : float, default=0.95
@@ -189,7 +189,7 @@ def make_report(
     pred = to_positions(y_pred, scale, name="y_pred")
     if len(true) != len(pred) or not len(true):
         raise DataError(
-            "A report needs one true grade and one prediction for each of at least one image. "
+            "A report needs at least one image, with one true grade and one prediction for each. "
             f"Got {len(true)} and {len(pred)}."
         )
     columns: list[NDArray[Any]] = [true, pred]
@@ -263,7 +263,7 @@ def _of_grades(
 def _of_proba(
     true: NDArray[np.intp], proba: NDArray[np.float64], bootstrap: Bootstrap
 ) -> dict[str, Measure]:
-    # grades that do not occur have no AUC; those that occur must be in a resample too
+    # grades that do not occur have no AUC; those that occur must also be in a resample
     rankings = [Ranking(true == k, proba[:, k]) for k in np.unique(true)]
     bins = Bins(proba.argmax(axis=1) == true, proba.max(axis=1), N_BINS)
     ranked, brier = ranked_losses(true, proba), brier_losses(true, proba)

@@ -1,4 +1,4 @@
-"""Screening: whom a severity refers, and how well, with intervals."""
+"""Screening: scores of a severity as a test for referral, with intervals."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from fundus.reporting.tables import screening_table
 
 REFERABLE = "referable"
 
-#: What is looked for, and how grade and macular oedema decide it.
+#: The conditions, and the functions of grade and macular oedema that decide them.
 CONDITIONS = {REFERABLE: is_referable, "sight-threatening": is_sight_threatening}
 
 
 @dataclass(frozen=True)
 class PointScore:
-    """How an operating point does.
+    """Scores of an operating point.
 
     Parameters
     ----------
@@ -59,18 +59,18 @@ class PointScore:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """How well one condition is found.
+    """Scores for one condition.
 
     Parameters
     ----------
     name : str
         "referable" or "sight-threatening".
     n_positive, n_negative : int
-        Images that have it, and others.
+        Number of images with and without it.
     auc : Measure
     points : tuple of PointScore
     notes : tuple of str
-        What could not be computed, and why.
+        Scores that could not be computed, and why.
     curve : tuple of two ndarrays of float, shape (n_thresholds,)
         1 - specificity and sensitivity, rising.
     """
@@ -96,21 +96,21 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class ScreeningReport:
-    """How well a severity finds what is to be referred.
+    """Scores of a severity as a screening test.
 
     Parameters
     ----------
     conditions : tuple of Condition
     n_images : int
-        With those that could not be graded.
+        Number of images, with those that could not be graded.
     n_patients : int or None
-        ``None`` where patients are unknown.
+        ``None`` if patients are unknown.
     n_ungradable : int
-        Images that count as referred, since they could not be graded.
+        Number of images that count as referred, since they could not be graded.
     with_dme : bool
         Whether macular oedema counts.
     n_called_ungradable : int, default=0
-        Images that graders called ungradable, which count as truly referable.
+        Number of images that graders called ungradable, which count as truly referable.
     """
 
     conditions: tuple[Condition, ...]
@@ -132,7 +132,7 @@ class ScreeningReport:
         }
 
     def operating_points(self) -> dict[str, list[OperatingPoint]]:
-        """Return the operating points by condition, to be kept with a model."""
+        """Return the operating points by condition, to save them with a model."""
         return {c.name: [scored.point for scored in c.points] for c in self.conditions}
 
     def to_table(self) -> Any:
@@ -163,22 +163,22 @@ def screening_report(
     y_true : array-like of int, shape (n_samples,)
         ICDR grades, 0–4.
     severity : array-like of float, shape (n_samples,)
-        Out of fold, or of images no model has seen; ignored for ungradable images.
+        Out of fold, or of images that no model has seen; ignored for ungradable images.
     dme : array-like of float, shape (n_samples,), default=None
-        Risk of macular oedema 0–2, as `is_referable` takes it.
+        Risk of macular oedema 0–2, as in `is_referable`.
     groups : array-like, shape (n_samples,), default=None
-        Patients; without, the intervals take every image for an independent one.
+        Patients; without them, images are treated as independent.
     ungradable : array-like of bool, shape (n_samples,), default=None
-        Images no severity could be had of. They count as referred, at every threshold and in
+        Images without a severity. They count as referred, at every threshold and in
         the AUC.
     called_ungradable : array-like of bool, shape (n_samples,), default=None
         Images that graders found ungradable. A screening programme refers them [1]_, so each is
-        truly referable, whatever `y_true` says of it; `severity` is still the model's. Whether
-        they threaten sight is not known, so that condition leaves them out.
+        truly referable, whatever its `y_true`; `severity` is still the model's. Whether
+        they threaten sight is not known, so they are left out for that condition.
     operating_points : mapping of str to sequence of OperatingPoint, default=None
-        Points chosen before, on other images, by condition; without, points are chosen here.
+        Points chosen before on other images, by condition; by default points are chosen here.
     sensitivity, specificity : float or None, default=0.9, 0.9
-        What to choose points for, where they are chosen here.
+        Goals of points that are chosen here.
     n_resamples : int, default=2000
         Bootstrap resamples of patients.
     confidence : float, default=0.95
@@ -189,7 +189,7 @@ def screening_report(
     Returns
     -------
     ScreeningReport
-        A point that cannot be reached, and an AUC without both classes, are told in its notes.
+        Its notes name points that cannot be reached, and an AUC without both classes.
 
     Raises
     ------
@@ -200,10 +200,10 @@ def screening_report(
 
     Notes
     -----
-    Where a point is chosen on the images it is scored on, its own score is the goal, by
-    construction. The interval of what was wanted is that of the thresholds of all resamples,
-    each applied to all images; that of the other is from thresholds chosen anew on each
-    resample and applied to it. Points chosen before are applied as they are.
+    If a point is chosen on the images it is scored on, its goal is reached by
+    construction. The interval of that score is from the thresholds of all resamples,
+    each applied to all images; that of the other score is from thresholds chosen again on each
+    resample and applied to it. Points chosen before are applied unchanged.
 
     Cost: O(n_resamples · n_samples) for each condition, after one sort; 0.2 s for 369 images.
 
@@ -263,7 +263,7 @@ def screening_report(
 def _truths(
     true: NDArray[np.intp], oedema: NDArray[np.float64] | None, called: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Who has each condition; of images that were called ungradable only referral is known."""
+    """Truth for each condition; for images called ungradable only referral is known."""
     if oedema is not None and oedema.shape == called.shape:
         oedema = np.where(called, 0, oedema)
     truths = {name: rule(np.where(called, 0, true), oedema) for name, rule in CONDITIONS.items()}
@@ -275,7 +275,7 @@ def _flags(values: ArrayLike | None, name: str, n: int) -> NDArray[np.bool_]:
     flags = np.zeros(n, bool) if values is None else np.asarray(values).astype(bool)
     if flags.shape != (n,):
         raise DataError(
-            f"{name} must say yes or no of each of {n} images. Got shape {flags.shape}."
+            f"{name} must be True or False for each of {n} images. Got shape {flags.shape}."
         )
     return flags
 
@@ -287,13 +287,13 @@ def _scores(
     failed = np.zeros(n, bool) if ungradable is None else np.asarray(ungradable).astype(bool)
     if score.shape != (n,) or failed.shape != (n,) or not n:
         raise DataError(
-            "A screening report needs a severity, and whether it is ungradable, for each of at "
-            f"least one image. Got {n} grades, and shapes {score.shape} and {failed.shape}."
+            "A screening report needs at least one image, with a severity and whether it is "
+            f"ungradable for each. Got {n} grades, and shapes {score.shape} and {failed.shape}."
         )
     bad = np.flatnonzero(~np.isfinite(score) & ~failed)
     if len(bad):
         raise DataError(
-            f"severity must be finite but for ungradable images. Got {score[bad[0]]} in row "
+            f"severity must be finite except for ungradable images. Got {score[bad[0]]} in row "
             f"{bad[0]}."
         )
     return score, failed
@@ -327,7 +327,7 @@ def _condition(
     notes: list[str],
     chosen_here: bool,
 ) -> Condition:
-    """Score one condition on the images that count; the others are drawn with weight 0."""
+    """Score one condition on the images that count; the others have weight 0."""
     present, absent = truth & counts, ~truth & counts
     ranking = Ranking(truth, score)
     once = counts[np.newaxis].astype(float)

@@ -28,10 +28,10 @@ _LABELS = {
     "expected_calibration_error": "expected calibration error",
 }
 
-#: What is printed about an interval that takes every photograph for a patient of its own.
+#: Printed for an interval that treats every photograph as a patient of its own.
 TOO_NARROW = "image-level, likely too narrow"
 
-#: The goals of a pivotal trial, for orientation alone.
+#: The goals of a pivotal trial, only for comparison.
 CONTEXT = (
     "For context: IDx-DR had to exceed 85 % sensitivity and 82.5 % specificity per participant, "
     "for ETDRS level 35 or more and/or macular oedema, against stereo photographs and OCT "

@@ -1,1 +1,1 @@
-"""The process: threads, progress, forks, and the switches of TensorFlow, Keras and OpenCV."""
+"""The process: threads, progress, forks, and settings of TensorFlow, Keras and OpenCV."""

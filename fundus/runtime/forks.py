@@ -1,4 +1,4 @@
-"""TensorFlow does not survive a fork: its threads stay behind, and its first call would hang."""
+"""Detects forks: TensorFlow's threads do not exist in the child, where its calls would hang."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
 
 
 def refuse_after_fork() -> None:
-    """Raise where TensorFlow would hang, as it had started before this process was forked.
+    """Raise if TensorFlow would hang because it had started before this process was forked.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def refuse_after_fork() -> None:
     if _forked_from_tensorflow:
         raise BackendError(
             "This process was forked after TensorFlow had started, and TensorFlow cannot run in "
-            "it: what is here needs a forward pass or a training. Start the processes with "
+            "it: this call needs a forward pass or a training. Start the processes with "
             "multiprocessing.get_context('spawn'), or with joblib's default backend 'loky', or "
             "fork before TensorFlow is used. Features that are in the cache, with a scikit-learn "
             "head, work in this process too."

@@ -1,4 +1,4 @@
-"""A Keras model of the user's as a backbone: its configuration and weights, kept as they are."""
+"""A user's Keras model as a backbone: its configuration and weights, unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fundus.runtime.identity import code_identity
 if TYPE_CHECKING:
     import keras
 
-#: Names of a given model's own weights. The estimators' default means them too, since there are no
+#: Names of a given model's own weights. The estimators' default is one of them, since there are no
 #: others.
 OWN_WEIGHTS = ("model", "imagenet")
 
@@ -31,8 +31,8 @@ _HOW = "pass backbone=BackboneSpec.from_model({}, normalise=...)"
 class GivenModel:
     """Builds a model again from its configuration and weights; the `build` of a `BackboneSpec`.
 
-    Two of them are equal, and share entries of the store, where `digest` is equal. Nothing in it is
-    ever changed, so copies are the object itself.
+    Two of them are equal, and share entries of the store, if `digest` is equal. Nothing in it is
+    ever changed, so a copy is the object itself.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class GivenModel:
         The configuration, as JSON.
     weights : tuple of ndarray
     image_size : int
-        Edge of the input, in pixels, that it was given with.
+        Edge of the model's input, in pixels.
     """
 
     digest: str
@@ -54,7 +54,7 @@ class GivenModel:
         return self
 
     def code_identity(self) -> str:
-        """Return what names the object in the keys of the store, in place of its values."""
+        """Return the identity of the object in the keys of the store, instead of its values."""
         return self.digest
 
     def __call__(self, *, image_size: int, weights: str | None) -> keras.Model:
@@ -87,20 +87,20 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
     ----------
     model : keras.Model, or path of a ``.keras`` file
     image_size : int or None
-        Where the model's input leaves it open.
+        Needed if the model's input has no fixed size.
 
     Returns
     -------
     builder : GivenModel
     name : str
-        What Keras calls the model.
+        Keras's name of the model.
     n_parameters : int
 
     Raises
     ------
     InvalidParameterError
-        If `model` is none of these, has no one float32 image as input or no one output, holds code
-        that cannot be kept, or its size is open.
+        If `model` is not one of these, its input is not one float32 image, it has several outputs,
+        it holds code that cannot be kept, or its size is not known.
     """
     from fundus.runtime.tensorflow import require_tensorflow
 
@@ -112,7 +112,7 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         expected = "a functional or a built Sequential keras.Model, or the path of a .keras file"
         raise invalid("BackboneSpec.from_model", "model", expected, model)
-    # a Sequential has its layers inside, and a subclass its own code around them
+    # a Sequential holds its layers in an inner model, and a subclass has its own code around them
     size = _edge(model, image_size)
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     try:
@@ -139,7 +139,7 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
 
 
 def given_instead(backbone: Any) -> str | None:
-    """Say how to pass a Keras model, or the file of one, that was given as ``backbone=``.
+    """Explain how to pass a Keras model, or its file, that was given as ``backbone=``.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def _read(path: Path) -> keras.Model:
         raise refused("BackboneSpec.from_model", "model", must)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises errors of many types for a file that it cannot read
+    except Exception as error:  # Keras raises many types of errors for unreadable files
         must = (
             f"{which} cannot be loaded in safe mode ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): if you trust its code, load the model yourself and "
@@ -199,13 +199,13 @@ def _edge(model: keras.Model, image_size: int | None) -> int:
 
 
 def _input_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the one input layer of a functional model."""
+    """The configuration of the only input layer of a functional model."""
     layers = config["config"]["layers"]
     return next(la["config"] for la in layers if la["class_name"] == "InputLayer")
 
 
 def _codes(model: keras.Model) -> list[str]:
-    """Identity of the code of every layer that is not Keras's own."""
+    """Identity of the code of every layer that is not from Keras."""
     classes = {
         cls
         for layer in model._flatten_layers()
@@ -217,7 +217,7 @@ def _codes(model: keras.Model) -> list[str]:
 
 
 class _Code:
-    """The methods and constants of a class, to be named by `code_identity`."""
+    """The methods and constants of a class, for `code_identity`."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         simple = (bool, int, float, str, tuple)
@@ -228,7 +228,7 @@ class _Code:
         }
 
     def __call__(self) -> None:
-        """Do nothing: only what can be called has an identity."""
+        """Do nothing: only callables have an identity."""
 
 
 def _cannot_keep(model: keras.Model, error: Exception) -> InvalidParameterError:

@@ -18,12 +18,12 @@ _SIMPLE = (type(None), type(...), bool, int, float, complex, str, bytes)
 
 
 def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> NDArray[np.float32]:
-    """Check what a normaliser returned and hand it on as float32.
+    """Check the output of a normaliser and return it as float32.
 
     Parameters
     ----------
     output : array-like of float, shape (n, height, width, 3)
-        What the normaliser made of `images`.
+        Output of the normaliser for `images`.
     images : ndarray of uint8, shape (n, height, width, 3)
     name : str
         Name of the normaliser, for messages.
@@ -58,7 +58,7 @@ def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> ND
             f"{where} floating-point values; got {values.dtype}: convert the images to float32 "
             "before any arithmetic, which wraps round in uint8."
         )
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is named next
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and raises below
         values = values.astype(np.float32, copy=False)
     finite = np.isfinite(values)
     if not finite.all():
@@ -71,12 +71,12 @@ def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> ND
 
 
 def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
-    """Check what a photometric step returned and hand it on.
+    """Check the output of a photometric step and return it.
 
     Parameters
     ----------
     output : ndarray of uint8, shape (n, height, width, 3)
-        What the step made of `images`.
+        Output of the step for `images`.
     images : ndarray of uint8, shape (n, height, width, 3)
     name : str
         Name of the step, for messages.
@@ -115,7 +115,7 @@ def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> N
 
 
 def code_identity(function: Callable[..., Any]) -> str:
-    """Name of a callable by what it is made of: its code, constants, closure and arguments.
+    """Name of a callable made from its code, constants, closure and arguments.
 
     Functions of the same module that it calls, and constants of its module that it reads, are
     part of the name; functions of other modules are part of it by their name only. The name is
@@ -142,7 +142,7 @@ def code_identity(function: Callable[..., Any]) -> str:
 def identity_of(
     function: Callable[..., Any], check: Callable[..., NDArray[Any]] = check_normalised
 ) -> str:
-    """Name of a normaliser, by its code and by what it makes of a fixed probe batch.
+    """Name of a normaliser, made from its code and its output for a fixed probe batch.
 
     A function that cannot be called with images alone, such as `corpus_mean` without its
     ``mean``, is named by its code only: bind the arguments with `functools.partial`, or add them
@@ -151,8 +151,8 @@ def identity_of(
     Parameters
     ----------
     function : callable
-        uint8 RGB images, shape (n, height, width, 3), to float32 of the same shape; to uint8,
-        where it is a photometric step.
+        uint8 RGB images, shape (n, height, width, 3), to float32 of the same shape; to uint8
+        if it is a photometric step.
     check : callable, default=check_normalised
         `check_photometric` for a photometric step.
 
@@ -205,7 +205,7 @@ def probe_batch() -> NDArray[np.uint8]:
 
 
 def _describe(thing: Any, seen: dict[int, tuple[Any, bytes]]) -> bytes:
-    """Digest of one object; `seen` holds those met before, and keeps them alive."""
+    """Digest of one object; `seen` holds earlier objects, and keeps them alive."""
     if id(thing) in seen:
         return seen[id(thing)][1]
     seen[id(thing)] = thing, b"cycle"
@@ -246,7 +246,7 @@ def _parts(thing: Any, describe: Callable[[Any], bytes]) -> Iterable[bytes]:
         return [_name(thing)]
     cls = type(thing)
     if isinstance(said := getattr(cls, "code_identity", None), types.FunctionType):
-        # an object that holds much, such as a network's weights, and knows a digest of it
+        # a large object, such as a network's weights, that has its own digest
         return [_name(cls), describe(_methods(cls)), said(thing).encode()]
     return [_name(cls), _name(thing), describe(_methods(cls)), describe(_state(thing))]
 
@@ -285,7 +285,7 @@ def _state(thing: Any) -> dict[str, Any]:
 
 
 def _globals_read(function: types.FunctionType) -> dict[str, Any]:
-    """Constants and functions of its own module that a function, or code within it, names."""
+    """Constants and functions of its own module that a function, or its inner code, uses."""
     names: set[str] = set()
     pending = [function.__code__]
     while pending:

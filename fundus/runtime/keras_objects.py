@@ -1,4 +1,4 @@
-"""Keras's own optimizers, learning-rate schedules and losses as plain dictionaries, and back."""
+"""Optimizers, learning-rate schedules and losses of Keras as dictionaries, and back."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 
 def own_class(name: str, *rooms: str) -> type | None:
-    """Find a class of Keras's own by its name, in capital letters or not.
+    """Find a class of Keras by its name, in any case.
 
     Parameters
     ----------
     name : str
     *rooms : {"optimizers", "schedules", "losses"}
-        Where to look.
+        Modules to search.
 
     Returns
     -------
     type or None
-        ``None`` where there is none; base classes are none.
+        ``None`` if there is none; base classes are not found.
     """
     import keras
 
@@ -42,19 +42,19 @@ def own_class(name: str, *rooms: str) -> type | None:
 
 
 def as_config(value: Any) -> Any:
-    """Turn an optimizer, schedule or loss of Keras's own into a dictionary; the rest stays.
+    """Turn an optimizer, schedule or loss of Keras into a dictionary; return others unchanged.
 
-    Keras's copies of a loss lose what is not in its configuration, such as the ``delta`` of
-    ``Huber``; this does not.
+    Keras copies of a loss lose options that are not in its configuration, such as the ``delta`` of
+    ``Huber``; this function keeps them.
 
     Returns
     -------
     object
         ``{"class_name": …, "config": {…}}``, of JSON values; the name of a loss that is a function;
-        or the value itself where it, or a part of it, is not Keras's own.
+        or the value itself if it, or a part of it, is not from Keras.
     """
     if isinstance(value, FunctionType):
-        keras = sys.modules.get("keras")  # without it there is none of its functions
+        keras = sys.modules.get("keras")  # if it is not imported, there are no functions of it
         own = keras is not None and getattr(keras.losses, value.__name__, None) is value
         return value.__name__ if own else value
     kind = type(value)
@@ -63,7 +63,7 @@ def as_config(value: Any) -> Any:
     if own_class(kind.__name__, "optimizers", "schedules", "losses") is not kind:
         return value
     try:
-        # with what Loss.get_config leaves out (Keras 3.15: Huber, CosineSimilarity)
+        # adds the options that Loss.get_config leaves out (Keras 3.15: Huber, CosineSimilarity)
         config = {**value.get_config(), **vars(value).get("_fn_kwargs", {})}
     except NotImplementedError:  # a part of it has no configuration
         return value
@@ -74,7 +74,7 @@ def as_config(value: Any) -> Any:
 
 
 def _plain(part: dict[str, Any]) -> Any:
-    """A part of Keras's configuration without the names of modules, or None for a foreign one."""
+    """A part of a configuration without module names, or None if it is not from Keras."""
     own = str(part.get("module", "")).split(".")[0] == "keras" and not part.get("registered_name")
     if not own or own_class(part["class_name"], "schedules", "optimizers") is None:
         return part
@@ -90,19 +90,19 @@ def _is_plain(part: Any) -> bool:
 
 
 def from_config(config: dict[str, Any], *rooms: str) -> Any:
-    """Build an object of Keras's own from its dictionary.
+    """Build an object of Keras from its dictionary.
 
     Parameters
     ----------
     config : dict
         From `as_config`.
     *rooms : {"optimizers", "schedules", "losses"}
-        What it may be.
+        Allowed kinds.
 
     Raises
     ------
     ValueError
-        If it names no such class of Keras's; nothing else is ever built.
+        If it names no such class of Keras; no other class is ever built.
     """
     kind = own_class(str(config.get("class_name")), *rooms)
     if kind is None:
@@ -111,7 +111,7 @@ def from_config(config: dict[str, Any], *rooms: str) -> Any:
 
 
 def built_parts(config: dict[str, Any]) -> dict[str, Any]:
-    """Build what is a dictionary in a configuration: a schedule, or an optimizer inside."""
+    """Build an inner dictionary of a configuration: a schedule or an inner optimizer."""
     return {
         name: from_config(part, "schedules", "optimizers") if isinstance(part, dict) else part
         for name, part in config.items()

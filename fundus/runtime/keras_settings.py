@@ -1,4 +1,4 @@
-"""Settings of Keras and TensorFlow that decide what a network computes, beside its own."""
+"""Global settings of Keras and TensorFlow that change what a network computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-#: What Keras computes with unless somebody says otherwise.
+#: Keras's defaults.
 DEFAULT_POLICY = "float32"
 
 
@@ -26,12 +26,12 @@ def dtype_policy() -> str:
 
 @contextmanager
 def under_policy(name: str) -> Iterator[None]:
-    """Build Keras layers under a dtype policy; the caller's is restored afterwards.
+    """Build Keras layers under a dtype policy; the caller's policy is restored afterwards.
 
     Parameters
     ----------
     name : str
-        As `dtype_policy` gives it.
+        As from `dtype_policy`.
     """
     import keras
 
@@ -47,9 +47,9 @@ def under_policy(name: str) -> Iterator[None]:
 
 
 def graph_settings() -> tuple[Any, ...]:
-    """Return what is written into a network's graph when it is traced, beside the dtype policy.
+    """Return the settings that a traced graph holds, besides the dtype policy.
 
-    Two fits may share a traced network only where these are equal.
+    Two fits may share a traced network only if these are equal.
 
     Returns
     -------
@@ -73,14 +73,14 @@ def graph_settings() -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Carried:
-    """A function that runs under some settings of Keras, in whatever thread or process.
+    """A function that runs under given settings of Keras, in any thread or process.
 
     Parameters
     ----------
     function : callable
         Picklable.
     policy : str
-        Name of the dtype policy, which is a thread's own.
+        Name of the dtype policy, which each thread has for itself.
     floatx : str
     epsilon : float
     eager : bool
@@ -123,8 +123,8 @@ def carried(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        The function itself where nobody has changed a setting, so that a worker that needs no
-        TensorFlow loads none.
+        The function itself if no setting was changed, so that a worker that needs no
+        TensorFlow does not load it.
     """
     if "keras" not in sys.modules:
         return function

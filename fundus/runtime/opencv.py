@@ -1,4 +1,4 @@
-"""OpenCV, imported here before anywhere else, so that a missing system library is reported once."""
+"""Imports OpenCV first, so that a missing system library is reported once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fundus.exceptions import MissingDependencyError
 
 __all__ = ["cv2"]
 
-#: Where a library of the system comes from: its package in Debian and Ubuntu, and in Fedora.
+#: Packages of a system library in Debian and Ubuntu, and in Fedora.
 _PACKAGES = {
     "libGL.so": ("libgl1", "mesa-libGL"),
     "libgthread-2.0.so": ("libglib2.0-0", "glib2"),

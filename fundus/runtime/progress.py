@@ -9,23 +9,23 @@ T = TypeVar("T", bound=tuple[Sized, Any])
 
 
 def track(batches: Iterator[T], *, total: int, what: str, show: int | bool) -> Iterator[T]:
-    """Show a bar on standard error while batches of images go by.
+    """Show a progress bar on standard error while batches of images are processed.
 
     Parameters
     ----------
     batches : iterator of tuple
-        The first element of each tuple is as long as the batch.
+        The first element of each tuple has the length of the batch.
     total : int
-        Images in all.
+        Number of all images.
     what : str
         Label of the bar.
     show : int or bool
-        Nothing is shown where it is 0.
+        Nothing is shown if it is 0.
 
     Yields
     ------
     tuple
-        The batches as they come.
+        The batches, unchanged.
     """
     if not show:
         yield from batches

@@ -1,4 +1,4 @@
-"""Seeds of one build or fit, drawn from a generator of its own."""
+"""Seeds of one build or fit, drawn from its own generator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from fundus.runtime.threads import renewed_after_fork
 
-#: Held by whoever builds, trains or predicts with Keras's trained part: networks are shared by the
-#: fits of a process, and Keras counts the names of layers in one place.
+#: Held while a trained part is built, trained or used in Keras: networks are shared by the
+#: fits of a process, and Keras numbers layer names globally.
 one_at_a_time = renewed_after_fork(threading.RLock())
 
 _own = threading.local()
 
 
 class _Stream:
-    """Python's `random` as Keras sees it: in the thread of a fit, that fit's own generator."""
+    """Replaces `random` in Keras: in the thread of a fit, it is that fit's own generator."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(getattr(_own, "stream", random), name)
@@ -26,18 +26,18 @@ class _Stream:
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Draw the seeds of Keras's weights and layers from a generator of this block's own.
+    """Draw the seeds of Keras's weights and layers from a generator for this block only.
 
-    Keras draws each seed that nobody gives (of an initialiser, of Dropout, of its global seed
-    generator) from Python's process-wide `random`. To seed that one would let whatever else draws
-    from it, such as another thread, change the network, and would rewind the caller's stream. So
+    Keras draws each seed that is not given (of an initialiser, of Dropout, of its global seed
+    generator) from Python's process-wide `random`. If that one were seeded, other code that draws
+    from it, such as another thread, would change the network, and the caller's stream restart. So
     in this thread, and inside this block, Keras draws from ``random.Random(seed)`` instead; the
     generators of Python, numpy and TensorFlow are neither set nor read.
 
     Parameters
     ----------
     seed : int or None
-        Non-negative; ``None`` means fresh entropy.
+        Non-negative; ``None`` means a random seed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Starting TensorFlow, on this process's share of processors and memory."""
+"""Starts TensorFlow with this process's share of processors and memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fundus.runtime.threads import processor_share
 
 
 def require_tensorflow() -> None:
-    """Make sure that Keras runs on TensorFlow, on this process's share of processors and memory.
+    """Make sure that Keras runs on TensorFlow with this process's share of processors and memory.
 
-    Called before anything else uses Keras. TensorFlow's start-up lines are held back, unless the
+    Called before other code uses Keras. TensorFlow's start-up lines are hidden, unless the
     user has set ``TF_CPP_MIN_LOG_LEVEL``.
 
     Raises
@@ -53,7 +53,7 @@ def require_tensorflow() -> None:
 
 @functools.cache
 def _keep_to_share() -> None:
-    """Give TensorFlow as many threads as this process has processors, unless a number is set."""
+    """Give TensorFlow one thread per processor of this process, unless a number is set."""
     import tensorflow as tf
 
     threading_config = tf.config.threading
@@ -68,7 +68,7 @@ def _keep_to_share() -> None:
         threading_config.set_intra_op_parallelism_threads(share)
         threading_config.set_inter_op_parallelism_threads(share)
     except RuntimeError:
-        return  # TensorFlow runs already, with the threads of whoever started it
+        return  # TensorFlow runs already, with the threads of other code
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Keeps TensorFlow's start-up lines off the user's screen, wherever it is imported first.
+"""Hides TensorFlow's start-up lines, wherever it is imported first.
 
 Its C++ part writes a dozen lines about processors and drivers, some of them before it has read its
-log level. Whoever sets ``TF_CPP_MIN_LOG_LEVEL`` sees what TensorFlow then writes.
+log level. With ``TF_CPP_MIN_LOG_LEVEL`` set, TensorFlow's lines are not hidden.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
-# a line of its log in either form, and the two that have no mark of their own
+# a line of its log in either form, and two lines without such a prefix
 _LOG_LINE = re.compile(
     rb"[IWEF]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] "
     rb"|WARNING: All log messages before absl::InitializeLog|To enable the following instructions: "
@@ -29,15 +29,15 @@ _LOG_LINE = re.compile(
 
 @contextmanager
 def quiet_start(starting: ModuleType | None = None) -> Iterator[None]:
-    """Hold TensorFlow's lines back while it is imported; nothing if it was, or the user chose.
+    """Hide TensorFlow's lines during its import, unless it is imported or the user set a level.
 
-    The level is read once, during the import, so the variable is taken out again afterwards:
-    processes that are started later find the environment as the user made it.
+    The level is read once, during the import, so the variable is removed again afterwards:
+    processes that are started later get the user's environment.
 
     Parameters
     ----------
     starting : module, default=None
-        TensorFlow, where Python has begun to import it.
+        TensorFlow, if Python has started to import it.
     """
     if sys.modules.get("tensorflow") is not starting or LEVEL in os.environ:
         yield
@@ -51,12 +51,12 @@ def quiet_start(starting: ModuleType | None = None) -> Iterator[None]:
 
 
 def hush_tensorflow() -> None:
-    """Make a later import of TensorFlow quiet, whichever module does it; this imports nothing."""
+    """Make a later import of TensorFlow by any module quiet; this imports nothing."""
     sys.meta_path.insert(0, _FirstImport())
 
 
 class _FirstImport(MetaPathFinder):
-    """Makes the import of TensorFlow quiet, whenever it happens."""
+    """Import hook that makes the import of TensorFlow quiet."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -79,13 +79,13 @@ class _FirstImport(MetaPathFinder):
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Keep TensorFlow's log from the standard error of the process; show it if there is an error.
+    """Keep TensorFlow's log off the standard error of the process; show it after an error.
 
-    What others write there meanwhile is shown afterwards.
+    Other lines that are written there meanwhile are shown afterwards.
     """
     try:
         screen = os.dup(2)
-    except OSError:  # some services have no standard error: nothing to hold back
+    except OSError:  # some services have no standard error: nothing to hide
         yield
         return
     with tempfile.TemporaryFile() as kept:

@@ -1,4 +1,4 @@
-"""What every table for a terminal looks like."""
+"""Tables for a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def new_table(title: str, *columns: str, **more: Any) -> Table:
     *columns : str
         Headings of left-aligned columns.
     **more
-        Of `rich.table.Table`.
+        Arguments of `rich.table.Table`.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Threads that work ahead of their consumer by a bounded distance, and how many there are."""
+"""Threads that work ahead of their consumer up to a limit, and the number of threads."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Lock = TypeVar("Lock")
 
 
 def renewed_after_fork(lock: Lock) -> Lock:
-    """Return a lock that is free in a forked process, whoever held it in the parent.
+    """Return a lock that is free in a forked process, even if it was held in the parent.
 
-    A thread that held it does not exist there, and would never release it.
+    A thread that held it does not exist in the child, and would never release it.
 
     Parameters
     ----------
     lock : threading.Lock or threading.RLock
-        One that lives as long as the process.
+        A lock that exists as long as the process.
 
     Returns
     -------
     threading.Lock or threading.RLock
-        The same.
+        The same lock.
     """
     if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-        # as `concurrent.futures` and `logging` of the standard library do with theirs
+        # as `concurrent.futures` and `logging` of the standard library do with their locks
         os.register_at_fork(after_in_child=lock._at_fork_reinit)  # type: ignore[attr-defined]
     return lock
 
@@ -52,11 +52,11 @@ _opencv_threads = 1
 
 @contextmanager
 def opencv_in_our_threads() -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own while ours decode.
+    """Keep OpenCV from starting its own threads while ours decode.
 
     Its pool spins between the small jobs of one photograph: decoding a 512x340 JPEG took 6.6 ms of
-    processor time with it and 2.8 ms without. The setting is the process's, and restored when the
-    last user leaves.
+    processor time with it and 2.8 ms without. The setting is process-wide, and restored when the
+    last thread has finished.
     """
     global _opencv_users, _opencv_threads
     with _opencv:
@@ -106,19 +106,19 @@ def _blas() -> ThreadpoolController:
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Keep BLAS and OpenMP to one thread: many small fits are slower by far when each is split.
+    """Limit BLAS and OpenMP to one thread: many small fits are much slower when each is split.
 
-    The libraries are looked for once in a process, as in scikit-learn: it takes 9 ms, and a grid
-    search has hundreds of fits. Call it after the estimator was made, which loads them.
+    The libraries are searched once in a process, as in scikit-learn: that takes 9 ms, and a grid
+    search has hundreds of fits. Call it after the estimator was made, which loads the libraries.
     """
     return _blas().limit(limits=1)
 
 
 def processor_share() -> int:
-    """Return how many processors this process is to use.
+    """Return how many processors this process should use.
 
-    Those it may run on, by its affinity and by the limit of a container, at most
-    ``OMP_NUM_THREADS``: joblib sets that for its worker processes, so that together they do not
+    The processors that it may use, by its affinity and the limit of a container, but at most
+    ``OMP_NUM_THREADS``, which joblib sets for its worker processes, so that together they do not
     start more threads than there are processors.
 
     Returns
@@ -132,7 +132,7 @@ def processor_share() -> int:
 
 
 def thread_count(n_jobs: int | None) -> int:
-    """Return the number of threads that an ``n_jobs`` parameter asks for.
+    """Return the number of threads for an ``n_jobs`` parameter.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def thread_count(n_jobs: int | None) -> int:
     Raises
     ------
     InvalidParameterError
-        If `n_jobs` is 0 or no int.
+        If `n_jobs` is 0 or not an int.
     """
     available = processor_share()
     if n_jobs is None:
@@ -159,16 +159,16 @@ def thread_count(n_jobs: int | None) -> int:
 
 
 def run_jobs(jobs: Iterable[Any], *, n_jobs: int | None, verbose: int = 0) -> list[Any]:
-    """Run joblib's delayed calls; an error of this library's comes back as it was raised.
+    """Run joblib's delayed calls; an error of this library is raised without joblib's traceback.
 
-    joblib gives an error the worker's whole traceback as its cause, as text. What the library
-    raises on purpose says what is wrong and what to do, so only its own lines are left.
+    joblib adds the worker's whole traceback to an error, as text in its cause. The library's errors
+    say what is wrong and what to do, so only their own lines are kept.
 
     Parameters
     ----------
     jobs : iterable of joblib's delayed calls
     n_jobs : int or None
-        Calls at a time, in processes.
+        Number of calls at the same time, in processes.
     verbose : int, default=0
         Passed to joblib.
 

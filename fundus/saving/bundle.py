@@ -1,4 +1,4 @@
-"""Save and load fitted models as a folder without pickle.
+"""Save and load fitted models as folders without pickle.
 
 A bundle is a folder: ``model.json`` describes the model, ``*.npz`` and ``*.weights.h5`` hold
 arrays, ``*.skops`` scikit-learn estimators, and ``manifest.json`` the SHA-256 of each file. No file
@@ -24,7 +24,7 @@ from fundus.saving.old_formats import in_format_3
 
 #: Raised when the layout changes; older bundles stay readable. 2: the photometric step is beside
 #: the scale, where in format 1 three names meant both, and a regressor has its residuals' spread.
-#: 3: each class says itself what of it is saved.
+#: 3: each class names its saved attributes.
 FORMAT = 3
 
 MANIFEST = "manifest.json"
@@ -32,12 +32,12 @@ MODEL = "model.json"
 
 
 def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | None = None) -> None:
-    """Write a fitted model into a folder, whole or not at all.
+    """Write a fitted model into a folder, completely or not at all.
 
     Parameters
     ----------
     model : estimator
-        Fitted; a subclass of `Saves`, as this library's are, or one of scikit-learn's. A search is
+        Fitted; a subclass of `Saves`, as in this library, or one from scikit-learn. A search is
         saved as its best estimator. A ``cv`` is kept where it is a number or a splitter of
         scikit-learn's with plain parameters; a loaded ensemble has the number of its models instead
         of folds given as row numbers.
@@ -84,7 +84,7 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
-    """Load a model that was saved into a folder; predictions are those of the model saved.
+    """Load a model that was saved into a folder; it predicts the same as the saved one.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     Raises
     ------
     BundleError
-        If the folder is no bundle, a file is damaged or missing, the format is newer than this
+        If the folder is not a bundle, a file is damaged or missing, the format is newer than this
         release, or a class is not trusted.
     UnknownNameError
         If the backbone or head comes from a plugin that is not installed; the message names the
@@ -115,7 +115,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Check a bundle's files and return what ``model.json`` says.
+    """Check a bundle's files and return the content of ``model.json``.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         files, version = manifest["files"], manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{str(folder)!r} is no saved model: it must be a folder with a {MANIFEST} "
+            f"{str(folder)!r} is not a saved model: it must be a folder with a {MANIFEST} "
             f"({type(error).__name__}: {error})."
         ) from None
     if version > FORMAT:

@@ -1,4 +1,4 @@
-"""Which classes a saved model may hold, and where each is found again."""
+"""Which classes a saved model may hold, and where each is found on loading."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def saveable(cls: C) -> C:
     Parameters
     ----------
     cls : type
-        Its fields are saved, or what its ``_to_record`` returns. Subclasses of `Saves` are
-        saveable without this.
+        Its fields are saved, or the result of its ``_to_record``. Subclasses of `Saves` are
+        saveable without the decorator.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def is_saveable(value: object) -> bool:
 
 
 def find_class(kind: str, trusted: Sequence[str]) -> type:
-    """Find a saveable class; no module is imported because a file names it.
+    """Find a saveable class, without importing a module only because a file names it.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def find_class(kind: str, trusted: Sequence[str]) -> type:
     Raises
     ------
     BundleError
-        If there is no such class, it is not saveable, or it is neither this library's, nor one
-        that this process knows, nor trusted.
+        If there is no such class, it is not saveable, or it is neither in this library, nor
+        imported in this process, nor trusted.
     """
     module, _, name = kind.rpartition(".")
     parts = module.split(".")
@@ -70,11 +70,11 @@ def find_class(kind: str, trusted: Sequence[str]) -> type:
                 f"({error}): install the package or the version that it was saved with."
             ) from None
     elif kind not in _known:
-        get_registry()  # an installed plugin may bring it
+        get_registry()  # an installed plugin may provide it
     if kind in _known:
         return _known[kind]
     raise BundleError(
-        f"The model holds {kind!r}, which is no class that can be saved, or is not known here. If "
+        f"The model holds {kind!r}, which is not a saveable class, or is not known here. If "
         f"it is one of your own or of another package, import {module!r} before you load the "
         f"model, or pass trusted=[{kind!r}] if you know where the model comes from."
     )

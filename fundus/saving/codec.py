@@ -1,4 +1,4 @@
-"""Values of models to JSON values and files, and back; no estimator is known here by name."""
+"""Values of models to JSON values and files, and back; no estimator is named here."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.registered import NO_CODE, head_class, head_record
 from fundus.saving.splitters import cv_of
 
-# of rooms below this one
+# of packages below this one
 saveable(Augmentation)
 saveable(OperatingPoint)
 
-#: The kind of what skops has written.
+#: The kind of values that skops has written.
 SKLEARN = "scikit-learn"
 
 
@@ -49,8 +49,8 @@ class Encoder:
         Parameters
         ----------
         model : estimator
-            A saveable one, a search, which is saved as the model it found, or one of
-            scikit-learn's.
+            A saveable one, a search, which is saved as the model it found, or one from
+            scikit-learn.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class Encoder:
         if isinstance(value, os.PathLike):
             return os.fspath(value)
         if isinstance(value, np.random.RandomState):
-            return None  # what it drew is in the fitted model; its state cannot be drawn from again
+            return None  # the fitted model holds what it drew; its state cannot be restored
         if isinstance(value, dict):
             items = value.items()
             return {"dict": [[self.value(k, name), self.value(v, name)] for k, v in items]}
@@ -110,7 +110,7 @@ class Encoder:
         if isinstance(value, BackboneSpec):
             raise BundleError(NO_CODE.format(value.name))
         plain = as_config(value)
-        if plain is not value:  # an optimizer, a schedule or a loss of Keras's own
+        if plain is not value:  # an optimizer, a schedule or a loss of Keras
             return self.value(plain, name)
         raise BundleError(
             f"The parameter {name!r} holds {value!r}, which cannot be saved without code: register "
@@ -154,13 +154,13 @@ class Decoder:
         Raises
         ------
         BundleError
-            If its class cannot be found, or is no estimator that can be saved.
+            If its class cannot be found, or is not a saveable estimator.
         """
         if record["kind"] == SKLEARN:
             return self.reader.estimator(record["file"])
         cls = find_class(record["kind"], self.reader.trusted)
         if not hasattr(cls, "_from_record"):
-            raise BundleError(f"The model holds {record['kind']!r} as a model, which it is not.")
+            raise BundleError(f"The model holds {record['kind']!r} where an estimator is needed.")
         return cls._from_record(record, self)
 
     def value(self, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`Saves`: what an estimator says of itself, so that it can be saved."""
+"""`Saves`: the base of estimators that name the attributes to save."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ DECIDED = ("class_names_", "operating_points_", "referable_with_dme_")
 class Saves:
     """An estimator that can be saved; a subclass names its fitted attributes in ``_saved``.
 
-    All constructor parameters are saved but those in ``_not_saved``. Values may be plain ones,
+    All constructor parameters are saved except those in ``_not_saved``. Values may be plain ones,
     arrays, lists, tuples, dicts, heads, scikit-learn's estimators, Keras's optimizers and losses,
-    other estimators of this kind, and records that are marked with
+    other saveable estimators, and records that are marked with
     `fundus.saving.classes.saveable`. A fitted attribute that is absent is left out. For anything
     else, extend ``_to_record`` and ``_from_record``.
 
@@ -47,7 +47,7 @@ class Saves:
 
     #: Fitted attributes.
     _saved: ClassVar[tuple[str, ...]] = ()
-    #: Parameters of a run, not of a model; a loaded model has their defaults.
+    #: Parameters of a run, not of a model; a loaded model has the defaults.
     _not_saved: ClassVar[tuple[str, ...]] = ("n_jobs", "verbose")
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -83,7 +83,7 @@ class Saves:
             name: encoder.value(value, name) for name, value in params.items() if name != "cv"
         }
         cv = cv_record(params["cv"]) if "cv" in params else None
-        if cv is not None:  # what cannot be told has the default
+        if cv is not None:  # a cv that cannot be written gets the default
             values["cv"] = {"cv": cv}
         fitted = [name for name in self._saved if hasattr(self, name)]
         return {
@@ -97,12 +97,12 @@ class Saves:
 
     @classmethod
     def _todays_params(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """Return what parameters of an earlier release are called now."""
+        """Return parameters of an earlier release under their present names."""
         return params
 
     @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
-        """Build the fitted model from what ``_to_record`` has returned."""
+        """Build the fitted model from the result of ``_to_record``."""
         params = {name: decoder.value(value) for name, value in record["params"].items()}
         params = cls._todays_params(params)
         takes = {*inspect.signature(cls).parameters}

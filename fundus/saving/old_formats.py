@@ -1,4 +1,4 @@
-"""Records of formats 1 and 2 as format 3 has them."""
+"""Converts records of formats 1 and 2 to format 3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from fundus.saving.codec import SKLEARN
 from fundus.saving.files import BundleReader
 
-#: Where the classes are that these formats knew by their names alone.
+#: Modules of the classes that these formats give by their names alone.
 MODULES = {
     "CumulativeCalibratedClassifierCV": "fundus.meta.calibration",
     "FixedCutpointClassifier": "fundus.meta.cutpoints",
@@ -28,7 +28,7 @@ def in_format_3(bundle: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     Parameters
     ----------
     bundle : dict
-        What its ``model.json`` says. Under ``"about"`` there is what `fundus train` had decided.
+        Content of its ``model.json``. ``"about"`` holds what `fundus train` had decided.
     reader : BundleReader
         Of the same bundle.
     """
@@ -52,7 +52,7 @@ def in_format_3(bundle: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
 
 
 def _with_sets(ensemble: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
-    """Put the classifier that makes sets around an ensemble, whose rule was kept beside it."""
+    """Put the classifier that makes sets around an ensemble whose rule was saved separately."""
     own = ensemble["fitted"]
     names = {"classes": "classes_", "scale": "_scale", "voting": "voting_", "std": "severity_std_"}
     scores = [{"dtype": "<f8", "labels": part} for part in rule["scores"]]
@@ -74,7 +74,7 @@ def _with_sets(ensemble: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]
 
 
 def _conformal_params(alpha: float, n_folds: int | None) -> dict[str, Any]:
-    # of decimals as they are written, so that 0.1 becomes 0.9
+    # in decimals as they are written, so that 0.1 becomes exactly 0.9
     level = {"confidence_level": float(1 - Decimal(repr(alpha)))}
     return level if n_folds is None else {**level, "cv": {"cv": {"folds": n_folds}}}
 
@@ -88,7 +88,7 @@ def _model(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     if kind == SKLEARN:
         return record
     if kind not in MODULES:
-        return {"kind": kind, "params": {}, "fitted": {}}  # which is refused by its name
+        return {"kind": kind, "params": {}, "fitted": {}}  # which raises an error that names it
     params = {name: _value(value) for name, value in record.get("params", {}).items()}
     for name in ("method", "voting", "random_state"):
         if name in record:
@@ -120,7 +120,7 @@ def _model(record: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
 def _ensemble(record: dict[str, Any], reader: BundleReader, params: Any, fitted: Any) -> None:
     fitted["estimators_"] = [{"model": _model(model, reader)} for model in record["models"]]
     fitted["voting_"] = record["voting_"]
-    if "scale" in record:  # since it can come with the labels, and not from the models only
+    if "scale" in record:  # since it can come from the labels, not only from the models
         fitted["_scale"] = _labels(record["scale"])
     results = record["cv_results"].items()
     fitted["cv_results_"] = {"dict": [[k, _labels_of(np.array(v))] for k, v in results]}
@@ -183,7 +183,7 @@ def _labels_of(array: np.ndarray) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """A parameter: only augmentations and the parameters of heads were written otherwise."""
+    """A parameter: only augmentations and the parameters of heads had another form."""
     if isinstance(value, list):
         return [_value(part) for part in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Where classes were when a bundle was written, since skops names them by their module."""
+"""Former modules of classes in bundles, since skops names classes by their module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 SCHEMA = "schema.json"
 
-#: Former names of classes that bundles hold, and what they are called now.
+#: Former names of classes that bundles hold, and their present names.
 RENAMED = {
     ("fundus.features", "FeatureExtractor"): ("fundus.transfer.features", "FeatureExtractor"),
     ("fundus.networks.network", "Frozen"): ("fundus.frozen.function", "Frozen"),
@@ -21,12 +21,12 @@ RENAMED = {
 
 
 def with_todays_names(file: Path) -> bytes:
-    """Read a file of skops's, with the classes that have moved since under their names of today.
+    """Read a file of skops, with the present names of classes that have moved since.
 
     Returns
     -------
     bytes
-        The file itself where nothing in it has moved.
+        The unchanged file where no class in it has moved.
     """
     content = file.read_bytes()
     with ZipFile(io.BytesIO(content)) as archive:
@@ -42,7 +42,7 @@ def with_todays_names(file: Path) -> bytes:
 
 
 def _rename(node: Any) -> bool:
-    """Put the names of today into a part of a schema; tell whether there were others."""
+    """Put the present names into a part of a schema; return whether any name changed."""
     parts = node if isinstance(node, list) else node.values() if isinstance(node, dict) else ()
     found = False
     for part in parts:

@@ -1,4 +1,4 @@
-"""What a saved model takes from plugins: by which name, and of which package."""
+"""The entries that a saved model takes from plugins: their names and packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_CODE = (
 
 
 def origin_of(entry: Entry) -> dict[str, str]:
-    """Say where an entry of the registry can be found again."""
+    """Return where an entry of the registry can be found on loading."""
     return {
         "name": entry.qualified_name,
         "distribution": entry.distribution,
@@ -34,7 +34,7 @@ def find_registered(kind: Kind, origin: dict[str, str]) -> Any:
     ----------
     kind : {"backbone", "head", "preprocessor"}
     origin : dict
-        As `origin_of` returns it; older bundles do not tell every version.
+        As `origin_of` returns it; older bundles lack some versions.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def find_registered(kind: Kind, origin: dict[str, str]) -> Any:
     Raises
     ------
     UnknownNameError
-        If it is not installed, or another package's is found by that name.
+        If it is not installed, or the name belongs to an entry of another package.
     """
     name, package = origin["name"], origin["distribution"]
     needs = f"The model needs the {kind} {name!r} of the package {package!r}"
@@ -57,7 +57,7 @@ def find_registered(kind: Kind, origin: dict[str, str]) -> Any:
         ) from None
     if canonical(entry.distribution) != canonical(package):
         raise UnknownNameError(
-            f"{needs}, but what has that name here comes with {entry.distribution!r}: "
+            f"{needs}, but the one of that name here is from {entry.distribution!r}: "
             f"pip install {package}{saved}, and uninstall the other or leave it out with "
             "FUNDUS_DISABLE_PLUGINS."
         )
@@ -65,7 +65,7 @@ def find_registered(kind: Kind, origin: dict[str, str]) -> Any:
 
 
 def head_record(head: Head) -> dict[str, str]:
-    """Say where a head's class can be found again: by its registered name, or in this library."""
+    """Return where a head's class is found on loading: by registered name, or in this library."""
     if type(head) is EstimatorAsHead:
         return {"name": "", "distribution": OWN}
     for entry in get_registry().entries["head"]:

@@ -1,4 +1,4 @@
-"""The ``cv`` of a model to a plain record, and back."""
+"""Converts the ``cv`` of a model to a plain record, and back."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def cv_record(cv: Any) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``None`` for what cannot be told without code or data: folds given as row numbers, a
-        splitter of another package, or one of scikit-learn's with other than plain parameters.
+        ``None`` for what cannot be written without code or data: folds given as row numbers, a
+        splitter of another package, or one of scikit-learn with parameters that are not plain.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def cv_record(cv: Any) -> dict[str, Any] | None:
         found = vars(cv).get(name, vars(cv).get("cvargs", {}).get(name, cv))
         value = found.tolist() if isinstance(found, (np.ndarray, np.generic)) else found
         if isinstance(value, np.random.RandomState):
-            value = None  # its state cannot be drawn from again
+            value = None  # its state cannot be restored
         if not _is_plain(value):
             return None
         params[name] = value

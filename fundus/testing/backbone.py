@@ -50,14 +50,12 @@ def check_backbone(
     golden_features: ArrayLike | None = None,
     tolerance: float = 1e-4,
 ) -> None:
-    """Check that a backbone keeps the contract.
+    """Check that a backbone follows the contract.
 
-    Its preprocessing must return finite float32, treat each image on its own, and keep its range
-    after every photometric step that ships or comes with it; the network must have the shapes and
-    dtypes of `BackboneSpec`, as many weights as the record says, repeat itself in inference and in
-    seeded initial weights, read back the weights it wrote, equal itself when it is cut at any of
-    several layers and where its stages are read, train what is not frozen and nothing else, and
-    work in a `TransferClassifier` that is cloned, fitted, saved and pickled.
+    Preprocessing must return finite float32, treat images separately, and keep its range after
+    every photometric step that is built in or comes with it. The network must match its record,
+    repeat outputs and seeded weights, load weights it saved, not change when it is cut or its
+    stages are read, train only what is not frozen, and work in a saved, pickled classifier.
 
     Parameters
     ----------
@@ -68,12 +66,11 @@ def check_backbone(
     image_size : int, default=None
         Edge of the input, in pixels; ``None`` is the backbone's own. A small one is quicker.
     golden : array-like of float, shape (n, size, size, 3), default=None
-        What its preprocessing makes of ``probe_images(n, size)``, whatever `image_size`. A wrong
-        preprocessing costs many points of accuracy without any error, so pin it.
+        Output of its preprocessing for ``probe_images(n, size)``, whatever `image_size`.
     golden_features : array-like of float, shape (n, m), default=None
         The first `m` average-pooled features of ``probe_images(n, image_size)``, for `weights`.
     tolerance : float, default=1e-4
-        Of the golden values, relative to the largest of them (or to 1).
+        Tolerance of the golden values, relative to the largest of them (or to 1).
 
     Raises
     ------
@@ -82,7 +79,7 @@ def check_backbone(
     UnknownNameError
         If no backbone has the name.
     WeightsNotAvailableError
-        If the pretrained weights cannot be had.
+        If the pretrained weights are not available.
 
     Examples
     --------
@@ -95,7 +92,7 @@ def check_backbone(
 
 @dataclass
 class BackboneCase:
-    """A backbone under test, with what several checks need: made once, where it is first asked for.
+    """A backbone under test, with values that several checks need, made at their first use.
 
     Parameters
     ----------
@@ -128,7 +125,7 @@ class BackboneCase:
 
     @cached_property
     def normaliser(self) -> Normaliser:
-        """Its own preprocessing, fitted where it needs that."""
+        """Its own preprocessing, fitted if needed."""
         advice = "Give the name of a registered preprocessor (as 'plugin/name' if others share it)."
         with attempt(f"{self.what}: its preprocessing {self.spec.normalise!r}", advice):
             return fit_normaliser(self.spec.normalise, lambda: iter([probe_images(4, 24)]))
@@ -139,19 +136,19 @@ class BackboneCase:
         return self.build(seed=0)
 
     def build(self, *, seed: int) -> keras.Model:
-        """Build the network afresh."""
+        """Build the network again."""
         call = f"build(image_size={self.size}, weights={self.weights!r})"
         with attempt(f"{self.what}: {call}", "Fix that error."):
             return build_backbone(self.spec, image_size=self.size, weights=self.weights, seed=seed)
 
     @cached_property
     def x(self) -> NDArray[np.float32]:
-        """Four images as the network gets them."""
+        """Four images as input of the network."""
         return self.normaliser.apply(probe_images(4, self.size))
 
     @cached_property
     def output(self) -> NDArray[Any]:
-        """What the network makes of them."""
+        """Output of the network for these images."""
         return _run(self.model, self.x)[0]
 
 
@@ -169,7 +166,7 @@ def _check_preprocessing(case: BackboneCase) -> None:
 
 def _check_photometric(case: BackboneCase) -> None:
     for entry in get_registry().entries["preprocessor"]:
-        # other plugins may have faults of their own
+        # other plugins may have their own errors
         if entry.spec.kind == "photometric" and entry.plugin in (BUILTIN, case.entry.plugin):
             check_range(case.spec.normalise, entry.qualified_name, case.what)
 
@@ -206,7 +203,7 @@ def _check_initial_weights(case: BackboneCase) -> None:
 def _check_parameters(case: BackboneCase) -> None:
     spec, counted = case.spec, case.model.count_params()
     if counted != spec.parameters and case.size != spec.image_size:
-        # position embeddings and the like grow with the image
+        # position embeddings, for example, grow with the image
         counted = build_backbone(spec, weights=None, seed=0).count_params()
     expect(
         counted == spec.parameters,
@@ -324,7 +321,7 @@ def _check_stages(case: BackboneCase) -> None:
 def _check_training(case: BackboneCase) -> None:
     import keras
 
-    # its own, since the step changes the weights
+    # a separate network, since the step changes the weights
     model, what = case.build(seed=0), case.what
     x: Any = case.x
     n = len(model.layers)
@@ -377,10 +374,10 @@ def _check_in_classifier(case: BackboneCase) -> None:
         )  # fmt: skip
         with attempt(f"{what}: fitting it", "Fix that error."):
             fitted = clone(model).fit(images, y)
-            # the key of cached activations must not depend on code that has no stable name
+            # the key of cached activations must not depend on code without a stable name
             fitted.frozen_.key()
         check_predictions(fitted, images, what)
-    # the model with trained layers holds all that the other one does
+    # the model with trained layers holds everything that the other one does
     check_saving(fitted, images, what)
 
 

@@ -1,4 +1,4 @@
-"""What the checks share: how they fail, and how a record is registered for the time of a check."""
+"""Functions of all checks: how they fail, and how a record is registered during a check."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def expect(condition: Any, message: str) -> None:
 
 
 def run_checks(case: Any, checks: Mapping[str, Callable[[Any], None]]) -> None:
-    """Run the checks of one entry in turn; the first that fails ends it."""
+    """Run the checks of one entry in turn, up to the first that fails."""
     for check in checks.values():
         check(case)
 
@@ -51,7 +51,7 @@ def attempt(what: str, advice: str) -> Iterator[None]:
 def registered(
     kind: Kind, record: type, spec_or_name: str | BackboneSpec | HeadSpec | PreprocessorSpec
 ) -> Iterator[Entry]:
-    """Look an entry up, or register a record for the time of a check; its fields are checked."""
+    """Look up an entry, or register a record during a check; its fields are checked."""
     registry = get_registry()
     if isinstance(spec_or_name, str):
         yield registry.find(kind, spec_or_name)
@@ -66,7 +66,7 @@ def registered(
         if entry.spec == spec_or_name:
             yield entry
             return
-    # a name of its own for every check: networks are kept by name within a process
+    # a separate name for every check: networks are kept by name within a process
     entry = Entry(f"check{next(_numbers)}", OWN, spec_or_name)
     registry.entries[kind].append(entry)
     try:
@@ -89,7 +89,7 @@ def check_golden(values: NDArray[Any], golden: ArrayLike, tolerance: float, what
         error.max() <= allowed,
         f"{what} must agree with the golden values to {allowed:.2g}. Got {values[worst]:.6g} "
         f"instead of {expected[worst]:.6g} at {tuple(int(i) for i in worst)}: if the change is "
-        "meant, record new golden values and give the entry a new name, since models trained "
+        "intended, record new golden values and give the entry a new name, since models trained "
         "with the old one no longer fit.",
     )
 
@@ -151,7 +151,7 @@ def check_saving(model: Any, X: Any, what: str, trusted: Sequence[str] = ()) -> 
         expect(
             np.array_equal(again, expected),
             f"{what}: {how} must not change its predictions. They differ by up to "
-            f"{np.abs(again - expected).max():.3g}: something that decides them is kept outside "
+            f"{np.abs(again - expected).max():.3g}: something they depend on is kept outside "
             "the weights and the constructor's parameters.",
         )
 

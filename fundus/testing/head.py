@@ -34,10 +34,10 @@ def check_head(
     trusted: Sequence[str] = (),
     epochs: int = 20,
 ) -> None:
-    """Check that a head keeps the contract.
+    """Check that a head follows the contract.
 
-    It must be cloned as scikit-learn clones, learn grades from features whose first column rises
-    with them, on scales of two and five grades and where a grade is missing, do the same for the
+    It must work with `sklearn.base.clone`, learn grades from features whose first column rises
+    with them, on scales of two and five grades and with a missing grade, repeat its results for the
     same ``random_state``, take sample weights, and survive saving and pickling. A neural head must
     also train on a backbone whose last layers are not frozen.
 
@@ -46,15 +46,15 @@ def check_head(
     head : str or HeadSpec
         A registered name, or a record.
     params : dict, default=None
-        Arguments of the record's ``make``, to make the check quicker.
+        Arguments of the record's ``make``, for a faster check.
     takes_weights : bool, default=True
-        ``False`` states that the head takes no sample weights, so that its users must pass
+        ``False`` states that the head takes no sample weights, so users must pass
         ``class_weight=None``; say so in its description.
     trusted : sequence of str, default=()
-        Types that users must name to `fundus.load`, for an estimator of a package that skops does
+        Types that users must pass to `fundus.load`, for an estimator of a package that skops does
         not know; say so in the description.
     epochs : int, default=20
-        For a neural head to learn the probe features in.
+        Epochs in which a neural head must learn the probe features.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class HeadCase:
 
     @property
     def what(self) -> str:
-        """How messages begin."""
+        """Start of messages."""
         return f"The head {self.entry.spec.name!r}"
 
     @cached_property
@@ -102,12 +102,12 @@ class HeadCase:
 
     @property
     def value(self) -> Any:
-        """What users pass as ``head=``."""
+        """Value of the ``head=`` parameter."""
         return self.entry.qualified_name if self.params is None else self.made
 
     def classifier(self, epochs: int, *, class_weight: str | None = None, **options: Any) -> Any:
         """Return an unfitted `TransferClassifier` of 2-D features with this head."""
-        if isinstance(self.made, NeuralHead):  # others ignore these, and the user is told
+        if isinstance(self.made, NeuralHead):  # others ignore these, with a warning
             options |= {"epochs": epochs, "validation_fraction": 0.0}
         return TransferClassifier(
             "precomputed", self.value, class_weight=class_weight, random_state=0, **options
@@ -115,7 +115,7 @@ class HeadCase:
 
     @property
     def class_weight(self) -> str | None:
-        """The library's default, where the head can take it."""
+        """The library's default, if the head can take it."""
         return "balanced" if self.takes_weights else None
 
 
@@ -159,7 +159,7 @@ def _check_learns(case: HeadCase) -> None:
     fitted = _fit(case, case.classifier(case.epochs, class_weight=case.class_weight), X, y, what)
     what = f"{what} with five grades"
     severity = check_predictions(fitted, X, what)
-    # not their difference, which a strong penalty makes small
+    # the correlation, not the difference, which a strong penalty makes small
     related = np.corrcoef(severity, y)[0, 1] if severity.std() > 0 else 0.0
     expect(
         related > 0.3,
@@ -172,7 +172,7 @@ def _check_learns(case: HeadCase) -> None:
 
 
 def _check_agreement(fitted: Any, X: Any, what: str) -> None:
-    """Compare grade, probabilities and severity with each other, for the grades 0 to 4."""
+    """Compare grade, probabilities and severity with each other for grades 0 to 4."""
     severity, prediction = fitted.predict_severity(X), fitted.predict(X)
     positions = fitted.classes_.astype(float)
     if fitted.head_.is_regressor:

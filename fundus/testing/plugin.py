@@ -1,4 +1,4 @@
-"""`check_plugin`: every entry of an installed package, each check on its own."""
+"""`check_plugin`: checks every entry of an installed package, each check separately."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ KINDS: dict[Kind, tuple[type, Mapping[str, Callable[[Any], None]]]] = {
     "preprocessor": (PreprocessorCase, PREPROCESSOR_CHECKS),
 }
 
-#: Too slow to be imported before anything is built.
+#: Packages that are too slow to import before anything is built.
 HEAVY = ("jax", "keras", "tensorflow", "torch")
 
 
 class NotRunError(Exception):
-    """A check could not be made, for a reason that another one has reported already."""
+    """A check could not be run, for a reason that another check has reported already."""
 
 
 def check_plugin(
     distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
 ) -> None:
-    """Check that an installed package keeps the contract, with everything it offers.
+    """Check that an installed package follows the contract, with all of its entries.
 
     Its plugins must load, without Keras, and every backbone, head and preprocessor must pass
-    `check_backbone`, `check_head` or `check_preprocessor`. Each check is made, whatever the others
-    found. What the checks need to know, the plugin's module states once::
+    `check_backbone`, `check_head` or `check_preprocessor`. Each check is run, whatever the others
+    found. The plugin's module gives arguments of the checks once::
 
         fundus_checks = {"head:forest": {"takes_weights": False}}
 
@@ -61,9 +61,9 @@ def check_plugin(
     distribution : str
         Name of the package, as `pip` knows it.
     options : mapping of str to mapping, default=None
-        Further arguments of the checks, by ``"kind:name"``; they go before the module's.
+        More arguments of the checks, by ``"kind:name"``; they override those of the module.
     only : collection of str, default=None
-        Entries to check, each as ``"kind:name"``, where a package offers more than can be checked
+        Entries to check, each as ``"kind:name"``, if a package offers more than can be checked
         here; the plugin itself is checked too. ``None`` is every entry.
 
     Raises
@@ -110,7 +110,7 @@ class PluginCheck:
     subject : str
         ``"kind:name"`` of the entry, or ``"plugin:name"``.
     name : str
-        What is checked.
+        Name of the check.
     run : callable
         Raises AssertionError, or NotRunError.
     """
@@ -128,7 +128,7 @@ class PluginCheck:
 def plan_checks(
     distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
 ) -> list[PluginCheck]:
-    """List the checks of an installed package, without making them.
+    """List the checks of an installed package, without running them.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def plan_checks(
     Returns
     -------
     list of PluginCheck
-        Those of one entry follow each other.
+        Checks of one entry follow each other.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _validate_only(only: Collection[str], distribution: str, own: list[PluginSta
     if isinstance(only, str):
         raise invalid("check_plugin", "only", "a list of entries, such as ['head:forest']", only)
     if any(status.state != "loaded" for status in own):
-        return  # what it would offer is not known; that it must load is a check
+        return  # its entries are not known; a check reports that it does not load
     offers = [offer for status in own for offer in status.offers]
     for entry in only:
         if entry not in offers:
@@ -203,7 +203,7 @@ def _checks_of(status: PluginStatus, options: Options) -> Iterator[PluginCheck]:
 
 @dataclass
 class _Subject:
-    """An entry, and what its checks found wrong already."""
+    """An entry, and the failures of its checks so far."""
 
     kind: Kind
     entry: Entry
@@ -225,7 +225,7 @@ class _Subject:
             checks[name](self.case)
         except AssertionError as error:
             if str(error) in self.told:
-                raise NotRunError(f"not made, since: {error}") from error
+                raise NotRunError(f"not run, since: {error}") from error
             self.told.add(str(error))
             raise
         finally:
@@ -261,7 +261,7 @@ print(*sorted(set(sys.argv[3:]) & set(sys.modules)))
 
 
 def _check_imports(status: PluginStatus) -> None:
-    """Load the plugin alone in a process of its own, and see what came with it."""
+    """Load only this plugin in a separate process, and check which packages it imports."""
     command = [sys.executable, "-c", _IMPORTS, status.distribution, status.name, *HEAVY]
     path = os.pathsep.join(folder for folder in sys.path if folder)
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""`check_preprocessor`, and the part of it that backbones share."""
+"""`check_preprocessor`, and the checks that backbones share with it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def check_preprocessor(
     golden: ArrayLike | None = None,
     tolerance: float = 1e-4,
 ) -> None:
-    """Check that a preprocessor keeps the contract.
+    """Check that a preprocessor follows the contract.
 
     A scale must return finite float32 of the shape it was given, a photometric step uint8; it must
-    treat each image on its own, leave its input alone, and do the same every time; its ``fit`` must
-    read batches once, whatever their length, and return numbers that JSON can hold. What reaches a
-    network after a photometric step must lie in the range of the network's own scale, for every
-    backbone that ships or comes with it. A `TransferClassifier` with it must survive saving and
+    treat each image on its own, not change its input, and repeat its results; its ``fit`` must
+    read batches once, whatever their length, and return numbers that JSON can hold. The input of a
+    network after a photometric step must be in the range of the network's own scale, for every
+    backbone that is built in or comes with it. A `TransferClassifier` with it must allow saving and
     pickling.
 
     Parameters
@@ -47,9 +47,9 @@ def check_preprocessor(
     preprocessor : str or PreprocessorSpec
         A registered name, or a record.
     golden : array-like, shape (n, size, size, 3), default=None
-        What it makes of ``probe_images(n, size)``; one with ``fit`` is fitted on these first.
+        Its output for ``probe_images(n, size)``; one with ``fit`` is fitted on these first.
     tolerance : float, default=1e-4
-        Of the golden values, relative to the largest of them (or to 1).
+        Tolerance of the golden values, relative to the largest of them (or to 1).
 
     Raises
     ------
@@ -83,12 +83,12 @@ class PreprocessorCase:
 
     @property
     def what(self) -> str:
-        """How messages begin."""
+        """Start of messages."""
         return f"The preprocessor {self.entry.spec.name!r}"
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What its ``fit`` finds on the probe images."""
+        """Result of its ``fit`` on the probe images."""
         fit = self.entry.spec.fit
         return {} if fit is None else check_fit(fit, self.what)
 
@@ -128,7 +128,7 @@ def check_apply(normaliser: Normaliser | Photometric, what: str) -> None:
     )
     photometric = isinstance(normaliser, Photometric)
     _check_output(output, images, what, photometric)
-    images.flags.writeable = False  # as arrays from the cache are
+    images.flags.writeable = False  # like arrays from the cache
     with attempt(f"{what} on a read-only array", "Copy the images before writing into them."):
         again = apply(images)
     expect(
@@ -164,7 +164,7 @@ def _check_output(output: Any, images: NDArray[np.uint8], what: str, photometric
         return
     expect(
         output.dtype == np.float32,
-        f"{what} must return float32. Got {output.dtype}: begin with images.astype(np.float32) "
+        f"{what} must return float32. Got {output.dtype}: start with images.astype(np.float32) "
         "(uint8 wraps round), and keep constants float32.",
     )
     bad = ~np.isfinite(output)
@@ -217,7 +217,7 @@ def _check_in_classifier(case: PreprocessorCase) -> None:
     name, what = case.entry.qualified_name, case.what
     images, y = probe_images(11, 24)[3:], np.arange(8) % 2
     parameter = "photometric" if case.entry.spec.kind == "photometric" else "normalise"
-    # weights of chance, since a scale has networks of its own
+    # random weights, since a scale belongs to its own networks
     model = TransferClassifier("tiny", "logistic", weights=None, cache=False, random_state=0)
     model.set_params(**{parameter: name})
     with attempt(f"{what}: fitting a TransferClassifier with it", "Fix that error."):
@@ -227,7 +227,7 @@ def _check_in_classifier(case: PreprocessorCase) -> None:
 
 def _check_range(case: PreprocessorCase) -> None:
     own = case.entry.plugin
-    # other plugins may have faults of their own
+    # other plugins may have their own errors
     known = [e for e in get_registry().entries["backbone"] if e.plugin in (BUILTIN, own)]
     scales = [entry.spec.normalise for entry in known]
     for k, scale in enumerate(scales):

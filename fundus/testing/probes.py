@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 
 def probe_images(n: int = 4, image_size: int = 16) -> NDArray[np.uint8]:
-    """Return images that tell preprocessings apart.
+    """Return images for which different preprocessing gives different results.
 
     Parameters
     ----------
     n : int, default=4
-        How many. The first shows a different ramp in each colour, the second is black, the third
+        Number. The first image has a different ramp in each colour, the second is black, the third
         white; all others are noise.
     image_size : int, default=16
         Edge, in pixels.
@@ -37,7 +37,7 @@ def probe_images(n: int = 4, image_size: int = 16) -> NDArray[np.uint8]:
 
 
 def _noise(x: NDArray[np.intp], y: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    # the mixing steps of the splitmix64 generator, on whole numbers alone
+    # the mixing steps of the splitmix64 generator, with integers only
     z = (x + 4096 * y + 16777216 * (k + 1)).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

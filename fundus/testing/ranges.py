@@ -1,4 +1,4 @@
-"""What reaches a network after a photometric step, in the range of the network's own scale."""
+"""Checks that a network's input after a photometric step is in the range of its own scale."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from fundus.testing.probes import probe_images
 def check_range(
     scale: str | Callable[..., Any], photometric: str | Callable[..., Any], what: str
 ) -> None:
-    """Check that what reaches a network lies in the range of its own scale.
+    """Check that the input of a network is in the range of its own scale.
 
     Parameters
     ----------
     scale : str or callable
-        What the network's weights were trained with.
+        The scale that the network's weights were trained with.
     photometric : str or callable
-        What runs before it.
+        The step that runs before it.
     what : str
-        How messages begin.
+        Start of messages.
 
     Raises
     ------
     AssertionError
-        If a step fails, or the range is left. A scale whose values depend on more than a pixel's
-        colour has no range to leave.
+        If a step fails, or a value is out of range. A scale that depends on more than a pixel's
+        colour has no fixed range.
     """
     images = probe_images(8, 24)
     place = f"{what}: photometric={photometric!r} and then the scale {scale!r}"

@@ -1,1 +1,1 @@
-"""Training of neural heads, and of the backbone's layers after the cut, with Keras."""
+"""Training of neural heads and of the backbone's layers after the cut, with Keras."""

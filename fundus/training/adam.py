@@ -1,4 +1,4 @@
-"""Adam by TensorFlow's one fused kernel."""
+"""Adam with TensorFlow's fused kernel."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import tensorflow as tf
 
 
 class FusedAdam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam`, with one kernel a variable in place of a dozen operations.
+    """`keras.optimizers.Adam`, with one kernel per variable instead of a dozen operations.
 
     The rule is the same (Kingma and Ba, 2015, arXiv:1412.6980, section 2, last paragraph), and so
-    is the state; on two processors, a step of a small head took 7.1 ms in place of 10.3. It trains
-    only: what is handed to users is compiled with Keras's own.
+    is the state; on two processors, a step of a small head took 7.1 ms instead of 10.3. It is for
+    training only: `model_` is compiled with Keras's Adam.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable."""
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
-        # `update_step` overrides Keras's; with the three names below it is private (seen in 3.15)
+        # `update_step` and the three names below are private to Keras (seen in 3.15)
         k = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from fundus.frozen.sources import ArraySource, Source
 
-#: Features of one run that are handed to TensorFlow as a whole, in bytes; more are streamed.
+#: Most bytes of features that are passed to TensorFlow as a whole; more are streamed.
 IN_MEMORY = 2**28
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What a training run, or its validation, goes through.
+    """The rows of a training run or of its validation.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class TrainingRows:
     weights : ndarray of float, shape (n,), or None
     batch_size : int
     seed : int or None
-        Shuffles and augments anew at every epoch; ``None`` does neither.
+        Shuffles and augments again in every epoch; ``None`` does neither.
     """
 
     source: Source
@@ -41,7 +41,7 @@ class TrainingRows:
     seed: int | None
 
     def order(self, epoch: int) -> NDArray[np.intp]:
-        """Places in `rows`, in the order of an epoch."""
+        """Positions in `rows`, in the order of an epoch."""
         n = len(self.rows)
         if self.seed is None:
             return np.arange(n)
@@ -54,12 +54,12 @@ class TrainingRows:
 
 
 def batches_of(run: TrainingRows) -> FeatureBatches | StreamedBatches:
-    """Return the batches of a run, as is fastest for its source.
+    """Return the batches of a run in the form that is fastest for its source.
 
     Returns
     -------
     FeatureBatches or StreamedBatches
-        With a ``data`` that ``fit`` takes, and itself one of the run's callbacks.
+        Its ``data`` is an argument of ``fit``, and the object itself is one of the callbacks.
     """
     if isinstance(run.source, ArraySource):
         features = run.source.features
@@ -69,9 +69,9 @@ def batches_of(run: TrainingRows) -> FeatureBatches | StreamedBatches:
 
 
 class FeatureBatches(keras.callbacks.Callback):
-    """Batches of features that TensorFlow gathers by itself, without a word of Python.
+    """Batches of features that TensorFlow gathers by itself, without running Python.
 
-    A step of a small head then takes 6 ms of processor time in place of 11.
+    A step of a small head then takes 6 ms of processor time instead of 11.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class FeatureBatches(keras.callbacks.Callback):
         self.data = _untuned(tf.data.Dataset.range(run.n_batches).map(batch).prefetch(2))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Shuffle; Keras iterates over the data anew after this."""
+        """Shuffle; Keras iterates over the data again after this."""
         self._order.assign(self.run.order(epoch))
 
 
@@ -119,7 +119,7 @@ class StreamedBatches(keras.callbacks.Callback):
         self.data = _untuned(counted.prefetch(1))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Shuffle; Keras iterates over the data anew after this."""
+        """Shuffle; Keras iterates over the data again after this."""
         self._epoch = epoch
 
     def _batches(self) -> Iterator[tuple[Any, ...]]:
@@ -136,7 +136,7 @@ class StreamedBatches(keras.callbacks.Callback):
 
 
 def _untuned(data: tf.data.Dataset) -> tf.data.Dataset:
-    """Without autotuning: the end of an epoch can wait seconds for that thread to wake."""
+    """Without autotuning: the end of an epoch can wait seconds for the tuning thread to wake."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.with_options(options)

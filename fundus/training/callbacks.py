@@ -18,12 +18,12 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
     ----------
     training : Training
     monitor : str
-        The loss that is watched.
+        Name of the loss to monitor.
 
     Returns
     -------
     list of Callback
-        The caller's own are copies.
+        The caller's callbacks are copied.
     """
     kc = keras.callbacks
     chosen: list[keras.callbacks.Callback] = []

@@ -1,8 +1,8 @@
-"""One compiled network for all fits of one kind: folds and candidates do not trace it again.
+"""One compiled network for all fits of a kind: folds and candidates do not trace it again.
 
 Tracing a small head takes longer than training it. So the first network of a kind is kept, and a
-later fit trains that one, with the variables of a network that was built afresh for it. A fit's
-result is then that of a fresh network, whatever the kept one went through before.
+later fit trains that one, with the variables of a network newly built for the fit. A fit's
+result is then the same as with a new network, whatever was trained before.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _kept: OrderedDict[Any, Kept] = OrderedDict()
 
 
 def fresh_network(tail: Tail, training: Training) -> keras.Model:
-    """Return a compiled network as `build_tail` makes it, traced already where possible.
+    """Return a compiled network as `build_tail` makes it, already traced where possible.
 
-    It is lent: the next fit or prediction of its kind changes its weights. The caller holds
+    It is shared: the next fit or prediction of its kind changes its weights. The caller holds
     `fundus.runtime.seeds.one_at_a_time`.
     """
     built = build_tail(tail, training, to_train=True)
-    # what a callback of the caller's does to a network is not known, so that one is his alone
+    # the caller's callbacks may change a network in any way, so that one is not shared
     shared = training.only_rates and _known(built, tail, training)
     kind = _kind(tail, training) if shared else None
     kept = None if kind is None else _kept.get(kind)
@@ -75,13 +75,13 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
 
 
 def lent_network(tail: Tail, training: Training) -> keras.Model:
-    """Return a network of a kind with whatever weights it has, to be given those of a model.
+    """Return a network of a kind with any weights; the caller sets those of a model.
 
     The caller holds `fundus.runtime.seeds.one_at_a_time`.
     """
     training = replace(training, callbacks=())
     if not training.optimizer.is_own or not is_ours(training.loss):
-        # predictions do not depend on them
+        # predictions do not depend on the optimizer and the loss
         training = replace(training, learning_rate=1e-3, optimizer=ADAM, loss=None)
     kind = _kind(tail, training)
     if kind in _kept:
@@ -104,9 +104,9 @@ def _keep(kind: Any, network: keras.Model) -> None:
 
 
 def _kind(tail: Tail, training: Training) -> Any:
-    """What two networks with one graph have in common; None where that cannot be told."""
+    """Key that is equal for networks with the same graph; None where that is not known."""
     head, optimizer = tail.head, training.optimizer
-    # a rate that is a number is set anew for each fit; a schedule is in the graph
+    # a rate that is a number is set for each fit; a schedule is in the graph
     trained = optimizer.name, optimizer.config, as_config(training.loss)
     try:
         parts = pickle.dumps(
@@ -120,10 +120,10 @@ def _kind(tail: Tail, training: Training) -> Any:
 
 
 def _known(network: keras.Model, tail: Tail, training: Training) -> bool:
-    """Whether all state of a network is in its variables, as in Keras's parts and in ours.
+    """Whether all state of a network is in its variables, as in parts of Keras and this library.
 
-    A foreign layer, loss or optimizer may remember in Python what an earlier fit did, or draw from
-    a stream that its graph goes on with.
+    Another layer, loss or optimizer may keep state of an earlier fit in Python, or draw from
+    a random stream that its graph continues.
     """
     head, n_grades = tail.head, tail.n_grades
     loss = head.loss(n_grades) if training.loss is None else training.loss

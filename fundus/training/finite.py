@@ -1,4 +1,4 @@
-"""Numbers that are not finite never become a grade: they are errors where they first show."""
+"""Raises errors for numbers that are not finite, so that they never become a grade."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_training(
     history: dict[str, list[float]],
     weights: Sequence[NDArray[Any]],
 ) -> None:
-    """Raise where a training ended in weights that are not finite.
+    """Raise if a training ended with weights that are not finite.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ def check_training(
     rate = training.learning_rate
     lower = "an optimizer with a lower" if rate is None else f"a learning_rate below {rate:g}"
     schedule = " learning-rate schedule" if rate is None else ""
-    try_this = f"Try {lower}{schedule}, or the dtype policy 'float32' where it was another."
+    try_this = f"Try {lower}{schedule}, or the dtype policy 'float32' if it was another."
     if broken or len(lost) == len(losses):
         raise DivergedError(
-            f"The training of {head!r} diverged: {what} {when}, and no grade can be had from "
+            f"The training of {head!r} diverged: {what} {when}, and grades cannot be predicted by "
             f"such a network. {try_this}"
         )
     warnings.warn(
-        f"The training of {head!r} diverged: {what} {when}. The weights of the best epoch before "
+        f"The training of {head!r} diverged: {what} {when}. The weights of the best earlier epoch "
         f"were kept. {try_this}",
         FundusWarning,
         stacklevel=5,
@@ -70,7 +70,7 @@ def check_training(
 def check_outputs(
     outputs: NDArray[np.float64], model: object, where: Callable[[int], str] = "row {}".format
 ) -> NDArray[np.float64]:
-    """Return the outputs of a head if each is finite, and each row of probabilities has some.
+    """Return the outputs of a head if all are finite and no row of probabilities is all 0.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def check_outputs(
     Raises
     ------
     DivergedError
-        Otherwise; the first row is named, the rest counted.
+        Otherwise; the message names the first row and counts the rest.
     """
     rows = outputs[:, np.newaxis] if outputs.ndim == 1 else outputs
     bad = ~np.isfinite(rows).all(axis=1)
@@ -98,7 +98,7 @@ def check_outputs(
     found = np.flatnonzero(bad)
     if len(found):
         raise DivergedError(
-            f"{model!r} gives no finite numbers for {len(found)} of {len(rows)} images, first "
+            f"{model!r} does not give finite numbers for {len(found)} of {len(rows)} images, first "
             f"{outputs[found[0]].tolist()!r} for {where(int(found[0]))}, so they have no grade. "
             "Its training diverged, or its input is far from what it was trained on: train it "
             "again with a smaller learning rate or a stronger penalty, and look at that image."

@@ -1,4 +1,4 @@
-"""What a head is after training."""
+"""Trained heads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FittedHead(Protocol):
 
     @property
     def has_proba(self) -> bool:
-        """Whether it gives probabilities, or a severity to make them from."""
+        """Whether it gives probabilities, or a severity from which they are made."""
         ...
 
     @property
@@ -67,12 +67,12 @@ class FittedEstimator:
 
     @property
     def has_proba(self) -> bool:
-        """Whether it gives probabilities, or a severity to make them from."""
+        """Whether it gives probabilities, or a severity from which they are made."""
         return self.is_regressor or hasattr(self.estimator, "predict_proba")
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """Nothing: scikit-learn heads keep no history."""
+        """Empty: scikit-learn heads keep no history."""
         return {}
 
     def network(self) -> Any:
@@ -82,7 +82,7 @@ class FittedEstimator:
     def outputs(self, source: Source) -> NDArray[np.float64]:
         """Severities ``(n,)`` or probabilities ``(n, n_grades)`` for all rows of a source.
 
-        A classifier without ``predict_proba`` counts as sure of what it predicts.
+        A classifier without ``predict_proba`` gives its predicted grade probability 1.
         """
         X = source.batch(np.arange(len(source)), None)[0]
         with one_blas_thread():

@@ -1,4 +1,4 @@
-"""``loss=``: what it may be, and whether a head can be trained with it."""
+"""Checks of ``loss=``: its type, and whether a head can be trained with it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fundus.runtime.tensorflow import require_tensorflow
 if TYPE_CHECKING:
     from fundus.training.settings import TrainingSettings
 
-#: Keras's losses whose targets are the numbers of classes.
+#: Losses of Keras whose targets are class numbers.
 OF_POSITIONS = ("sparsecategoricalcrossentropy", "categoricalgeneralizedcrossentropy")
 
 
 def is_ours(part: Any) -> bool:
-    """Whether a loss, metric or layer is Keras's own or this library's; a name, or None, is."""
+    """Whether a loss, metric or layer is from Keras or this library; a name, or None, counts."""
     if part is None or isinstance(part, (str, dict)):
         return True
     kind = part if hasattr(part, "__qualname__") else type(part)  # a function, or an object's class
@@ -52,7 +52,7 @@ def built_loss(head: NeuralHead, n_grades: int, loss: Any) -> Any:
 def check_loss(settings: TrainingSettings, head: NeuralHead, n_grades: int) -> None:
     """Raise unless a head's targets and outputs go into the loss of a training.
 
-    It is computed once, for a network of this head on eleven rows of numbers.
+    The loss is computed once, for a network of this head on eleven rows of numbers.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def check_loss(settings: TrainingSettings, head: NeuralHead, n_grades: int) -> N
     inputs = keras.Input((4,))
     with seeded(0):
         network = keras.Model(inputs, head.build(inputs, n_grades))
-    # no length of a scale divides eleven, so that shapes that differ are not taken for one
+    # no usual number of grades divides eleven, so different shapes are not mistaken as equal
     targets = head.encode(np.arange(11) % n_grades, n_grades)
     outputs = network(np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32))
     expected = (
@@ -92,7 +92,7 @@ def check_loss(settings: TrainingSettings, head: NeuralHead, n_grades: int) -> N
         value = np.asarray(function(targets, outputs))
     except InvalidParameterError:
         raise
-    except Exception as error:  # TensorFlow and the caller's code raise what they like
+    except Exception as error:  # TensorFlow and the caller's code may raise any error
         why = (str(error).splitlines() or [""])[0]
         raise invalid(settings, "loss", f"{expected} ({why})", loss) from error
     if not np.isfinite(value).all() or not np.issubdtype(value.dtype, np.floating):
@@ -100,7 +100,7 @@ def check_loss(settings: TrainingSettings, head: NeuralHead, n_grades: int) -> N
 
 
 def _mixes_shapes(function: Any, targets: tuple[int, ...], outputs: tuple[int, ...]) -> bool:
-    """Whether a loss of Keras's would compare each target with outputs that are not its own."""
+    """Whether a loss of Keras would compare targets with outputs that are not theirs."""
     if not is_ours(function):
         return False
     kind = function if hasattr(function, "__name__") else type(function)

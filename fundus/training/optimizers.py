@@ -1,4 +1,4 @@
-"""``optimizer=`` and ``callbacks=``: what they may be, and an optimizer built anew for each fit."""
+"""Checks of ``optimizer=`` and ``callbacks=``, and an optimizer that each fit builds again."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """An optimizer that is built anew for every fit, so that no fit knows of another.
+    """The configuration of an optimizer, built again for every fit, so that fits share no state.
 
     Parameters
     ----------
     name : str
         Name of the class.
     config : dict
-        What it is built with; a learning rate in it is a schedule.
+        Arguments of the class; a learning rate in it is a schedule.
     kind : type, default=None
-        The class, where it or a part of it is not Keras's own.
+        The class, where it or a part of it is not from Keras.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Recipe:
 
     @property
     def is_own(self) -> bool:
-        """Whether Keras's own, schedule and all."""
+        """Whether the optimizer and its schedule are from Keras."""
         return self.kind is None
 
     @property
@@ -53,7 +53,7 @@ class Recipe:
         rate : float or None
             Learning rate; ``None`` where the optimizer has a schedule.
         fused : bool, default=False
-            Take `FusedAdam` for Adam, where that can do what is asked for.
+            Use `FusedAdam` for Adam, where it supports the configuration.
         """
         given = {} if rate is None else {"learning_rate": rate}
         if self.kind is not None:
@@ -66,7 +66,7 @@ class Recipe:
         return kind(**built_parts(self.config), **given)
 
 
-#: ``optimizer="adam"``: after the chapter, with a smaller epsilon than Keras's.
+#: ``optimizer="adam"``: as in the chapter, with a smaller epsilon than Keras's default.
 ADAM = Recipe("Adam", {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8})
 
 
@@ -81,7 +81,7 @@ def read_optimizer(
         Named in errors.
     optimizer : str, dict or keras.optimizers.Optimizer
     rate : float or "auto"
-        "auto" is what the optimizer says, else Keras's default, or a hundredth of that where layers
+        "auto" is the optimizer's rate, else Keras's default, or a hundredth of that where layers
         of the backbone are trained.
     trains_backbone : bool, default=False
 
@@ -94,7 +94,7 @@ def read_optimizer(
     Raises
     ------
     InvalidParameterError
-        If there is no such optimizer, it cannot be built, or both parameters say a rate.
+        If there is no such optimizer, it cannot be built, or both parameters give a rate.
     """
     recipe = _recipe(settings, optimizer)
     config = dict(recipe.config)
@@ -114,7 +114,7 @@ def read_optimizer(
 
 def _recipe(settings: Settings, optimizer: Any) -> Recipe:
     if isinstance(optimizer, str) and optimizer.lower() == "adam":
-        return ADAM  # without Keras
+        return ADAM  # without importing Keras
     require_tensorflow()
     import keras
 
@@ -154,7 +154,7 @@ def _own_config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
 
 
 def _foreign(settings: Settings, optimizer: keras.optimizers.Optimizer) -> Recipe:
-    """The recipe of an optimizer that is the caller's own class, or has the caller's schedule."""
+    """The recipe of an optimizer whose class or schedule is defined by the caller."""
     try:
         recipe = Recipe(type(optimizer).__name__, _own_config(optimizer), type(optimizer))
         recipe.build(None)
@@ -182,7 +182,7 @@ def unpacked(optimizer: Any) -> Any:
 
 
 def _default_rate(name: str) -> float | None:
-    """What Keras takes as learning rate where nothing is said."""
+    """Keras's default learning rate."""
     if name == ADAM.name:
         return 1e-3
     kind: Any = own_class(name, "optimizers")
@@ -192,17 +192,17 @@ def _default_rate(name: str) -> float | None:
 
 def is_callback(value: Any) -> bool:
     """Whether an object is a Keras callback."""
-    keras = sys.modules.get("keras")  # without it there is none
+    keras = sys.modules.get("keras")  # if it is not imported, there is no callback
     return keras is not None and isinstance(value, keras.callbacks.Callback)
 
 
 def sets_the_rate(callback: Any) -> bool:
-    """Whether a callback sets the learning rate, so that ours must not."""
+    """Whether a callback sets the learning rate; then the default callback is left out."""
     from keras.callbacks import LearningRateScheduler, ReduceLROnPlateau
 
     return isinstance(callback, (ReduceLROnPlateau, LearningRateScheduler))
 
 
 def only_sets_the_rate(callback: Any) -> bool:
-    """Whether a callback is one of Keras's own that set the learning rate, and do nothing else."""
+    """Whether a callback is one of Keras that only sets the learning rate."""
     return sets_the_rate(callback) and type(callback).__module__.split(".")[0] == "keras"

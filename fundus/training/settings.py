@@ -1,4 +1,4 @@
-"""The parameters of a training, as they were given, and the run that they ask for."""
+"""The parameters of a training as they were given, and the run that they describe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrainingSettings(Settings):
     verbose: int
 
     def check(self) -> None:
-        """Raise for the first parameter that no training can use; Keras is not imported."""
+        """Raise for the first invalid parameter; Keras is not imported."""
         check_int(self, "batch_size", low=1)
         check_int(self, "epochs", low=1)
         check_int(self, "patience", low=1, none=True)
@@ -77,7 +77,7 @@ class TrainingSettings(Settings):
         )
 
     def _read_callbacks(self, *, scheduled: bool) -> tuple[Plateau | None, tuple[Any, ...]]:
-        """What lowers the learning rate without the caller's callbacks, and those."""
+        """The default callback that lowers the learning rate, if used, and the caller's."""
         found = listed(self.callbacks)
         former = [callback for callback in found if isinstance(callback, Plateau)]
         callbacks = tuple(callback for callback in found if not isinstance(callback, Plateau))
@@ -86,7 +86,7 @@ class TrainingSettings(Settings):
             raise invalid(self, "callbacks", expected, self.callbacks)
         setting = any(map(sets_the_rate, callbacks))
         if (scheduled and (setting or former)) or (setting and former):
-            expected = "without what sets the learning rate, as " + (
+            expected = "without one that sets the learning rate, as " + (
                 "the optimizer has a schedule"
                 if scheduled
                 else "lr_factor, lr_patience or min_learning_rate do, which are former parameters"

@@ -1,4 +1,4 @@
-"""The trained part of a network: what it consists of, and how it is trained."""
+"""The trained part of a network: its parts, and the settings of its training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from fundus.training.optimizers import ADAM, Recipe, only_sets_the_rate
 if TYPE_CHECKING:
     import keras
 
-#: Training steps of a head on features that TensorFlow takes without coming back to Python.
+#: Training steps of a head on features that TensorFlow runs without returning to Python.
 STEPS_PER_CALL = 32
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Lower the learning rate where the loss stands still, as `keras.callbacks.ReduceLROnPlateau`.
+    """Lower the rate when the loss stops falling, like `keras.callbacks.ReduceLROnPlateau`.
 
     Parameters
     ----------
     factor : float, default=0.5
-        What the learning rate is multiplied by.
+        Factor of the learning rate.
     patience : int, default=3
-        Epochs without a better loss before that.
+        Epochs without a better loss before the rate is lowered.
     min_lr : float, default=1e-6
-        It falls no lower.
+        Lowest learning rate.
     """
 
     factor: float = 0.5
@@ -52,15 +52,15 @@ class Training:
     patience : int or None
         Epochs without a better loss before training stops; ``None`` never stops early.
     plateau : Plateau or None
-        ``None`` where a schedule or a callback decides about the learning rate.
+        ``None`` where a schedule or a callback sets the learning rate.
     callbacks : tuple of Callback
         More Keras callbacks; copied before use.
     log_dir : str or None
         Where ``log.csv`` and ``best.weights.h5`` are written.
     seed : int
-        Of the network's first weights, of Dropout, and of the order of the images.
+        Seed of the initial weights, of Dropout, and of the order of the images.
     repeatable : bool
-        Whether two fits of one seed are to agree to the bit, at the cost of slower operations.
+        Whether fits with the same seed give the same bits, at the cost of slower operations.
     verbose : int
     """
 
@@ -79,13 +79,13 @@ class Training:
 
     @property
     def only_rates(self) -> bool:
-        """Whether the caller's callbacks, if there are any, do no more than set the rate."""
+        """Whether the caller's callbacks, if there are any, only set the learning rate."""
         return all(only_sets_the_rate(callback) for callback in self.callbacks)
 
 
 @dataclass(frozen=True)
 class Tail:
-    """The trained part of a network: what stands after the cut, pooling and the head.
+    """The trained part of a network: the layers after the cut, pooling and the head.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> ker
     tail : Tail
     training : Training
     to_train : bool, default=False
-        Compile it for our own training loop: with `FusedAdam`, and several steps of a head on
-        features in one call. Callbacks of the caller's see each step, and Keras's own optimizer.
+        Compile it for training here: with `FusedAdam`, and several steps of a head on
+        features in one call. The caller's callbacks get each step, and Keras's optimizer.
 
     Returns
     -------

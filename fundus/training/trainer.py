@@ -1,8 +1,8 @@
-"""Training and prediction of Keras heads through scikeras; no other file knows scikeras.
+"""Training and prediction of Keras heads with scikeras; no other file uses scikeras.
 
 scikeras trains on row indices: the images' activations are too many to pass as one array, so
 `KerasTrainer` streams them from a `fundus.frozen.sources.Source`. ``docs/decisions.md`` lists the
-defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` pins each of them.
+defects of scikeras 0.13 that this file works around; ``tests/test_trainer.py`` tests each of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fundus.runtime.tensorflow_noise import quiet_start
 
-with quiet_start():  # a process that unpickles a trained head imports Keras here first
+with quiet_start():  # unpickling a trained head may import Keras here first
     import keras
     import tensorflow as tf
     from scikeras.wrappers import BaseWrapper
@@ -54,7 +54,7 @@ class KerasTrainer(BaseWrapper):
     """
 
     def __init__(self, model: partial[keras.Model], training: Training) -> None:
-        # without a random_state, with which scikeras would set the generators of the process
+        # no random_state, since scikeras would set the random generators of the process with it
         super().__init__(model=model, batch_size=training.batch_size)
         self.training = training
 
@@ -88,7 +88,7 @@ class KerasTrainer(BaseWrapper):
         self.history_ = {
             name: [float(v) for v in values] for name, values in history.history.items()
         }
-        # the network is lent, and the next fit will change it
+        # the network is shared, and the next fit will change it
         self.weights_ = self.model_.get_weights()
         del self.model_
 
@@ -104,7 +104,7 @@ class KerasTrainer(BaseWrapper):
         outputs = []
         for start in range(0, len(rows), PREDICT_BATCH):
             take = rows[start : start + PREDICT_BATCH]
-            # padded to one shape, so that a last short batch is not traced anew
+            # padded to one shape, so that a short last batch is not traced again
             padded = np.concatenate([take, np.repeat(take[:1], PREDICT_BATCH - len(take))])
             x = source.batch(padded, None)
             output = np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x))
@@ -112,7 +112,7 @@ class KerasTrainer(BaseWrapper):
         return np.concatenate(outputs)
 
     def network(self) -> keras.Model:
-        """Return the trained Keras model, built at the first call; from then on it predicts."""
+        """Return the trained Keras model, built at the first call and used in later predictions."""
         if "model_" not in self.__dict__:
             self.model_ = build_tail(**self.model.keywords)
             self.model_.set_weights(self.__dict__.pop("weights_"))
@@ -154,7 +154,7 @@ class TrainedNet:
 
     @property
     def has_proba(self) -> bool:
-        """Whether it gives probabilities, or a severity to make them from: always."""
+        """Whether it gives probabilities, or a severity from which they are made: always."""
         return True
 
     @property
@@ -197,7 +197,7 @@ def train_net(
         Grade of every row of the source, as its position on the scale.
     weights : ndarray of float, shape (n_samples,), or None
     held_out : ndarray of int, shape (n_held_out,), or None
-        Rows that early stopping watches.
+        Rows whose loss early stopping monitors.
     """
     require_tensorflow()
     targets = tail.head.encode(positions, tail.n_grades)
@@ -223,7 +223,7 @@ def train_net(
 def _depends_on_order(tail: Tail) -> bool:
     """Whether results may depend on the order in which processors finish parts of an operation.
 
-    On a CPU that of our own heads does not, which are dense layers on features.
+    On a CPU those of our heads do not, which are dense layers on features.
     """
     ours = type(tail.head).__module__.split(".")[0] == "fundus"
     return tail.network is not None or not ours or bool(tf.config.list_physical_devices("GPU"))
@@ -231,10 +231,10 @@ def _depends_on_order(tail: Tail) -> bool:
 
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
-    """Use TensorFlow's deterministic operations, and let other threads draw as before.
+    """Use TensorFlow's deterministic operations, and let other threads draw random numbers.
 
-    The switch is the process's. While it is on, a draw from `tf.random` is an error where no seed
-    is set; so one is set meanwhile where the caller has none, and thus no stream to go on with.
+    The switch is for the whole process. While it is on, a draw from `tf.random` without a seed is
+    an error; so a seed is set meanwhile if the caller has none, and so no stream to continue.
     """
     if not wanted:
         yield
@@ -243,7 +243,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
     if context.global_seed() is None:
         seed = random.SystemRandom().randrange(2**31)
         tf.random.set_seed(seed)
-        time.sleep(0.05)  # for a thread that has seen no seed, and whose draw is under way
+        time.sleep(0.05)  # for a thread that is drawing and has seen no seed
     before = config.is_op_determinism_enabled()
     config.enable_op_determinism()
     try:

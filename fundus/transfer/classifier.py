@@ -38,9 +38,9 @@ from fundus.transfer.steps import check_duplicates, fit_parts
 class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
-    The frozen layers of the backbone run once per image and their results are kept; only what is
-    trained runs again, for every fold and candidate. Parameters of earlier releases (`beta_1`,
-    `beta_2`, `epsilon`, `lr_factor`, `lr_patience`, `min_learning_rate`) are taken for one more.
+    The frozen layers of the backbone run once per image and their results are kept; only the
+    trained part runs again, for every fold and candidate. Parameters of earlier releases (`beta_1`,
+    `beta_2`, `epsilon`, `lr_factor`, `lr_patience`, `min_learning_rate`) work for one more.
 
     Parameters
     ----------
@@ -53,25 +53,25 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
     grades : int or sequence, default=None
         The scale: its length, or its labels, lowest first. ``None`` is the order of the categories
         where ``y`` is a pandas Categorical (one without rows is a grade without images), else the
-        sorted labels of ``y``, with a warning where these are more than two names. Meta-estimators
-        that number the labels, as `sklearn.ensemble.VotingClassifier` does, need them encoded in
-        order before.
+        sorted labels of ``y``, with a warning if they are more than two names. Meta-estimators
+        that encode labels, such as `sklearn.ensemble.VotingClassifier`, need them encoded in
+        order first.
     weights : str, path or None, default="imagenet"
         Pretrained weights, a file, or ``None`` for random ones (seeded by `random_state`).
     freeze : "all", int, float or str, default="all"
-        Initial layers that stay as they are: all, the first n (counting the input layer), a
+        Initial layers that are not trained: all, the first n (counting the input layer), a
         fraction, those up to a named layer, or 0.
     image_size : int, default=None
         Edge of the square input, in pixels; ``None`` is the backbone's own.
     crop : {"fov", "square"} or None, default="fov"
         Crop to the field of view, pad to a square, or squash.
     photometric : str, callable or None, default=None
-        What changes the light and colour of the square picture, before it is scaled for the
+        Step that changes the light and colour of the square picture, before it is scaled for the
         network: "ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean", one of a
         plugin (see `list_preprocessors`), or a function of uint8 RGB images (n, height, width, 3)
         that returns uint8 ones.
     normalise : str or callable, default="backbone"
-        The scale: what the backbone's weights were trained with. For weights that were trained
+        The scale; by default the one the backbone was trained with. For weights that were trained
         with another one, its name, or a function of uint8 RGB images that returns float32.
     pooling : str, default="avg"
         How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
@@ -81,55 +81,55 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
         square root. Needs ``freeze="all"``.
     augment : Augmentation, bool or None, default=None
-        Random warps of training images, anew in every epoch; True is ``Augmentation()``.
+        Random warps of training images, new in every epoch; True is ``Augmentation()``.
     augment_views : int or None, default=None
-        So many fixed warps of every training image instead, made once and kept; the only form that
-        heads on frozen features take.
+        Number of fixed warps per training image instead, made once and kept; the only form that
+        heads on frozen features can use.
     class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
-        Weight of each grade in training. A dict's keys are labels; one that it leaves out has
-        weight 1, and is an error while a key is no label of ``y`` or the scale.
+        Weight of each grade in training. A dict's keys are labels; a missing label has
+        weight 1, and is an error if a key is not a label of ``y`` or the scale.
     sampling : {"over", "under"} or None, default=None
         Training images are drawn at random so that every grade has as many as the most frequent
-        one, or as the rarest; ``class_weight`` then counts the images that were drawn. Images held
+        one, or the rarest; ``class_weight`` then counts the images that were drawn. Images held
         out for early stopping are not drawn. Needs imbalanced-learn.
     optimizer : str, keras.optimizers.Optimizer or dict, default="adam"
         A name that Keras knows; "adam" is Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-8). Or an
-        optimizer with its own learning rate, a number or any schedule of Keras's; or its
+        optimizer with its own learning rate, a number or any schedule of Keras; or its
         configuration, ``{"class_name": "SGD", "config": {"momentum": 0.9}}``. Each fit builds a new
-        one from its configuration, which copies of this estimator hold, and leaves the one that was
-        given as it is. To be copied and
-        searched, a class of one's own is registered with
-        `keras.saving.register_keras_serializable`; to be saved, an optimizer is Keras's own.
+        one from its configuration, which copies of this estimator hold, and does not change the one
+        that was given. To be copied and
+        searched, your own class must be registered with
+        `keras.saving.register_keras_serializable`; to be saved, an optimizer must be from Keras.
     loss : str, keras.losses.Loss, callable or dict, default=None
-        As Keras takes it, of the head's targets and outputs; ``None`` is the head's own.
+        Loss of the head's targets and outputs, as Keras takes it; ``None`` is the head's own.
     learning_rate : float or "auto", default="auto"
-        For an `optimizer` that has none of its own. "auto" is Keras's default for that optimizer,
+        For an `optimizer` without its own rate. "auto" is Keras's default for that optimizer,
         1e-3 for Adam, and a hundredth of it where layers of the backbone are trained.
     batch_size : int, default=16
         Images per training step.
     epochs : int, default=40
-        Most passes over the training images.
+        Maximum number of passes over the training images.
     validation_fraction : float, default=0.1
         Share of the training images held out for early stopping; stratified, and by patient where
         ``X`` is a frame with patients or `groups` are given. A regressor's probabilities are made
-        from its residuals on them; where there are fewer than 10, its network is trained three
-        times more, on two thirds of the images each.
+        from its residuals on them; if there are fewer than 10, its network is trained three
+        more times, on two thirds of the images each.
     patience : int or None, default=10
-        Epochs without a better loss before training stops and the best weights return.
+        Epochs without a better loss before training stops and the best weights are restored.
     callbacks : keras.callbacks.Callback or sequence of them, default=None
-        More callbacks; each fit uses copies. Where none of them sets the learning rate, and the
+        More callbacks; each fit uses copies. If none of them sets the learning rate, and the
         optimizer has no schedule, ``ReduceLROnPlateau(factor=0.5, patience=3, min_lr=1e-6)`` does;
-        a `ReduceLROnPlateau` or `LearningRateScheduler` takes its place.
+        a `ReduceLROnPlateau` or `LearningRateScheduler` replaces it.
     log_dir : path, default=None
-        Where each fit makes a folder with ``log.csv`` and ``best.weights.h5``.
+        Folder in which each fit makes a folder with ``log.csv`` and ``best.weights.h5``.
     duplicates : {"error", "allow"}, default="error"
-        Whether ``X`` may name a file twice, as over-samplers do.
+        Whether ``X`` may contain a file twice, as after over-sampling.
     cache : bool, path or Cache, default=True
-        Where frozen work is kept; ``False`` keeps none.
+        Where results of frozen layers are kept; ``False`` keeps none.
     n_jobs : int, default=None
         Decoding threads; ``None`` and -1 mean one per processor.
     random_state : int, RandomState or None, default=None
-        Decides everything that is drawn.
+        Seed of all random choices.
     verbose : int, default=0
         1 shows progress.
 
@@ -141,13 +141,13 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         The scale.
     head_ : FittedHead
         The trained head. ``head_.residual_std`` is the root mean square, in positions, of a
-        regressor's residuals on images it was fitted without; its probabilities are as wide.
+        regressor's residuals on images it was fitted without; it is the width of its probabilities.
     history_ : dict of str to list of float
         Losses by epoch, and the learning rate where a callback sets it; neural heads only.
     frozen_ : Frozen
-        The frozen part; not for precomputed features.
+        The frozen part of the backbone; not for precomputed features.
     plan_ : Plan
-        What was kept of the frozen work, and why; not for precomputed features.
+        Which results of frozen layers were kept, and why; not for precomputed features.
     log_dir_ : str or None
         Folder of this fit's log.
     n_features_in_ : int
@@ -162,7 +162,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
     (8, 2)
     """
 
-    # groups are for the inner validation split; asked for, so that routing brings them by itself
+    # groups are for the inner validation split; requested, so that metadata routing passes them
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     def __init__(
@@ -232,7 +232,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
             self.set_params(**only_former(former))
 
     def set_params(self, **params: Any) -> TransferClassifier:
-        """Set parameters; ``head__…`` those of the head, which becomes an object if it is a name.
+        """Set parameters; ``head__…`` sets those of the head; a name of a head becomes an object.
 
         Parameters
         ----------
@@ -281,13 +281,13 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         X : images
             Paths, a frame with a ``path`` and optionally a ``patient`` column, uint8 RGB arrays
             (n, height, width, 3), or a list of images in memory: Pillow images, bytes of files, or
-            uint8 RGB arrays of any sizes. A column, shape (n, 1), of any of these is taken too. 2-D
+            uint8 RGB arrays of any sizes. A column, shape (n, 1), of any of these works too. 2-D
             float features for ``backbone="precomputed"``.
         y : array-like, shape (n_samples,)
             Grades; a pandas Categorical brings their order.
         sample_weight : array-like of float, shape (n_samples,), default=None
         groups : array-like, shape (n_samples,), default=None
-            Patients, for the inner validation split; a frame's own where they are not given.
+            Patients, for the inner validation split; by default those of the frame.
 
         Returns
         -------
@@ -296,7 +296,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Raises
         ------
         InvalidParameterError
-            If a parameter cannot be used, such as class weights for what is no label.
+            If a parameter cannot be used, such as class weights for a key that is not a label.
         InvalidGradeError
             If a grade is missing, off the scale, or the only one, or the labels are one-hot.
         ImageReadError
@@ -311,7 +311,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Warns
         -----
         DataWarning
-            Where more than two names are put into the order of the alphabet.
+            Where more than two names are sorted alphabetically.
         """
         parameters = Parameters.of(self)
         data = self._read(X, reset=True)
@@ -343,9 +343,9 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         return prediction_source(settings, data, self.frozen_, self.batch_size)
 
     def plan(self, X: Any) -> Plan:
-        """Say what `fit` would compute and keep, and what that costs.
+        """Return what `fit` would compute and keep, and what that costs.
 
-        Two batches run through the frozen layers, so that the time can be told; their results are
+        Two batches run through the frozen layers to estimate the time; their results are
         kept for `fit`.
 
         Parameters

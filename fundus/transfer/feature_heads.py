@@ -1,4 +1,4 @@
-"""Fitting a scikit-learn head on frozen features, and how far its severities lie off."""
+"""Fitting a scikit-learn head on frozen features, and the error of its severities."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fundus.transfer.sampling import Samples, with_their_views
 
 
 def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimator:
-    """Draw the training images where that is asked for, and fit a scikit-learn head on them.
+    """Draw the training images if sampling is set, and fit a scikit-learn head on them.
 
     Parameters
     ----------
     head : EstimatorHead
     samples : Samples
-        Its source holds features.
+        The source must hold features.
     """
     images, fit_weight = samples.drawn(np.arange(len(samples)))
     positions, n_views, seed = samples.grades.positions[images], samples.n_views, samples.seed
@@ -65,7 +65,7 @@ def fit_estimator(
     sample_weight : ndarray or None
         The caller's weights; they reach every step that takes weights.
     fit_weight : ndarray or None
-        The same times the class weights; they reach the last step.
+        The caller's weights times the class weights; they reach the last step.
     seed : int
     n_views : int
         Augmented rows that follow each image's own.
@@ -82,7 +82,7 @@ def fit_estimator(
         fit_weight = None if fit_weight is None else np.repeat(fit_weight, each)
     used = np.ones(len(positions), bool) if sample_weight is None else sample_weight != 0
     if not used.all() and len(np.unique(positions[used])) > 1:
-        # what a bootstrap left out: support vectors lose a grade whose rows all weigh nothing
+        # rows that a bootstrap left out: SVMs lose a grade whose rows all have weight 0
         X, positions = X[used], positions[used]
         sample_weight = None if sample_weight is None else sample_weight[used]
         fit_weight = None if fit_weight is None else fit_weight[used]
@@ -107,7 +107,7 @@ def fit_estimator(
             )
         prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
         weights[f"{prefix}sample_weight"] = fit_weight
-    # the weights are addressed by step, whatever the caller's metadata routing
+    # weights are passed by step name, whatever the caller's metadata routing
     with one_blas_thread(), config_context(enable_metadata_routing=False):
         return estimator.fit(X, positions, **weights)
 
@@ -131,7 +131,7 @@ def estimator_std(
     ----------
     head : EstimatorHead
     estimator : estimator
-        Fitted by `fit_estimator`, with the other parameters as there.
+        Fitted by `fit_estimator` with the same parameters.
     source : Source
         Features, with the views of an image behind its own.
     positions, sample_weight, fit_weight, seed, n_views
@@ -147,7 +147,7 @@ def estimator_std(
     Warns
     -----
     DataWarning
-        Where nothing can be left out, so that an error of one grade is taken.
+        Where nothing can be left out, so an error of one grade is assumed.
     """
     each = n_views + 1
     own = np.arange(len(positions)) * each

@@ -22,8 +22,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """Turn images into the pooled features of a frozen backbone.
 
     An image's features are computed once and kept in the store, for every fold, candidate, process
-    and later run. The names of the features, which ``set_output(transform="pandas")`` asks for,
-    are ``featureextractor0``, …; to count them, the network is built where this process has not.
+    and later run. The names of the features, which ``set_output(transform="pandas")`` needs,
+    are ``featureextractor0``, …; to count them, the network is built if this process has not yet.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     crop : {"fov", "square"} or None, default="fov"
         Crop to the field of view, pad to a square, or squash.
     photometric : str, callable or None, default=None
-        What changes the light and colour of the square picture, before it is scaled for the
+        Step that changes the light and colour of the square picture, before it is scaled for the
         network: "ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean", one of a
         plugin (see `list_preprocessors`), or a function of uint8 RGB images (n, height, width, 3)
         that returns uint8 ones.
     normalise : str or callable, default="backbone"
-        The scale: what the backbone's weights were trained with. For weights that were trained
+        The scale; by default the one the backbone was trained with. For weights that were trained
         with another one, its name, or a function of uint8 RGB images that returns float32.
     pooling : str, default="avg"
         How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
@@ -105,14 +105,14 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.verbose = verbose
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> FeatureExtractor:
-        """Check the parameters, and fit the normaliser where it needs images.
+        """Check the parameters, and fit the normaliser if it needs images.
 
         Parameters
         ----------
         X : images
             Paths, a frame with a ``path`` column, uint8 RGB arrays (n, height, width, 3), or a list
             of images in memory: Pillow images, bytes of files, or uint8 RGB arrays of any sizes. A
-            column, shape (n, 1), of any of these is taken too, as `ColumnTransformer` hands it on.
+            column, shape (n, 1), of any of these works too, as `ColumnTransformer` passes it.
         y : ignored
 
         Returns
@@ -124,7 +124,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         InvalidParameterError
             If a parameter cannot be used.
         UnknownNameError
-            If no backbone or preprocessor goes by the name.
+            If no backbone or preprocessor has the name.
         """
         check_int(self, "verbose", low=0)
         settings = FrozenSettings.of(self, freeze="all")

@@ -1,6 +1,6 @@
-"""Parameters of earlier releases, as what they are called now; they go with the next minor release.
+"""Parameters of earlier releases, translated to present ones; the next minor release drops them.
 
-What they were for is Keras's: arguments of its Adam, and of its `ReduceLROnPlateau`.
+They are arguments of Keras: of its Adam and its `ReduceLROnPlateau`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fundus.training.tail import Plateau
 
 T = TypeVar("T")
 
-#: Former names, and the argument of Keras's class that each was.
+#: Former names, and the argument of the Keras class that each of them set.
 OF_ADAM = ("beta_1", "beta_2", "epsilon")
 OF_PLATEAU = {"lr_factor": "factor", "lr_patience": "patience", "min_learning_rate": "min_lr"}
 FORMER = (*OF_ADAM, *OF_PLATEAU)
@@ -35,7 +35,7 @@ class _Former(Settings):
     min_learning_rate: float = 1e-6
 
     def check(self) -> None:
-        """Raise for the first that cannot be used."""
+        """Raise for the first invalid one."""
         check_real(self, "beta_1", low=0, high=1, high_open=True)
         check_real(self, "beta_2", low=0, high=1, high_open=True)
         check_real(self, "epsilon", low=0, low_open=True)
@@ -45,7 +45,7 @@ class _Former(Settings):
 
 
 def without_former(kind: type[T]) -> type[T]:
-    """Leave ``**former`` out of a class's signature, which readers and scikit-learn go by."""
+    """Leave ``**former`` out of a class's signature, which readers and scikit-learn use."""
     signature = inspect.signature(kind)
     kept = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     setattr(kind, "__signature__", signature.replace(parameters=kept))  # noqa: B010 - for mypy
@@ -53,12 +53,12 @@ def without_former(kind: type[T]) -> type[T]:
 
 
 def only_former(params: dict[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments that the constructor does not know, if all are former ones.
+    """Return keyword arguments unknown to the constructor, if all are former parameters.
 
     Raises
     ------
     TypeError
-        As Python does, for any other.
+        For any other argument, as in Python.
     """
     for name in params:
         if name not in FORMER:
@@ -69,16 +69,16 @@ def only_former(params: dict[str, Any]) -> dict[str, Any]:
 def renamed(
     params: dict[str, Any], *, optimizer: Any = "adam", callbacks: Any = None, warn: bool = False
 ) -> dict[str, Any]:
-    """Put what former parameters are called now in their place.
+    """Replace former parameters by the present ones.
 
     Parameters
     ----------
     params : dict
-        By name, former ones among them or not.
+        By name, with or without former ones.
     optimizer, callbacks : object
-        The present values, to which former parameters that were set before may have led.
+        The present values, which may come from former parameters that were set before.
     warn : bool, default=False
-        Say what to write instead.
+        Warn of former parameters and name what to write instead.
 
     Raises
     ------

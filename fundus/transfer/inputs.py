@@ -27,9 +27,9 @@ from fundus.transfer.planning import Request, make_plan
 def training_source(
     parameters: Parameters, images: Images, frozen: Frozen, seed: int
 ) -> tuple[Source, Plan]:
-    """Return what a head trains on, and the plan it follows.
+    """Return the source that a head trains on, and its plan.
 
-    Every image has been read once when it returns.
+    After the call every image has been read once.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ def training_source(
     images : Images
     frozen : Frozen
     seed : int
-        Of the augmentation.
+        Seed of the augmentation.
     """
     settings = parameters.frozen
-    # where all is frozen there is one way to go, and nothing to measure for it
+    # where all layers are frozen there is only one plan, and nothing to measure
     measure = settings.freeze != "all" or settings.verbose > 0
     work, request = _request(
         parameters, images, frozen, seed, measure=measure, measure_training=settings.verbose > 0
@@ -54,7 +54,7 @@ def training_source(
 def prediction_source(
     settings: FrozenSettings, images: Images, frozen: Frozen, batch_size: int
 ) -> Source:
-    """Return what a fitted head predicts from."""
+    """Return the source that a fitted head predicts from."""
     work = start_work(settings, images, frozen)
     request = Request(None, 1, batch_size)
     return powered(_follow(make_plan(work, request), work, request, 0), frozen.power)
@@ -71,7 +71,7 @@ def plan_fit(parameters: Parameters, images: Images, seed: int) -> Plan:
 def _request(
     parameters: Parameters, images: Images, frozen: Frozen, seed: int, **measure: bool
 ) -> tuple[Work, Request]:
-    """The work, on views of the images where they have some, and what is asked of its plan."""
+    """The work, on augmented views if there are any, and the request for its plan."""
     samples, training = parameters.samples, parameters.training
     augmentation = samples.augmentation
     if augmentation is not None and samples.augment_views:

@@ -1,4 +1,4 @@
-"""Training a neural head, and how far its severities lie off."""
+"""Training a neural head, and the error of its severities."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fit_net(
         The backbone, where layers of it are trained.
     training : Training
     validation_fraction : float
-        Share of the images that early stopping watches.
+        Share of the images that are held out for early stopping.
 
     Warns
     -----
@@ -60,8 +60,8 @@ def fit_net(
     images, held_out = fit.split(np.arange(len(samples)))
     if held_out is None and validation_fraction > 0:
         warnings.warn(
-            f"validation_fraction={validation_fraction} of {len(samples)} rows is "
-            "nothing that can be held out without losing a grade, so early stopping watches the "
+            f"With validation_fraction={validation_fraction} of {len(samples)} rows "
+            "no row can be held out without losing a grade, so early stopping watches the "
             "training loss.",
             DataWarning,
             stacklevel=4,
@@ -74,7 +74,7 @@ def fit_net(
 
 @dataclass(frozen=True)
 class _Fit:
-    """One head on its images; once more on parts of them, to see how far off it is."""
+    """Trains a head on its images, and again on parts of them to measure its error."""
 
     samples: Samples
     tail: Tail
@@ -82,7 +82,7 @@ class _Fit:
     validation_fraction: float
 
     def split(self, images: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
-        """Images to train on, and those that early stopping watches."""
+        """Images to train on, and those held out for early stopping."""
         samples = self.samples
         groups = None if samples.groups is None else samples.groups[images]
         positions = samples.grades.positions[images]
@@ -92,7 +92,7 @@ class _Fit:
     def train(
         self, training: Training, images: NDArray[np.intp], watched: NDArray[np.intp] | None
     ) -> TrainedNet:
-        """Train on images, with their views; others are watched as they are."""
+        """Train on images with their views; monitor the loss of the others, without views."""
         from fundus.runtime.tensorflow import require_tensorflow
 
         require_tensorflow()  # before the module of the training, which imports Keras
@@ -112,14 +112,14 @@ class _Fit:
         )
 
     def severity(self, net: FittedHead, images: NDArray[np.intp]) -> NDArray[np.float64]:
-        """What a network says of images, without their views."""
+        """Outputs of a network for images, without their views."""
         return net.outputs(Rows(self.samples.source, self.samples.own_rows[images]))
 
     def severity_without(
         self, images: NDArray[np.intp], left_out: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        """What a network that is trained on some images says of others."""
-        # the caller's other callbacks and log are for the one network that is kept
+        """Outputs for some images of a network that is trained on others."""
+        # the caller's other callbacks and log are only for the network that is kept
         rates = tuple(filter(only_sets_the_rate, self.training.callbacks))
         quiet = replace(self.training, callbacks=rates, log_dir=None, verbose=0)
         return self.severity(self.train(quiet, *self.split(images)), left_out)
@@ -135,7 +135,7 @@ class _Fit:
         if held_out is not None:
             unseen = held_out[~np.isin(units[held_out], units[images])]
         if len(np.unique(units[unseen])) >= FEWEST_HELD_OUT:
-            # early stopping watched these, and chose among the epochs by their loss, no more
+            # early stopping only chose the epoch by the loss of these images
             part = None if weights is None else weights[unseen]
             std = residual_std(self.severity(trained, unseen), positions[unseen], part)
             if std is not None:

@@ -25,7 +25,7 @@ def is_precomputed(backbone: Any) -> bool:
 
 
 def make_head(head: Any, owner: object) -> Head:
-    """Return a fresh, unfitted head for a ``head=`` parameter.
+    """Return a new, unfitted head for a ``head=`` parameter.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def make_head(head: Any, owner: object) -> Head:
     Raises
     ------
     UnknownNameError
-        If no head goes by the name.
+        If no head has the name.
     InvalidParameterError
         If `head` is none of these.
     """
@@ -56,24 +56,24 @@ def make_head(head: Any, owner: object) -> Head:
 
 
 def with_head_object(head: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Put a head object in the place of a head's name where parameters of the head are set.
+    """Replace a head's name by a head object if parameters of the head are set.
 
     Parameters
     ----------
     head : str, Head, classifier or regressor
-        The present one.
+        The present head.
     params : dict
-        As ``set_params`` takes it.
+        Arguments of ``set_params``.
 
     Returns
     -------
     dict
-        With ``"head"``, a fresh object, where a ``head__…`` is in it and the head goes by name.
+        With a new object as ``"head"``, if it has a ``head__…`` key and the head is a name.
 
     Raises
     ------
     UnknownNameError
-        If no head goes by the name.
+        If no head has the name.
     """
     head = params.get("head", head)
     if not isinstance(head, str) or not any(name.startswith("head__") for name in params):
@@ -88,10 +88,10 @@ class WithHead(Protocol):
 
 
 def head_is_regressor(owner: WithHead) -> bool:
-    """Whether the head predicts a severity; no for one that `Parameters.of` will refuse."""
+    """Whether the head predicts a severity; False for one that `Parameters.of` will refuse."""
     try:
         return make_head(owner.head, owner).is_regressor
-    except ValueError:  # reported by fit, not by a question about tags
+    except ValueError:  # reported by fit, not when tags are read
         return False
 
 
@@ -120,7 +120,7 @@ def has_proba(owner: WithHead) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings(Settings):
-    """Parameters that say which images a head trains on, and with which weights."""
+    """Parameters of the images that a head trains on, and of their weights."""
 
     augment: Any
     augment_views: int | None
@@ -130,7 +130,7 @@ class SampleSettings(Settings):
 
     @property
     def augmentation(self) -> Augmentation | None:
-        """What `augment` means; True is the default one."""
+        """The augmentation that `augment` means; True is the default one."""
         if self.augment is None or self.augment is False:
             return None
         if self.augment is True:
@@ -150,7 +150,7 @@ class SampleSettings(Settings):
         check_option(self, "duplicates", ("error", "allow"))
         check_option(self, "sampling", SAMPLINGS)
         if self.sampling is not None:
-            make_sampler(self.sampling, 0)  # whether it is installed is told before any work
+            make_sampler(self.sampling, 0)  # raises before any work if it is not installed
         if self.augment_views and self.augmentation is None:
             expected = "an Augmentation or True where augment_views is given"
             raise invalid(self, "augment", expected, self.augment)
@@ -158,12 +158,12 @@ class SampleSettings(Settings):
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of a `TransferClassifier`, checked, by what they are about.
+    """The checked parameters of a `TransferClassifier`, grouped by topic.
 
     Parameters
     ----------
     head : Head
-        A fresh one.
+        A new, unfitted one.
     frozen : FrozenSettings
     samples : SampleSettings
     training : TrainingSettings
@@ -181,7 +181,7 @@ class Parameters:
         Raises
         ------
         InvalidParameterError
-            In scikit-learn's words.
+            Worded as in scikit-learn.
         """
         frozen = FrozenSettings.of(classifier)
         samples = SampleSettings.of(classifier)
@@ -194,7 +194,7 @@ class Parameters:
         if read.head.needs_frozen:
             _check_frozen(read, classifier.head)
         if isinstance(read.head, NeuralHead):
-            training.run()  # whether there is such an optimizer
+            training.run()  # raises if there is no such optimizer
         else:
             tell_ignored(classifier, classifier.head)
         return read
@@ -221,7 +221,7 @@ def _check_frozen(read: Parameters, head: Any) -> None:
         raise invalid(read.samples, "augment", expected, read.samples.augment)
 
 
-#: Parameters of a training with Keras, which a scikit-learn head has not.
+#: Parameters of a training with Keras, which a scikit-learn head ignores.
 OF_NEURAL_HEADS = (
     "optimizer", "loss", "learning_rate", "batch_size", "epochs", "validation_fraction",
     "patience", "callbacks", "log_dir",
@@ -237,12 +237,12 @@ def tell_ignored(classifier: object, head: Any) -> None:
     ----------
     classifier : TransferClassifier
     head : str, Head, classifier or regressor
-        As it was given.
+        The value of ``head=``.
 
     Warns
     -----
     FundusWarning
-        If one of them is not the default. The same ones are not told of again, as in a search.
+        If one of them is not the default. A search does not repeat the same warning.
     """
     defaults = inspect.signature(type(classifier)).parameters
     ignored = tuple(
@@ -255,6 +255,6 @@ def tell_ignored(classifier: object, head: Any) -> None:
     _told.add(ignored)
     warn_caller(
         f"The head {head!r} is fitted by scikit-learn and ignores {', '.join(ignored)}: leave out "
-        "what is for neural heads only.",
+        "parameters of neural heads.",
         FundusWarning,
     )

@@ -1,4 +1,4 @@
-"""The plan of a fit: what is computed, what is kept, what that costs, and why."""
+"""The plan of a fit: what is computed and kept, why, and what that costs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Option:
     way : {"features", "activations", "images", "files"}
         What is kept; see `WAYS`.
     disk_bytes : int
-        What the store will hold of it, with what is there already.
+        What the store will hold of it, with present entries.
     decodes, forward_passes : int
-        Images still to be decoded, and to be run through the frozen layers, over all epochs.
+        Number of images to decode, and to run through the frozen layers, over all epochs.
     fits : bool
-        Whether the cache's limit and the disk allow it.
+        Whether the cache's limit and the disk have enough room.
     seconds : float or None
         Expected time, without the training itself; ``None`` where nothing was measured.
     """
@@ -57,22 +57,22 @@ class Plan:
     Parameters
     ----------
     n_images, n_distinct : int
-        Rows, and different images among them.
+        Number of rows, and of different images among them.
     n_present : int
-        Different images whose result is in the store already.
+        Number of different images whose result is already in the store.
     cut : str
         Where the frozen part ends.
     bytes_per_image : int
-        Of its result.
+        Size of the result for one image.
     ram_bytes : int
-        What the inputs of the training take in memory at a time.
+        Memory for the inputs of the training at any time.
     epochs : int
         Uses of every image; 1 for a head that is fitted on features.
     chosen : Option
     others : tuple of Option
-        What was weighed against it.
+        The options that were compared with it.
     reason : str
-        Why.
+        Why it was chosen.
     training_seconds : float or None
         Expected time of the training itself, where it was measured.
 
@@ -134,7 +134,7 @@ class Plan:
 
 
 def in_bytes(n: int) -> str:
-    """Write a number of bytes for people.
+    """Format a number of bytes for people.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def in_bytes(n: int) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """Write a duration for people.
+    """Format a duration for people.
 
     Parameters
     ----------
@@ -180,9 +180,9 @@ def plan_table(plan: Plan) -> Table:
 
 @contextmanager
 def plans_told(told: bool) -> Iterator[None]:
-    """Say whether fits in this context print their plans; the folds after the first need not.
+    """Set whether fits in this context print their plans; folds after the first need not.
 
-    What is not told stays untold in contexts within this one.
+    Once printing is off, it stays off in inner contexts.
     """
     token = _told.set(told and _told.get())
     try:
@@ -192,7 +192,7 @@ def plans_told(told: bool) -> Iterator[None]:
 
 
 def show_plan(plan: Plan) -> None:
-    """Print a plan on standard error, unless `plans_told` says no."""
+    """Print a plan on standard error, unless `plans_told` turned that off."""
     if not _told.get():
         return
     from rich.console import Console

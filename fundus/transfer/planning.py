@@ -1,4 +1,4 @@
-"""Making the plan of a fit: what is kept is chosen by what it costs."""
+"""Making the plan of a fit: costs decide which results are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fundus.store import Segment, Store
 from fundus.transfer.plan import Option, Plan, in_bytes
 from fundus.transfer.probe import Probe, probe
 
-#: Recomputing must be so many times cheaper before it replaces keeping: a plan that wavers with the
+#: Recomputing must be so many times cheaper before it replaces keeping: a plan that varies with the
 #: load of the machine would change results in their last digits.
 CLEARLY = 1.5
 
@@ -26,20 +26,20 @@ _ENTRY_BYTES = 64  # header, key and padding
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a plan.
+    """The request for a plan.
 
     Parameters
     ----------
     augmentation : Augmentation or None
-        Drawn anew at every use, so that nothing but decoded images can be kept.
+        Drawn again at every use, so that only decoded images can be kept.
     epochs : int
         Uses of every image; 1 for a head that is fitted on features, and for prediction.
     batch_size : int
     measure : bool
-        Run two batches, whose results are kept, so that costs are compared; without that,
-        whatever there is room for is kept.
+        Run two batches, whose results are kept, to compare costs; otherwise
+        everything that there is room for is kept.
     measure_training : bool
-        Also measure the training of what stands after the cut.
+        Also measure the training of the layers after the cut.
     """
 
     augmentation: Augmentation | None
@@ -50,7 +50,7 @@ class Request:
 
 
 def make_plan(work: Work, request: Request) -> Plan:
-    """Decide what is kept of the frozen work of a fit."""
+    """Decide which results of the frozen layers a fit keeps."""
     store, segment, frozen, keys = work.store, work.segment, work.frozen, work.keys
     epochs, batch_size = request.epochs, request.batch_size
     trained = not all_frozen(frozen.network)
@@ -102,7 +102,7 @@ def make_plan(work: Work, request: Request) -> Plan:
 
 
 def _live_plan(work: Work, request: Request) -> Plan:
-    """Plan of a fit in which the frozen layers, if there are any, run at every use."""
+    """Plan of a fit in which the frozen layers, if any, run at every use."""
     frozen, store = work.frozen, work.store
     augmentation, epochs = request.augmentation, request.epochs
     n, picture = len(work.images), 3 * frozen.recipe.image_size**2
@@ -117,7 +117,7 @@ def _live_plan(work: Work, request: Request) -> Plan:
     else:
         fits = _fits(store, n, n, picture)
         reason = (
-            "augmentation makes another image at every use"
+            "augmentation changes the image at every use"
             if augmentation is not None
             else "no layer is frozen"
         )
@@ -138,7 +138,7 @@ def _choose(keep: Option, others: tuple[Option, ...]) -> tuple[Option, tuple[Opt
     if not keep.fits:
         return again, (keep,), f"there is no room for {in_bytes(keep.disk_bytes)} of activations"
     if keep.seconds is None or again.seconds is None:
-        reason = "all of it is there already" if keep.forward_passes == 0 else "there is room"
+        reason = "all of it is stored already" if keep.forward_passes == 0 else "there is room"
         return keep, others, reason
     if again.fits and again.seconds * CLEARLY < keep.seconds:
         ratio = keep.seconds / again.seconds
@@ -148,7 +148,7 @@ def _choose(keep: Option, others: tuple[Option, ...]) -> tuple[Option, tuple[Opt
 
 
 def _seconds(option: Option, probed: Probe, n: int, epochs: int, size: float) -> float:
-    """Expected time; `size` is how large an entry is beside a result of the frozen part."""
+    """Expected time; `size` is the size of an entry relative to a result of the frozen part."""
     read = probed.read * size
     if option.way == "images":
         each = read + probed.forward
@@ -158,7 +158,7 @@ def _seconds(option: Option, probed: Probe, n: int, epochs: int, size: float) ->
 
 
 def _fits(store: Store, n_entries: int, n_missing: int, n_bytes: int) -> bool:
-    """Whether the store's limit holds all entries, and the disk those that are missing."""
+    """Whether the store's limit has room for all entries, and the disk for the missing ones."""
     size = n_bytes + _ENTRY_BYTES
     # a page of LMDB is 4 KiB, and an entry beyond half of one takes whole pages
     pages = size if size < 2048 else -(-size // 4096) * 4096
@@ -167,7 +167,7 @@ def _fits(store: Store, n_entries: int, n_missing: int, n_bytes: int) -> bool:
 
 
 def _result_bytes(frozen: Frozen, segment: Segment, keys: list[bytes]) -> int:
-    """Bytes of an image's result; read off an entry where there is one, without TensorFlow."""
+    """Bytes of an image's result; taken from an entry if there is one, without TensorFlow."""
     if frozen.network.freeze == "all":
         for key in keys[: 2 * FORWARD_BATCH]:
             (entry,) = segment.get_many([key])

@@ -25,7 +25,7 @@ class Predicts(Grader):
     classes_ : ndarray, shape (n_classes,)
         The labels that were trained on, sorted.
     frozen_ : Frozen
-        What images run through; absent where features are precomputed.
+        The frozen layers for images; absent where features are precomputed.
     head_ : FittedHead
     """
 
@@ -48,7 +48,7 @@ class Predicts(Grader):
 
     @property
     def votes_by(self) -> str:
-        """How several models like this one vote: "severity" for regressors."""
+        """How an ensemble of models like this one votes: "severity" for regressors."""
         return "severity" if self.head_.is_regressor else super().votes_by
 
     def gives_proba(self) -> bool:
@@ -62,7 +62,7 @@ class Predicts(Grader):
         return [Reader((self.frozen_.key(), self.frozen_.power), self, self._input)]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict from what the frozen layers have made of images."""
+        """Predict from the outputs of the frozen layers."""
         source = next(
             (reading.sources[r.key] for r in self.readers() if r.key in reading.sources), None
         )

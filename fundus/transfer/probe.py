@@ -1,4 +1,4 @@
-"""How long the frozen work takes, measured on two batches whose results are kept."""
+"""Measures the time of frozen work on two batches, whose results are kept."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fundus.store import Segment, Store
 
 @dataclass(frozen=True)
 class Probe:
-    """Seconds an image takes.
+    """Seconds per image.
 
     Parameters
     ----------
     decode, forward, write, read : float
         Decoding it, running the frozen layers, writing their result to the store, and reading it
-        back from memory: a store that outgrows the memory is read at the disk's pace.
+        back from memory: a store larger than the memory is read at the speed of the disk.
     train : float or None
-        One epoch of training what stands after the cut.
+        One epoch of training the layers after the cut.
     """
 
     decode: float
@@ -39,22 +39,22 @@ class Probe:
 def probe(
     work: Work, store: Store, segment: Segment, *, batch_size: int | None = None
 ) -> Probe | None:
-    """Run two batches of what a segment lacks, the second against the clock.
+    """Run two batches of images that a segment lacks, and time the second.
 
     Parameters
     ----------
     work : Work
     store : Store
     segment : Segment
-        Where the results are kept.
+        Holds the results.
     batch_size : int, default=None
-        Also measure what trains after the cut, in batches of this size.
+        Also measure the training after the cut, in batches of this size.
 
     Returns
     -------
     Probe or None
-        ``None`` where fewer than two batches are missing, or an image cannot be read: whoever
-        reads them all then names it.
+        ``None`` where fewer than two batches are missing, or an image cannot be read: the later
+        reading of all images raises for it.
     """
     job = frozen_job(work)
     with store.claims(segment.name) as claims:
@@ -85,7 +85,7 @@ def probe(
 
 
 def _training(frozen: Frozen, images: np.ndarray) -> float | None:
-    """Seconds an image takes in an epoch: three times the forward pass after the cut."""
+    """Seconds per image in an epoch: three times the forward pass after the cut."""
     suffix = frozen.network.split().suffix
     if suffix is None:
         return None

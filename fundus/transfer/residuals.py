@@ -1,7 +1,7 @@
-"""How far a regressor's severities lie from the grades of images that it was not fitted on.
+"""Errors of a regressor's severities on images that it was not fitted on.
 
-That is what its probabilities are made of. Everything that shows one image, or one patient where
-patients are known, is left out together: copies that an over-sampler made, and augmented views.
+Its probabilities are made from them. All rows of one image, or of one patient where
+patients are known, are left out together: copies from an over-sampler, and augmented views.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from scipy.sparse.csgraph import connected_components
 from fundus.exceptions import DataWarning
 from fundus.frozen.sources import ArraySource, Source
 
-#: Parts in which the training rows are left out, where there is no closed form.
+#: Number of parts of the training rows that are left out in turn, where there is no closed form.
 INNER_FOLDS = 3
 
-#: A network that held out fewer images for early stopping is trained again on inner folds.
+#: With fewer images held out for early stopping, a network is trained again on inner folds.
 FEWEST_HELD_OUT = 10
 
-#: What is taken, in positions, where nothing can be left out: an error of one grade.
+#: Error in positions where nothing can be left out: one grade.
 DEFAULT_STD = 1.0
 
 
@@ -53,14 +53,14 @@ class Rows:
 def units_of(
     groups: NDArray[np.generic] | None, source: Source, rows: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """Say which images are left out together.
+    """Number the groups of images that are left out together.
 
     Parameters
     ----------
     groups : ndarray, shape (n_samples,), or None
         Patients, or names of files.
     source : Source
-        Where it holds features in memory, images with the same features are one too.
+        If it holds features in memory, images with the same features are one unit too.
     rows : ndarray of int, shape (n_samples,)
         Each image's own row of the source.
 
@@ -86,7 +86,7 @@ def units_of(
 def inner_folds(
     units: NDArray[np.intp], positions: NDArray[np.intp], seed: int
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Leave out a third of the units at a time, evenly by their highest grades.
+    """Leave out a third of the units at a time, stratified by their highest grades.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def inner_folds(
     Returns
     -------
     list of (train, left_out)
-        Empty where there are too few units, or a part would be left to train with one grade only.
+        Empty if there are too few units, or a training part would have one grade only.
 
     Examples
     --------
@@ -122,20 +122,20 @@ def residual_std(
     positions: NDArray[np.intp],
     weights: NDArray[np.float64] | None,
 ) -> float | None:
-    """Root mean square of grades less severities.
+    """Root mean square of grades minus severities.
 
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
-        By models that were not fitted on the image, in positions.
+        From models that were not fitted on the image, in positions.
     positions : ndarray of int, shape (n_samples,)
     weights : ndarray of float, shape (n_samples,), or None
-        The caller's; those of classes would make rare grades common.
+        The caller's weights; class weights would make rare grades count as common.
 
     Returns
     -------
     float or None
-        ``None`` where fewer than two images count.
+        ``None`` if fewer than two images have weight.
     """
     counted = np.ones(len(positions)) if weights is None else weights
     if (counted > 0).sum() < 2:
@@ -156,7 +156,7 @@ def std_of_inner_folds(
     Parameters
     ----------
     severity_without : callable
-        Fits on the first rows and returns the severity of the second.
+        Fits on its first argument and returns the severity for the second.
     units, positions : ndarray of int, shape (n_samples,)
     weights : ndarray of float, shape (n_samples,), or None
     seed : int
@@ -164,7 +164,7 @@ def std_of_inner_folds(
     Warns
     -----
     DataWarning
-        Where there are too few images, or no model can be fitted on two thirds of them.
+        If there are too few images, or no model can be fitted on two thirds of them.
     """
     why = f"{units.max() + 1} images or patients are too few to leave some out"
     folds = inner_folds(units, positions, seed)
@@ -178,7 +178,7 @@ def std_of_inner_folds(
     if std is not None:
         return std
     warnings.warn(
-        f"The error of the severity is taken to be one grade in the probabilities, since {why}.",
+        f"The probabilities assume that the severity's error is one grade, since {why}.",
         DataWarning,
         stacklevel=4,
     )

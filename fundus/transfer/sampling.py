@@ -1,4 +1,4 @@
-"""Over- and under-sampling of the rows that a head trains on, and of no others."""
+"""Over- and under-sampling of the rows that a head trains on, not of other rows."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def make_sampler(sampling: str, seed: int) -> Any:
 def drawn_rows(
     sampling: str | None, rows: NDArray[np.intp], positions: NDArray[np.intp], seed: int
 ) -> NDArray[np.intp]:
-    """Draw training rows so that every grade has as many.
+    """Draw training rows so that all grades have the same number.
 
     Parameters
     ----------
     sampling : {"over", "under"} or None
         Rows are repeated until each grade has as many as the most frequent, or left out until each
-        has as few as the rarest; ``None`` takes them as they are.
+        has as few as the rarest; ``None`` returns them unchanged.
     rows : ndarray of int, shape (n_rows,)
         Rows to draw from.
     positions : ndarray of int, shape (n_samples,)
@@ -63,7 +63,7 @@ def drawn_rows(
     Returns
     -------
     ndarray of int, shape (n_drawn,)
-        In the order of `rows`; copies stand side by side.
+        In the order of `rows`; copies are next to each other.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def drawn_rows(
 
 
 def with_their_views(rows: NDArray[np.intp], n_views: int) -> NDArray[np.intp]:
-    """Rows of a source in which every image is followed by so many views of it."""
+    """Rows of a source in which every image is followed by `n_views` views of it."""
     each = n_views + 1
     return (rows[:, np.newaxis] * each + np.arange(each)).ravel()
 
@@ -92,15 +92,15 @@ class Samples:
     Parameters
     ----------
     source : Source
-        Inputs of what is trained, with the views of an image behind its own.
+        Inputs of the trained part; the views of an image follow its own row.
     grades : Grades
-        One for each image, as all that follows.
+        One for each image, like the next fields.
     sample_weight : ndarray of float, shape (n_samples,), or None
         The caller's weights.
     fit_weight : ndarray of float, shape (n_samples,), or None
-        The same times the class weights.
+        The caller's weights times the class weights.
     groups : ndarray, shape (n_samples,), or None
-        Images of one group stay together wherever some are held out or left out.
+        Images of one group stay together when some are held out or left out.
     class_weight : dict, str or None
     sampling : {"over", "under"} or None
     n_views : int
@@ -129,10 +129,10 @@ class Samples:
     def drawn(
         self, images: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.float64] | None]:
-        """Draw training images as `sampling` says, and weigh them as often as they were drawn.
+        """Draw training images by `sampling`, with weights for how often they were drawn.
 
-        All other images keep the weights that they have where none is drawn. Sampling and weights
-        thus never make up for one imbalance twice.
+        All other images keep their weights. Sampling and weights
+        thus never correct one imbalance twice.
 
         Parameters
         ----------

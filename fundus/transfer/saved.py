@@ -1,4 +1,4 @@
-"""What of a `TransferClassifier` is saved: its parameters, the frozen part and the trained head."""
+"""Saves a `TransferClassifier`: its parameters, the frozen part and the trained head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fundus.transfer.former import renamed
 
 
 class SavesClassifier(Saves):
-    """The frozen part goes by the names of what it is made of, a network by its weights."""
+    """The frozen part is saved as the names of its parts, a network by its weights."""
 
     _saved = ("classes_", "grades_", "n_features_in_", *DECIDED)
     _not_saved = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
@@ -76,7 +76,7 @@ def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
         "distribution": entry.distribution,
         "version": metadata.version(entry.distribution),
         "weights": network.weights if by_name else None,
-        # a file is known by its own digest, so that saving and loading build no network
+        # a weights file is identified by its digest, so that saving and loading build no network
         "weights_sha256": weights_identity(network) if by_name else model_digest(network),
         "image_size": network.image_size,
         "freeze": network.freeze,
@@ -86,7 +86,7 @@ def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
         **normaliser_record(normaliser, network.spec),
     }
     if not by_name:
-        # random weights, and files that may move, go along; folds share one copy
+        # random weights, and files that may move, are saved with it; folds share one copy
         file = writer.folder / f"backbone-{record['weights_sha256'][:16]}.weights.h5"
         if not file.exists():
             network.build().save_weights(file)
@@ -137,7 +137,7 @@ def _normaliser_of(record: dict[str, Any], spec: BackboneSpec) -> Normaliser:
 
 
 def _check_kind(find: Callable[[str], Entry], where: dict[str, Any]) -> None:
-    """Refuse a preprocessor that has become one of the other kind since the model was saved."""
+    """Refuse a preprocessor that has changed its kind since the model was saved."""
     try:
         find(where["name"])
     except InvalidParameterError as error:
@@ -161,7 +161,7 @@ def _head_record(head: Any, encoder: Encoder) -> dict[str, Any]:
             "is_regressor": head.is_regressor,
             "residual_std": head.residual_std,
         }
-    # numpy's files know no bfloat16, all of whose numbers float32 has too
+    # numpy files cannot hold bfloat16; float32 holds all of its numbers
     known = (np.asarray(w) for w in head.network().get_weights())
     weights = [w if w.dtype.kind == "f" else w.astype(np.float32) for w in known]
     tail = head.tail

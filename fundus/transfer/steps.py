@@ -29,19 +29,19 @@ from fundus.transfer.sampling import Samples
 
 
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
-    """Refuse rows that name one file twice.
+    """Refuse rows that contain a file twice.
 
     Parameters
     ----------
     images : Images
     positions : ndarray of int
     duplicates : {"error", "allow"}
-        ``"allow"`` accepts copies that have one grade, as an over-sampler makes them.
+        ``"allow"`` accepts copies with the same grade, as from an over-sampler.
 
     Raises
     ------
     DataError
-        Names the first file that occurs twice, and counts the rest.
+        For the first file that occurs twice; the rest are counted.
     """
     if images.paths is None:
         return
@@ -59,28 +59,28 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
         advice = "they have different grades, so one of them is wrong"
     else:
         advice = "remove one, or set duplicates='allow' if an over-sampler made it"
-    raise DataError(f"Rows {a} and {b} are one file, {images.paths[a]!r}: {advice}.{more}")
+    raise DataError(f"Rows {a} and {b} are the same file, {images.paths[a]!r}: {advice}.{more}")
 
 
 def _file_identity(path: str) -> Any:
-    """What two names of one file have in common; links are seen through."""
+    """Key that is equal for two names of one file; links are resolved."""
     try:
         stat = os.stat(path)
-    except (OSError, ValueError):  # reading it will say what is wrong
+    except (OSError, ValueError):  # reading it later raises a clear error
         return os.path.normcase(os.path.abspath(path))
-    # not every file system numbers its files
+    # not every file system has inode numbers
     return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(path))
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gives.
+    """The results of a fit.
 
     Parameters
     ----------
     head : FittedHead
     frozen : Frozen or None
-        ``None`` for precomputed features, and so is the plan.
+        ``None`` for precomputed features, like the plan.
     plan : Plan or None
     log_dir : str or None
     """
@@ -107,7 +107,7 @@ def fit_parts(
     data : Images, or ndarray of float, shape (n_samples, n_features)
     grades : Grades
     weight : ndarray of float, shape (n_samples,), or None
-        The caller's.
+        The caller's weights.
     groups : ndarray, shape (n_samples,), or None
     random_state : int, RandomState or None
     """
@@ -115,7 +115,7 @@ def fit_parts(
     if isinstance(head, NeuralHead):
         check_loss(training, head, len(grades.scale))
     seed = draw_seed(random_state)
-    # weights are by label, for a dict's sake, and by weight of rows, for the counts'
+    # class weights need labels for a dict, and weights of rows for the counts
     labels = grades.scale[grades.positions]
     fit_weight = class_sample_weight(samples.class_weight, labels, weight, scale=grades.scale)
     source: Source
@@ -147,7 +147,7 @@ def fit_parts(
 
 
 def new_log_dir(log_dir: Any) -> str | None:
-    """Make a fresh folder ``fit-001``, ``fit-002``, … so that no fit overwrites another's log."""
+    """Make a new folder ``fit-001``, ``fit-002``, … so that no fit overwrites another's log."""
     if log_dir is None:
         return None
     parent = Path(log_dir)

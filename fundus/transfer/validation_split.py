@@ -1,4 +1,4 @@
-"""The inner validation split: what is held out of the training rows for early stopping."""
+"""The inner validation split: training rows that are held out for early stopping."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def inner_split(
     Returns
     -------
     train, held_out : ndarray of int
-        Row numbers, ascending; `held_out` is ``None`` where nothing can be held out without
+        Row numbers, ascending; `held_out` is ``None`` if nothing can be held out without
         leaving a grade, or the training part, empty.
 
     Raises
@@ -78,7 +78,7 @@ def _stratified_groups(
     fraction: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Whole groups to hold out, in proportion to their highest grades, but no grade's last one."""
+    """Whole groups to hold out, in proportion to their highest grades, never a grade's last."""
     highest = np.zeros(groups.max() + 1, dtype=np.intp)
     np.maximum.at(highest, groups, positions)
     held = _stratified_rows(highest, fraction, rng)[groups]

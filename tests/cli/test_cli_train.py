@@ -280,7 +280,7 @@ def test_default_folder_is_named_by_the_time(document, logistic, folder, tmp_pat
 def test_nothing_is_overwritten(run, logistic, folder, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     result = run("train", folder, *logistic, "--out", tmp_path, code=2)
-    assert "is no empty" in " ".join(result.stderr.replace("│", " ").split())
+    assert "is not an empty" in " ".join(result.stderr.replace("│", " ").split())
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -293,7 +293,7 @@ def test_killed_run_is_not_taken_for_a_run(run, logistic, folder, tmp_path, monk
     CliRunner().invoke(app, ["train", str(folder), *logistic, "--out", str(out)])
     assert (out / "model").is_dir()
     result = run("predict", out, folder, "-o", tmp_path / "new.csv", code=1)
-    assert "is no complete run, since it lacks metrics.json" in result.stderr
+    assert "is not a complete run, since it lacks metrics.json" in result.stderr
     assert not (tmp_path / "new.csv").exists()
 
 
@@ -352,7 +352,7 @@ def test_bad_data_is_code_1_in_one_line(run, logistic, folder, tmp_path):
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_what_is_no_run_is_code_1(run, folder, tmp_path, command):
     assert "There is no run" in run(command, tmp_path / "none", folder, code=1).stderr
-    assert "is no complete run" in run(command, tmp_path, folder, code=1).stderr
+    assert "is not a complete run" in run(command, tmp_path, folder, code=1).stderr
 
 
 def test_missing_data_is_code_1(run, logistic, tmp_path):
