@@ -171,7 +171,7 @@ def test_unreadable_files_are_named_and_counted(photographs, tmp_path):
 
 def test_a_file_given_twice(photographs):
     X = [*photographs.paths[:4], photographs.paths[1]]
-    with pytest.raises(DataError, match="Rows 1 and 4 are one file.*duplicates='allow'"):
+    with pytest.raises(DataError, match="Rows 1 and 4 are the same file.*duplicates='allow'"):
         tiny().fit(X, [0, 1, 0, 1, 1])
     with pytest.raises(DataError, match="different grades"):
         tiny(duplicates="allow").fit(X, [0, 1, 0, 1, 0])
@@ -553,7 +553,7 @@ def test_an_off_scale_grade_and_a_detour_name_the_file(photographs, tmp_path):
         tiny(grades=5).fit(photographs.paths[:2], [0, 7])
     path = Path(photographs.paths[0])
     detour = str(path.parent / ".." / path.parent.name / path.name)
-    with pytest.raises(DataError, match="Rows 0 and 1 are one file"):
+    with pytest.raises(DataError, match="Rows 0 and 1 are the same file"):
         tiny().fit([str(path), detour], [0, 1])
 
 

@@ -323,7 +323,7 @@ def test_names_inside_an_ensemble_that_numbers_them(wrap):
 
 def test_an_ordered_categorical_around_an_ensemble_that_numbers_it():
     inside = VotingClassifier([("a", ridge())])
-    with pytest.warns(DataWarning, match=r"VotingClassifier numbers labels.*y\.cat\.codes"):
+    with pytest.warns(DataWarning, match=r"VotingClassifier encodes labels.*y\.cat\.codes"):
         FoldEnsemble(inside, cv=3).fit(X, FORMS["ordered Series"])
     assert not told(lambda: FoldEnsemble(inside, cv=3).fit(X, pd.Series(y).astype("category")))
     strangers = FoldEnsemble(VotingClassifier([("a", LogisticRegression())]), cv=3)

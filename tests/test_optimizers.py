@@ -694,7 +694,7 @@ def test_ignored_parameters_are_told_once(blobs, monkeypatch):
         search.fit(*blobs)
     assert [str(w.message) for w in caught] == [
         "The head 'logistic' is fitted by scikit-learn and ignores optimizer, epochs, callbacks: "
-        "leave out what is for neural heads only."
+        "leave out parameters of neural heads."
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error", FundusWarning)

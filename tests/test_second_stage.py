@@ -134,7 +134,7 @@ def test_permuted_grades_score_as_chance():
 
 def test_columns_that_cannot_be_used(pairs):
     X, y = pairs
-    with pytest.raises(DataError, match="'grade' of X is the grade under other numbers"):
+    with pytest.raises(DataError, match="'grade' of X is the grade in other numbers"):
         two_stages(columns=["grade"]).fit(X.assign(grade=10 - 2 * y), y)
     with pytest.raises(DataError, match="column 'sharp'"):
         two_stages(columns=["sharp"]).fit(X, y)

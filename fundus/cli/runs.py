@@ -118,8 +118,8 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
             raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
         if not (path / METRICS).is_file():
             raise BundleError(
-                f"{str(path)!r} is not a complete run, it lacks {METRICS}: give the folder of "
-                "a training that has ended, or of a saved model."
+                f"{str(path)!r} is not a complete run, since it lacks {METRICS}: give the folder "
+                "of a training that has ended, or of a saved model."
             )
     model = load(folder)
     grader = as_grader(model)

@@ -139,7 +139,7 @@ class Settings:
     ] = of_training(0.1)
     seed: Annotated[int, option("Seed of all random choices.", TRAINING, min=0)] = of_training(0)
     jobs: Annotated[
-        int, option("Folds trained at a time, each in a process of its own.", TRAINING, min=1)
+        int, option("Folds trained at a time, each in its own process.", TRAINING, min=1)
     ] = of_training(1)
     class_folders: opt.ClassFolders = None
     grades: opt.GradesOption = None

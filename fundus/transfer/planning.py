@@ -111,7 +111,7 @@ def _live_plan(work: Work, request: Request) -> Plan:
         reason = "cache=False: nothing is kept"
         if once:
             chosen = Option("features", 0, n, n)
-            reason += ", so the features are computed anew by every fit"
+            reason += ", so every fit computes the features again"
         else:
             chosen = Option("files", 0, n * (epochs + 1), n * epochs)
     else:
