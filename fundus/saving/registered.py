@@ -57,7 +57,7 @@ def find_registered(kind: Kind, origin: dict[str, str]) -> Any:
         ) from None
     if canonical(entry.distribution) != canonical(package):
         raise UnknownNameError(
-            f"{needs}, but the one of that name here is from {entry.distribution!r}: "
+            f"{needs}, but the one with that name here comes with {entry.distribution!r}: "
             f"pip install {package}{saved}, and uninstall the other or leave it out with "
             "FUNDUS_DISABLE_PLUGINS."
         )
