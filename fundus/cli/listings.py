@@ -38,7 +38,7 @@ def backbones(json: Json = False) -> None:
     usable = [record for record in records if record["weights_here"]]
     _show_backbones(screen, "Usable here: the weights are on this machine", usable)
     screen.show(
-        f"{PRECOMPUTED} is not a network: in Python, TransferClassifier takes features with it.",
+        f"{PRECOMPUTED} is not a network: with it TransferClassifier takes features.",
         "",
     )
     others = [record for record in records if not record["weights_here"]]

@@ -64,7 +64,7 @@ def test_backbones_that_can_be_used_come_first(run, document, monkeypatch):
     assert all(place > last for name, place in places.items() if not here[name])
     assert places["vgg16"] > last
     assert lines[0].startswith("Usable here")
-    assert any("precomputed is no network" in line for line in lines)
+    assert any("precomputed is not a network" in line for line in lines)
 
 
 def test_lists_survive_a_bad_plugin(run, document, monkeypatch):

@@ -62,6 +62,8 @@ def test_targets_spread_over_neighbouring_grades():
     np.testing.assert_allclose(target, weights / np.sum(weights), rtol=1e-6)
 
 
+# the number of epochs is for one of the two heads
+@pytest.mark.filterwarnings("ignore:The head 'logistic' .* ignores epochs")
 def test_everything_in_a_grid_search(tmp_path):
     data = fundus.make_fundus(20, 64, 0, out_dir=tmp_path / "images")
     model = fundus.TransferClassifier(
