@@ -24,7 +24,9 @@ SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
 
 
 def tiny(head="logistic", **options):
-    defaults = {"weights": "fixed", "random_state": 0, "epochs": 2}
+    defaults = {"weights": "fixed", "random_state": 0}
+    if not isinstance(head, str):  # others ignore the number of epochs
+        defaults["epochs"] = 2
     return TransferClassifier("tiny", head, **(defaults | options))
 
 
