@@ -132,7 +132,6 @@ class Settings:
 
         Parameters
         ----------
-        estimator : object
         **given : object
             Those that it does not have.
         """

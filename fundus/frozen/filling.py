@@ -29,8 +29,6 @@ class Job:
 
     Parameters
     ----------
-    images : Images
-    recipe : ImageRecipe
     keys : sequence of bytes
         Key of every row.
     compute : callable
@@ -54,9 +52,6 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
 
     Parameters
     ----------
-    job : Job
-    store : Store
-    segment : Segment
     n_jobs : int or None
         Decoding threads.
     verbose : int

@@ -22,7 +22,6 @@ class Frozen:
 
     Parameters
     ----------
-    network : Network
     recipe : ImageRecipe
         How a file becomes a square uint8 image.
     normaliser : Normaliser

@@ -36,10 +36,8 @@ def load_rows(
 
     Parameters
     ----------
-    images : Images
     rows : iterable of int
         Rows in order; read at most two batches ahead.
-    recipe : ImageRecipe
     n_jobs : int, default=None
         Threads.
 

@@ -137,10 +137,8 @@ def fit_normaliser(
 
     Parameters
     ----------
-    scale : str or callable
     batches : callable
         Returns the training images in batches; called only for a step that is fitted.
-    photometric : str, callable or None, default=None
 
     Raises
     ------

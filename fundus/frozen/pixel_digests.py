@@ -28,7 +28,6 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
 
     Parameters
     ----------
-    images : Images
     store : Store or None
         Remembers the results.
     n_jobs : int, default=None

@@ -48,7 +48,6 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
 
     Parameters
     ----------
-    settings : FrozenSettings
     seed : int
         Seed of random weights.
 
@@ -102,10 +101,8 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
 
     Parameters
     ----------
-    settings : FrozenSettings
     images : Images
         Training images.
-    seed : int
 
     Raises
     ------

@@ -140,7 +140,6 @@ def powered(source: Source, power: float | None) -> Source:
 
     Parameters
     ----------
-    source : Source
     power : float or None
         ``None`` returns the source itself.
     """

@@ -30,8 +30,6 @@ class ViewedImages(Images):
         One for every row, as in `Images`.
     views : ndarray of int, shape (n,)
         View of every row.
-    augmentation : Augmentation
-    seed : int
     """
 
     views: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
@@ -49,7 +47,6 @@ class ViewedImages(Images):
 
         Parameters
         ----------
-        row : int
         content : str
             SHA-256 of the image itself.
         """
@@ -82,9 +79,6 @@ def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: i
 
     Parameters
     ----------
-    images : Images
-    augmentation : Augmentation
-    seed : int
     n_views : int
         Number of views besides the image itself.
 

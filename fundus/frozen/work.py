@@ -40,7 +40,6 @@ def run_frozen(
 
     Parameters
     ----------
-    frozen : Frozen
     images : ndarray of uint8, shape (n, size, size, 3)
         RGB, 0–255.
     pad_to : int, default=32
@@ -108,7 +107,6 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
 
     Parameters
     ----------
-    images : Images
     store : Store or None
         Remembers the digests of unchanged files.
     n_jobs : int, default=None
@@ -171,11 +169,8 @@ class Work:
 
     Parameters
     ----------
-    images : Images
-    frozen : Frozen
     digests : list of str
         SHA-256 of every image.
-    store : Store or None
     segment : Segment or None
         The segment of the frozen part in the store; ``None`` without a store.
     n_jobs : int or None
@@ -209,8 +204,6 @@ def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work
     ----------
     settings : FrozenSettings
         Its ``cache``, ``n_jobs`` and ``verbose``.
-    images : Images
-    frozen : Frozen
 
     Raises
     ------

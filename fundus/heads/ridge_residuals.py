@@ -112,8 +112,6 @@ class _Products:
     X : ndarray of float, shape (n_rows, n_features)
     root : ndarray of float, shape (n_rows,)
         Square roots of the weights.
-    alpha : float
-    intercept : bool
     """
 
     def __init__(

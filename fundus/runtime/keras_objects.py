@@ -12,7 +12,6 @@ def own_class(name: str, *rooms: str) -> type | None:
 
     Parameters
     ----------
-    name : str
     *rooms : {"optimizers", "schedules", "losses"}
         Modules to search.
 

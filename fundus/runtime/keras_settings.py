@@ -81,8 +81,6 @@ class Carried:
         Picklable.
     policy : str
         Name of the dtype policy, which each thread has for itself.
-    floatx : str
-    epsilon : float
     eager : bool
         Whether TensorFlow runs functions eagerly.
     """

@@ -13,7 +13,6 @@ def new_table(title: str, *columns: str, **more: Any) -> Table:
 
     Parameters
     ----------
-    title : str
     *columns : str
         Headings of left-aligned columns.
     **more

@@ -193,9 +193,6 @@ def prefetch(
 
     Parameters
     ----------
-    function : callable
-    items : iterable
-    threads : int
     ahead : int
         How many results may wait.
 

@@ -31,12 +31,7 @@ SKLEARN = "scikit-learn"
 
 
 class Encoder:
-    """Turns one model into a record; its arrays go into one file.
-
-    Parameters
-    ----------
-    writer : BundleWriter
-    """
+    """Turns one model into a record; its arrays go into one file."""
 
     def __init__(self, writer: BundleWriter) -> None:
         self.writer = writer
@@ -71,7 +66,6 @@ class Encoder:
 
         Parameters
         ----------
-        value : object
         name : str
             Named in the error.
 
@@ -139,12 +133,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Builds models from their records.
-
-    Parameters
-    ----------
-    reader : BundleReader
-    """
+    """Builds models from their records."""
 
     reader: BundleReader
 

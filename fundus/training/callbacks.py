@@ -16,7 +16,6 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
 
     Parameters
     ----------
-    training : Training
     monitor : str
         Name of the loss to monitor.
 

@@ -36,7 +36,6 @@ class Kept:
 
     Parameters
     ----------
-    network : keras.Model
     slots : list of ndarray
         In the order of ``network.optimizer.variables``; one number for those that are constant.
     """

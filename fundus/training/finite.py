@@ -26,8 +26,6 @@ def check_training(
 
     Parameters
     ----------
-    head : Head
-    training : Training
     history : dict of str to list of float
         Losses by epoch.
     weights : sequence of ndarray

@@ -53,9 +53,6 @@ class FittedEstimator:
 
     Parameters
     ----------
-    estimator : estimator
-    n_grades : int
-    is_regressor : bool
     residual_std : float, default=None
         Root mean square of a regressor's residuals on images it was not fitted on, in positions.
     """

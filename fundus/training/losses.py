@@ -34,8 +34,6 @@ def built_loss(head: NeuralHead, n_grades: int, loss: Any) -> Any:
 
     Parameters
     ----------
-    head : NeuralHead
-    n_grades : int
     loss : str, dict, callable, keras.losses.Loss or None
         ``None`` is the head's own.
 

@@ -83,7 +83,6 @@ def read_optimizer(
     rate : float or "auto"
         "auto" is the optimizer's rate, else Keras's default, or a hundredth of that where layers
         of the backbone are trained.
-    trains_backbone : bool, default=False
 
     Returns
     -------

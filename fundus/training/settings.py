@@ -46,9 +46,6 @@ class TrainingSettings(Settings):
 
         Parameters
         ----------
-        seed : int, default=0
-        repeatable : bool, default=True
-        trains_backbone : bool, default=False
         log_dir : str or None, default=None
             The folder of this run's log.
 

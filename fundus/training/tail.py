@@ -45,10 +45,8 @@ class Training:
     ----------
     learning_rate : float or None
         ``None`` where the optimizer has a schedule.
-    optimizer : Recipe
     loss : object, default=None
         As Keras takes it; ``None`` is the head's own.
-    batch_size, epochs : int
     patience : int or None
         Epochs without a better loss before training stops; ``None`` never stops early.
     plateau : Plateau or None
@@ -61,7 +59,6 @@ class Training:
         Seed of the initial weights, of Dropout, and of the order of the images.
     repeatable : bool
         Whether fits with the same seed give the same bits, at the cost of slower operations.
-    verbose : int
     """
 
     learning_rate: float | None
@@ -89,8 +86,6 @@ class Tail:
 
     Parameters
     ----------
-    head : NeuralHead
-    n_grades : int
     n_features : int or None
         Width of the frozen features; ``None`` where layers of the backbone are trained.
     network : Network or None
@@ -111,8 +106,6 @@ def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> ker
 
     Parameters
     ----------
-    tail : Tail
-    training : Training
     to_train : bool, default=False
         Compile it for training here: with `FusedAdam`, and several steps of a head on
         features in one call. The caller's callbacks get each step, and Keras's optimizer.

@@ -50,7 +50,6 @@ class KerasTrainer(BaseWrapper):
     ----------
     model : functools.partial
         Of `fresh_network`.
-    training : Training
     """
 
     def __init__(self, model: partial[keras.Model], training: Training) -> None:
@@ -137,8 +136,6 @@ class TrainedNet:
 
     Parameters
     ----------
-    tail : Tail
-    trainer : KerasTrainer
     residual_std : float, default=None
         Root mean square of a regressor's residuals on images it was not trained on, in positions.
     """
@@ -188,9 +185,6 @@ def train_net(
 
     Parameters
     ----------
-    tail : Tail
-    training : Training
-    source : Source
     rows : ndarray of int, shape (n_train,)
         Rows to train on.
     positions : ndarray of int, shape (n_samples,)
@@ -262,10 +256,8 @@ def trained_net(
 
     Parameters
     ----------
-    tail : Tail
     weights : list of ndarray
         As ``model.get_weights()`` gave them.
-    history : dict of str to list of float
 
     Returns
     -------

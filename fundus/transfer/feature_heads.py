@@ -25,7 +25,6 @@ def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimat
 
     Parameters
     ----------
-    head : EstimatorHead
     samples : Samples
         The source must hold features.
     """
@@ -59,14 +58,12 @@ def fit_estimator(
 
     Parameters
     ----------
-    head : EstimatorHead
     X : ndarray of float, shape (n_samples * (n_views + 1), n_features)
     positions : ndarray of int, shape (n_samples,)
     sample_weight : ndarray or None
         The caller's weights; they reach every step that takes weights.
     fit_weight : ndarray or None
         The caller's weights times the class weights; they reach the last step.
-    seed : int
     n_views : int
         Augmented rows that follow each image's own.
 
@@ -129,7 +126,6 @@ def estimator_std(
 
     Parameters
     ----------
-    head : EstimatorHead
     estimator : estimator
         Fitted by `fit_estimator` with the same parameters.
     source : Source

@@ -33,9 +33,6 @@ def training_source(
 
     Parameters
     ----------
-    parameters : Parameters
-    images : Images
-    frozen : Frozen
     seed : int
         Seed of the augmentation.
     """

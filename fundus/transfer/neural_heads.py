@@ -41,11 +41,8 @@ def fit_net(
 
     Parameters
     ----------
-    head : NeuralHead
-    samples : Samples
     network : Network or None
         The backbone, where layers of it are trained.
-    training : Training
     validation_fraction : float
         Share of the images that are held out for early stopping.
 

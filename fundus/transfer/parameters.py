@@ -164,9 +164,6 @@ class Parameters:
     ----------
     head : Head
         A new, unfitted one.
-    frozen : FrozenSettings
-    samples : SampleSettings
-    training : TrainingSettings
     """
 
     head: Head

@@ -34,7 +34,6 @@ class Request:
         Drawn again at every use, so that only decoded images can be kept.
     epochs : int
         Uses of every image; 1 for a head that is fitted on features, and for prediction.
-    batch_size : int
     measure : bool
         Run two batches, whose results are kept, to compare costs; otherwise
         everything that there is room for is kept.

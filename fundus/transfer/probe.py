@@ -43,8 +43,6 @@ def probe(
 
     Parameters
     ----------
-    work : Work
-    store : Store
     segment : Segment
         Holds the results.
     batch_size : int, default=None

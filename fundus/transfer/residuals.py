@@ -31,13 +31,7 @@ DEFAULT_STD = 1.0
 
 @dataclass(frozen=True)
 class Rows:
-    """Part of the rows of a source.
-
-    Parameters
-    ----------
-    source : Source
-    rows : ndarray of int
-    """
+    """Part of the rows of a source."""
 
     source: Source
     rows: NDArray[np.intp]
@@ -91,7 +85,6 @@ def inner_folds(
     Parameters
     ----------
     units, positions : ndarray of int, shape (n_samples,)
-    seed : int
 
     Returns
     -------
@@ -159,7 +152,6 @@ def std_of_inner_folds(
         Fits on its first argument and returns the severity for the second.
     units, positions : ndarray of int, shape (n_samples,)
     weights : ndarray of float, shape (n_samples,), or None
-    seed : int
 
     Warns
     -----

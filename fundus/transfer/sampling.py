@@ -23,7 +23,6 @@ def make_sampler(sampling: str, seed: int) -> Any:
     Parameters
     ----------
     sampling : {"over", "under"}
-    seed : int
 
     Returns
     -------
@@ -58,7 +57,6 @@ def drawn_rows(
         Rows to draw from.
     positions : ndarray of int, shape (n_samples,)
         Position of every sample's grade on the scale.
-    seed : int
 
     Returns
     -------
@@ -105,7 +103,6 @@ class Samples:
     sampling : {"over", "under"} or None
     n_views : int
         Augmented rows that follow each image's own.
-    seed : int
     """
 
     source: Source

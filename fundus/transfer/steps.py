@@ -33,8 +33,6 @@ def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: st
 
     Parameters
     ----------
-    images : Images
-    positions : ndarray of int
     duplicates : {"error", "allow"}
         ``"allow"`` accepts copies with the same grade, as from an over-sampler.
 
@@ -78,11 +76,8 @@ class Fitted:
 
     Parameters
     ----------
-    head : FittedHead
     frozen : Frozen or None
         ``None`` for precomputed features, like the plan.
-    plan : Plan or None
-    log_dir : str or None
     """
 
     head: FittedHead
@@ -103,9 +98,7 @@ def fit_parts(
 
     Parameters
     ----------
-    parameters : Parameters
     data : Images, or ndarray of float, shape (n_samples, n_features)
-    grades : Grades
     weight : ndarray of float, shape (n_samples,), or None
         The caller's weights.
     groups : ndarray, shape (n_samples,), or None

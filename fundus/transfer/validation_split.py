@@ -27,7 +27,6 @@ def inner_split(
         Rows of one group stay together.
     fraction : float
         Share to hold out, in [0, 1).
-    seed : int
 
     Returns
     -------
