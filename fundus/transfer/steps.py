@@ -31,10 +31,7 @@ from fundus.transfer.sampling import Samples
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
     """Refuse rows that contain a file twice.
 
-    Parameters
-    ----------
-    duplicates : {"error", "allow"}
-        ``"allow"`` accepts copies with the same grade, as from an over-sampler.
+    ``duplicates="allow"`` accepts copies with the same grade, as from an over-sampler.
 
     Raises
     ------
@@ -72,13 +69,7 @@ def _file_identity(path: str) -> Any:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The results of a fit.
-
-    Parameters
-    ----------
-    frozen : Frozen or None
-        ``None`` for precomputed features, like the plan.
-    """
+    """The results of a fit; precomputed features have no frozen part, and no plan."""
 
     head: FittedHead
     frozen: Frozen | None
