@@ -54,10 +54,7 @@ class TrainingRows:
 def batches_of(run: TrainingRows) -> FeatureBatches | StreamedBatches:
     """Return the batches of a run in the form that is fastest for its source.
 
-    Returns
-    -------
-    FeatureBatches or StreamedBatches
-        Its ``data`` is an argument of ``fit``, and the object itself is one of the callbacks.
+    Their ``data`` is an argument of ``fit``, and the object itself is one of the callbacks.
     """
     if isinstance(run.source, ArraySource):
         features = run.source.features

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fundus.backbones.network import Network
+from fundus.backbones.pooling import pooled
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import DEFAULT_POLICY, under_policy
+from fundus.runtime.tensorflow import require_tensorflow
 from fundus.training.losses import built_loss
 from fundus.training.optimizers import ADAM, Recipe, only_sets_the_rate
 
@@ -102,45 +104,31 @@ class Tail:
 
 
 def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> keras.Model:
-    """Build and compile the trained part of a network.
+    """Build and compile the trained part, from the tensors at the cut to the head's outputs.
 
     Parameters
     ----------
     to_train : bool, default=False
         Compile it for training here: with `FusedAdam`, and several steps of a head on
         features in one call. The caller's callbacks get each step, and Keras's optimizer.
-
-    Returns
-    -------
-    keras.Model
-        From the tensors at the cut to the head's outputs.
     """
-    from fundus.runtime.tensorflow import require_tensorflow
-
     require_tensorflow()
-    with under_policy(tail.dtype_policy):
-        return _built(tail, training, to_train)
-
-
-def _built(tail: Tail, training: Training, to_train: bool) -> keras.Model:
     import keras
 
-    from fundus.backbones.pooling import pooled
-
-    if tail.network is None:
-        inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
-        outputs = tail.head.build(inputs, tail.n_grades)
-    else:
-        suffix = tail.network.split().suffix
-        body = pooled(suffix, tail.network.pooling)
-        inputs = body.inputs
-        outputs = tail.head.build(body.outputs[0], tail.n_grades)
-    model = keras.Model(inputs, outputs)
-    ours = to_train and training.only_rates
-    model.compile(
-        optimizer=training.optimizer.build(training.learning_rate, fused=ours),
-        loss=built_loss(tail.head, tail.n_grades, training.loss),
-        metrics=tail.head.metrics(tail.n_grades),
-        steps_per_execution=STEPS_PER_CALL if ours and tail.network is None else 1,
-    )
+    with under_policy(tail.dtype_policy):
+        if tail.network is None:
+            inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
+            outputs = tail.head.build(inputs, tail.n_grades)
+        else:
+            body = pooled(tail.network.split().suffix, tail.network.pooling)
+            inputs = body.inputs
+            outputs = tail.head.build(body.outputs[0], tail.n_grades)
+        model = keras.Model(inputs, outputs)
+        ours = to_train and training.only_rates
+        model.compile(
+            optimizer=training.optimizer.build(training.learning_rate, fused=ours),
+            loss=built_loss(tail.head, tail.n_grades, training.loss),
+            metrics=tail.head.metrics(tail.n_grades),
+            steps_per_execution=STEPS_PER_CALL if ours and tail.network is None else 1,
+        )
     return model
