@@ -8,17 +8,12 @@ from typing import Any
 
 
 def own_class(name: str, *rooms: str) -> type | None:
-    """Find a class of Keras by its name, in any case.
+    """Find a class of Keras by its name, in any case; base classes are not found.
 
     Parameters
     ----------
     *rooms : {"optimizers", "schedules", "losses"}
         Modules to search.
-
-    Returns
-    -------
-    type or None
-        ``None`` if there is none; base classes are not found.
     """
     import keras
 
@@ -30,12 +25,8 @@ def own_class(name: str, *rooms: str) -> type | None:
     }
     for module, base in map(places.__getitem__, rooms):
         for found in vars(module).values():
-            if (
-                isinstance(found, type)
-                and issubclass(found, base)
-                and found is not base
-                and found.__name__.lower() == name.lower()
-            ):
+            below = isinstance(found, type) and issubclass(found, base) and found is not base
+            if below and found.__name__.lower() == name.lower():
                 return found
     return None
 

@@ -39,18 +39,10 @@ class Encoder:
         self._file = ""
 
     def model(self, model: Any) -> dict[str, Any]:
-        """Return the record of a model, and write its files.
+        """Return the record of a model, JSON values only, and write its files.
 
-        Parameters
-        ----------
-        model : estimator
-            A saveable one, a search, which is saved as the model it found, or one from
-            scikit-learn.
-
-        Returns
-        -------
-        dict
-            JSON values only.
+        The model is a saveable one, a search, which is saved as the model it found, or one from
+        scikit-learn.
         """
         model = getattr(model, "best_estimator_", model)
         if not is_saveable(model):
@@ -62,12 +54,7 @@ class Encoder:
         return record
 
     def value(self, value: Any, name: str) -> Any:
-        """Return JSON values for a parameter or a fitted attribute.
-
-        Parameters
-        ----------
-        name : str
-            Named in the error.
+        """Return JSON values for a parameter or a fitted attribute, whose name is for the error.
 
         Raises
         ------
