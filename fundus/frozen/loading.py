@@ -15,14 +15,13 @@ from fundus.exceptions import ImageReadError
 from fundus.images import ImageRecipe
 from fundus.runtime.threads import prefetch, thread_count
 
+R = TypeVar("R")
+
 #: Images per forward pass of a frozen part; every batch is padded to it to avoid retracing.
 FORWARD_BATCH = 32
 
 #: Work done by this process: ``"decodes"`` and ``"forward_passes"``, both in images.
 work_done: Counter[str] = Counter()
-
-
-R = TypeVar("R")
 
 
 def _tried(read: Callable[[int], R]) -> Callable[[int], R | ImageReadError]:

@@ -83,8 +83,6 @@ def check_features(
     features : ndarray of float32, shape (n_images, …)
     where : callable
         Names an image in the error.
-    backbone : str
-        Name of the backbone.
 
     Raises
     ------

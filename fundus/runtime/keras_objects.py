@@ -80,14 +80,7 @@ def _is_plain(part: Any) -> bool:
 
 
 def from_config(config: dict[str, Any], *rooms: str) -> Any:
-    """Build an object of Keras from its dictionary.
-
-    Parameters
-    ----------
-    config : dict
-        From `as_config`.
-    *rooms : {"optimizers", "schedules", "losses"}
-        Allowed kinds.
+    """Build an object of Keras, of one of the allowed kinds, from what `as_config` made of it.
 
     Raises
     ------

@@ -25,20 +25,14 @@ def is_precomputed(backbone: Any) -> bool:
 
 
 def make_head(head: Any, owner: object) -> Head:
-    """Return a new, unfitted head for a ``head=`` parameter.
-
-    Parameters
-    ----------
-    head : str, Head, classifier or regressor
-    owner : object
-        The estimator, named in errors.
+    """Return a new, unfitted head for a ``head=`` parameter of an estimator, named in errors.
 
     Raises
     ------
     UnknownNameError
         If no head has the name.
     InvalidParameterError
-        If `head` is none of these.
+        If `head` is no name, Head, classifier or regressor.
     """
     if isinstance(head, str):
         made = get_registry().find("head", head).spec.make()
@@ -56,14 +50,7 @@ def make_head(head: Any, owner: object) -> Head:
 
 
 def with_head_object(head: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Replace a head's name by a head object if parameters of the head are set.
-
-    Parameters
-    ----------
-    head : str, Head, classifier or regressor
-        The present head.
-    params : dict
-        Arguments of ``set_params``.
+    """Replace a head's name by a head object if arguments of ``set_params`` are for the head.
 
     Raises
     ------
@@ -204,13 +191,7 @@ _told: set[tuple[str, ...]] = set()
 
 
 def tell_ignored(classifier: object, head: Any) -> None:
-    """Warn, once in a process, of parameters that a scikit-learn head does not use.
-
-    Parameters
-    ----------
-    classifier : TransferClassifier
-    head : str, Head, classifier or regressor
-        The value of ``head=``.
+    """Warn, once in a process, of a classifier's parameters that its scikit-learn head ignores.
 
     Warns
     -----
