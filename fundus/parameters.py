@@ -116,26 +116,14 @@ def renamed_parameter(former: str, name: str) -> Callable[[Callable[P, R]], Call
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of records of an estimator's parameters, each under its own name.
+    """Base of records of an estimator's parameters, each under its own name."""
 
-    Parameters
-    ----------
-    owner : str
-        The estimator's class, which errors name.
-    """
-
+    #: The estimator's class, which errors name.
     owner: str
 
     @classmethod
     def of(cls, estimator: object, **given: Any) -> Self:
-        """Read the parameters off an estimator.
-
-        Parameters
-        ----------
-        estimator : object
-        **given : object
-            Those that it does not have.
-        """
+        """Read the parameters off an estimator; those that it does not have are given."""
         read = [f.name for f in fields(cls) if f.name != "owner" and f.name not in given]
         values = {name: getattr(estimator, name) for name in read}
         return cls(owner=type(estimator).__name__, **values, **given)

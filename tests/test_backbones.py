@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from fundus.backbones.build import build_backbone, seeded, weights_digest
+from fundus.backbones.build import build_backbone, weights_digest
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import (
     BackendError,
@@ -17,6 +17,7 @@ from fundus.exceptions import (
     PluginError,
 )
 from fundus.hookspecs import BackboneSpec
+from fundus.runtime.seeds import seeded
 from fundus.runtime.tensorflow import require_tensorflow
 
 # numpy 2 deprecates a call that Keras makes whenever it saves a model

@@ -138,7 +138,7 @@ def test_a_workers_share(environment, share, monkeypatch):
 @pytest.mark.parametrize("said", ["", "3"])
 def test_tensorflow_keeps_to_the_share(said):
     code = (
-        "from fundus.backbones.build import require_tensorflow; require_tensorflow()\n"
+        "from fundus.runtime.tensorflow import require_tensorflow; require_tensorflow()\n"
         "import tensorflow as tf; print(tf.config.threading.get_intra_op_parallelism_threads())"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": said}

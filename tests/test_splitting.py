@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from fundus.backbones.build import build_backbone, resolve_freeze, split
+from fundus.backbones.build import build_backbone
+from fundus.backbones.splitting import resolve_freeze, split
 from fundus.builtin import efficientnet_lite, keras_applications, tiny
 from fundus.exceptions import InvalidParameterError, PluginError
 

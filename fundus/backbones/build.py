@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fundus.backbones.splitting import Split, resolve_freeze, split
-from fundus.exceptions import (
-    BundleError,
-    FundusError,
-    PluginError,
-)
+from fundus.exceptions import BundleError, FundusError, PluginError
 from fundus.hookspecs import BackboneSpec
 from fundus.parameters import invalid
 from fundus.runtime.seeds import seeded
@@ -27,15 +22,6 @@ from fundus.runtime.tensorflow import require_tensorflow
 
 if TYPE_CHECKING:
     import keras
-
-__all__ = [
-    "Split",
-    "build_backbone",
-    "resolve_freeze",
-    "seeded",
-    "split",
-    "weights_digest",
-]
 
 
 def build_backbone(
@@ -192,15 +178,10 @@ def _arrays_in(path: Path) -> int | None:
 
 
 def weights_digest(model: keras.Model) -> str:
-    """Return the SHA-256 of a model's weights, the same in every process.
+    """Return the SHA-256 of a model's weights, 64 hexadecimal digits, the same in every process.
 
     Names, shapes, dtypes and bytes of all weights count, in order. Names of layers do not, nor does
     a number at the end of a name: Keras counts up what else was built before.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for weight in model.weights:

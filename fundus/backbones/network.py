@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fundus.backbones.build import build_backbone, weights_digest
+from fundus.backbones.pooling import pooled
+from fundus.backbones.splitting import Split, split
 from fundus.hookspecs import BackboneSpec
 from fundus.plugins.registry import get_registry
+from fundus.runtime.keras_settings import dtype_policy
 
 if TYPE_CHECKING:
     import keras
-
-    from fundus.backbones.splitting import Split
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,12 @@ class Network:
 
     def build(self) -> keras.Model:
         """Build the whole network afresh, with its weights."""
-        from fundus.backbones.build import build_backbone
-
         return build_backbone(
             self.spec, image_size=self.image_size, weights=self.weights, seed=self.seed
         )
 
     def split(self) -> Split:
         """Build the network afresh and cut it at the freeze boundary."""
-        from fundus.backbones.splitting import split
-
         return split(self.build(), self.freeze)
 
 
@@ -92,20 +89,11 @@ def release_of(distribution: str) -> str:
     return metadata.version(distribution)
 
 
-def precision() -> str:
-    """Keras's dtype policy, which is float32 as long as nobody has imported Keras to change it."""
-    keras = sys.modules.get("keras")
-    return "float32" if keras is None else keras.config.dtype_policy().name
-
-
 def weights_identity(network: Network) -> str:
     """Name a network's weights by their content, without TensorFlow where they have a file.
 
-    Returns
-    -------
-    str
-        SHA-256 of the file as hexadecimal digits, or of the weights where there is none; of random
-        ones their seed.
+    The name is the SHA-256 of the file as hexadecimal digits, or of the weights where there is
+    none; of random ones it holds their seed.
     """
     if network.weights is None:
         return f"random {network.seed}"
@@ -141,26 +129,21 @@ def model_digest(network: Network) -> str:
 
 @lru_cache(maxsize=8)
 def _digest(network: Network, stamp: tuple[int, ...]) -> str:
-    from fundus.backbones.build import weights_digest
-
     return weights_digest(network.build())
 
 
 def load_frozen(network: Network) -> keras.Model | None:
     """Build the frozen part of a network, once per process.
 
-    Returns
-    -------
-    keras.Model or None
-        From normalised images to pooled features (all frozen) or to the tensors at the cut;
-        ``None`` where nothing but the input is frozen.
+    It goes from normalised images to pooled features (all frozen) or to the tensors at the cut; it
+    is None where nothing but the input is frozen.
     """
-    return _built(network, _stamp(network), precision()).prefix
+    return find_cut(network).prefix
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a network is cut.
+    """Where a network is cut; unlike a `Split`, it does not keep the trained part in memory.
 
     Parameters
     ----------
@@ -185,17 +168,15 @@ class Cut:
 
 def find_cut(network: Network) -> Cut:
     """Build a network, once per process, and say where it is cut."""
-    return _built(network, _stamp(network), precision())
+    return _built(network, _stamp(network), dtype_policy())
 
 
 @lru_cache(maxsize=4)
 def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
-    from fundus.backbones.pooling import pooled
-
     parts = network.split()
     prefix, shapes = parts.prefix, parts.cut_shapes
-    if prefix is not None and (network.freeze == "all" or not shapes):
-        prefix = pooled(prefix, network.pooling) if network.freeze == "all" else prefix
+    if prefix is not None and network.freeze == "all":
+        prefix = pooled(prefix, network.pooling)
         shapes = [tuple(prefix.output_shape[1:])]
     return Cut(prefix, parts.suffix is None, parts.n_frozen, parts.cut_names, shapes)
 

@@ -95,9 +95,8 @@ def _pool(tensor: Any, how: str) -> Any:
         return tensor
     planar = len(tensor.shape) == 4
     if how == "avg":
-        return (layers.GlobalAveragePooling2D if planar else layers.GlobalAveragePooling1D)()(
-            tensor
-        )
+        mean = layers.GlobalAveragePooling2D if planar else layers.GlobalAveragePooling1D
+        return mean()(tensor)
     if how == "max":
         return (layers.GlobalMaxPooling2D if planar else layers.GlobalMaxPooling1D)()(tensor)
     if how == "avg+max":
@@ -180,11 +179,9 @@ def stage_outputs(model: keras.Model) -> tuple[list[Any], list[Any]]:
     best: dict[int, Any] = {}
     for tensor in order:
         key = id(tensor)
-        if not may_be[key] or level[key] >= last:
-            continue
-        rival = best.get(level[key])
-        if rival is None or crossed[key] >= crossed[id(rival)]:
-            best[level[key]] = tensor
+        if may_be[key] and level[key] < last:
+            rival = best.get(level[key], tensor)
+            best[level[key]] = tensor if crossed[key] >= crossed[id(rival)] else rival
     return flat.inputs, [*(best[k] for k in sorted(best)), output]
 
 

@@ -50,20 +50,13 @@ class Split:
 
 
 def resolve_freeze(model: keras.Model, freeze: Freeze) -> int:
-    """Return how many initial layers of a model are frozen.
+    """Return how many initial layers of a model are frozen, 0 to ``len(model.layers)``.
 
     Parameters
     ----------
-    model : keras.Model
-        The backbone.
     freeze : "all", int, float or str
         All layers; the first so many of ``model.layers``, which counts the input layer; a
         fraction of them; or up to and including the layer of that name.
-
-    Returns
-    -------
-    int
-        From 0 to ``len(model.layers)``.
 
     Raises
     ------
@@ -246,14 +239,9 @@ def call_again(node: Any, replaced: dict[int, Any]) -> list[Any]:
     Parameters
     ----------
     node : Node
-        As `graph_nodes` yields them.
+        As `graph_nodes` yields them; the results are in the order of its ``outputs``.
     replaced : dict of int to KerasTensor
         By the ``id`` of a tensor in the old graph, the one in its place.
-
-    Returns
-    -------
-    list of KerasTensor
-        In the order of ``node.outputs``.
     """
     import keras
 

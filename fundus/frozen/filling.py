@@ -25,24 +25,15 @@ Entries = list[tuple[bytes, NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Job:
-    """How entries are computed from images.
-
-    Parameters
-    ----------
-    images : Images
-    recipe : ImageRecipe
-    keys : sequence of bytes
-        Key of every row.
-    compute : callable
-        From rows and their decoded images to entries.
-    what : str
-        Label of the progress bar.
-    """
+    """How entries are computed from images."""
 
     images: Images
     recipe: ImageRecipe
+    #: Key of every row.
     keys: Sequence[bytes]
+    #: From rows and their decoded images to entries.
     compute: Callable[[Sequence[int], NDArray[np.uint8]], Entries]
+    #: Label of the progress bar.
     what: str
 
 
@@ -51,16 +42,6 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
 
     Identical images are computed once. Other processes that need the same take other batches,
     and each waits for the others. If a process dies, another one computes its batches.
-
-    Parameters
-    ----------
-    job : Job
-    store : Store
-    segment : Segment
-    n_jobs : int or None
-        Decoding threads.
-    verbose : int
-        1 shows progress.
 
     Raises
     ------

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fundus.backbones.network import Network, precision, release_of, weights_identity
+from fundus.backbones.network import Network, release_of, weights_identity
 from fundus.frozen.normaliser import Normaliser
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.plugins.registry import get_registry
 from fundus.runtime.identity import code_identity
+from fundus.runtime.keras_settings import dtype_policy
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,6 @@ class Frozen:
 
     Parameters
     ----------
-    network : Network
     recipe : ImageRecipe
         How a file becomes a square uint8 image.
     normaliser : Normaliser
@@ -62,7 +62,7 @@ class Frozen:
             "origin": _origin(network.backbone),
             "keras": release_of("keras"),
             "tensorflow": release_of("tensorflow"),
-            "precision": precision(),
+            "precision": dtype_policy(),
             "weights": weights_identity(network),
             "image": self.recipe.key(),
             "normaliser": self.normaliser.key(),

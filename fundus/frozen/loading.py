@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from fundus.exceptions import ImageReadError
 from fundus.images import ImageRecipe
 from fundus.runtime.threads import prefetch, thread_count
 
+R = TypeVar("R")
+
 #: Images per forward pass of a frozen part; every batch is padded to it to avoid retracing.
 FORWARD_BATCH = 32
 
@@ -20,8 +24,27 @@ FORWARD_BATCH = 32
 work_done: Counter[str] = Counter()
 
 
-def raise_unreadable(images: Images, errors: dict[int, ImageReadError]) -> None:
-    """Raise one error for all unreadable rows, if there are any."""
+def _tried(read: Callable[[int], R]) -> Callable[[int], R | ImageReadError]:
+    """Return the error for a row that cannot be read, so that the others are read too."""
+
+    def one(row: int) -> R | ImageReadError:
+        try:
+            return read(row)
+        except ImageReadError as error:
+            return error
+
+    return one
+
+
+def read_rows(read: Callable[[int], R], rows: Sequence[int], n_jobs: int | None) -> dict[int, R]:
+    """Read rows in threads; one error is raised for all that cannot be read."""
+    with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
+        results = dict(zip(rows, pool.map(_tried(read), rows), strict=True))
+    _raise_unreadable({k: r for k, r in results.items() if isinstance(r, ImageReadError)})
+    return {k: r for k, r in results.items() if not isinstance(r, ImageReadError)}
+
+
+def _raise_unreadable(errors: dict[int, ImageReadError]) -> None:
     if not errors:
         return
     first = min(errors)
@@ -36,12 +59,8 @@ def load_rows(
 
     Parameters
     ----------
-    images : Images
     rows : iterable of int
         Rows in order; read at most two batches ahead.
-    recipe : ImageRecipe
-    n_jobs : int, default=None
-        Threads.
 
     Yields
     ------
@@ -53,15 +72,10 @@ def load_rows(
         After all rows have been tried, if any could not be decoded.
     """
 
-    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
-        try:
-            return images.picture(row, recipe)
-        except ImageReadError as error:
-            return error
-
     errors: dict[int, ImageReadError] = {}
     batch_rows: list[int] = []
     batch: list[NDArray[np.uint8]] = []
+    one = _tried(lambda row: images.picture(row, recipe))
     for row, image in prefetch(one, rows, threads=thread_count(n_jobs), ahead=FORWARD_BATCH):
         if isinstance(image, ImageReadError):
             errors[row] = image
@@ -74,4 +88,4 @@ def load_rows(
             batch_rows, batch = [], []
     if batch:
         yield batch_rows, np.stack(batch)
-    raise_unreadable(images, errors)
+    _raise_unreadable(errors)

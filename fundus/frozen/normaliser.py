@@ -48,16 +48,7 @@ class Photometric:
         return self.function
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Run the step on a batch.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, height, width, 3)
-            RGB, 0–255.
-
-        Returns
-        -------
-        ndarray of uint8, shape (n, height, width, 3)
+        """Run the step on a batch, uint8 RGB, 0–255, of shape (n, height, width, 3).
 
         Raises
         ------
@@ -99,16 +90,7 @@ class Normaliser:
         return self.function
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalise a batch.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, height, width, 3)
-            RGB, 0–255.
-
-        Returns
-        -------
-        ndarray of float32, shape (n, height, width, 3)
+        """Normalise a batch, uint8 RGB, 0–255, of shape (n, height, width, 3).
 
         Raises
         ------
@@ -137,10 +119,8 @@ def fit_normaliser(
 
     Parameters
     ----------
-    scale : str or callable
     batches : callable
         Returns the training images in batches; called only for a step that is fitted.
-    photometric : str, callable or None, default=None
 
     Raises
     ------

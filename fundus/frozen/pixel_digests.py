@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
-from fundus.exceptions import ImageReadError
-from fundus.frozen.loading import raise_unreadable, work_done
+from fundus.frozen.loading import read_rows, work_done
 from fundus.frozen.work import digests, entry_keys, tolerating
 from fundus.images import ImageRecipe, array_digest, decode
-from fundus.runtime.threads import opencv_in_our_threads, thread_count
+from fundus.runtime.threads import opencv_in_our_threads
 from fundus.store import Segment, Store
 
 #: Size at which pictures are compared, so that large files are decoded at a reduced scale.
@@ -26,13 +24,7 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
     Lossless files of a picture have one digest, whatever their metadata or compression; a JPEG
     that was compressed again has another.
 
-    Parameters
-    ----------
-    images : Images
-    store : Store or None
-        Remembers the results.
-    n_jobs : int, default=None
-        Threads.
+    The store remembers the results.
 
     Raises
     ------
@@ -51,23 +43,16 @@ def pixel_digests(images: Images, store: Store | None, *, n_jobs: int | None = N
         segment = store.segment(name, lambda: {"pixels": THUMBNAIL.key()})
         known = segment.get_many(keys)
 
-    def one(row: int) -> NDArray[np.uint8] | ImageReadError:
+    def one(row: int) -> NDArray[np.uint8]:
         content = images.content(row)
         assert isinstance(content, bytes)
-        try:
-            picture = decode(content, THUMBNAIL, name=images.where(row))
-        except ImageReadError as error:
-            return error
+        picture = decode(content, THUMBNAIL, name=images.where(row))
         return np.frombuffer(bytes.fromhex(array_digest(picture)), dtype=np.uint8)
 
     new = [row for row in files if known[row] is None]
-    with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(n_jobs)) as pool:
-        results = dict(zip(new, pool.map(one, new), strict=True))
     work_done["decodes"] += len(new)
-    raise_unreadable(
-        images, {row: r for row, r in results.items() if isinstance(r, ImageReadError)}
-    )
-    fresh = {row: r for row, r in results.items() if not isinstance(r, ImageReadError)}
+    with opencv_in_our_threads():
+        fresh = read_rows(one, new, n_jobs)
     if fresh and store is not None and segment is not None:
         with tolerating(store):
             segment.put_many((keys[row], digest) for row, digest in fresh.items())

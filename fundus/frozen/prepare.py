@@ -46,11 +46,7 @@ def draw_seed(random_state: Any) -> int:
 def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
     """Check the parameters that say which network, and return its record.
 
-    Parameters
-    ----------
-    settings : FrozenSettings
-    seed : int
-        Seed of random weights.
+    Random weights get the seed.
 
     Raises
     ------
@@ -98,14 +94,7 @@ def _weights(settings: FrozenSettings, spec: BackboneSpec) -> str | None:
 
 
 def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
-    """Return the frozen part that settings ask for, its normaliser fitted on `images`.
-
-    Parameters
-    ----------
-    settings : FrozenSettings
-    images : Images
-        Training images.
-    seed : int
+    """Return the frozen part that settings ask for, its normaliser fitted on training images.
 
     Raises
     ------

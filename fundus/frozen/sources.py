@@ -131,19 +131,8 @@ class PoweredSource:
         return [signed_power(array, self.power) for array in self.source.batch(rows, epoch)]
 
 
-#: All kinds of sources.
-SOURCES = (ArraySource, StoredSource, LiveSource, PoweredSource)
-
-
 def powered(source: Source, power: float | None) -> Source:
-    """Raise the inputs of a source to a power; features in memory at once.
-
-    Parameters
-    ----------
-    source : Source
-    power : float or None
-        ``None`` returns the source itself.
-    """
+    """Raise the inputs of a source to a power, if any; features in memory at once."""
     if power is None:
         return source
     if isinstance(source, ArraySource):
@@ -152,12 +141,7 @@ def powered(source: Source, power: float | None) -> Source:
 
 
 def stored_source(work: Work) -> StoredSource:
-    """Compute the entries that the store lacks, and return a source that reads them.
-
-    Parameters
-    ----------
-    work : Work
-        With a store.
+    """Compute the entries that the work's store lacks, and return a source that reads them.
 
     Raises
     ------
@@ -178,12 +162,7 @@ def decoded_segment(recipe: ImageRecipe, store: Store) -> Segment:
 
 
 def fill_decoded(work: Work) -> Segment:
-    """Decode the images that the store lacks, and return their segment.
-
-    Parameters
-    ----------
-    work : Work
-        With a store.
+    """Decode the images that the work's store lacks, and return their segment.
 
     Raises
     ------
@@ -210,6 +189,5 @@ def check_all_decode(images: Images, recipe: ImageRecipe, *, n_jobs: int | None)
     ImageReadError
         If files cannot be read; the first is named, the rest counted.
     """
-    rows: Sequence[int] = range(len(images))
-    for _ in load_rows(images, rows, recipe, n_jobs=n_jobs):
+    for _ in load_rows(images, range(len(images)), recipe, n_jobs=n_jobs):
         continue

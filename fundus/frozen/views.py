@@ -30,8 +30,6 @@ class ViewedImages(Images):
         One for every row, as in `Images`.
     views : ndarray of int, shape (n,)
         View of every row.
-    augmentation : Augmentation
-    seed : int
     """
 
     views: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
@@ -45,14 +43,7 @@ class ViewedImages(Images):
     )
 
     def digest_of(self, row: int, content: str) -> str:
-        """SHA-256 that names a view of an image.
-
-        Parameters
-        ----------
-        row : int
-        content : str
-            SHA-256 of the image itself.
-        """
+        """SHA-256 that names a view of an image; `content` is that of the image itself."""
         view = int(self.views[row])
         if view == 0:
             return content
@@ -80,18 +71,7 @@ class ViewedImages(Images):
 def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: int) -> ViewedImages:
     """Add augmented views of every image: row ``i * (n_views + 1) + v`` is view v of image i.
 
-    Parameters
-    ----------
-    images : Images
-    augmentation : Augmentation
-    seed : int
-    n_views : int
-        Number of views besides the image itself.
-
-    Returns
-    -------
-    ViewedImages
-        With ``len(images) * (n_views + 1)`` rows.
+    `n_views` is the number of views besides the image itself.
     """
     rows = np.repeat(np.arange(len(images)), n_views + 1)
     base = images.subset(rows)

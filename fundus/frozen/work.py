@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 
 from fundus.backbones.network import load_frozen
 from fundus.data.inputs import Images
-from fundus.exceptions import DivergedError, ImageReadError, StoreError, StoreWarning, warn_once
+from fundus.exceptions import DivergedError, StoreError, StoreWarning, warn_once
 from fundus.frozen.filling import Entries, Job, fill
 from fundus.frozen.function import Frozen
-from fundus.frozen.loading import FORWARD_BATCH, load_rows, raise_unreadable, work_done
+from fundus.frozen.loading import FORWARD_BATCH, load_rows, read_rows, work_done
 from fundus.frozen.settings import FrozenSettings
 from fundus.runtime.forks import refuse_after_fork
 from fundus.runtime.progress import track
-from fundus.runtime.threads import renewed_after_fork, thread_count
+from fundus.runtime.threads import renewed_after_fork
 from fundus.store import Segment, Store, open_store
 from fundus.store.memo import FileState, file_state
 
@@ -40,7 +39,6 @@ def run_frozen(
 
     Parameters
     ----------
-    frozen : Frozen
     images : ndarray of uint8, shape (n, size, size, 3)
         RGB, 0–255.
     pad_to : int, default=32
@@ -85,8 +83,6 @@ def check_features(
     features : ndarray of float32, shape (n_images, …)
     where : callable
         Names an image in the error.
-    backbone : str
-        Name of the backbone.
 
     Raises
     ------
@@ -106,20 +102,13 @@ def check_features(
 def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -> list[str]:
     """SHA-256 of every image; files that cannot be read are named in one error.
 
-    Parameters
-    ----------
-    images : Images
-    store : Store or None
-        Remembers the digests of unchanged files.
-    n_jobs : int, default=None
-        Threads.
+    The store remembers the digests of unchanged files.
 
     Raises
     ------
     ImageReadError
         If files are missing, empty, truncated or no images; the first is named, the rest counted.
     """
-
     n = len(images)
     states: list[FileState | None] = [None] * n
     known: list[str | None] = [None] * n
@@ -128,23 +117,12 @@ def digests(images: Images, store: Store | None, *, n_jobs: int | None = None) -
         states = [file_state(path) for path in images.paths.tolist()]
         known = store.digests.known(states)
 
-    def one(row: int) -> str | ImageReadError:
-        try:
-            return images.content_digest(row)
-        except ImageReadError as error:
-            return error
-
     new = [row for row, digest in enumerate(known) if digest is None]
-    fresh: dict[int, str] = {}
-    if new:
-        with ThreadPoolExecutor(thread_count(n_jobs)) as pool:
-            results = dict(zip(new, pool.map(one, new), strict=True))
-        raise_unreadable(images, {k: r for k, r in results.items() if not isinstance(r, str)})
-        fresh = {row: digest for row, digest in results.items() if isinstance(digest, str)}
-        found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
-        if store is not None and found:
-            with tolerating(store):
-                store.digests.remember(found)
+    fresh = read_rows(images.content_digest, new, n_jobs)
+    found = [(s, d) for row, d in fresh.items() if (s := states[row]) is not None]
+    if store is not None and found:
+        with tolerating(store):
+            store.digests.remember(found)
     digest_list = [fresh[row] if digest is None else digest for row, digest in enumerate(known)]
     return [images.digest_of(row, digest) for row, digest in enumerate(digest_list)]
 
@@ -171,11 +149,8 @@ class Work:
 
     Parameters
     ----------
-    images : Images
-    frozen : Frozen
     digests : list of str
         SHA-256 of every image.
-    store : Store or None
     segment : Segment or None
         The segment of the frozen part in the store; ``None`` without a store.
     n_jobs : int or None
@@ -205,12 +180,7 @@ class Work:
 def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work:
     """Compute the digests of the images, and find the segment of the results.
 
-    Parameters
-    ----------
-    settings : FrozenSettings
-        Its ``cache``, ``n_jobs`` and ``verbose``.
-    images : Images
-    frozen : Frozen
+    Of the settings, ``cache``, ``n_jobs`` and ``verbose`` count.
 
     Raises
     ------
@@ -232,16 +202,9 @@ def _segment(frozen: Frozen, store: Store) -> Segment:
 
 
 def features(work: Work) -> NDArray[np.float32]:
-    """Pooled features of every image, from the store if they are in it.
+    """Pooled features of every image, shape (n_images, n_features), from the store if in it.
 
-    Parameters
-    ----------
-    work : Work
-        With ``freeze="all"``.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_images, n_features)
+    The work is one with ``freeze="all"``.
     """
     store, segment = work.store, work.segment
     if store is None or segment is None:

@@ -22,7 +22,6 @@ def levels(positions: NDArray[np.intp], n_grades: int) -> NDArray[np.float32]:
     Parameters
     ----------
     positions : ndarray of int, shape (n_samples,)
-    n_grades : int
 
     Returns
     -------

@@ -173,8 +173,8 @@ class OrdinalLogisticRegression(OrdinalClassifier):
         check_int(self, "max_iter", low=1)
         features, positions, weights = self._read(X, y, sample_weight)
         n_classes, n_features = len(self.classes_), features.shape[1]
-        start = np.zeros(n_features + n_classes - 1)
-        start[n_features:] = _increments(_start_thresholds(positions, weights, n_classes))
+        first = _start_thresholds(positions, weights, n_classes)
+        start = np.concatenate([np.zeros(n_features), first[:1], np.log(np.diff(first))])
         result = minimize(
             penalised_loss,
             start,
@@ -202,10 +202,6 @@ class OrdinalLogisticRegression(OrdinalClassifier):
 def _thresholds(params: NDArray[np.float64]) -> NDArray[np.float64]:
     """First threshold and logs of the increments, to increasing thresholds."""
     return np.cumsum(np.concatenate([params[:1], np.exp(params[1:])]))
-
-
-def _increments(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([thresholds[:1], np.log(np.diff(thresholds))])
 
 
 def _start_thresholds(

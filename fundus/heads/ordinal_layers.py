@@ -20,10 +20,6 @@ class OrderedBias(keras.layers.Layer):
 
     The differences are softplus of `PACE` times the weights, so that no training makes the biases
     cross. They start where a score of 0 gives every grade the same probability.
-
-    Parameters
-    ----------
-    n_outputs : int
     """
 
     def __init__(self, n_outputs: int, **kwargs: Any) -> None:

@@ -16,11 +16,6 @@ from sklearn.preprocessing import StandardScaler
 def ridge_step(estimator: Any) -> tuple[Any, list[Any]] | None:
     """Tell a fitted ridge regression, and the scaling before it, from other estimators.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-
     Returns
     -------
     tuple or None
@@ -107,13 +102,7 @@ _CHUNK = 4096
 class _Products:
     """Inner products of rows under the inverse of the penalised covariance.
 
-    Parameters
-    ----------
-    X : ndarray of float, shape (n_rows, n_features)
-    root : ndarray of float, shape (n_rows,)
-        Square roots of the weights.
-    alpha : float
-    intercept : bool
+    `X` is of shape (n_rows, n_features); `root`, (n_rows,), holds square roots of the weights.
     """
 
     def __init__(

@@ -139,13 +139,7 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
 
 
 def given_instead(backbone: Any) -> str | None:
-    """Explain how to pass a Keras model, or its file, that was given as ``backbone=``.
-
-    Returns
-    -------
-    str or None
-        ``None`` for anything else.
-    """
+    """Explain how to pass a Keras model, or its file, as ``backbone=``; None for anything else."""
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(backbone, keras.Model):
         return _HOW.format("model")

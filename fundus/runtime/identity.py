@@ -46,13 +46,8 @@ def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> ND
     ...
     fundus.exceptions.DataError: The normaliser 'wraps' must return floating-point values; ...
     """
-    values = np.asarray(output)
     where = f"The normaliser {name!r} must return"
-    if values.shape != images.shape:
-        raise DataError(
-            f"{where} an array of the shape it was given, {images.shape}; got shape "
-            f"{values.shape}: check its axes."
-        )
+    values = _of_same_shape(output, images, where)
     if not np.issubdtype(values.dtype, np.floating):
         raise DataError(
             f"{where} floating-point values; got {values.dtype}: convert the images to float32 "
@@ -71,19 +66,7 @@ def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> ND
 
 
 def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
-    """Check the output of a photometric step and return it.
-
-    Parameters
-    ----------
-    output : ndarray of uint8, shape (n, height, width, 3)
-        Output of the step for `images`.
-    images : ndarray of uint8, shape (n, height, width, 3)
-    name : str
-        Name of the step, for messages.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, height, width, 3)
+    """Check the output of a photometric step and return it; as `check_normalised`, but uint8.
 
     Raises
     ------
@@ -98,13 +81,8 @@ def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> N
     ...
     fundus.exceptions.DataError: The photometric step 'mine' must return uint8; got float64: ...
     """
-    values = np.asarray(output)
     where = f"The photometric step {name!r} must return"
-    if values.shape != images.shape:
-        raise DataError(
-            f"{where} an array of the shape it was given, {images.shape}; got shape "
-            f"{values.shape}: check its axes."
-        )
+    values = _of_same_shape(output, images, where)
     if values.dtype != np.uint8:
         raise DataError(
             f"{where} uint8; got {values.dtype}: round and clip, by np.clip(np.rint(values), 0, "
@@ -114,8 +92,18 @@ def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> N
     return values
 
 
+def _of_same_shape(output: Any, images: NDArray[np.uint8], where: str) -> NDArray[Any]:
+    values = np.asarray(output)
+    if values.shape != images.shape:
+        raise DataError(
+            f"{where} an array of the shape it was given, {images.shape}; got shape "
+            f"{values.shape}: check its axes."
+        )
+    return values
+
+
 def code_identity(function: Callable[..., Any]) -> str:
-    """Name of a callable made from its code, constants, closure and arguments.
+    """SHA-256, in hex, that names a callable by its code, constants, closure and arguments.
 
     Functions of the same module that it calls, and constants of its module that it reads, are
     part of the name; functions of other modules are part of it by their name only. The name is
@@ -125,11 +113,6 @@ def code_identity(function: Callable[..., Any]) -> str:
     ----------
     function : callable
         A function, lambda, `functools.partial`, method, class or callable object.
-
-    Returns
-    -------
-    str
-        SHA-256, in hex.
 
     Examples
     --------
@@ -142,7 +125,7 @@ def code_identity(function: Callable[..., Any]) -> str:
 def identity_of(
     function: Callable[..., Any], check: Callable[..., NDArray[Any]] = check_normalised
 ) -> str:
-    """Name of a normaliser, made from its code and its output for a fixed probe batch.
+    """SHA-256, in hex, that names a normaliser by its code and its output for a fixed probe batch.
 
     A function that cannot be called with images alone, such as `corpus_mean` without its
     ``mean``, is named by its code only: bind the arguments with `functools.partial`, or add them
@@ -155,11 +138,6 @@ def identity_of(
         if it is a photometric step.
     check : callable, default=check_normalised
         `check_photometric` for a photometric step.
-
-    Returns
-    -------
-    str
-        SHA-256, in hex.
 
     Raises
     ------
@@ -174,7 +152,6 @@ def identity_of(
     >>> first == identity_of(partial(corpus_mean, mean=[1.0, 2.0, 4.0]))
     False
     """
-
     digest = hashlib.sha256(bytes.fromhex(code_identity(function)))
     if _takes_images_alone(function):
         images = probe_batch()

@@ -8,18 +8,12 @@ from typing import Any
 
 
 def own_class(name: str, *rooms: str) -> type | None:
-    """Find a class of Keras by its name, in any case.
+    """Find a class of Keras by its name, in any case; base classes are not found.
 
     Parameters
     ----------
-    name : str
     *rooms : {"optimizers", "schedules", "losses"}
         Modules to search.
-
-    Returns
-    -------
-    type or None
-        ``None`` if there is none; base classes are not found.
     """
     import keras
 
@@ -31,12 +25,8 @@ def own_class(name: str, *rooms: str) -> type | None:
     }
     for module, base in map(places.__getitem__, rooms):
         for found in vars(module).values():
-            if (
-                isinstance(found, type)
-                and issubclass(found, base)
-                and found is not base
-                and found.__name__.lower() == name.lower()
-            ):
+            below = isinstance(found, type) and issubclass(found, base) and found is not base
+            if below and found.__name__.lower() == name.lower():
                 return found
     return None
 
@@ -90,14 +80,7 @@ def _is_plain(part: Any) -> bool:
 
 
 def from_config(config: dict[str, Any], *rooms: str) -> Any:
-    """Build an object of Keras from its dictionary.
-
-    Parameters
-    ----------
-    config : dict
-        From `as_config`.
-    *rooms : {"optimizers", "schedules", "losses"}
-        Allowed kinds.
+    """Build an object of Keras, of one of the allowed kinds, from what `as_config` made of it.
 
     Raises
     ------

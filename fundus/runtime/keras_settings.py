@@ -26,13 +26,7 @@ def dtype_policy() -> str:
 
 @contextmanager
 def under_policy(name: str) -> Iterator[None]:
-    """Build Keras layers under a dtype policy; the caller's policy is restored afterwards.
-
-    Parameters
-    ----------
-    name : str
-        As from `dtype_policy`.
-    """
+    """Build Keras layers under a dtype policy; the caller's policy is restored afterwards."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -47,14 +41,9 @@ def under_policy(name: str) -> Iterator[None]:
 
 
 def graph_settings() -> tuple[Any, ...]:
-    """Return the settings that a traced graph holds, besides the dtype policy.
+    """Return the settings that a traced graph holds, besides the dtype policy; hashable.
 
     Two fits may share a traced network only if these are equal.
-
-    Returns
-    -------
-    tuple
-        Hashable.
     """
     import keras
     import tensorflow as tf
@@ -73,24 +62,14 @@ def graph_settings() -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Carried:
-    """A function that runs under given settings of Keras, in any thread or process.
-
-    Parameters
-    ----------
-    function : callable
-        Picklable.
-    policy : str
-        Name of the dtype policy, which each thread has for itself.
-    floatx : str
-    epsilon : float
-    eager : bool
-        Whether TensorFlow runs functions eagerly.
-    """
+    """A picklable function that runs under given settings of Keras, in any thread or process."""
 
     function: Callable[..., Any]
+    #: Name of the dtype policy, which each thread has for itself.
     policy: str
     floatx: str
     epsilon: float
+    #: Whether TensorFlow runs functions eagerly.
     eager: bool
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,18 +92,10 @@ class Carried:
 
 
 def carried(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that runs in joblib's workers under the settings of this process.
+    """Return a picklable function that runs in joblib's workers under this process's settings.
 
-    Parameters
-    ----------
-    function : callable
-        Picklable.
-
-    Returns
-    -------
-    callable
-        The function itself if no setting was changed, so that a worker that needs no
-        TensorFlow does not load it.
+    It is the function itself if no setting was changed, so that a worker that needs no TensorFlow
+    does not load it.
     """
     if "keras" not in sys.modules:
         return function

@@ -11,13 +11,7 @@ if TYPE_CHECKING:
 def new_table(title: str, *columns: str, **more: Any) -> Table:
     """Return a table with its title on the left, narrow enough for 80 characters.
 
-    Parameters
-    ----------
-    title : str
-    *columns : str
-        Headings of left-aligned columns.
-    **more
-        Arguments of `rich.table.Table`.
+    Columns are left-aligned, under their headings; `more` are arguments of `rich.table.Table`.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -27,17 +27,8 @@ Lock = TypeVar("Lock")
 def renewed_after_fork(lock: Lock) -> Lock:
     """Return a lock that is free in a forked process, even if it was held in the parent.
 
-    A thread that held it does not exist in the child, and would never release it.
-
-    Parameters
-    ----------
-    lock : threading.Lock or threading.RLock
-        A lock that exists as long as the process.
-
-    Returns
-    -------
-    threading.Lock or threading.RLock
-        The same lock.
+    A thread that held it does not exist in the child, and would never release it. It is the same
+    lock, which must exist as long as the process.
     """
     if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
         # as `concurrent.futures` and `logging` of the standard library do with their locks
@@ -115,16 +106,11 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 
 def processor_share() -> int:
-    """Return how many processors this process should use.
+    """Return how many processors this process should use, at least 1.
 
     The processors that it may use, by its affinity and the limit of a container, but at most
     ``OMP_NUM_THREADS``, which joblib sets for its worker processes, so that together they do not
     start more threads than there are processors.
-
-    Returns
-    -------
-    int
-        At least 1.
     """
     available = cpu_count()
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is one per level
@@ -132,18 +118,13 @@ def processor_share() -> int:
 
 
 def thread_count(n_jobs: int | None) -> int:
-    """Return the number of threads for an ``n_jobs`` parameter.
+    """Return the number of threads for an ``n_jobs`` parameter, at least 1.
 
     Parameters
     ----------
     n_jobs : int or None
         ``None`` and -1 mean one per processor of this process's share, -2 all but one, as in
         joblib.
-
-    Returns
-    -------
-    int
-        At least 1.
 
     Raises
     ------
@@ -167,15 +148,11 @@ def run_jobs(jobs: Iterable[Any], *, n_jobs: int | None, verbose: int = 0) -> li
     Parameters
     ----------
     jobs : iterable of joblib's delayed calls
+        What they return is returned in order.
     n_jobs : int or None
         Number of calls at the same time, in processes.
     verbose : int, default=0
         Passed to joblib.
-
-    Returns
-    -------
-    list
-        What the calls returned, in order.
     """
     try:
         return Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
@@ -189,20 +166,7 @@ def run_jobs(jobs: Iterable[Any], *, n_jobs: int | None, verbose: int = 0) -> li
 def prefetch(
     function: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int
 ) -> Iterator[tuple[T, R]]:
-    """Apply a function in threads and yield in order, at most `ahead` results in memory.
-
-    Parameters
-    ----------
-    function : callable
-    items : iterable
-    threads : int
-    ahead : int
-        How many results may wait.
-
-    Yields
-    ------
-    tuple of item and result
-    """
+    """Apply a function in threads; yield items and results in order, at most `ahead` waiting."""
     waiting: deque[tuple[T, Future[R]]] = deque()
     with opencv_in_our_threads(), ThreadPoolExecutor(threads) as pool:
         try:

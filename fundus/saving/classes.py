@@ -20,18 +20,10 @@ def kind_of(cls: type) -> str:
 
 
 def saveable(cls: C) -> C:
-    """Let a dataclass, a NamedTuple or an estimator be part of a saved model.
+    """Let a dataclass, a NamedTuple or an estimator be part of a saved model; a decorator.
 
-    Parameters
-    ----------
-    cls : type
-        Its fields are saved, or the result of its ``_to_record``. Subclasses of `Saves` are
-        saveable without the decorator.
-
-    Returns
-    -------
-    type
-        The same; so that it can be used as a decorator.
+    Its fields are saved, or the result of its ``_to_record``. Subclasses of `Saves` are saveable
+    without the decorator.
     """
     _known[kind_of(cls)] = cls
     return cls
@@ -43,14 +35,9 @@ def is_saveable(value: object) -> bool:
 
 
 def find_class(kind: str, trusted: Sequence[str]) -> type:
-    """Find a saveable class, without importing a module only because a file names it.
+    """Find a class by its kind, without importing a module only because a file names it.
 
-    Parameters
-    ----------
-    kind : str
-        As `kind_of` gives it.
-    trusted : sequence of str
-        Classes whose modules may be imported.
+    Modules of trusted classes may be imported.
 
     Raises
     ------

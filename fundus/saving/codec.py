@@ -31,12 +31,7 @@ SKLEARN = "scikit-learn"
 
 
 class Encoder:
-    """Turns one model into a record; its arrays go into one file.
-
-    Parameters
-    ----------
-    writer : BundleWriter
-    """
+    """Turns one model into a record; its arrays go into one file."""
 
     def __init__(self, writer: BundleWriter) -> None:
         self.writer = writer
@@ -44,18 +39,10 @@ class Encoder:
         self._file = ""
 
     def model(self, model: Any) -> dict[str, Any]:
-        """Return the record of a model, and write its files.
+        """Return the record of a model, JSON values only, and write its files.
 
-        Parameters
-        ----------
-        model : estimator
-            A saveable one, a search, which is saved as the model it found, or one from
-            scikit-learn.
-
-        Returns
-        -------
-        dict
-            JSON values only.
+        The model is a saveable one, a search, which is saved as the model it found, or one from
+        scikit-learn.
         """
         model = getattr(model, "best_estimator_", model)
         if not is_saveable(model):
@@ -67,13 +54,7 @@ class Encoder:
         return record
 
     def value(self, value: Any, name: str) -> Any:
-        """Return JSON values for a parameter or a fitted attribute.
-
-        Parameters
-        ----------
-        value : object
-        name : str
-            Named in the error.
+        """Return JSON values for a parameter or a fitted attribute, whose name is for the error.
 
         Raises
         ------
@@ -139,12 +120,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Builds models from their records.
-
-    Parameters
-    ----------
-    reader : BundleReader
-    """
+    """Builds models from their records."""
 
     reader: BundleReader
 

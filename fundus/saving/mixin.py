@@ -78,7 +78,8 @@ class Saves:
             raise BundleError(
                 f"Only a fitted {type(self).__name__} can be saved: call fit first."
             ) from None
-        params = self._params_to_save()
+        given: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
+        params = {name: value for name, value in given.items() if name not in self._not_saved}
         values = {
             name: encoder.value(value, name) for name, value in params.items() if name != "cv"
         }
@@ -90,10 +91,6 @@ class Saves:
             "params": values,
             "fitted": {name: encoder.value(getattr(self, name), name) for name in fitted},
         }
-
-    def _params_to_save(self) -> dict[str, Any]:
-        params: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
-        return {name: value for name, value in params.items() if name not in self._not_saved}
 
     @classmethod
     def _todays_params(cls, params: dict[str, Any]) -> dict[str, Any]:

@@ -25,12 +25,8 @@ MODULES = {
 def in_format_3(bundle: dict[str, Any], reader: BundleReader) -> dict[str, Any]:
     """Turn the model of a bundle of format 1 or 2 into a record of format 3.
 
-    Parameters
-    ----------
-    bundle : dict
-        Content of its ``model.json``. ``"about"`` holds what `fundus train` had decided.
-    reader : BundleReader
-        Of the same bundle.
+    The bundle is the content of its ``model.json``, whose ``"about"`` holds what `fundus train`
+    had decided; the reader is that of the same bundle.
     """
     model, about = _model(bundle["model"], reader), bundle["about"]
     if about.get("conformal"):

@@ -51,10 +51,6 @@ def cv_record(cv: Any) -> dict[str, Any] | None:
 def cv_of(record: dict[str, Any]) -> Any:
     """Build a ``cv`` from its record.
 
-    Returns
-    -------
-    int, None or splitter
-
     Raises
     ------
     BundleError

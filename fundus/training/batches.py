@@ -23,12 +23,10 @@ class TrainingRows:
 
     Parameters
     ----------
-    source : Source
     rows : ndarray of int, shape (n,)
     y : ndarray, shape (n, …)
         Targets, aligned with `rows`.
     weights : ndarray of float, shape (n,), or None
-    batch_size : int
     seed : int or None
         Shuffles and augments again in every epoch; ``None`` does neither.
     """
@@ -56,10 +54,7 @@ class TrainingRows:
 def batches_of(run: TrainingRows) -> FeatureBatches | StreamedBatches:
     """Return the batches of a run in the form that is fastest for its source.
 
-    Returns
-    -------
-    FeatureBatches or StreamedBatches
-        Its ``data`` is an argument of ``fit``, and the object itself is one of the callbacks.
+    Their ``data`` is an argument of ``fit``, and the object itself is one of the callbacks.
     """
     if isinstance(run.source, ArraySource):
         features = run.source.features
@@ -75,7 +70,6 @@ class FeatureBatches(keras.callbacks.Callback):
 
     Parameters
     ----------
-    run : TrainingRows
     features : ndarray of float32, shape (n, n_features)
         Aligned with ``run.rows``.
     """
@@ -100,12 +94,7 @@ class FeatureBatches(keras.callbacks.Callback):
 
 
 class StreamedBatches(keras.callbacks.Callback):
-    """Batches that are read from a source as they are used, one ahead of the training step.
-
-    Parameters
-    ----------
-    run : TrainingRows
-    """
+    """Batches that are read from a source as they are used, one ahead of the training step."""
 
     def __init__(self, run: TrainingRows) -> None:
         super().__init__()

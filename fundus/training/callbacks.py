@@ -8,23 +8,12 @@ from pathlib import Path
 
 import keras
 
+from fundus.runtime.progress import new_bar
 from fundus.training.tail import Training
 
 
 def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks.Callback]:
-    """Return the callbacks of one run.
-
-    Parameters
-    ----------
-    training : Training
-    monitor : str
-        Name of the loss to monitor.
-
-    Returns
-    -------
-    list of Callback
-        The caller's callbacks are copied.
-    """
+    """Return the callbacks of one run; they monitor one loss. The caller's are copied."""
     kc = keras.callbacks
     chosen: list[keras.callbacks.Callback] = []
     if training.plateau is not None:
@@ -36,13 +25,9 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
     if training.log_dir is not None:
         folder = Path(training.log_dir)
         chosen.append(kc.CSVLogger(str(folder / "log.csv")))
+        best = str(folder / "best.weights.h5")
         chosen.append(
-            kc.ModelCheckpoint(
-                str(folder / "best.weights.h5"),
-                monitor,
-                save_best_only=True,
-                save_weights_only=True,
-            )
+            kc.ModelCheckpoint(best, monitor, save_best_only=True, save_weights_only=True)
         )
     if training.verbose:
         chosen.append(EpochBar())
@@ -54,11 +39,7 @@ class EpochBar(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Open the bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True))
+        self.bar = new_bar()
         self.bar.start()
         self.task = self.bar.add_task("Training", total=self.params["epochs"])
 

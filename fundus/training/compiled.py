@@ -32,16 +32,10 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Kept:
-    """A network that was traced, and its optimizer's variables as they were before any step.
-
-    Parameters
-    ----------
-    network : keras.Model
-    slots : list of ndarray
-        In the order of ``network.optimizer.variables``; one number for those that are constant.
-    """
+    """A network that was traced, and its optimizer's variables as they were before any step."""
 
     network: keras.Model
+    #: In the order of ``network.optimizer.variables``; one number for those that are constant.
     slots: list[NDArray[Any]]
 
 

@@ -24,15 +24,6 @@ def check_training(
 ) -> None:
     """Raise if a training ended with weights that are not finite.
 
-    Parameters
-    ----------
-    head : Head
-    training : Training
-    history : dict of str to list of float
-        Losses by epoch.
-    weights : sequence of ndarray
-        Of the trained network.
-
     Raises
     ------
     DivergedError
@@ -80,11 +71,6 @@ def check_outputs(
         Named in the error.
     where : callable
         Names a row in the error.
-
-    Returns
-    -------
-    ndarray
-        The same.
 
     Raises
     ------

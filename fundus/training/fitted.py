@@ -51,13 +51,7 @@ class FittedHead(Protocol):
 class FittedEstimator:
     """A scikit-learn head after training on positions of the scale.
 
-    Parameters
-    ----------
-    estimator : estimator
-    n_grades : int
-    is_regressor : bool
-    residual_std : float, default=None
-        Root mean square of a regressor's residuals on images it was not fitted on, in positions.
+    Attributes are as in `FittedHead`.
     """
 
     estimator: Any

@@ -30,19 +30,7 @@ def is_ours(part: Any) -> bool:
 
 
 def built_loss(head: NeuralHead, n_grades: int, loss: Any) -> Any:
-    """Return the loss of one fit, for ``compile``.
-
-    Parameters
-    ----------
-    head : NeuralHead
-    n_grades : int
-    loss : str, dict, callable, keras.losses.Loss or None
-        ``None`` is the head's own.
-
-    Returns
-    -------
-    str, callable or keras.losses.Loss
-    """
+    """Return the loss of one fit, for ``compile``; None is the head's own."""
     if loss is None:
         return head.loss(n_grades)
     plain = as_config(loss)

@@ -46,14 +46,9 @@ class Recipe:
         return rate is not None and not isinstance(rate, (int, float))
 
     def build(self, rate: float | None, *, fused: bool = False) -> keras.optimizers.Optimizer:
-        """Build it.
+        """Build it; `rate` is None where the optimizer has a schedule.
 
-        Parameters
-        ----------
-        rate : float or None
-            Learning rate; ``None`` where the optimizer has a schedule.
-        fused : bool, default=False
-            Use `FusedAdam` for Adam, where it supports the configuration.
+        With `fused`, Adam is `FusedAdam`, where that supports the configuration.
         """
         given = {} if rate is None else {"learning_rate": rate}
         if self.kind is not None:
@@ -83,7 +78,6 @@ def read_optimizer(
     rate : float or "auto"
         "auto" is the optimizer's rate, else Keras's default, or a hundredth of that where layers
         of the backbone are trained.
-    trains_backbone : bool, default=False
 
     Returns
     -------

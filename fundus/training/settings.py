@@ -42,15 +42,7 @@ class TrainingSettings(Settings):
         trains_backbone: bool = False,
         log_dir: str | None = None,
     ) -> Training:
-        """Return the settings of a training run.
-
-        Parameters
-        ----------
-        seed : int, default=0
-        repeatable : bool, default=True
-        trains_backbone : bool, default=False
-        log_dir : str or None, default=None
-            The folder of this run's log.
+        """Return the settings of a training run; `log_dir` is the folder of its own log.
 
         Raises
         ------

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fundus.backbones.network import Network
+from fundus.backbones.pooling import pooled
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import DEFAULT_POLICY, under_policy
+from fundus.runtime.tensorflow import require_tensorflow
 from fundus.training.losses import built_loss
 from fundus.training.optimizers import ADAM, Recipe, only_sets_the_rate
 
@@ -45,10 +47,8 @@ class Training:
     ----------
     learning_rate : float or None
         ``None`` where the optimizer has a schedule.
-    optimizer : Recipe
     loss : object, default=None
         As Keras takes it; ``None`` is the head's own.
-    batch_size, epochs : int
     patience : int or None
         Epochs without a better loss before training stops; ``None`` never stops early.
     plateau : Plateau or None
@@ -61,7 +61,6 @@ class Training:
         Seed of the initial weights, of Dropout, and of the order of the images.
     repeatable : bool
         Whether fits with the same seed give the same bits, at the cost of slower operations.
-    verbose : int
     """
 
     learning_rate: float | None
@@ -89,8 +88,6 @@ class Tail:
 
     Parameters
     ----------
-    head : NeuralHead
-    n_grades : int
     n_features : int or None
         Width of the frozen features; ``None`` where layers of the backbone are trained.
     network : Network or None
@@ -107,47 +104,31 @@ class Tail:
 
 
 def build_tail(tail: Tail, training: Training, *, to_train: bool = False) -> keras.Model:
-    """Build and compile the trained part of a network.
+    """Build and compile the trained part, from the tensors at the cut to the head's outputs.
 
     Parameters
     ----------
-    tail : Tail
-    training : Training
     to_train : bool, default=False
         Compile it for training here: with `FusedAdam`, and several steps of a head on
         features in one call. The caller's callbacks get each step, and Keras's optimizer.
-
-    Returns
-    -------
-    keras.Model
-        From the tensors at the cut to the head's outputs.
     """
-    from fundus.runtime.tensorflow import require_tensorflow
-
     require_tensorflow()
-    with under_policy(tail.dtype_policy):
-        return _built(tail, training, to_train)
-
-
-def _built(tail: Tail, training: Training, to_train: bool) -> keras.Model:
     import keras
 
-    from fundus.backbones.pooling import pooled
-
-    if tail.network is None:
-        inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
-        outputs = tail.head.build(inputs, tail.n_grades)
-    else:
-        suffix = tail.network.split().suffix
-        body = pooled(suffix, tail.network.pooling)
-        inputs = body.inputs
-        outputs = tail.head.build(body.outputs[0], tail.n_grades)
-    model = keras.Model(inputs, outputs)
-    ours = to_train and training.only_rates
-    model.compile(
-        optimizer=training.optimizer.build(training.learning_rate, fused=ours),
-        loss=built_loss(tail.head, tail.n_grades, training.loss),
-        metrics=tail.head.metrics(tail.n_grades),
-        steps_per_execution=STEPS_PER_CALL if ours and tail.network is None else 1,
-    )
+    with under_policy(tail.dtype_policy):
+        if tail.network is None:
+            inputs = keras.Input((tail.n_features,), dtype="float32", name="features")
+            outputs = tail.head.build(inputs, tail.n_grades)
+        else:
+            body = pooled(tail.network.split().suffix, tail.network.pooling)
+            inputs = body.inputs
+            outputs = tail.head.build(body.outputs[0], tail.n_grades)
+        model = keras.Model(inputs, outputs)
+        ours = to_train and training.only_rates
+        model.compile(
+            optimizer=training.optimizer.build(training.learning_rate, fused=ours),
+            loss=built_loss(tail.head, tail.n_grades, training.loss),
+            metrics=tail.head.metrics(tail.n_grades),
+            steps_per_execution=STEPS_PER_CALL if ours and tail.network is None else 1,
+        )
     return model

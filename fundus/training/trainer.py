@@ -46,11 +46,7 @@ PREDICT_BATCH = 64
 class KerasTrainer(BaseWrapper):
     """A scikeras wrapper whose ``X`` is row indices ``(n, 1)`` of a source.
 
-    Parameters
-    ----------
-    model : functools.partial
-        Of `fresh_network`.
-    training : Training
+    Its `model` is a partial of `fresh_network`.
     """
 
     def __init__(self, model: partial[keras.Model], training: Training) -> None:
@@ -77,14 +73,14 @@ class KerasTrainer(BaseWrapper):
         )
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
-        settings = {
-            "epochs": training.epochs,
-            "verbose": 0,
-            "shuffle": False,
-            "validation_data": None if held_out is None else held_out.data,
-            "callbacks": [batches, *training_callbacks(training, watched)],
-        }
-        history = self.model_.fit(batches.data, **settings)
+        history = self.model_.fit(
+            batches.data,
+            epochs=training.epochs,
+            verbose=0,
+            shuffle=False,
+            validation_data=None if held_out is None else held_out.data,
+            callbacks=[batches, *training_callbacks(training, watched)],
+        )
         self.history_ = {
             name: [float(v) for v in values] for name, values in history.history.items()
         }
@@ -135,12 +131,7 @@ class KerasTrainer(BaseWrapper):
 class TrainedNet:
     """A neural head after training, with the trained part of its backbone.
 
-    Parameters
-    ----------
-    tail : Tail
-    trainer : KerasTrainer
-    residual_std : float, default=None
-        Root mean square of a regressor's residuals on images it was not trained on, in positions.
+    Attributes are as in `FittedHead`.
     """
 
     tail: Tail
@@ -188,9 +179,6 @@ def train_net(
 
     Parameters
     ----------
-    tail : Tail
-    training : Training
-    source : Source
     rows : ndarray of int, shape (n_train,)
         Rows to train on.
     positions : ndarray of int, shape (n_samples,)
@@ -258,20 +246,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 def trained_net(
     tail: Tail, weights: list[NDArray[Any]], history: dict[str, list[float]]
 ) -> TrainedNet:
-    """Put trained weights back into a network.
-
-    Parameters
-    ----------
-    tail : Tail
-    weights : list of ndarray
-        As ``model.get_weights()`` gave them.
-    history : dict of str to list of float
-
-    Returns
-    -------
-    TrainedNet
-        The Keras model is built at its first use.
-    """
+    """Put weights from ``model.get_weights()`` back into a network, which its first use builds."""
     training = Training(learning_rate=1e-3)
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
     trainer.history_ = history

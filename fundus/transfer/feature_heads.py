@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from fundus.frozen.sources import ArraySource, Source
+from fundus.frozen.sources import ArraySource
 from fundus.heads.base import EstimatorHead
 from fundus.heads.ridge_residuals import left_out_residuals
 from fundus.parameters import invalid
@@ -23,11 +23,7 @@ from fundus.transfer.sampling import Samples, with_their_views
 def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimator:
     """Draw the training images if sampling is set, and fit a scikit-learn head on them.
 
-    Parameters
-    ----------
-    head : EstimatorHead
-    samples : Samples
-        The source must hold features.
+    The source of the samples must hold features.
     """
     images, fit_weight = samples.drawn(np.arange(len(samples)))
     positions, n_views, seed = samples.grades.positions[images], samples.n_views, samples.seed
@@ -39,9 +35,8 @@ def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimat
     std = None
     if head.is_regressor:
         groups = None if samples.groups is None else samples.groups[images]
-        source = ArraySource(X)
         std = estimator_std(
-            head, estimator, source, positions, sample_weight, fit_weight, groups, seed, n_views
+            head, estimator, X, positions, sample_weight, fit_weight, groups, seed, n_views
         )
     return FittedEstimator(estimator, len(samples.grades.scale), head.is_regressor, std)
 
@@ -59,14 +54,12 @@ def fit_estimator(
 
     Parameters
     ----------
-    head : EstimatorHead
     X : ndarray of float, shape (n_samples * (n_views + 1), n_features)
     positions : ndarray of int, shape (n_samples,)
     sample_weight : ndarray or None
         The caller's weights; they reach every step that takes weights.
     fit_weight : ndarray or None
         The caller's weights times the class weights; they reach the last step.
-    seed : int
     n_views : int
         Augmented rows that follow each image's own.
 
@@ -75,29 +68,26 @@ def fit_estimator(
     InvalidParameterError
         If there are weights and the estimator takes none.
     """
-    each = n_views + 1
-    if n_views:
-        positions = np.repeat(positions, each)
-        sample_weight = None if sample_weight is None else np.repeat(sample_weight, each)
-        fit_weight = None if fit_weight is None else np.repeat(fit_weight, each)
-    used = np.ones(len(positions), bool) if sample_weight is None else sample_weight != 0
-    if not used.all() and len(np.unique(positions[used])) > 1:
-        # rows that a bootstrap left out: SVMs lose a grade whose rows all have weight 0
-        X, positions = X[used], positions[used]
-        sample_weight = None if sample_weight is None else sample_weight[used]
-        fit_weight = None if fit_weight is None else fit_weight[used]
-    counts = np.bincount(positions) // each
+    images = np.repeat(np.arange(len(positions)), n_views + 1)
+    if sample_weight is not None:
+        used = sample_weight[images] != 0
+        if not used.all() and len(np.unique(positions[images[used]])) > 1:
+            # rows that a bootstrap left out: SVMs lose a grade whose rows all have weight 0
+            X, images = X[used], images[used]
+    positions = positions[images]
+    sample_weight, fit_weight = (
+        None if w is None else w[images] for w in (sample_weight, fit_weight)
+    )
+    counts = np.bincount(positions) // (n_views + 1)
     estimator = head.make_estimator(grade_counts=counts[counts > 0], random_state=seed)
+    steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
     weights: dict[str, Any] = {}
-    last = estimator
-    if isinstance(estimator, Pipeline):
-        last = estimator.steps[-1][1]
-        weights = {
-            f"{name}__sample_weight": sample_weight
-            for name, step in estimator.steps[:-1]
-            if sample_weight is not None and has_fit_parameter(step, "sample_weight")
-        }
+    if sample_weight is not None:
+        for name, step in steps[:-1]:
+            if has_fit_parameter(step, "sample_weight"):
+                weights[f"{name}__sample_weight"] = sample_weight
     if fit_weight is not None:
+        name, last = steps[-1]
         if not has_fit_parameter(last, "sample_weight"):
             raise invalid(
                 "TransferClassifier",
@@ -105,8 +95,7 @@ def fit_estimator(
                 f"None, and sample_weight too, for the head {last!r}, which takes no weights",
                 "weights",
             )
-        prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
-        weights[f"{prefix}sample_weight"] = fit_weight
+        weights[f"{name}__sample_weight" if name else "sample_weight"] = fit_weight
     # weights are passed by step name, whatever the caller's metadata routing
     with one_blas_thread(), config_context(enable_metadata_routing=False):
         return estimator.fit(X, positions, **weights)
@@ -115,7 +104,7 @@ def fit_estimator(
 def estimator_std(
     head: EstimatorHead,
     estimator: Any,
-    source: Source,
+    X: NDArray[Any],
     positions: NDArray[np.intp],
     sample_weight: NDArray[np.float64] | None,
     fit_weight: NDArray[np.float64] | None,
@@ -129,13 +118,8 @@ def estimator_std(
 
     Parameters
     ----------
-    head : EstimatorHead
     estimator : estimator
         Fitted by `fit_estimator` with the same parameters.
-    source : Source
-        Features, with the views of an image behind its own.
-    positions, sample_weight, fit_weight, seed, n_views
-        As in `fit_estimator`.
     groups : ndarray, shape (n_samples,), or None
         Images of one group are left out together.
 
@@ -151,8 +135,7 @@ def estimator_std(
     """
     each = n_views + 1
     own = np.arange(len(positions)) * each
-    units = units_of(groups, source, own)
-    X = source.batch(np.arange(len(source)), None)[0]
+    units = units_of(groups, ArraySource(X), own)
     with one_blas_thread():
         residuals = left_out_residuals(
             estimator,
@@ -170,7 +153,7 @@ def estimator_std(
         train: NDArray[np.intp], left_out: NDArray[np.intp]
     ) -> NDArray[np.float64]:
         part, whole = (None if w is None else w[train] for w in (sample_weight, fit_weight))
-        rows = (own[train][:, np.newaxis] + np.arange(each)).ravel()
+        rows = with_their_views(train, n_views)
         fitted = fit_estimator(head, X[rows], positions[train], part, whole, seed, n_views)
         with one_blas_thread():
             return np.asarray(fitted.predict(X[own[left_out]]), dtype=np.float64)

@@ -29,15 +29,7 @@ def training_source(
 ) -> tuple[Source, Plan]:
     """Return the source that a head trains on, and its plan.
 
-    After the call every image has been read once.
-
-    Parameters
-    ----------
-    parameters : Parameters
-    images : Images
-    frozen : Frozen
-    seed : int
-        Seed of the augmentation.
+    After the call every image has been read once. The seed is that of the augmentation.
     """
     settings = parameters.frozen
     # where all layers are frozen there is only one plan, and nothing to measure

@@ -13,6 +13,7 @@ from fundus.backbones.network import Network
 from fundus.exceptions import DataWarning
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import dtype_policy
+from fundus.runtime.tensorflow import require_tensorflow
 from fundus.training.fitted import FittedHead
 from fundus.training.optimizers import only_sets_the_rate
 from fundus.training.tail import Tail, Training
@@ -41,11 +42,8 @@ def fit_net(
 
     Parameters
     ----------
-    head : NeuralHead
-    samples : Samples
     network : Network or None
         The backbone, where layers of it are trained.
-    training : Training
     validation_fraction : float
         Share of the images that are held out for early stopping.
 
@@ -93,8 +91,6 @@ class _Fit:
         self, training: Training, images: NDArray[np.intp], watched: NDArray[np.intp] | None
     ) -> TrainedNet:
         """Train on images with their views; monitor the loss of the others, without views."""
-        from fundus.runtime.tensorflow import require_tensorflow
-
         require_tensorflow()  # before the module of the training, which imports Keras
         from fundus.training.trainer import train_net
 

@@ -25,20 +25,14 @@ def is_precomputed(backbone: Any) -> bool:
 
 
 def make_head(head: Any, owner: object) -> Head:
-    """Return a new, unfitted head for a ``head=`` parameter.
-
-    Parameters
-    ----------
-    head : str, Head, classifier or regressor
-    owner : object
-        The estimator, named in errors.
+    """Return a new, unfitted head for a ``head=`` parameter of an estimator, named in errors.
 
     Raises
     ------
     UnknownNameError
         If no head has the name.
     InvalidParameterError
-        If `head` is none of these.
+        If `head` is no name, Head, classifier or regressor.
     """
     if isinstance(head, str):
         made = get_registry().find("head", head).spec.make()
@@ -56,19 +50,7 @@ def make_head(head: Any, owner: object) -> Head:
 
 
 def with_head_object(head: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Replace a head's name by a head object if parameters of the head are set.
-
-    Parameters
-    ----------
-    head : str, Head, classifier or regressor
-        The present head.
-    params : dict
-        Arguments of ``set_params``.
-
-    Returns
-    -------
-    dict
-        With a new object as ``"head"``, if it has a ``head__…`` key and the head is a name.
+    """Replace a head's name by a head object if arguments of ``set_params`` are for the head.
 
     Raises
     ------
@@ -87,35 +69,28 @@ class WithHead(Protocol):
     head: Any
 
 
-def head_is_regressor(owner: WithHead) -> bool:
-    """Whether the head predicts a severity; False for one that `Parameters.of` will refuse."""
+def _made_head(owner: WithHead) -> Head | None:
+    """The head, or None for one that `Parameters.of` will refuse: not when tags are read."""
     try:
-        return make_head(owner.head, owner).is_regressor
-    except ValueError:  # reported by fit, not when tags are read
-        return False
+        return make_head(owner.head, owner)
+    except ValueError:
+        return None
 
 
 def head_assumes_order(owner: WithHead) -> bool:
     """Whether classes without an order are hard for the head, as for every regressor."""
-    try:
-        head = make_head(owner.head, owner)
-    except ValueError:  # as above
-        return False
-    return head.is_regressor or head.assumes_order
+    head = _made_head(owner)
+    return head is not None and (head.is_regressor or head.assumes_order)
 
 
 def has_proba(owner: WithHead) -> bool:
     """Whether a `TransferClassifier` offers ``predict_proba``, before and after it is fitted."""
     if hasattr(owner, "head_"):
         return bool(owner.head_.has_proba)
-    if head_is_regressor(owner) or isinstance(owner.head, str):
+    head = None if isinstance(owner.head, str) else _made_head(owner)
+    if not isinstance(head, EstimatorAsHead) or head.is_regressor:
         return True
-    inner = owner.head.estimator if isinstance(owner.head, EstimatorAsHead) else owner.head
-    return (
-        not isinstance(inner, BaseEstimator)
-        or isinstance(inner, Head)
-        or (hasattr(inner, "predict_proba"))
-    )
+    return hasattr(head.estimator, "predict_proba")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +133,7 @@ class SampleSettings(Settings):
 
 @dataclass(frozen=True)
 class Parameters:
-    """The checked parameters of a `TransferClassifier`, grouped by topic.
-
-    Parameters
-    ----------
-    head : Head
-        A new, unfitted one.
-    frozen : FrozenSettings
-    samples : SampleSettings
-    training : TrainingSettings
-    """
+    """The checked parameters of a `TransferClassifier`, by topic; the head is new and unfitted."""
 
     head: Head
     frozen: FrozenSettings
@@ -176,13 +142,7 @@ class Parameters:
 
     @classmethod
     def of(cls, classifier: WithHead) -> Parameters:
-        """Read the parameters of a classifier, and raise for the first that cannot be used.
-
-        Raises
-        ------
-        InvalidParameterError
-            Worded as in scikit-learn.
-        """
+        """Read the parameters of a classifier, and raise for the first that cannot be used."""
         frozen = FrozenSettings.of(classifier)
         samples = SampleSettings.of(classifier)
         training = TrainingSettings.of(classifier)
@@ -231,13 +191,7 @@ _told: set[tuple[str, ...]] = set()
 
 
 def tell_ignored(classifier: object, head: Any) -> None:
-    """Warn, once in a process, of parameters that a scikit-learn head does not use.
-
-    Parameters
-    ----------
-    classifier : TransferClassifier
-    head : str, Head, classifier or regressor
-        The value of ``head=``.
+    """Warn, once in a process, of a classifier's parameters that its scikit-learn head ignores.
 
     Warns
     -----

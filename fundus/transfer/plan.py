@@ -68,7 +68,6 @@ class Plan:
         Memory for the inputs of the training at any time.
     epochs : int
         Uses of every image; 1 for a head that is fitted on features.
-    chosen : Option
     others : tuple of Option
         The options that were compared with it.
     reason : str
@@ -151,10 +150,6 @@ def in_bytes(n: int) -> str:
 
 def in_time(seconds: float) -> str:
     """Format a duration for people.
-
-    Parameters
-    ----------
-    seconds : float
 
     Examples
     --------

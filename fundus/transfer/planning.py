@@ -34,7 +34,6 @@ class Request:
         Drawn again at every use, so that only decoded images can be kept.
     epochs : int
         Uses of every image; 1 for a head that is fitted on features, and for prediction.
-    batch_size : int
     measure : bool
         Run two batches, whose results are kept, to compare costs; otherwise
         everything that there is room for is kept.
@@ -73,26 +72,23 @@ def make_plan(work: Work, request: Request) -> Plan:
         n_missing,
         _fits(store, n_distinct, n_missing, stored),
     )
-    others: tuple[Option, ...] = ()
+    again = None
     if trained:
         picture = 3 * frozen.recipe.image_size**2
         undecoded = len(missing_rows(decoded_segment(frozen.recipe, store), keys))
-        others = (
-            Option(
-                "images",
-                n_distinct * (picture + _ENTRY_BYTES),
-                undecoded,
-                n * epochs,
-                _fits(store, n_distinct, undecoded, picture),
-            ),
+        again = Option(
+            "images",
+            n_distinct * (picture + _ENTRY_BYTES),
+            undecoded,
+            n * epochs,
+            _fits(store, n_distinct, undecoded, picture),
         )
     if probed is not None:
         keep = replace(keep, seconds=_seconds(keep, probed, n, epochs, 1.0))
-        others = tuple(
-            replace(o, seconds=_seconds(o, probed, n, epochs, o.disk_bytes / keep.disk_bytes))
-            for o in others
-        )
-    chosen, others, reason = _choose(keep, others)
+    if probed is not None and again is not None:
+        size = again.disk_bytes / keep.disk_bytes
+        again = replace(again, seconds=_seconds(again, probed, n, epochs, size))
+    chosen, others, reason = _choose(keep, again)
     training = None if probed is None or probed.train is None else probed.train * n * epochs
     held = width * (batch_size if chosen.way != "features" else n)
     return Plan(
@@ -107,9 +103,8 @@ def _live_plan(work: Work, request: Request) -> Plan:
     augmentation, epochs = request.augmentation, request.epochs
     n, picture = len(work.images), 3 * frozen.recipe.image_size**2
     if store is None:
-        once = augmentation is None and all_frozen(frozen.network)
         reason = "cache=False: nothing is kept"
-        if once:
+        if augmentation is None and all_frozen(frozen.network):
             chosen = Option("features", 0, n, n)
             reason += ", so every fit computes the features again"
         else:
@@ -130,21 +125,20 @@ def _live_plan(work: Work, request: Request) -> Plan:
     return Plan(n, n, 0, _where(frozen), width, held, epochs, chosen, (), reason)
 
 
-def _choose(keep: Option, others: tuple[Option, ...]) -> tuple[Option, tuple[Option, ...], str]:
-    if not others:
+def _choose(keep: Option, again: Option | None) -> tuple[Option, tuple[Option, ...], str]:
+    if again is None:
         size = "wide" if keep.way == "activations" else "small"
         return keep, (), f"all layers are frozen, and features are {size}"
-    (again,) = others
     if not keep.fits:
         return again, (keep,), f"there is no room for {in_bytes(keep.disk_bytes)} of activations"
     if keep.seconds is None or again.seconds is None:
         reason = "all of it is stored already" if keep.forward_passes == 0 else "there is room"
-        return keep, others, reason
+        return keep, (again,), reason
     if again.fits and again.seconds * CLEARLY < keep.seconds:
         ratio = keep.seconds / again.seconds
         return again, (keep,), f"running the layers again is {ratio:.1f} times cheaper"
     ratio = again.seconds / keep.seconds
-    return keep, others, f"running the layers again would cost {ratio:.1f} times as much"
+    return keep, (again,), f"running the layers again would cost {ratio:.1f} times as much"
 
 
 def _seconds(option: Option, probed: Probe, n: int, epochs: int, size: float) -> float:

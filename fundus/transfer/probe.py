@@ -43,10 +43,6 @@ def probe(
 
     Parameters
     ----------
-    work : Work
-    store : Store
-    segment : Segment
-        Holds the results.
     batch_size : int, default=None
         Also measure the training after the cut, in batches of this size.
 
@@ -58,11 +54,8 @@ def probe(
     """
     job = frozen_job(work)
     with store.claims(segment.name) as claims:
-        rows = list(
-            islice(
-                claimed(job, segment, claims, missing_rows(segment, job.keys)), 2 * FORWARD_BATCH
-            )
-        )
+        missing = missing_rows(segment, job.keys)
+        rows = list(islice(claimed(job, segment, claims, missing), 2 * FORWARD_BATCH))
         if len(rows) < 2 * FORWARD_BATCH:
             return None
         marks: list[float] = []
@@ -79,9 +72,9 @@ def probe(
             marks.append(time.perf_counter())
             segment.get_many([key for key, _ in entries])
             marks.append(time.perf_counter())
-    decode, forward, write, read = np.diff(marks) / FORWARD_BATCH
+    decode, forward, write, read = (np.diff(marks) / FORWARD_BATCH).tolist()
     train = None if batch_size is None else _training(work.frozen, batch[:batch_size])
-    return Probe(float(decode), float(forward), float(write), float(read), train)
+    return Probe(decode, forward, write, read, train)
 
 
 def _training(frozen: Frozen, images: np.ndarray) -> float | None:

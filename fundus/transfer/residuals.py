@@ -31,13 +31,7 @@ DEFAULT_STD = 1.0
 
 @dataclass(frozen=True)
 class Rows:
-    """Part of the rows of a source.
-
-    Parameters
-    ----------
-    source : Source
-    rows : ndarray of int
-    """
+    """Part of the rows of a source."""
 
     source: Source
     rows: NDArray[np.intp]
@@ -69,18 +63,14 @@ def units_of(
     ndarray of int, shape (n_samples,)
         ``0 … n_units - 1``.
     """
-    alike = [np.arange(len(rows)) if groups is None else pd.factorize(groups)[0]]
-    if isinstance(source, ArraySource):
-        content = np.array([source.features[row].tobytes() for row in rows], dtype=object)
-        alike.append(pd.factorize(content)[0])
-    if len(alike) == 1:
-        return pd.factorize(alike[0])[0]
-    first, second = alike
-    n = int(first.max()) + 1
-    ends = (first, second + n)
-    size = n + int(second.max()) + 1
-    graph = coo_array((np.ones(len(rows)), ends), shape=(size, size))
-    return pd.factorize(connected_components(graph, directed=False)[1][first])[0]
+    given = np.arange(len(rows)) if groups is None else pd.factorize(groups)[0]
+    if not isinstance(source, ArraySource):
+        return given
+    content = np.array([source.features[row].tobytes() for row in rows], dtype=object)
+    alike = given.max() + 1 + pd.factorize(content)[0]
+    size = alike.max() + 1
+    graph = coo_array((np.ones(len(rows)), (given, alike)), shape=(size, size))
+    return pd.factorize(connected_components(graph, directed=False)[1][given])[0]
 
 
 def inner_folds(
@@ -91,7 +81,6 @@ def inner_folds(
     Parameters
     ----------
     units, positions : ndarray of int, shape (n_samples,)
-    seed : int
 
     Returns
     -------
@@ -140,8 +129,7 @@ def residual_std(
     counted = np.ones(len(positions)) if weights is None else weights
     if (counted > 0).sum() < 2:
         return None
-    residuals = severity - positions
-    return float(np.sqrt(np.average(residuals**2, weights=counted)))
+    return float(np.sqrt(np.average((severity - positions) ** 2, weights=counted)))
 
 
 def std_of_inner_folds(
@@ -159,7 +147,6 @@ def std_of_inner_folds(
         Fits on its first argument and returns the severity for the second.
     units, positions : ndarray of int, shape (n_samples,)
     weights : ndarray of float, shape (n_samples,), or None
-    seed : int
 
     Warns
     -----

@@ -18,16 +18,7 @@ SAMPLINGS = (None, "over", "under")
 
 
 def make_sampler(sampling: str, seed: int) -> Any:
-    """Return imbalanced-learn's random sampler.
-
-    Parameters
-    ----------
-    sampling : {"over", "under"}
-    seed : int
-
-    Returns
-    -------
-    RandomOverSampler or RandomUnderSampler
+    """Return imbalanced-learn's random sampler: "over" or "under".
 
     Raises
     ------
@@ -45,20 +36,19 @@ def make_sampler(sampling: str, seed: int) -> Any:
 
 
 def drawn_rows(
-    sampling: str | None, rows: NDArray[np.intp], positions: NDArray[np.intp], seed: int
+    sampling: str, rows: NDArray[np.intp], positions: NDArray[np.intp], seed: int
 ) -> NDArray[np.intp]:
     """Draw training rows so that all grades have the same number.
 
     Parameters
     ----------
-    sampling : {"over", "under"} or None
+    sampling : {"over", "under"}
         Rows are repeated until each grade has as many as the most frequent, or left out until each
-        has as few as the rarest; ``None`` returns them unchanged.
+        has as few as the rarest.
     rows : ndarray of int, shape (n_rows,)
         Rows to draw from.
     positions : ndarray of int, shape (n_samples,)
         Position of every sample's grade on the scale.
-    seed : int
 
     Returns
     -------
@@ -71,8 +61,6 @@ def drawn_rows(
     >>> drawn_rows("over", np.arange(4), y, 0).tolist()
     [0, 1, 2, 3, 3, 3]
     """
-    if sampling is None:
-        return rows
     sampler = make_sampler(sampling, seed)
     places = np.arange(len(rows))[:, np.newaxis]
     sampler.fit_resample(places, positions[rows])
@@ -105,7 +93,6 @@ class Samples:
     sampling : {"over", "under"} or None
     n_views : int
         Augmented rows that follow each image's own.
-    seed : int
     """
 
     source: Source
@@ -131,8 +118,8 @@ class Samples:
     ) -> tuple[NDArray[np.intp], NDArray[np.float64] | None]:
         """Draw training images by `sampling`, with weights for how often they were drawn.
 
-        All other images keep their weights. Sampling and weights
-        thus never correct one imbalance twice.
+        All other images keep their weights. Sampling and weights thus never correct one imbalance
+        twice.
 
         Parameters
         ----------

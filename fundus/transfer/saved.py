@@ -19,11 +19,13 @@ from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.plugins.records import Entry
 from fundus.plugins.registry import get_registry
+from fundus.runtime.tensorflow import require_tensorflow
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.registered import NO_CODE, find_registered, origin_of
 from fundus.training.fitted import FittedEstimator
+from fundus.training.tail import Tail
 from fundus.transfer.former import renamed
 
 
@@ -186,10 +188,7 @@ def _head_of(record: dict[str, Any], decoder: Decoder, network: Network | None) 
             record["is_regressor"],
             std,
         )
-    from fundus.runtime.tensorflow import require_tensorflow
-
-    require_tensorflow()  # before the modules of the training, which import Keras
-    from fundus.training.tail import Tail
+    require_tensorflow()  # before the module of the training, which imports Keras
     from fundus.training.trainer import trained_net
 
     width = record["n_features"]

@@ -31,12 +31,7 @@ from fundus.transfer.sampling import Samples
 def check_duplicates(images: Images, positions: NDArray[np.intp], duplicates: str) -> None:
     """Refuse rows that contain a file twice.
 
-    Parameters
-    ----------
-    images : Images
-    positions : ndarray of int
-    duplicates : {"error", "allow"}
-        ``"allow"`` accepts copies with the same grade, as from an over-sampler.
+    ``duplicates="allow"`` accepts copies with the same grade, as from an over-sampler.
 
     Raises
     ------
@@ -74,16 +69,7 @@ def _file_identity(path: str) -> Any:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The results of a fit.
-
-    Parameters
-    ----------
-    head : FittedHead
-    frozen : Frozen or None
-        ``None`` for precomputed features, like the plan.
-    plan : Plan or None
-    log_dir : str or None
-    """
+    """The results of a fit; precomputed features have no frozen part, and no plan."""
 
     head: FittedHead
     frozen: Frozen | None
@@ -103,9 +89,7 @@ def fit_parts(
 
     Parameters
     ----------
-    parameters : Parameters
     data : Images, or ndarray of float, shape (n_samples, n_features)
-    grades : Grades
     weight : ndarray of float, shape (n_samples,), or None
         The caller's weights.
     groups : ndarray, shape (n_samples,), or None

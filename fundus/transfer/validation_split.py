@@ -27,7 +27,6 @@ def inner_split(
         Rows of one group stay together.
     fraction : float
         Share to hold out, in [0, 1).
-    seed : int
 
     Returns
     -------
@@ -45,15 +44,11 @@ def inner_split(
     held = (
         _stratified_rows(positions, fraction, rng)
         if groups is None
-        else _stratified_groups(positions, _codes(groups, len(positions)), fraction, rng)
+        else _stratified_groups(positions, read_patients(groups, len(positions)), fraction, rng)
     )
     if not held.any():
         return everything, None
     return everything[~held], everything[held]
-
-
-def _codes(groups: NDArray[Any], n_rows: int) -> NDArray[np.intp]:
-    return pd.factorize(read_patients(groups, n_rows))[0]
 
 
 def _stratified_rows(
@@ -74,15 +69,16 @@ def _stratified_rows(
 
 def _stratified_groups(
     positions: NDArray[np.intp],
-    groups: NDArray[np.intp],
+    groups: NDArray[Any],
     fraction: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     """Whole groups to hold out, in proportion to their highest grades, never a grade's last."""
-    highest = np.zeros(groups.max() + 1, dtype=np.intp)
-    np.maximum.at(highest, groups, positions)
-    held = _stratified_rows(highest, fraction, rng)[groups]
+    codes = pd.factorize(groups)[0]
+    highest = np.zeros(codes.max() + 1, dtype=np.intp)
+    np.maximum.at(highest, codes, positions)
+    held = _stratified_rows(highest, fraction, rng)[codes]
     for grade in np.unique(positions):
         if held[positions == grade].all():
-            held[np.isin(groups, groups[positions == grade])] = False
+            held[np.isin(codes, codes[positions == grade])] = False
     return held
