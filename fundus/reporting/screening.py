@@ -227,11 +227,7 @@ def screening_report(
     ranked = np.where(failed, np.inf, score)
     content = np.column_stack([*truths.values(), called, ranked]).astype(float)
     bootstrap = bootstrap_of(
-        content,
-        groups,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        random_state=random_state,
+        content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
     conditions = []
     for name, truth in truths.items():
