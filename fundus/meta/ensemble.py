@@ -288,12 +288,7 @@ class FoldEnsemble(MetaGrader):
         }
 
     def ballot(self) -> Ballot:
-        """Return how the models vote.
-
-        Returns
-        -------
-        Ballot
-        """
+        """Return how the models vote."""
         check_is_fitted(self, "estimators_")
         # models of earlier releases have no ballot
         order = getattr(self, "_scale", None)
