@@ -12,12 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from fundus.exceptions import (
-    DataError,
-    DataWarning,
-    InvalidGradeError,
-    warn_caller,
-)
+from fundus.exceptions import DataError, DataWarning, InvalidGradeError, warn_caller
 from fundus.parameters import invalid, refused
 
 

@@ -18,13 +18,7 @@ from sklearn.model_selection import (
 from sklearn.utils.validation import _num_samples
 
 from fundus.data.inputs import as_images, is_image_data, refuse_single
-from fundus.exceptions import (
-    DataError,
-    InvalidGradeError,
-    Mention,
-    Message,
-    SplitError,
-)
+from fundus.exceptions import DataError, InvalidGradeError, Mention, Message, SplitError
 from fundus.frozen.pixel_digests import pixel_digests
 from fundus.grades.labels import as_labels
 from fundus.grades.patients import patients_of, read_patients

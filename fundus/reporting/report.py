@@ -24,13 +24,7 @@ from fundus.metrics.resampled import (
     mean_of,
     sensitivities_of,
 )
-from fundus.reporting.bootstrap import (
-    Bootstrap,
-    Interval,
-    Measure,
-    bootstrap_of,
-    finite_or_none,
-)
+from fundus.reporting.bootstrap import Bootstrap, Interval, Measure, bootstrap_of, finite_or_none
 from fundus.reporting.tables import report_table
 
 if TYPE_CHECKING:
