@@ -88,7 +88,7 @@ def load_graded(
 
 
 def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
-    """Load images to grade, a folder, one file or a table, as from `load_graded` without grades."""
+    """Load a folder, one file or a table of images to grade, as `load_graded` without grades."""
     from fundus.data.loaders import load_image_table, load_images
 
     with patients_do_not_matter():

@@ -22,15 +22,8 @@ HEADER = r"file_name,target,prediction,file,grade(,severity(,probability_\d+)+)?
 
 
 def evaluate(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA", help="Folder of class folders, or a table: text or Parquet."
-        ),
-    ],
+    run: opt.Run,
+    data: opt.Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the predictions.", dir_okay=False)
     ] = Path("evaluation.csv"),

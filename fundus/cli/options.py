@@ -70,6 +70,9 @@ Data = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="Folder of class folders, or a table: text or Parquet."),
 ]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
+]
 Backbone = Annotated[str, option("Name that 'fundus backbones' lists.", MODEL)]
 Weights = Annotated[str, option("imagenet, a weights file, or none.", MODEL)]
 ImageSize = Annotated[

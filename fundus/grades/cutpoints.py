@@ -105,7 +105,7 @@ def optimal_cutpoints(
 
 
 def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
-    """Positions on the scale: the number of ascending cutpoints at or below each severity.
+    """Positions ``0 … n_grades - 1``: the number of ascending cutpoints at or below each severity.
 
     Examples
     --------

@@ -144,7 +144,7 @@ def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities from cumulative logits of a grade above ``k``, for all ``k`` but the highest.
 
     The difference of two neighbouring cumulative probabilities is taken as a product, so that it
-    is exact where both are close to 1, and never negative.
+    is exact where both are close to 1, and never negative. Every row ``(n_grades,)`` sums to 1.
 
     Parameters
     ----------
@@ -165,6 +165,8 @@ def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def conditional_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities from conditional logits: those of ``y > k`` given ``y >= k``.
+
+    Every row ``(n_grades,)`` sums to 1.
 
     Parameters
     ----------
