@@ -183,7 +183,7 @@ class CumulativeCalibratedClassifierCV(HasBallot):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         check_option(self, "method", METHODS)
 
     def _fit(self, data: TrainingData) -> None:

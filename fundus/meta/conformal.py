@@ -126,7 +126,7 @@ class OrdinalConformalClassifier(HasBallot):
         self.random_state = random_state
         self.alpha = alpha
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         if isinstance(self.cv, str) and self.cv != "prefit":
             raise invalid(self, "cv", "an int, a splitter, folds or None", self.cv)
         if isinstance(self.alpha, str) and self.alpha == "deprecated":
@@ -225,7 +225,7 @@ class OrdinalConformalClassifier(HasBallot):
             random_state=random_state,
             alpha=alpha,
         )
-        model._check(None)
+        model._check()
         labels = as_labels(y).values
         if len(labels) != len(ensemble.oof_fold_):
             raise DataError(

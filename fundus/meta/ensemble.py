@@ -129,7 +129,7 @@ class FoldEnsemble(MetaGrader):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
 
