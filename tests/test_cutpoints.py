@@ -46,7 +46,7 @@ from fundus.exceptions import (
 from fundus.grades.cutpoints import grades_at
 from fundus.meta.conformal_sets import nonconformity_of_severity
 from fundus.meta.voting import middle_cutpoints
-from fundus.reporting.predictions import out_of_fold, predict_images
+from fundus.reporting.predictions import out_of_fold_predictions, predict_images
 
 
 def kappa(true, pred, n_grades, weight=None):
@@ -400,7 +400,7 @@ def test_an_ensemble_cuts_the_mean_severity(graded, make, tmp_path):
         assert model.predict_proba(X) == pytest.approx(mean)
         scores = predict_images(model, X)
         assert np.array_equal(scores.grades, model.predict(X))
-        assert np.array_equal(out_of_fold(model).grades, model.oof_prediction_)
+        assert np.array_equal(out_of_fold_predictions(model).grades, model.oof_prediction_)
         one = model.estimators_[0]
         assert np.array_equal(predict_images(one, X).grades, one.predict(X))
     model.save(tmp_path / "model")
