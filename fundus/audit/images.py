@@ -133,9 +133,10 @@ def audit_images(
     positions = None if y is None else to_positions(y, grade_scale(grades), name="y")
     patients = images.patients if groups is None else read_patients(groups, len(images))
     n = len(images)
+    named = images.paths
     table = pd.DataFrame(
         {
-            "path": _names(images),
+            "path": [images.where(row) for row in range(n)] if named is None else named.tolist(),
             "grade": pd.array([None] * n if positions is None else positions, dtype="Int64"),
             "patient": np.arange(n) if patients is None else patients,
         }
@@ -173,12 +174,6 @@ def audit_images(
             _judge_labels(classifier, features, positions, rows, cv, random_state, table, notes)
     table.insert(3, "issues", notes.text())
     return Audit(table, pairs, patients is not None)
-
-
-def _names(images: Images) -> list[str]:
-    if images.paths is None:
-        return [images.where(row) for row in range(len(images))]
-    return images.paths.tolist()
 
 
 class _Notes:

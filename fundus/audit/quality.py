@@ -42,17 +42,7 @@ class Quality:
 
 
 def measure_quality(image: NDArray[np.uint8]) -> Quality:
-    """Measure one photograph.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255, as ``MEASURED_AT`` makes it.
-
-    Raises
-    ------
-    DataError
-        If `image` has another dtype or shape.
+    """Measure a photograph, uint8 RGB (height, width, 3), as ``MEASURED_AT`` makes it.
 
     References
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,16 +56,12 @@ def load_graded(
 
     Parameters
     ----------
-    data : Path
     class_names : sequence of str or None
         Names of the grades in class folders or a table, lowest first.
     grades : int or None
         Number of grades; 5 if it is not known otherwise.
-    on_error : {"raise", "skip"}
     columns : ColumnOptions
         For tables; ignored for a folder.
-    min_classes : int, default=2
-    patients_unknown : {"warn", "ok"}, default="warn"
 
     Returns
     -------
@@ -77,57 +72,29 @@ def load_graded(
     from fundus.data.loaders import load_image_folder, load_image_table
     from fundus.grades.icdr import N_GRADES
 
+    how: dict[str, Any] = {
+        "on_error": on_error,
+        "min_classes": min_classes,
+        "patients_unknown": patients_unknown,
+    }
     if data.is_dir():
-        loaded = load_image_folder(
-            data,
-            class_names=class_names,
-            grades=grades,
-            on_error=on_error,
-            min_classes=min_classes,
-            patients_unknown=patients_unknown,
-        )
+        loaded = load_image_folder(data, class_names=class_names, grades=grades, **how)
         loaded.root = data
         return loaded
-    loaded = load_image_table(
-        data,
-        image_dir=columns.image_dir,
-        path=columns.path,
-        grade=columns.grade,
-        patient=columns.patient,
-        grades=class_names or grades or N_GRADES,
-        on_error=on_error,
-        min_classes=min_classes,
-        patients_unknown=patients_unknown,
-    )
+    scale = class_names or grades or N_GRADES
+    loaded = load_image_table(data, **vars(columns), grades=scale, **how)
     loaded.root = columns.image_dir or data.parent
     return loaded
 
 
 def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
-    """Load images to grade: a folder, one file, or a table.
-
-    Parameters
-    ----------
-    images : Path
-    on_error : {"raise", "skip"}
-    columns : ColumnOptions
-
-    Returns
-    -------
-    Bunch
-        As from `load_graded`, without grades.
-    """
+    """Load a folder, one file or a table of images to grade, as `load_graded` without grades."""
     from fundus.data.loaders import load_image_table, load_images
 
     with patients_do_not_matter():
         if images.suffix.lower() in TABLE_SUFFIXES and not images.is_dir():
             loaded = load_image_table(
-                images,
-                image_dir=columns.image_dir,
-                path=columns.path,
-                labelled=False,
-                on_error=on_error,
-                min_classes=0,
+                images, **vars(columns), labelled=False, on_error=on_error, min_classes=0
             )
             loaded.root = columns.image_dir or images.parent
             return loaded
@@ -139,23 +106,8 @@ def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
 def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOptions) -> Bunch:
     """Load images to grade, given as one or several arguments.
 
-    Parameters
-    ----------
-    images : sequence of Path
-        An argument of `load_new`, or several images and folders; one given twice is two rows.
-    on_error : {"raise", "skip"}
-    columns : ColumnOptions
-
-    Returns
-    -------
-    Bunch
-        As from `load_new`, in the order of the arguments; ``root`` is the innermost folder
-        that holds them all.
-
-    Raises
-    ------
-    typer.BadParameter
-        If one of several arguments is a table.
+    Each is an argument of `load_new`; of several, none may be a table, and one given twice is two
+    rows. ``root`` is the innermost folder that holds them all.
     """
     from fundus.data.loaders import load_images
 
@@ -175,17 +127,7 @@ def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOption
 
 
 def check_columns(columns: ColumnOptions, *sources: Path | None) -> None:
-    """Refuse options for tables if no source is a table.
-
-    Parameters
-    ----------
-    columns : ColumnOptions
-    *sources : Path or None
-
-    Raises
-    ------
-    typer.BadParameter
-    """
+    """Refuse options for tables if no source is a table."""
     tables = [source for source in sources if source is not None and not source.is_dir()]
     if columns != ColumnOptions() and not tables:
         raise typer.BadParameter(
@@ -210,12 +152,7 @@ def guess_of(loaded: Bunch) -> str | None:
 
 
 def names_of(paths: Sequence[str], root: Path) -> list[str]:
-    """Name image files by their paths from a folder, with forward slashes.
-
-    Returns
-    -------
-    list of str
-        A file outside the folder keeps its path.
+    """Name image files by their paths from a folder, with forward slashes; others keep theirs.
 
     Examples
     --------
@@ -234,18 +171,9 @@ def names_of(paths: Sequence[str], root: Path) -> list[str]:
 def files_of(loaded: Bunch, paths: Sequence[str] | None = None) -> list[str]:
     """Return the user's names of image files, so that results join with the user's table.
 
-    Parameters
-    ----------
-    loaded : Bunch
-        As `load_graded` or `load_new` returns it.
-    paths : sequence of str, default=None
-        Some of the images, or of those set aside; by default all used images.
-
-    Returns
-    -------
-    list of str
-        The name in the table; for a folder's images, the path from the folder; for an image
-        given by itself, its name as given.
+    That is the name in the table; for a folder's images, the path from the folder; for an image
+    given by itself, its name as given. Without `paths`, those of all used images are returned;
+    images that were set aside have names too.
     """
     if paths is None:
         return list(loaded.given or names_of(loaded.paths, loaded.root))
@@ -263,11 +191,8 @@ def aside_table(loaded: Bunch) -> pd.DataFrame:
 def ids_of(paths: Sequence[str], root: Path) -> list[str]:
     """Return an id for every image; different files have different ids.
 
-    Returns
-    -------
-    list of str
-        The stems of the files; if two have the same stem, for all files the path from `root`
-        without the extension; if two have the same path, with it.
+    An id is the stem of the file; if two have the same stem, for all files the path from `root`
+    without the extension; if two have the same path, with it.
 
     Examples
     --------
@@ -286,18 +211,14 @@ def ids_of(paths: Sequence[str], root: Path) -> list[str]:
 
 
 def folder_options(class_names: Sequence[str]) -> dict[str, Any]:
-    """Arguments that load class folders with the names of a run.
+    """Return ``class_names`` and ``grades`` of `load_graded` for the names of a run.
 
-    Returns
-    -------
-    dict
-        ``class_names`` and ``grades`` of `load_graded`; names that are the grades' numbers allow
-        any such folders, ``class3`` or ``3``.
+    Names that are the grades' numbers allow any such class folders, ``class3`` or ``3``.
     """
-    numbers = [re.fullmatch(r"(?:class)?0*(\d+)", name, re.IGNORECASE) for name in class_names]
-    if [m and int(m[1]) for m in numbers] == [*range(len(class_names))]:
-        return {"class_names": None, "grades": len(class_names)}
-    return {"class_names": list(class_names), "grades": len(class_names)}
+    from fundus.grades.icdr import are_numbers
+
+    names = None if are_numbers(class_names) else list(class_names)
+    return {"class_names": names, "grades": len(class_names)}
 
 
 def open_cache(cache_dir: Path | None) -> Store:

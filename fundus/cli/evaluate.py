@@ -22,15 +22,8 @@ HEADER = r"file_name,target,prediction,file,grade(,severity(,probability_\d+)+)?
 
 
 def evaluate(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA", help="Folder of class folders, or a table: text or Parquet."
-        ),
-    ],
+    run: opt.Run,
+    data: opt.Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the predictions.", dir_okay=False)
     ] = Path("evaluation.csv"),
@@ -88,13 +81,14 @@ def evaluate(
         screen.note(guess)
     names = names_of(graded.paths, graded.root)
     claim_beside(output, "scores and figures")
-    outputs = _outputs(output, skip=on_error is opt.OnError.SKIP or len(graded.skipped) > 0)
+    skip = on_error is opt.OnError.SKIP or len(graded.skipped) > 0
+    outputs = _outputs(output, skip=skip)
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
     found = evaluation.evaluate(trained.model, graded)
     write_csv(graded_table(found, graded), output, plain_text=plain_text)
     document: dict[str, Any] = {"kind": KIND, "results": str(output), "skipped": None}
-    if on_error is opt.OnError.SKIP or len(graded.skipped):
+    if skip:
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
     files = write_figures(
@@ -135,8 +129,7 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
         (output.with_suffix(".json"), known.document(KIND)),
         (scores, known.table(r"of,score,value,low,high(,\w+)*")),
     ]
-    for name in FIGURES:
-        outputs.append((output.with_name(f"{output.stem}-{name}.png"), known.figure))
+    outputs += [(output.with_name(f"{output.stem}-{name}.png"), known.figure) for name in FIGURES]
     if skip:
         outputs.append((output.with_name(runs.SKIPPED), known.table(runs.SKIPPED_HEADER)))
     return outputs

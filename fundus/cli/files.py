@@ -25,15 +25,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary file to write to, which replaces `path` when there was no error.
 
-    Parameters
-    ----------
-    path : path
-        Replaced if it exists; its folder is made. For a link the target of the link is
-        replaced, and a device or a pipe is written to directly.
-
-    Yields
-    ------
-    Path
+    The folder of `path` is made. For a link the target of the link is replaced, and a device or a
+    pipe is written to directly.
     """
     if is_stream(path):
         yield Path(path)
@@ -54,14 +47,8 @@ def write_csv(
     """Write a table as CSV in UTF-8, with six decimals.
 
     Text is quoted where it holds a comma, a quote or the end of a line, also a lone carriage
-    return, or if a spreadsheet would read it as a formula.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    path : path
-    plain_text : bool, default=False
-        Whether to put an apostrophe before text that a spreadsheet would read as a formula.
+    return, or if a spreadsheet would read it as a formula; with `plain_text`, an apostrophe is put
+    before the latter.
     """
     text = csv_text(frame, plain_text=plain_text)
     with whole_file(path) as part:
@@ -71,11 +58,6 @@ def write_csv(
 
 def csv_text(frame: pd.DataFrame, *, plain_text: bool = False) -> str:
     """Return a table as CSV; see `write_csv`.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    plain_text : bool, default=False
 
     Examples
     --------
@@ -113,14 +95,7 @@ def _field(text: str) -> str:
 
 
 def write_json(document: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a JSON document.
-
-    Parameters
-    ----------
-    document : dict
-        JSON values, without ``nan``.
-    path : path
-    """
+    """Write a JSON document, which must not hold ``nan``."""
     with whole_file(path) as part:
         part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -128,20 +103,9 @@ def write_json(document: dict[str, Any], path: str | os.PathLike[str]) -> None:
 def write_figures(
     evaluation: Evaluation, path: Callable[[str], Path], *, title: str
 ) -> dict[str, str]:
-    """Save an evaluation's figures in files.
+    """Save an evaluation's figures, and return the description of each file by its name.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-    path : callable
-        Returns the path for the name of a file, such as ``roc.png``.
-    title : str
-        Title of the figures.
-
-    Returns
-    -------
-    dict of str to str
-        Description of each file, by its name.
+    `path` gets the name of a file, such as ``roc.png``, and returns where to write it.
     """
     from fundus.reporting.evaluation import FIGURES
 

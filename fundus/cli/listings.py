@@ -56,22 +56,14 @@ def backbones(json: Json = False) -> None:
 def _show_backbones(screen: Screen, title: str, records: list[dict[str, Any]]) -> None:
     """Show backbones, one per line; if the line is too short, only the licence is cut."""
     table = new_table(title)
-    rows = [
-        (
-            record["name"],
-            _in_millions(record["parameters"]) if record["parameters"] else "none",
-            str(record["image_size"] or "none"),
-            record["licence"],
-        )
-        for record in records
-    ]
     for name in ("name", "parameters", "pixels"):
         table.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
     table.add_column("licence")  # the one column that may shrink
-    for *values, licence in rows:
-        cut = cell(licence)
-        cut.no_wrap, cut.overflow = True, "ellipsis"
-        table.add_row(*(cell(value) for value in values), cut)
+    for record in records:
+        size = _in_millions(record["parameters"]) if record["parameters"] else "none"
+        licence = cell(record["licence"])
+        licence.no_wrap, licence.overflow = True, "ellipsis"
+        table.add_row(cell(record["name"]), size, str(record["image_size"] or "none"), licence)
     screen.show(table)
 
 

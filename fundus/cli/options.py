@@ -70,6 +70,9 @@ Data = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="Folder of class folders, or a table: text or Parquet."),
 ]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
+]
 Backbone = Annotated[str, option("Name that 'fundus backbones' lists.", MODEL)]
 Weights = Annotated[str, option("imagenet, a weights file, or none.", MODEL)]
 ImageSize = Annotated[
@@ -147,10 +150,6 @@ PatientsUnknownOption = Annotated[
 def as_freeze(text: str) -> str | int | float:
     """Read ``--freeze``: a number of layers, a fraction, "all", or the name of a layer.
 
-    Returns
-    -------
-    str, int or float
-
     Examples
     --------
     >>> as_freeze("10"), as_freeze("0.5"), as_freeze("all"), as_freeze("block3_pool")
@@ -183,19 +182,6 @@ def or_none(text: str) -> str | None:
 def as_grades(text: str | None) -> int | list[str] | None:
     """Read ``--grades``: the length of the scale, or names that are separated by commas.
 
-    Parameters
-    ----------
-    text : str or None
-
-    Returns
-    -------
-    int, list of str or None
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is not valid.
-
     Examples
     --------
     >>> as_grades("5"), as_grades("none, mild,severe"), as_grades(None)
@@ -211,21 +197,12 @@ def as_grades(text: str | None) -> int | list[str] | None:
 
 
 def as_scale(grades: str | None, class_folders: str | None) -> dict[str, Any]:
-    """Read ``--grades`` and its other name ``--class-folders``.
-
-    Parameters
-    ----------
-    grades, class_folders : str or None
+    """Read ``--grades`` and its other name ``--class-folders``, which must not differ.
 
     Returns
     -------
     dict
         ``class_names`` and ``grades`` of `fundus.cli.data.load_graded`.
-
-    Raises
-    ------
-    typer.BadParameter
-        If one cannot be read, or they differ.
     """
     length, names = as_grades(grades), _as_names(class_folders, "--class-folders")
     if isinstance(length, list):

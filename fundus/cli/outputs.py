@@ -31,13 +31,7 @@ _HEAD = 65536
 
 
 def table(pattern: str) -> Ours:
-    """Recognise a table by its header row.
-
-    Parameters
-    ----------
-    pattern : str
-        Regular expression of the whole row.
-    """
+    """Recognise a table by its header row, all of which the regular expression matches."""
 
     def ours(path: Path) -> bool:
         with path.open("rb") as stream:
@@ -94,6 +88,9 @@ def claim(
 ) -> None:
     """Check the paths of results before any work is done.
 
+    No output may be an input, two outputs not the same file, and another file there is only
+    replaced with `force`. Which files will be replaced is printed on the `screen`.
+
     Parameters
     ----------
     outputs : sequence of (Path, callable)
@@ -101,17 +98,6 @@ def claim(
     inputs : iterable of path-like
         Every file that it reads, and folders whose files it reads. They are compared by device
         and inode, so another name of the same file is found too.
-    screen : Screen
-        Prints which files will be replaced.
-    force : bool
-        ``--force``: whether other files may be replaced. Inputs never are.
-    option : str, default="--output"
-        Name of the command's option for its output.
-
-    Raises
-    ------
-    typer.BadParameter
-        If an output is an input, two outputs are the same file, or another file exists there.
     """
     targets: dict[str, Path] = {}
     for output, _ in outputs:
@@ -172,14 +158,7 @@ def read_of(arguments: Iterable[Path], loaded: Bunch, *others: Path | None) -> l
 
 
 def claim_beside(output: Path, what: str) -> None:
-    """Refuse a device or a pipe if more files are written beside the output.
-
-    Parameters
-    ----------
-    output : Path
-    what : str
-        Description of these files.
-    """
+    """Refuse a device or a pipe if more files, `what`, are written beside the output."""
     if is_stream(output):
         raise _refused(f"{str(output)!r} is not a file, and {what} go beside it: name a file.")
 

@@ -16,9 +16,7 @@ HEADER = r"id,class,file,grade(,severity(,probability_\d+)+)?(,referable)?(,grad
 
 
 def predict(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
-    ],
+    run: opt.Run,
     images: Annotated[
         list[Path],
         typer.Argument(

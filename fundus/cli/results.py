@@ -117,19 +117,8 @@ def write_run(
 ) -> Results:
     """Write model, predictions, figures and, last, the scores.
 
-    Parameters
-    ----------
-    run : Path
-        The run's folder.
-    model : FoldEnsemble
-        Fitted.
-    graded : Bunch
-        The images that the model was fitted on.
-    held_back : Bunch or None
-        The images of ``--validation``.
-    settings : Settings
-    started : float
-        ``time.perf_counter()`` at the start.
+    The model was fitted on the images `graded`, those `held_back` are of ``--validation``, and
+    `started` is ``time.perf_counter()`` at the start.
     """
     data = _summary(graded)
     report = evaluate_out_of_fold(

@@ -52,17 +52,9 @@ class Run:
 
 
 def new_run(out: Path | None) -> Path:
-    """Make the folder of a new run.
+    """Make the folder of a new run, which must not hold anything.
 
-    Parameters
-    ----------
-    out : Path or None
-        ``--out``; ``None`` is a folder in ``runs``, with the time as its name.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is a file, or a folder with files in it.
+    Without `out`, it is a folder in ``runs``, with the time as its name.
     """
     if out is None:
         stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
@@ -92,15 +84,6 @@ def remove_if_empty(run: Path) -> None:
 
 def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     """Load the model of a run, or a model that `fundus.save` has written.
-
-    Parameters
-    ----------
-    path : Path
-        The run's folder, or the model's.
-    cache_dir : Path or None
-        ``--cache-dir``.
-    verbose : bool
-        Whether the model shows its progress.
 
     Raises
     ------
@@ -136,17 +119,9 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
 
 
 def files_of_run(path: Path) -> list[Path]:
-    """Return the files of a training, which no other command may replace.
+    """Return the files and folders of a training, which no other command may replace.
 
-    Parameters
-    ----------
-    path : Path
-        The run's folder, or the model's.
-
-    Returns
-    -------
-    list of Path
-        Files and folders, without results of other commands in the run's folder.
+    Results of other commands in the run's folder are not among them.
     """
     try:
         written = json.loads((path / METRICS).read_text(encoding="utf-8"))["files"]
@@ -182,25 +157,10 @@ def read_digests(path: Path) -> frozenset[str] | None:
 def warn_of_training_images(
     names: Sequence[str], digests: Sequence[str], trained: frozenset[str] | None
 ) -> int | None:
-    """Warn of images that the model was trained on.
+    """Warn of images that the model was trained on, and return how many there are.
 
-    Parameters
-    ----------
-    names : sequence of str
-    digests : sequence of str
-        SHA-256 of each image.
-    trained : frozenset of str or None
-        SHA-256 of the training images.
-
-    Returns
-    -------
-    int or None
-        Number of such images; ``None`` if it is not known.
-
-    Warns
-    -----
-    DataWarning
-        If there are any.
+    `digests` and `trained` are SHA-256 of these images and of the training images; ``None`` means
+    that it is not known.
     """
     import warnings
 

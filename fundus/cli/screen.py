@@ -123,12 +123,10 @@ class CommandGroup(TyperGroup):
         with one_line_warnings(options):
             try:
                 return super().invoke(ctx)
-            except (InvalidParameterError, UnknownNameError) as error:
-                tell_error(_told(error, options))
-                raise typer.Exit(BAD_USAGE) from error
             except FundusError as error:
                 tell_error(_told(error, options))
-                raise typer.Exit(BAD_DATA) from error
+                of_usage = isinstance(error, (InvalidParameterError, UnknownNameError))
+                raise typer.Exit(BAD_USAGE if of_usage else BAD_DATA) from error
             except KeyboardInterrupt:
                 tell_error(
                     "Interrupted. Frozen work that was done is kept, so the same command continues "

@@ -18,13 +18,7 @@ from fundus.cli.options import MODEL, SCORES, TRAINING, option
 def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: bool = True) -> Any:
     """Declare an option that `read` converts to a parameter of `TransferClassifier`.
 
-    Parameters
-    ----------
-    default : object
-    read : callable, default=None
-        Converts the option to the parameter.
-    plan : bool, default=True
-        Whether ``fundus plan`` has it too.
+    With `plan`, ``fundus plan`` has it too.
     """
     return field(default=default, metadata={"read": read or (lambda value: value), "plan": plan})
 

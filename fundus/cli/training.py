@@ -22,28 +22,7 @@ if TYPE_CHECKING:
 
 
 def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
-    """Make the classifier, and check its parameters before any image is read.
-
-    Parameters
-    ----------
-    settings : Settings
-    verbose : bool
-        Whether progress is shown.
-
-    Returns
-    -------
-    TransferClassifier
-        Not fitted.
-
-    Raises
-    ------
-    UnknownNameError
-        If no backbone, head or photometric step has the name.
-    InvalidParameterError
-        If a parameter cannot be used.
-    typer.BadParameter
-        If both ``--cutpoints`` and ``--calibrate`` are given.
-    """
+    """Make the classifier, not fitted, and check its parameters before any image is read."""
     if settings.cutpoints and settings.calibrate is not opt.Calibrate.NONE:
         raise typer.BadParameter(
             "it cannot go with --calibrate, whose prediction is the most probable grade, not the "
@@ -69,18 +48,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
 
 
 def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
-    """Load the images to train on and those for validation.
-
-    Returns
-    -------
-    graded : Bunch
-    held_back : Bunch or None
-
-    Warns
-    -----
-    DataWarning
-        If a patient is in both.
-    """
+    """Load the images to train on and those for validation; warn if a patient is in both."""
     columns = ColumnOptions(
         settings.image_dir, settings.path_column, settings.grade_column, settings.patient_column
     )
@@ -122,21 +90,7 @@ def _warn_of_shared_patients(graded: Bunch, held_back: Bunch) -> None:
 def fit_folds(
     classifier: TransferClassifier, graded: Bunch, settings: Settings, run: Path
 ) -> FoldEnsemble:
-    """Fit one model per fold; neural heads log into the run's folder.
-
-    Parameters
-    ----------
-    classifier : TransferClassifier
-    graded : Bunch
-    settings : Settings
-    run : Path
-        The run's folder.
-
-    Returns
-    -------
-    FoldEnsemble
-        Fitted.
-    """
+    """Fit one model per fold; neural heads log into the run's folder."""
     from fundus.meta.ensemble import FoldEnsemble
 
     classifier.set_params(grades=graded.n_grades, log_dir=run / LOGS)

@@ -16,7 +16,7 @@ from fundus.grades.labels import Labels, as_labels, grade_scale, is_text
 def common_scale(
     n_grades: int | Sequence[Hashable] | None, *labels: Any, names: Sequence[str]
 ) -> NDArray[Any]:
-    """Return the scale of a score, which may come from the labels.
+    """Return the scale of a score ``(n_grades,)``, which may come from the labels.
 
     Parameters
     ----------
@@ -27,15 +27,6 @@ def common_scale(
         The order is that of the first Categorical.
     names : sequence of str
         Their names in an error.
-
-    Returns
-    -------
-    ndarray, shape (n_grades,)
-
-    Raises
-    ------
-    InvalidGradeError
-        If there is not one label per row.
 
     Warns
     -----
@@ -51,17 +42,14 @@ def common_scale(
         return grade_scale(n_grades)
     read = [as_labels(y, name=name) for y, name in zip(labels, names, strict=True)]
     for one in read:
+        order = one.order
         # sorted numbers keep their distances, also where a fold lacks one
-        if one.order is not None and (is_text(one.order) or not _ascends(one.order)):
+        if order is not None and (is_text(order) or not pd.Index(order).is_monotonic_increasing):
             one.warn_if_guessed()
-            return one.order
+            return order
     values = np.concatenate([one.values.astype(object) for one in read])
     if not len(values) or not is_text(values):
         return grade_scale(N_GRADES)
     sorted_names = Labels(np.unique(values))
     sorted_names.warn_if_guessed()
     return sorted_names.scale
-
-
-def _ascends(order: NDArray[Any]) -> bool:
-    return bool(pd.Index(order).is_monotonic_increasing)

@@ -32,7 +32,7 @@ def unwrapped(model: Any) -> Any:
 
 
 def as_grader(model: Any, scale: NDArray[Any] | None = None) -> Grader:
-    """Return a model as a grader.
+    """Return a model as a grader: itself, or the best model of a search, where that is one.
 
     Parameters
     ----------
@@ -40,11 +40,6 @@ def as_grader(model: Any, scale: NDArray[Any] | None = None) -> Grader:
         Fitted, or only used to find out what it will predict.
     scale : ndarray, shape (n_grades,), default=None
         The grades in order, for a model that does not know them.
-
-    Returns
-    -------
-    Grader
-        The model itself, or the best model of a search, where that is a grader.
     """
     model = unwrapped(model)
     return model if isinstance(model, Grader) else Foreign(model, scale)
@@ -134,14 +129,9 @@ def whole_scale(
         Fitted. Its own scale is used if it holds every label, as a given one does; one
         that a fold's model took from its own labels may lack some.
     classes : ndarray, shape (n_classes,)
-        Sorted.
+        Sorted; the scale if neither other can be used.
     order : ndarray, shape (n_grades,), default=None
         The scale of the labels, which is the second choice.
-
-    Returns
-    -------
-    ndarray, shape (n_grades,)
-        The sorted labels if neither can be used.
     """
     known = set(classes.tolist())
     if order is None or not known <= set(order.tolist()):
@@ -153,14 +143,7 @@ def whole_scale(
 def given_scale(estimator: Any) -> int | Sequence[Hashable] | None:
     """Return the scale that was given to an estimator, or to one inside it, or ``None``.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Not fitted, or frozen.
-
-    Returns
-    -------
-    int, sequence or None
+    The estimator is not fitted, or it is frozen.
     """
     for name, value in {"": estimator, **estimator.get_params()}.items():
         if name.split("__")[-1] == "grades" and isinstance(value, _SCALES):
@@ -175,15 +158,7 @@ def given_scale(estimator: Any) -> int | Sequence[Hashable] | None:
 def numbering_of(estimator: Any) -> str | None:
     """Return the class that encodes labels alphabetically before a model that needs their order.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Not fitted.
-
-    Returns
-    -------
-    str or None
-        Name of a class of scikit-learn's.
+    It is one of scikit-learn's, inside the estimator, which is not fitted.
     """
     from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 

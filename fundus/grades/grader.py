@@ -98,69 +98,46 @@ class Grader:
     grades_: NDArray[Any]
 
     def votes_of(self, reading: Reading) -> Votes:
-        """Predict from what was read.
+        """Predict from what was read, on the ``classes_`` and ``grades_`` of this grader.
 
         Parameters
         ----------
         reading : Reading
             From `read_images`, or from a model around this one.
-
-        Returns
-        -------
-        Votes
-            On the ``classes_`` and ``grades_`` of this grader.
         """
         raise NotImplementedError
 
     def readers(self) -> list[Reader]:
         """Return the frozen layers for images.
 
-        Returns
-        -------
-        list of Reader
-            One for each model; empty if the model takes `X` as it is.
+        One for each model; none if the model takes `X` as it is.
         """
         return []
 
     def members(self, reading: Reading) -> list[Votes]:
-        """Predict with each of the models that are averaged, if there are several.
+        """Predict with each of the models that are averaged, if there are several, on one scale.
 
         Parameters
         ----------
         reading : Reading
-
-        Returns
-        -------
-        list of Votes
-            On one scale.
         """
         return [self.votes_of(reading)]
 
     def average(self, members: list[Votes]) -> Votes:
-        """Combine the predictions of `members`.
+        """Combine the predictions of `members` to those of `votes_of`.
 
         Parameters
         ----------
         members : list of Votes
-
-        Returns
-        -------
-        Votes
-            As from `votes_of`.
         """
         return members[0]
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
-        """Predict labels from what was read.
+        """Predict labels out of ``classes_`` from what was read.
 
         Parameters
         ----------
         reading : Reading
-
-        Returns
-        -------
-        ndarray, shape (n_samples,)
-            Labels out of ``classes_``.
         """
         return self.classes_[self.votes_of(reading).best]
 
@@ -198,10 +175,6 @@ class Grader:
         Parameters
         ----------
         X : images or array-like
-
-        Returns
-        -------
-        Reading
         """
         check_is_fitted(self)
         readers = self.readers()

@@ -188,14 +188,17 @@ def patient_grades(grades: ArrayLike, patients: ArrayLike) -> pd.Series:
     return pd.Series(values, name="grade").groupby(pd.Index(who, name="patient"), sort=False).max()
 
 
+def are_numbers(class_names: Sequence[str]) -> bool:
+    """Whether names of grades are their numbers, such as ``class3``, ``3`` or ``03``."""
+    numbers = [re.fullmatch(r"(?:class)?0*(\d+)", name, re.IGNORECASE) for name in class_names]
+    return [m and int(m[1]) for m in numbers] == [*range(len(class_names))]
+
+
 def grade_labels(class_names: Sequence[str]) -> list[str]:
     """Labels of grades in tables and figures.
 
-    Returns
-    -------
-    list of str
-        Number and ICDR name if the names are the numbers of the five ICDR grades, else the
-        unchanged names.
+    Number and ICDR name if the names are the numbers of the five ICDR grades, else the unchanged
+    names.
 
     Examples
     --------
@@ -204,7 +207,6 @@ def grade_labels(class_names: Sequence[str]) -> list[str]:
     >>> grade_labels(["healthy", "ill"])
     ['healthy', 'ill']
     """
-    numbers = [re.fullmatch(r"(?:class)?0*(\d+)", name, re.IGNORECASE) for name in class_names]
-    if len(class_names) == N_GRADES and [m and int(m[1]) for m in numbers] == [*range(N_GRADES)]:
+    if len(class_names) == N_GRADES and are_numbers(class_names):
         return [f"{k} {name}" for k, name in enumerate(GRADE_NAMES)]
     return list(class_names)

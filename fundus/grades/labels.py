@@ -12,26 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from fundus.exceptions import (
-    DataError,
-    DataWarning,
-    InvalidGradeError,
-    warn_caller,
-)
+from fundus.exceptions import DataError, DataWarning, InvalidGradeError, warn_caller
 from fundus.parameters import invalid, refused
 
 
 def grade_scale(grades: int | Sequence[Hashable]) -> NDArray[Any]:
-    """Return the labels of a scale, lowest first.
+    """Return the labels of a scale ``(n_grades,)``, lowest first.
 
     Parameters
     ----------
     grades : int or sequence
         The number of grades, meaning ``0 … grades - 1``, or the labels in order.
-
-    Returns
-    -------
-    ndarray, shape (n_grades,)
 
     Raises
     ------
@@ -63,23 +54,17 @@ def to_positions(
     name: str = "y",
     where: Callable[[int], str] = "row {}".format,
 ) -> NDArray[np.intp]:
-    """Positions of labels on a scale.
+    """Positions of labels on a scale, ``0 … n_grades - 1``.
 
     Parameters
     ----------
     y : array-like, shape (n_samples,)
-        Labels.
     scale : ndarray, shape (n_grades,)
         The labels of the scale, lowest first.
     name : str, default="y"
         Name of `y` in an error.
     where : callable
         Names a row in an error.
-
-    Returns
-    -------
-    ndarray of int, shape (n_samples,)
-        ``0 … n_grades - 1``.
 
     Raises
     ------
@@ -151,12 +136,7 @@ class Labels:
         return not self.meant and len(self.scale) > 2 and is_text(self.scale)
 
     def warn_if_guessed(self) -> None:
-        """Warn if names were sorted alphabetically.
-
-        Warns
-        -----
-        DataWarning
-        """
+        """Warn if names were sorted alphabetically."""
         if self.guessed:
             warn_caller(
                 f"The labels are names and their order is not known, so it is alphabetical here: "
@@ -169,17 +149,7 @@ class Labels:
             )
 
     def warn_if_contradicted(self, scale: NDArray[Any]) -> None:
-        """Warn if the categories have another order than the scale that is used.
-
-        Parameters
-        ----------
-        scale : ndarray, shape (n_grades,)
-            The value of ``grades``.
-
-        Warns
-        -----
-        DataWarning
-        """
+        """Warn if the categories have another order than the scale that ``grades`` gives."""
         place = {label: k for k, label in enumerate(scale.tolist())}
         places = [place[label] for label in self.scale.tolist() if label in place]
         if self.meant and self.order is not None and places != sorted(places):
@@ -192,9 +162,7 @@ class Labels:
     def carried(self) -> Any:
         """Return the labels in a form that keeps the order when rows are selected.
 
-        Returns
-        -------
-        ndarray or Series of an ordered categorical dtype, shape (n_samples,)
+        That is a Series of an ordered categorical dtype where they have an order.
         """
         if self.order is None and not self.guessed:
             return self.values
@@ -336,12 +304,6 @@ def read_grades(
     ------
     InvalidGradeError
         If a label is off the scale, or all are, such as numbers if the scale has names.
-
-    Warns
-    -----
-    DataWarning
-        Where more than two names are sorted alphabetically, or `grades` contradicts
-        the order of a Categorical.
     """
     classes = np.unique(labels.values)
     if grades is None:

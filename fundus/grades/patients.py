@@ -63,7 +63,12 @@ def read_patients(groups: Any, n_rows: int, *, name: str = "groups") -> NDArray[
             f"{unknown[0]}{more}: give an image whose patient is unknown an id of its own, or "
             "leave patients out if they are not known."
         )
-    return _sortable(values)
+    if values.dtype.kind == "O":
+        try:
+            np.unique(values)
+        except TypeError:
+            return np.array([str(value) for value in values], dtype=object)
+    return values
 
 
 def _flat(groups: Any) -> NDArray[Any]:
@@ -72,22 +77,8 @@ def _flat(groups: Any) -> NDArray[Any]:
     return values
 
 
-def _sortable(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind != "O":
-        return values
-    try:
-        np.unique(values)
-    except TypeError:
-        return np.array([str(value) for value in values], dtype=object)
-    return values
-
-
 def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
     """Return the patients of a frame, or ``None`` if it has no such column.
-
-    Returns
-    -------
-    ndarray, shape (n,), or None
 
     Raises
     ------
@@ -107,21 +98,7 @@ def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
 def patients_of(X: Any, groups: Any, n_rows: int) -> NDArray[Any] | None:
     """Return the given patients, else those in a frame's column, else ``None``.
 
-    Parameters
-    ----------
-    X : images or array-like
-    groups : array-like, shape (n_samples,), or None
-    n_rows : int
-        Rows of `X`.
-
-    Returns
-    -------
-    ndarray, shape (n_samples,), or None
-
-    Raises
-    ------
-    DataError
-        As `read_patients`.
+    They are read by `read_patients`, and `n_rows` is the number of rows of `X`.
     """
     if groups is not None:
         return read_patients(groups, n_rows)

@@ -8,17 +8,13 @@ from scipy.special import expit
 
 
 def expected_grade(proba: NDArray[np.float64], positions: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Severity of a classifier: the mean grade under its probabilities.
+    """Severity of a classifier ``(n_samples,)``: the mean grade under its probabilities.
 
     Parameters
     ----------
     proba : ndarray of float, shape (n_samples, n_classes)
     positions : ndarray of int, shape (n_classes,)
         Position of each class on the scale.
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples,)
 
     Examples
     --------
@@ -29,15 +25,7 @@ def expected_grade(proba: NDArray[np.float64], positions: NDArray[np.intp]) -> N
 
 
 def normalised(proba: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale rows to sum 1; rows that sum to 0 are not changed.
-
-    Parameters
-    ----------
-    proba : ndarray of float, shape (n_samples, n_classes)
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples, n_classes)
+    """Scale rows ``(n_samples, n_classes)`` to sum 1; rows that sum to 0 are not changed.
 
     Examples
     --------
@@ -142,10 +130,6 @@ def nearest_class(grades: NDArray[np.intp], positions: NDArray[np.intp]) -> NDAr
     positions : ndarray of int, shape (n_classes,)
         Position of each class on the scale, in any order.
 
-    Returns
-    -------
-    ndarray of int, shape (n_samples,)
-
     Examples
     --------
     >>> nearest_class(np.array([0, 1, 3, 4]), np.array([0, 2, 4])).tolist()
@@ -160,17 +144,12 @@ def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities from cumulative logits of a grade above ``k``, for all ``k`` but the highest.
 
     The difference of two neighbouring cumulative probabilities is taken as a product, so that it
-    is exact where both are close to 1, and never negative.
+    is exact where both are close to 1, and never negative. Every row ``(n_grades,)`` sums to 1.
 
     Parameters
     ----------
     logits : ndarray of float, shape (n_samples, n_grades - 1)
         Log-odds of ``y > k``; must not rise along a row.
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples, n_grades)
-        Every row sums to 1.
 
     Examples
     --------
@@ -187,14 +166,11 @@ def ordered_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 def conditional_logit_proba(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities from conditional logits: those of ``y > k`` given ``y >= k``.
 
+    Every row ``(n_grades,)`` sums to 1.
+
     Parameters
     ----------
     logits : ndarray of float, shape (n_samples, n_grades - 1)
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples, n_grades)
-        Every row sums to 1.
 
     Examples
     --------

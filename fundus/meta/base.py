@@ -83,7 +83,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
             Where more than two names are sorted alphabetically; see
             `TransferClassifier`.
         """
-        self._check(X)
+        self._check()
         for name in DECIDED:  # of an earlier fit
             self.__dict__.pop(name, None)
         data = read_training(X, y, sample_weight, groups, self._owner())
@@ -103,7 +103,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         """Return the estimator as it was before any fit, for a model that was loaded."""
         return clone(unwrapped(self._models()[0]))
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         """Raise for a parameter that cannot be used, before any work."""
 
     def _owner(self) -> Any:

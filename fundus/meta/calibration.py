@@ -58,21 +58,10 @@ def fit_map(
     method: str,
     weight: NDArray[np.float64] | None = None,
 ) -> CalibrationMap:
-    """Fit a calibration map.
+    """Fit a calibration map to scores ``(n,)``, some of which are positive and some not.
 
-    Parameters
-    ----------
-    score : ndarray of float, shape (n,)
-    positive : ndarray of bool, shape (n,)
-        Both values must occur.
-    method : {"sigmoid", "isotonic"}
-    weight : ndarray of float, shape (n,), default=None
-
-    Returns
-    -------
-    CalibrationMap
-        Where a higher score does not mean a higher probability, a sigmoid is the share of
-        positives at every score.
+    Where a higher score does not mean a higher probability, a sigmoid is the share of positives at
+    every score.
 
     References
     ----------
@@ -112,10 +101,6 @@ def falling(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
     ----------
     cumulative : ndarray of float, shape (n, m)
         Probabilities of grade 1 or worse, of grade 2 or worse, …
-
-    Returns
-    -------
-    ndarray of float, shape (n, m)
 
     Examples
     --------
@@ -198,7 +183,7 @@ class CumulativeCalibratedClassifierCV(HasBallot):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         check_option(self, "method", METHODS)
 
     def _fit(self, data: TrainingData) -> None:

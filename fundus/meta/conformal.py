@@ -126,7 +126,7 @@ class OrdinalConformalClassifier(HasBallot):
         self.random_state = random_state
         self.alpha = alpha
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         if isinstance(self.cv, str) and self.cv != "prefit":
             raise invalid(self, "cv", "an int, a splitter, folds or None", self.cv)
         if isinstance(self.alpha, str) and self.alpha == "deprecated":
@@ -225,7 +225,7 @@ class OrdinalConformalClassifier(HasBallot):
             random_state=random_state,
             alpha=alpha,
         )
-        model._check(None)
+        model._check()
         labels = as_labels(y).values
         if len(labels) != len(ensemble.oof_fold_):
             raise DataError(
@@ -251,14 +251,17 @@ class OrdinalConformalClassifier(HasBallot):
         self.ensemble_, self.ballot_, self.classes_ = model, ballot, ballot.classes
 
     def _make_rule(self, parts: list[tuple[Votes, NDArray[Any]]]) -> None:
+        # a deprecated alpha is the share that sets may miss
+        alpha = (
+            one_less(self.confidence_level) if isinstance(self.alpha, str) else float(self.alpha)
+        )
         scores = []
         for predicted, labels in parts:
             of_grades = self._nonconformity(predicted)
             position = self._rank()[np.searchsorted(self.classes_, labels)]
             scores.append(np.sort(of_grades[np.arange(len(labels)), position]))
-        self.rule_ = ConformalRule(self._share_missed(), tuple(scores))
+        self.rule_ = ConformalRule(alpha, tuple(scores))
         self.n_calibration_ = n = self.rule_.n_images
-        alpha = self.rule_.alpha
         if n < (1 - alpha) * (n + 1):
             warn_caller(
                 f"{n} calibration images, one of each patient, are too few for confidence_level="
@@ -266,11 +269,6 @@ class OrdinalConformalClassifier(HasBallot):
                 "all grades.",
                 DataWarning,
             )
-
-    def _share_missed(self) -> float:
-        if isinstance(self.alpha, str):
-            return one_less(self.confidence_level)
-        return float(self.alpha)
 
     def _nonconformity(self, votes: Votes) -> NDArray[np.float64]:
         """Nonconformity of every class, ``(n, n_classes)``, in the order of the grades."""

@@ -27,10 +27,6 @@ def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
     proba : ndarray of float, shape (n, n_grades)
         In the order of the grades.
 
-    Returns
-    -------
-    ndarray of float, shape (n, n_grades)
-
     References
     ----------
     .. [1] C. Lu, A. N. Angelopoulos, S. Pomerantz, "Improving trustworthiness of AI disease
@@ -60,7 +56,7 @@ def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
 def nonconformity_of_severity(
     severity: NDArray[np.float64], positions: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Distance of each grade from the severity, less that of the nearest grade.
+    """Distance of each grade from the severity, less that of the nearest grade, ``(n, n_grades)``.
 
     Parameters
     ----------
@@ -68,10 +64,6 @@ def nonconformity_of_severity(
         In positions on the scale.
     positions : ndarray of int, shape (n_grades,)
         Rising.
-
-    Returns
-    -------
-    ndarray of float, shape (n, n_grades)
 
     Examples
     --------
@@ -114,17 +106,9 @@ class ConformalRule:
         return sum(len(scores) for scores in self.scores)
 
     def positions(self, members: list[NDArray[np.float64]]) -> tuple[NDArray[np.intp], ...]:
-        """Return the ends of each image's set.
+        """Return the lowest and the highest grade of each image's set, ``(n,)`` each.
 
-        Parameters
-        ----------
-        members : list of ndarray of float, shape (n, n_grades)
-            Nonconformity of every grade by each model.
-
-        Returns
-        -------
-        low, high : ndarray of int, shape (n,)
-            Lowest and highest grade of the set.
+        `members` is the nonconformity of every grade by each model, ``(n, n_grades)``.
         """
         # a grade is left out where enough calibration images have a lower score than it would have
         counts = [
@@ -139,24 +123,7 @@ class ConformalRule:
 
 
 def one_image_each(patients: ArrayLike | None, n: int, random_state: Any) -> NDArray[np.intp]:
-    """Draw one image of each patient.
-
-    Parameters
-    ----------
-    patients : array-like, shape (n,), or None
-        ``None`` takes all images.
-    n : int
-    random_state : int, RandomState or None
-
-    Returns
-    -------
-    ndarray of int
-        Rows, rising.
-
-    Raises
-    ------
-    DataError
-        If there is not one patient for each row, or one is unknown.
+    """Draw one image of each patient, or take all where there are no patients; rows rise.
 
     Examples
     --------

@@ -133,7 +133,7 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         check_option(self, "refit", (True, False))
         if isinstance(self.cv, str):
             expected = (
@@ -226,7 +226,7 @@ class FixedCutpointClassifier(_CutpointClassifier):
         self.estimator = estimator
         self.cutpoints = cutpoints
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         self._ascending()
         self._check_severity()
 

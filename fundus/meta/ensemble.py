@@ -129,7 +129,7 @@ class FoldEnsemble(MetaGrader):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
 
@@ -288,12 +288,7 @@ class FoldEnsemble(MetaGrader):
         }
 
     def ballot(self) -> Ballot:
-        """Return how the models vote.
-
-        Returns
-        -------
-        Ballot
-        """
+        """Return how the models vote."""
         check_is_fitted(self, "estimators_")
         # models of earlier releases have no ballot
         order = getattr(self, "_scale", None)

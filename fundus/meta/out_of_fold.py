@@ -97,11 +97,6 @@ def read_training(
     ------
     DataError
         If lengths differ, a grade is missing, or a patient is unknown.
-
-    Warns
-    -----
-    DataWarning
-        Where more than two names are sorted alphabetically.
     """
     refuse_single(X)
     (X,) = indexable(X)
@@ -175,24 +170,8 @@ def fit_fold(
 ) -> Any:
     """Fit a clone on the training rows of a fold, with their weights and patients.
 
-    The model inside a `FrozenEstimator` is used as it is.
-
-    Parameters
-    ----------
-    model : classifier or search
-    X : images or array-like
-    y : ndarray or Series, shape (n_samples,)
-    train : ndarray of int
-        Rows to train on.
-    weight : ndarray of float, shape (n_samples,), or None
-    groups : array-like, shape (n_samples,), or None
-    tell : bool, default=True
-        Whether a verbose model prints its plan.
-
-    Returns
-    -------
-    estimator
-        Fitted.
+    The model inside a `FrozenEstimator` is used as it is. With `tell`, a verbose model prints its
+    plan.
     """
     if is_frozen(model):
         return model.estimator
@@ -239,9 +218,6 @@ def out_of_fold(
 
     Parameters
     ----------
-    estimator : classifier, regressor or search
-    data : TrainingData
-    folds : list of (train, test)
     scale : ndarray, shape (n_grades,)
     n_jobs : int or None
         Number of folds at the same time, in processes.

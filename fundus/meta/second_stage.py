@@ -205,7 +205,7 @@ class SecondStageClassifier(MetaGrader):
             )
         return self.imputer_.transform(table.to_numpy())
 
-    def _check(self, X: Any) -> None:
+    def _check(self) -> None:
         check_option(self, "eye", ("auto", True, False))
         check_option(self, "fellow", ("auto", True, False))
         self._check_severity()

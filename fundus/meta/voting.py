@@ -26,10 +26,6 @@ def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDA
     classes : ndarray, shape (n_classes,)
         Sorted; a class that the model never saw has probability 0.
     scale : ndarray, shape (n_grades,)
-
-    Returns
-    -------
-    Votes
         Where the model's own scale is shorter, the error of a severity is scaled with the width of
         its steps. Cutpoints are not converted.
     """
@@ -53,21 +49,17 @@ def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDA
 def to_scale(
     severity: NDArray[np.float64], own: NDArray[Any], scale: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Convert severities from a fold's own scale to the whole one.
+    """Convert severities ``(n_samples,)`` from a fold's own scale to the whole one.
 
     Parameters
     ----------
     severity : ndarray of float, shape (n_samples,)
-        In positions on `own`; infinite ones stay so.
+        In positions on `own`; infinite ones stay so, and one beyond an end of `own` keeps its
+        distance from it.
     own : ndarray, shape (n_own,)
         Where a fold lacked a grade and the scale came from the data, a part of `scale`, with wider
         steps.
     scale : ndarray, shape (n_grades,)
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples,)
-        In positions on `scale`; a severity beyond an end of `own` keeps its distance from it.
 
     Examples
     --------
@@ -103,19 +95,7 @@ class Ballot(NamedTuple):
     std: float | None = None
 
     def scores(self, grader: Grader, reading: Reading) -> Votes:
-        """Predict once with one model.
-
-        Parameters
-        ----------
-        grader : Grader
-            Fitted on one fold.
-        reading : Reading
-
-        Returns
-        -------
-        Votes
-            A class that the model never saw has probability 0.
-        """
+        """Predict once with a model of one fold; a class that it never saw has probability 0."""
         votes = votes_on(grader, reading, self.classes, self.scale)
         if self.voting == "soft":
             return self._most_probable(votes.proba)
@@ -134,12 +114,9 @@ class Ballot(NamedTuple):
     def combine(self, votes: list[Votes]) -> Votes:
         """Average the predictions that `scores` returned for each model.
 
-        Returns
-        -------
-        Votes
-            Mean probabilities and severities, and the median of each cutpoint. Where the mean
-            severity votes, probabilities are made from it, with the root mean square of the
-            models' errors.
+        These are mean probabilities and severities, and the median of each cutpoint. Where the
+        mean severity votes, probabilities are made from it, with the root mean square of the
+        models' errors.
         """
         proba = _mean([vote.proba for vote in votes])
         if self.voting == "soft":
@@ -230,11 +207,7 @@ def _root_mean_square(stds: list[float | None]) -> float | None:
 def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
     """Return the rules by which a single fitted classifier votes.
 
-    Parameters
-    ----------
-    model : classifier
-    labels : Labels, default=None
-        Used for the order where the model does not know it.
+    The order of `labels` is used where the model does not know it.
     """
     labels = Labels(model.classes_) if labels is None else labels
     if not len(scale_of(model, np.empty(0))):
@@ -244,18 +217,9 @@ def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Median of each cutpoint over models, which a few infinite ones do not change.
+    """Median of each ascending cutpoint over models, which a few infinite ones do not change.
 
-    Parameters
-    ----------
-    cutpoints : list of ndarray of float, shape (n_grades - 1,)
-        Ascending.
-
-    Returns
-    -------
-    ndarray of float, shape (n_grades - 1,)
-        Ascending; for an even number the mean of the middle two, or the lower of them where one is
-        infinite.
+    For an even number it is the mean of the middle two, or the lower of them where one is infinite.
 
     Examples
     --------
@@ -271,19 +235,9 @@ def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64
 
 
 def chosen_voting(voting: str, model: Any) -> str:
-    """Return the kind of voting that a ``voting=`` parameter means for some models.
+    """Return the kind of voting that a ``voting=`` parameter means for fitted models like `model`.
 
-    Parameters
-    ----------
-    voting : str
-        ``"auto"`` uses what suits the model.
-    model : classifier
-        One of them, fitted.
-
-    Raises
-    ------
-    InvalidParameterError
-        If the models cannot vote that way.
+    ``"auto"`` uses what suits the model; a kind that it does not have is refused.
     """
     grader = as_grader(model)
     if voting == "auto":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import cohen_kappa_score
 from sklearn.metrics._scorer import _Scorer
 
@@ -73,8 +74,6 @@ def quadratic_weighted_kappa(
             f"y_true and y_pred must be of one length. Got {len(true)} and {len(pred)} rows."
         )
     if len(np.unique(np.concatenate([true, pred]))) == 1:
-        from sklearn.exceptions import UndefinedMetricWarning
-
         warnings.warn(
             "Quadratic weighted kappa is undefined (nan): both gradings hold the one grade "
             f"{scale.tolist()[true[0]]!r}.",

@@ -217,24 +217,13 @@ def macro_auc(
 def read_proba(
     y_true: ArrayLike, y_proba: ArrayLike, n_grades: int | Sequence[Hashable]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Check grades and their probabilities.
-
-    Parameters
-    ----------
-    y_true : array-like, shape (n_samples,)
-    y_proba : array-like of float, shape (n_samples, n_grades)
-    n_grades : int or sequence of labels
+    """Check grades and their probabilities, as in `ranked_probability_score`.
 
     Returns
     -------
     true : ndarray of int, shape (n_samples,)
         Places on the scale.
     proba : ndarray of float, shape (n_samples, n_grades)
-
-    Raises
-    ------
-    InvalidGradeError, DataError
-        As in `ranked_probability_score`.
     """
     scale = grade_scale(n_grades)
     true = to_positions(y_true, scale, name="y_true")
@@ -244,14 +233,7 @@ def read_proba(
 
 
 def check_proba(proba: NDArray[Any], shape: tuple[int, int]) -> None:
-    """Raise `DataError` unless there is a distribution over the grades in every row.
-
-    Parameters
-    ----------
-    proba : ndarray of float
-    shape : tuple of int
-        Images and grades.
-    """
+    """Raise `DataError` unless each row is a distribution; `shape` is of images and grades."""
     if proba.shape != shape or not len(proba):
         raise DataError(
             f"y_proba must have a probability of each of {shape[1]} grades for each of at least "

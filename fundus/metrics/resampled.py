@@ -12,19 +12,9 @@ Scores = NDArray[np.float64]
 def confusions(
     weights: Weights, true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int
 ) -> Scores:
-    """Confusion matrices.
+    """Confusion matrices by true and predicted grade, ``(n_resamples, n_grades, n_grades)``.
 
-    Parameters
-    ----------
-    weights : ndarray of float, shape (n_resamples, n_images)
-    true, pred : ndarray of int, shape (n_images,)
-        Places on the scale.
-    n_grades : int
-
-    Returns
-    -------
-    ndarray of float, shape (n_resamples, n_grades, n_grades)
-        By true grade and predicted grade.
+    `true` and `pred` are places on the scale, ``(n_images,)``.
 
     Examples
     --------
@@ -38,16 +28,9 @@ def confusions(
 
 
 def kappa_of(confusion: NDArray) -> Scores:
-    """Quadratic weighted kappa of confusion matrices.
+    """Quadratic weighted kappa of confusion matrices ``(…, n_grades, n_grades)``.
 
-    Parameters
-    ----------
-    confusion : ndarray, shape (…, n_grades, n_grades)
-
-    Returns
-    -------
-    ndarray of float, shape (…)
-        ``nan`` where both gradings are one and the same single grade.
+    It is ``nan`` where both gradings are one and the same single grade.
 
     Examples
     --------

@@ -18,13 +18,7 @@ from sklearn.model_selection import (
 from sklearn.utils.validation import _num_samples
 
 from fundus.data.inputs import as_images, is_image_data, refuse_single
-from fundus.exceptions import (
-    DataError,
-    InvalidGradeError,
-    Mention,
-    Message,
-    SplitError,
-)
+from fundus.exceptions import DataError, InvalidGradeError, Mention, Message, SplitError
 from fundus.frozen.pixel_digests import pixel_digests
 from fundus.grades.labels import as_labels
 from fundus.grades.patients import patients_of, read_patients
@@ -42,14 +36,8 @@ from fundus.store import open_store
 def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     """Turn a ``cv=`` parameter into a splitter.
 
-    Parameters
-    ----------
-    cv : int, splitter or iterable
-        An int means `StratifiedGroupKFold` where there are groups, else `StratifiedKFold`, both
-        shuffled.
-    y : array-like, shape (n_samples,)
-    groups : array-like, shape (n_samples,), or None
-    random_state : int, RandomState or None
+    An int means `StratifiedGroupKFold` where there are groups, else `StratifiedKFold`, both
+    shuffled.
 
     Raises
     ------

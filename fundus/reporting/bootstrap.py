@@ -49,13 +49,8 @@ class Interval:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``nan`` becomes ``None``."""
-        return {
-            "low": finite_or_none(self.low),
-            "high": finite_or_none(self.high),
-            "confidence": self.confidence,
-            "by_patient": self.by_patient,
-            "method": self.method,
-        }
+        ends = {"low": finite_or_none(self.low), "high": finite_or_none(self.high)}
+        return {**vars(self), **ends}
 
 
 @dataclass(frozen=True)
@@ -134,10 +129,7 @@ class Bootstrap:
     ) -> dict[str, NDArray[np.float64]]:
         """Return scores of all resamples by name.
 
-        Parameters
-        ----------
-        statistic : callable
-            Takes weights (n, n_images) and returns arrays of n scores by name.
+        `statistic` takes weights (n, n_images) and returns arrays of n scores by name.
         """
         parts = [statistic(weights) for weights in self.weights()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -228,10 +220,6 @@ def bootstrap_of(
     content : ndarray of float, shape (n_images, n_columns)
         All data that is scored; patients are sorted by it, so that intervals do not depend on
         the order of the rows or on the patients' names.
-    patients : array-like, shape (n_images,), or None
-    n_resamples : int, default=2000
-    confidence : float, default=0.95
-    random_state : int, default=0
 
     Raises
     ------
@@ -246,7 +234,9 @@ def bootstrap_of(
         raise invalid("", "n_resamples", "at least 1", n_resamples)
     _, rank = np.unique(content, axis=0, return_inverse=True)
     rank = rank.reshape(-1)
-    who = np.arange(len(rank)) if patients is None else _factorised(patients, len(rank))
+    who = np.arange(len(rank))
+    if patients is not None:
+        who = pd.factorize(read_patients(patients, len(rank), name="groups"))[0]
     order = np.lexsort((rank, who))
     starts = np.flatnonzero(np.diff(who[order], prepend=-1))
     parts = np.split(rank[order], starts[1:])
@@ -256,19 +246,8 @@ def bootstrap_of(
     return Bootstrap(place[who], patients is not None, n_resamples, confidence, random_state)
 
 
-def _factorised(patients: ArrayLike, n_rows: int) -> NDArray[np.intp]:
-    return pd.factorize(read_patients(patients, n_rows, name="groups"))[0]
-
-
 def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    Parameters
-    ----------
-    successes : float
-    trials : int
-        At least 1.
-    confidence : float, default=0.95
+    """Wilson's score interval of a proportion of at least one trial.
 
     References
     ----------
@@ -295,19 +274,10 @@ def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[flo
 
 
 def percentiles(scores: NDArray[np.float64], tail: float) -> tuple[float, float]:
-    """Percentiles ``tail`` and ``100 - tail`` of scores.
+    """Percentiles ``tail`` and ``100 - tail`` of scores ``(n_resamples,)``.
 
-    Parameters
-    ----------
-    scores : ndarray of float, shape (n_resamples,)
-    tail : float
-        In percent.
-
-    Returns
-    -------
-    low, high : float
-        ``nan`` if fewer than 90 % are finite, or all are the same: then the resamples, such as
-        those of a perfect grading, show nothing about other images.
+    They are ``nan`` if fewer than 90 % are finite, or all are the same: then the resamples, such
+    as those of a perfect grading, show nothing about other images.
     """
     known = scores[np.isfinite(scores)]
     if not len(known) or len(known) < _DEFINED * len(scores) or np.ptp(known) == 0:

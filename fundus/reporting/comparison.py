@@ -15,7 +15,7 @@ from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
 from fundus.metrics.resampled import Bins, Ranking, confusions, mean_of
 from fundus.parameters import invalid, renamed_parameter
-from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of
+from fundus.reporting.bootstrap import Measure, bootstrap_of
 from fundus.reporting.report import N_BINS, OF_CONFUSION
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -118,21 +118,14 @@ def paired_difference(
             f"each. Got shapes {true.shape}, {one.shape} and {two.shape}."
         )
     statistics = [_statistic(metric, true, values, n_grades) for values in (one, two)]
+    content = _content(true, one, two)
     bootstrap = bootstrap_of(
-        _content(true, one, two),
-        groups,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        random_state=random_state,
+        content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
     once = np.ones((1, len(true)))
     first, second = (float(statistic(once)[0]) for statistic in statistics)
-    drawn = _resampled(bootstrap, statistics)
+    drawn = bootstrap.scores(lambda w: {"d": statistics[0](w) - statistics[1](w)})["d"]
     return PairedDifference(first, second, bootstrap.measure(first - second, drawn))
-
-
-def _resampled(bootstrap: Bootstrap, statistics: list[Statistic]) -> NDArray[np.float64]:
-    return bootstrap.scores(lambda w: {"d": statistics[0](w) - statistics[1](w)})["d"]
 
 
 def _content(true: NDArray[Any], one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:

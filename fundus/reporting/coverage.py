@@ -124,12 +124,9 @@ def coverage_report(
             f"a set for each. Got {len(true)} grades, {len(ends[0])} lowest and {len(ends[1])} "
             "highest, or a lowest above its highest."
         )
+    content = np.column_stack([true, *ends]).astype(float)
     bootstrap = bootstrap_of(
-        np.column_stack([true, *ends]).astype(float),
-        groups,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        random_state=random_state,
+        content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
     covered = (ends[0] <= true) & (true <= ends[1])
     every = np.ones(len(true), dtype=bool)

@@ -16,6 +16,7 @@ from fundus.reporting.displays import new_figure
 from fundus.reporting.screening import ScreeningReport
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown", "tab:pink")
@@ -24,16 +25,8 @@ _COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown", "tab:
 def plot_roc(report: ScreeningReport, *, title: str = "") -> Figure:
     """Draw the ROC curves of a screening report, and its operating points with intervals.
 
-    Parameters
-    ----------
-    report : ScreeningReport
-    title : str, default=""
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A cross shows the intervals of an operating point. If ungradable images count as
-        referred, the curve does not start in the corner.
+    A cross shows the intervals of an operating point. If ungradable images count as referred, the
+    curve does not start in the corner.
 
     Examples
     --------
@@ -42,9 +35,7 @@ def plot_roc(report: ScreeningReport, *, title: str = "") -> Figure:
     >>> plot_roc(report).axes[0].get_ylabel()
     'sensitivity'
     """
-    figure = new_figure()
-    ax = figure.subplots()
-    ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    figure, ax = _unit_square("1 - specificity", "sensitivity", title)
     for condition, colour in zip(report.conditions, _COLOURS, strict=False):
         false_share, found = condition.curve
         label = f"{condition.name} ({condition.n_positive}): AUC {condition.auc}"
@@ -65,9 +56,6 @@ def plot_roc(report: ScreeningReport, *, title: str = "") -> Figure:
                 markersize=4,
                 linewidth=1,
             )
-    ax.set(xlabel="1 - specificity", ylabel="sensitivity", title=title)
-    ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(-0.02, 1.02)
     ax.legend(loc="lower right", fontsize="small")
     return figure
 
@@ -83,23 +71,17 @@ def plot_reliability(
 ) -> Figure:
     """Draw the share of images with a grade or a worse one, by its predicted probability.
 
+    Bars are Wilson's 95 % intervals, by image. The dotted line is perfect calibration.
+
     Parameters
     ----------
     y_true : array-like of int, shape (n_samples,)
         Grades in ``range(n_grades)``.
     y_proba : array-like of float, shape (n_samples, n_grades)
-    n_grades : int, default=5
-        Length of the scale.
     at_least : sequence of int, default=None
         Lowest grades; by default 2 and 3 on the scale of five, else all but 0.
     n_bins : int, default=8
         Number of bins, with about the same number of images each.
-    title : str, default=""
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Bars are Wilson's 95 % intervals, by image. The dotted line is perfect calibration.
 
     Raises
     ------
@@ -121,9 +103,7 @@ def plot_reliability(
             f"at_least must hold grades in 1–{n_grades - 1}. "  # noqa: RUF001
             f"Got {list(at_least)}."
         )
-    figure = new_figure()
-    ax = figure.subplots()
-    ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    figure, ax = _unit_square("predicted probability", "share of images", title)
     for place, (k, colour) in enumerate(zip(at_least, _COLOURS, strict=False)):
         predicted, share, low, high = _reliability(true >= k, proba[:, k:].sum(axis=1), n_bins)
         bars = np.maximum([share - low, high - share], 0)
@@ -138,11 +118,18 @@ def plot_reliability(
             linewidth=1,
             label=f"grade ≥ {k}",
         )
-    ax.set(xlabel="predicted probability", ylabel="share of images", title=title)
-    ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(-0.02, 1.02)
     ax.legend(loc="upper left")
     return figure
+
+
+def _unit_square(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
+    """Return a new figure, and its axes from 0 to 1 with a dotted diagonal."""
+    figure = new_figure()
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    limits = (-0.02, 1.02)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xlim=limits, ylim=limits)
+    return figure, ax
 
 
 def _reliability(

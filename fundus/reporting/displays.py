@@ -197,17 +197,7 @@ def plot_confusion(
 ) -> Figure:
     """Draw a confusion matrix with the names of the grades.
 
-    Parameters
-    ----------
-    confusion : ndarray of int, shape (n_grades, n_grades)
-        By true grade (row) and predicted grade (column).
-    class_names : sequence of str
-    title : str, default=""
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Colours are shares of the true grade, numbers are images.
+    Colours are shares of the true grade (row), numbers are images.
 
     Examples
     --------

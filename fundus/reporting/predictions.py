@@ -75,30 +75,15 @@ class Predictions:
 def predict_images(model: Any, X: Any) -> Predictions:
     """Predict images with a fitted model; each photograph is read once.
 
-    Parameters
-    ----------
-    model : classifier
-        Fitted; its operating points and its rule for sets are used if it has them.
-    X : images or array-like
-        As in the model's ``predict``.
+    The model's operating points and its rule for sets are used if it has them.
     """
     return _predict(model, X)[0]
 
 
 def predict_by_folds(model: Any, X: Any, folds: Sequence[int]) -> NDArray[np.float64]:
-    """Return each image's severity from one chosen model of an ensemble.
+    """Return each image's severity ``(n,)`` from one chosen model of an ensemble.
 
-    Parameters
-    ----------
-    model : FoldEnsemble
-        Fitted, with probabilities.
-    X : images or array-like
-    folds : sequence of int, shape (n,)
-        Index of the model for each image.
-
-    Returns
-    -------
-    ndarray of float, shape (n,)
+    `folds` are the indices of the models ``(n,)``; the ensemble has probabilities.
     """
     severity = np.array([votes.severity for votes in _predict(model, X)[1]])
     return severity[np.asarray(folds), np.arange(len(folds))]
@@ -117,13 +102,7 @@ def _predict(model: Any, X: Any) -> tuple[Predictions, list[Votes]]:
 
 
 def out_of_fold_predictions(ensemble: FoldEnsemble) -> Predictions:
-    """Return the out-of-fold predictions of an ensemble.
-
-    Parameters
-    ----------
-    ensemble : FoldEnsemble
-        Fitted, every image in one test fold.
-    """
+    """Return the out-of-fold predictions of an ensemble that tested every image."""
     labels = ensemble.oof_prediction_
     if not ensemble.gives_proba():
         return Predictions(to_positions(labels, ensemble.grades_))
@@ -175,17 +154,8 @@ def points_of(model: Any) -> dict[str, list[OperatingPoint]]:
 def names_of_grades(model: Any, of_data: Sequence[str] | None = None) -> list[str]:
     """Return the names of a fitted model's grades, lowest first.
 
-    Parameters
-    ----------
-    model : classifier
-    of_data : sequence of str, default=None
-        Names in a data set.
-
-    Returns
-    -------
-    list of str
-        ``class_names_`` if the model has them, else `of_data`; else ``class0`` … for grades
-        that are numbered, or the labels themselves.
+    These are ``class_names_`` if the model has them, else those of a data set, else ``class0`` …
+    for grades that are numbered, or the labels themselves.
     """
     if names := getattr(model, "class_names_", None) or of_data:
         return list(names)

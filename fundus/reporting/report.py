@@ -24,13 +24,7 @@ from fundus.metrics.resampled import (
     mean_of,
     sensitivities_of,
 )
-from fundus.reporting.bootstrap import (
-    Bootstrap,
-    Interval,
-    Measure,
-    bootstrap_of,
-    finite_or_none,
-)
+from fundus.reporting.bootstrap import Bootstrap, Interval, Measure, bootstrap_of, finite_or_none
 from fundus.reporting.tables import report_table
 
 if TYPE_CHECKING:
@@ -95,13 +89,7 @@ class Report:
         return {name: measure.interval for name, measure in self.measures.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON values.
-
-        Returns
-        -------
-        dict
-            ``nan`` becomes ``None``.
-        """
+        """Return the report as JSON values; ``nan`` becomes ``None``."""
         return {
             "n_images": self.n_images,
             "n_patients": self.n_patients,
@@ -115,17 +103,7 @@ class Report:
         }
 
     def to_table(self, title: str = "Scores") -> Group:
-        """Return the report for a terminal.
-
-        Parameters
-        ----------
-        title : str, default="Scores"
-
-        Returns
-        -------
-        rich.console.Group
-            The scores with their intervals, and the confusion matrix.
-        """
+        """Return the scores with their intervals, and the confusion matrix, for a terminal."""
         return report_table(self, title)
 
 
@@ -200,12 +178,9 @@ def make_report(
         proba = np.asarray(proba, dtype=np.float64)
         check_proba(proba, (len(true), n_grades))
         columns.append(proba)
+    content = np.column_stack(columns).astype(float)
     bootstrap = bootstrap_of(
-        np.column_stack(columns).astype(float),
-        groups,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        random_state=random_state,
+        content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
     measures, sensitivities = _of_grades(true, pred, n_grades, bootstrap)
     if severity is not None:

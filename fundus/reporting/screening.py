@@ -12,11 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fundus.exceptions import DataError, OperatingPointError
 from fundus.grades.icdr import N_GRADES, is_referable, is_sight_threatening
 from fundus.grades.labels import grade_scale, to_positions
-from fundus.metrics.operating_points import (
-    OperatingPoint,
-    chosen_thresholds,
-    operating_point,
-)
+from fundus.metrics.operating_points import OperatingPoint, chosen_thresholds, operating_point
 from fundus.metrics.resampled import Ranking, share_of
 from fundus.parameters import renamed_parameter
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of, finite_or_none
@@ -227,11 +223,7 @@ def screening_report(
     ranked = np.where(failed, np.inf, score)
     content = np.column_stack([*truths.values(), called, ranked]).astype(float)
     bootstrap = bootstrap_of(
-        content,
-        groups,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        random_state=random_state,
+        content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
     conditions = []
     for name, truth in truths.items():

@@ -53,10 +53,8 @@ def report_table(report: Report, title: str) -> Group:
     return Group(table, _confusion(report))
 
 
-def screening_table(report: ScreeningReport) -> Group:
+def screening_table(report: ScreeningReport) -> Table:
     """Return AUC and operating points of every condition."""
-    from rich.console import Group
-
     counted = "grade, or macular oedema" if report.with_dme else "grade"
     failed = f"; {report.n_ungradable} ungradable count as referred" * bool(report.n_ungradable)
     called = report.n_called_ungradable
@@ -68,7 +66,7 @@ def screening_table(report: ScreeningReport) -> Group:
     _headings(table, "finding", report.conditions[0].auc)
     for condition in report.conditions:
         _screening_rows(table, condition)
-    return Group(table)
+    return table
 
 
 def _screening_rows(table: Table, condition: Condition) -> None:
