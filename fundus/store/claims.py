@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -41,12 +40,7 @@ class Claims:
         self._life.acquire()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self.release(list(self._mine))
         finally:
@@ -54,14 +48,7 @@ class Claims:
             self._file(self._token).unlink(missing_ok=True)
 
     def take(self, keys: Sequence[bytes], n: int) -> tuple[list[int], int]:
-        """Claim the first entries that no living worker has claimed, this one included.
-
-        Parameters
-        ----------
-        keys : sequence of bytes
-            Entries that are wanted, in this order.
-        n : int
-            How many to claim at most.
+        """Claim the first `n` entries that no living worker has claimed, this one included.
 
         Returns
         -------
