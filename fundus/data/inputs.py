@@ -111,7 +111,7 @@ class Images:
         return content
 
     def content_digest(self, row: int) -> str:
-        """SHA-256 of a row's content, a file's bytes or an array; raise unless it is whole."""
+        """SHA-256 of a row's content, a file's bytes or an array; `ImageReadError` for no image."""
         content = self.content(row)
         if isinstance(content, bytes):
             verify(self.where(row) if self.paths is None else self.paths[row], content)

@@ -17,7 +17,7 @@ from fundus.images.foreign import foreign_file
 def no_images(where: object, what: str = "", odd: Sequence[str] = ()) -> str:
     """Say that there are no images, and what the first of the other files, `odd`, is.
 
-    They were looked for in `where`, as the user gave it, or in `what` ("the class folders of ") it.
+    The user gave `where`; `what` says which folders of it were searched.
     """
     suffixes = ", ".join(IMAGE_SUFFIXES)
     message = f"There are no images in {what}{where!r}; looked for files that end in {suffixes}"

@@ -97,7 +97,8 @@ def read_grades_column(values: Iterable[Any], scale: Scale) -> list[int | str]:
         texts = [_normal(value) if number is None else str(number)
                  for value, number in zip(cells, numbers, strict=True)]  # fmt: skip
         # numbers in place of names are positions on the scale, unless some name is a number
-        if any(text in scale.names for text in texts) or None not in map(_integer, scale.names):
+        numbered = any(_integer(name) is not None for name in scale.names)
+        if numbered or any(text in scale.names for text in texts):
             return [_named(*pair, scale) for pair in zip(cells, texts, strict=True)]
     counted_from_1 = N_GRADES in numbers and 0 not in numbers
     return [

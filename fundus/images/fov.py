@@ -74,7 +74,9 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 
 def fov_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Which pixels lie in the field of view, as `find_fov` sees it; ``None`` where it sees none.
+    """Which pixels lie in the field of view, as `find_fov` sees it: bool, shape (height, width).
+
+    It is ``None`` where no field of view is found.
 
     Raises
     ------

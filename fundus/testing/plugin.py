@@ -121,7 +121,10 @@ class PluginCheck:
 def plan_checks(
     distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
 ) -> list[PluginCheck]:
-    """List the checks that `check_plugin` runs; those of one entry follow each other."""
+    """List the checks of an installed package, those of one entry after each other; run none.
+
+    The parameters and the errors about them are those of `check_plugin`.
+    """
     statuses = plugin_statuses()
     own = [s for s in statuses if canonical(s.distribution) == canonical(distribution)]
     if not own:
