@@ -24,11 +24,7 @@ _UNGRADABLE_NAME = re.compile(r"un-?grad(?:e)?able", re.IGNORECASE)
 class Scale:
     """Grades from the lowest to the highest.
 
-    Parameters
-    ----------
-    names : tuple of str
-    named : bool, default=False
-        Whether a data set gives grades by these names; if not, by numbers from 0.
+    If they are `named`, a data set gives grades by these names; if not, by numbers from 0.
     """
 
     names: tuple[str, ...]

@@ -16,16 +16,8 @@ class Claims:
     """Entries of one segment that this worker has taken on; a context that gives them back.
 
     A worker shows that it lives by holding the lock on a file of its own, which the operating
-    system releases when it dies; others may then claim its entries.
-
-    Parameters
-    ----------
-    environment : Environment
-        Claims of all segments.
-    folder : Path
-        Where the lock files are.
-    segment : str
-        Name of the segment.
+    system releases when it dies; others may then claim its entries. The environment holds the
+    claims of all segments, the folder the lock files.
     """
 
     def __init__(self, environment: Environment, folder: Path, segment: str) -> None:

@@ -62,7 +62,7 @@ def check_backbone(
     backbone : str or BackboneSpec
         A registered name, or a record.
     weights : str, path or None, default=None
-        WeightsArgument to check it with; ``None`` is random ones.
+        Weights to check it with; ``None`` is random ones.
     image_size : int, default=None
         Edge of the input, in pixels; ``None`` is the backbone's own. A small one is quicker.
     golden : array-like of float, shape (n, size, size, 3), default=None
