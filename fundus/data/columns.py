@@ -16,11 +16,7 @@ _OTHER = {"left": "right", "right": "left"}
 
 
 def right_eyes(X: pd.DataFrame) -> NDArray[np.float64]:
-    """Column ``eye`` as numbers: 1 for right, 0 for left, ``nan`` for unknown.
-
-    Returns
-    -------
-    ndarray of float, shape (n,)
+    """Column ``eye`` as numbers, shape (n,): 1 for right, 0 for left, ``nan`` for unknown.
 
     Raises
     ------
@@ -47,11 +43,7 @@ def _eyes(X: pd.DataFrame) -> list[str | None]:
 
 
 def numeric_column(X: Any, name: str) -> NDArray[np.float64]:
-    """Return a numeric column of a frame; missing values are ``nan``.
-
-    Returns
-    -------
-    ndarray of float, shape (n,)
+    """Return a numeric column of a frame, shape (n,); missing values are ``nan``.
 
     Raises
     ------
@@ -79,18 +71,9 @@ def numeric_column(X: Any, name: str) -> NDArray[np.float64]:
 
 
 def fellow_severity(X: pd.DataFrame, severity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean severity of the same patient's other eye.
+    """Mean severity of the same patient's other eye, shape (n,), by ``patient`` and ``eye`` of X.
 
-    Parameters
-    ----------
-    X : DataFrame of n rows
-        Columns ``patient`` and ``eye``.
-    severity : ndarray of float, shape (n,)
-
-    Returns
-    -------
-    ndarray of float, shape (n,)
-        ``nan`` where the other eye is not in the frame, or the side is unknown.
+    It is ``nan`` where the other eye is not in the frame, or the side is unknown.
 
     Examples
     --------

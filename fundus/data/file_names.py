@@ -27,12 +27,7 @@ _EYES_OF_ONE = 2
 
 
 def from_name(path: str) -> tuple[str | None, str | None]:
-    """Read patient and eye from the name of a file.
-
-    Returns
-    -------
-    patient : str or None
-    eye : {"left", "right"} or None
+    """Read patient and eye, "left" or "right", from the name of a file; None where it has none.
 
     Examples
     --------
@@ -49,20 +44,9 @@ _NOBODY_KNOWS = Mention("patients_unknown", "ok")
 def guessed_patients(
     paths: Sequence[str], patients: Sequence[Any], guessed: Sequence[bool]
 ) -> str | None:
-    """Say how many patients are guessed from names, with an example.
+    """Say how many patients are `guessed`, known from names alone; None where none is.
 
-    Parameters
-    ----------
-    paths : sequence of str
-    patients : sequence of str
-    guessed : sequence of bool
-        For each image, whether its patient is known from its name alone.
-
-    Returns
-    -------
-    str or None
-        None where none is guessed. The example is of the patient with the most images, the
-        one most likely to be no patient.
+    The example is of the patient with the most images, the one most likely to be no patient.
 
     Examples
     --------
@@ -87,13 +71,7 @@ def guessed_patients(
 def refuse_one_patient(
     paths: Sequence[str], patients: Sequence[Any], guessed: Sequence[bool]
 ) -> None:
-    """Raise `DataError` where by the names most images would be of one and the same patient.
-
-    Parameters
-    ----------
-    paths, patients, guessed
-        As for `guessed_patients`.
-    """
+    """Raise `DataError` where by the names most images would be of one and the same patient."""
     told = {who for who, by_name in zip(patients, guessed, strict=True) if by_name}
     n = sum(guessed)
     if len(told) != 1 or n <= _EYES_OF_ONE or 2 * n < len(paths):
@@ -109,17 +87,9 @@ def refuse_one_patient(
 
 
 def warn_of_unknown(unknown: int, guess: str | None, n_images: int, *, stacklevel: int) -> None:
-    """Warn of patients that are not known.
+    """Warn of `unknown` images without a patient; `guessed_patients` says `guess` of the others.
 
-    Parameters
-    ----------
-    unknown : int
-        Images whose patient is not known.
-    guess : str or None
-        What `guessed_patients` says of the others.
-    n_images : int
-    stacklevel : int
-        As `warnings.warn` counts it, from here.
+    The `stacklevel` counts from here.
     """
     others = f"; of the others, {guess}" if guess else ""
     text = (

@@ -56,9 +56,7 @@ class Images:
 
     @property
     def _data(self) -> NDArray[Any]:
-        data = next(d for d in (self.paths, self.arrays, self.items) if d is not None)
-        assert data is not None
-        return data
+        return next(d for d in (self.paths, self.arrays, self.items) if d is not None)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -113,13 +111,7 @@ class Images:
         return content
 
     def content_digest(self, row: int) -> str:
-        """SHA-256 of a row's content: of a file's bytes, or of an array.
-
-        Raises
-        ------
-        ImageReadError
-            If it is no whole image.
-        """
+        """SHA-256 of a row's content, a file's bytes or an array; `ImageReadError` for no image."""
         content = self.content(row)
         if isinstance(content, bytes):
             verify(self.where(row) if self.paths is None else self.paths[row], content)
@@ -143,33 +135,22 @@ def is_image_data(X: Any) -> bool:
         return X.ndim in (0, 1, 4)
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (np.ndim(X[0]) == 0 or _may_be_images([_unwrapped(X[0])]))
-    return _is_single(X)
+    return _is_one_image(X, ndim=0)
 
 
 def _may_be_images(rows: list[Any]) -> bool:
-    return any(
-        isinstance(row, (str, bytes, os.PathLike))
-        or is_pillow(row)
-        or (isinstance(row, np.ndarray) and row.ndim == 3)
-        for row in rows
-    )
+    return any(_is_one_image(row, ndim=3) for row in rows)
 
 
-def _is_single(X: Any) -> bool:
-    return (
-        isinstance(X, (str, bytes, os.PathLike))
-        or is_pillow(X)
-        or (isinstance(X, np.ndarray) and X.ndim == 0)
-    )
+def _is_one_image(thing: Any, *, ndim: int) -> bool:
+    """Whether something is a path, a file's bytes, a Pillow image, or an array of `ndim` axes."""
+    if isinstance(thing, np.ndarray):
+        return thing.ndim == ndim
+    return isinstance(thing, (str, bytes, os.PathLike)) or is_pillow(thing)
 
 
 def refuse_single(X: Any) -> None:
-    """Refuse one image where rows of images are wanted.
-
-    Raises
-    ------
-    DataError
-        If `X` is one path, one file's bytes, one Pillow image, or a numpy array without axes.
+    """Raise `DataError` where one image, or a numpy array without axes, stands for rows of images.
 
     Examples
     --------
@@ -178,7 +159,7 @@ def refuse_single(X: Any) -> None:
     ...
     fundus.exceptions.DataError: X must be ... Got the single path '10_left.jpeg' instead: ...
     """
-    if not _is_single(X):
+    if not _is_one_image(X, ndim=0):
         return
     one = X.item() if isinstance(X, np.ndarray) else X
     if isinstance(one, (str, os.PathLike)):
@@ -192,17 +173,13 @@ def refuse_single(X: Any) -> None:
 
 
 def as_images(X: Any) -> Images:
-    """Read ``X`` as rows of images.
-
-    Parameters
-    ----------
-    X : array-like of path, of Pillow image, of bytes or of ndarray; DataFrame; or ndarray of uint8
-        See the message of the error. A column, of shape (n, 1), is taken as its rows.
+    """Read ``X`` as rows of images; a column, of shape (n, 1), is taken as its rows.
 
     Raises
     ------
     DataError
-        If ``X`` is none of the accepted forms, is empty, or a row holds no image.
+        If ``X`` is none of the accepted forms, which the message lists, is empty, or a row holds no
+        image.
 
     Examples
     --------

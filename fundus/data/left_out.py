@@ -15,16 +15,9 @@ from fundus.images.foreign import foreign_file
 
 
 def no_images(where: object, what: str = "", odd: Sequence[str] = ()) -> str:
-    """Say that there are no images, and what the first of the other files is.
+    """Say that there are no images, and what the first of the other files, `odd`, is.
 
-    Parameters
-    ----------
-    where : object
-        As the user gave it.
-    what : str, default=""
-        Of which folders.
-    odd : sequence of str, default=()
-        Files that were passed over.
+    The user gave `where`; `what` says which folders of it were searched.
     """
     suffixes = ", ".join(IMAGE_SUFFIXES)
     message = f"There are no images in {what}{where!r}; looked for files that end in {suffixes}"
@@ -35,17 +28,9 @@ def no_images(where: object, what: str = "", odd: Sequence[str] = ()) -> str:
 
 
 def report_odd(data: Bunch, odd: list[str]) -> Bunch:
-    """Add files that were passed over to a data set's ``skipped``.
+    """Add files that were passed over to a data set's ``skipped``, with a warning; return the set.
 
-    Returns
-    -------
-    Bunch
-        `data`.
-
-    Warns
-    -----
-    SetAsideWarning
-        If there are any; the message says what the first is, where that is known.
+    The message says what the first of them is, where that is known.
     """
     if odd:
         kinds = [foreign_file(path) for path in odd]

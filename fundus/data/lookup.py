@@ -6,7 +6,6 @@ import os
 import unicodedata
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -19,22 +18,6 @@ _USUAL_FOLDERS = ("images", "train", "train_images")
 
 # Extensions that a table may still name after the images were converted.
 _KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, ".ppm", ".gif", ".jp2", ".dcm")
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """An image that was found under another name than the one given.
-
-    Parameters
-    ----------
-    name : str
-        As given.
-    found : str
-        As found, from the image folder.
-    """
-
-    name: str
-    found: str
 
 
 class ImageFinder:
@@ -56,8 +39,9 @@ class ImageFinder:
 
     Attributes
     ----------
-    renamed : list of Renamed
-        Images found so far in another folder, or with another extension, than their names say.
+    renamed : list of tuple of str
+        Images found so far in another folder, or with another extension, than their names say:
+        each name as given, and as found from the image folder.
 
     Examples
     --------
@@ -68,24 +52,15 @@ class ImageFinder:
     def __init__(self, folder: str | os.PathLike[str], *, search: bool = True) -> None:
         self.folder = os.fspath(folder)
         self._searched = (self.folder or os.curdir) if search else ""
-        self.renamed: list[Renamed] = []
+        self.renamed: list[tuple[str, str]] = []
         self._listings: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
 
     def find(self, name: str) -> tuple[str, str | None]:
-        """Return the path of the image called `name`, and what is wrong with it or None.
+        """Return where an image is, or was expected, and what is wrong with it or None.
 
-        Parameters
-        ----------
-        name : str
-            A file name, a path relative to the folder, an absolute path, or an id that lacks the
-            extension. A leading slash or backslash that makes no absolute path here is that of
-            the folder.
-
-        Returns
-        -------
-        path : str
-            The file, or where it was expected.
-        problem : str or None
+        Its name is a file name, a path relative to the folder, an absolute path, or an id that
+        lacks the extension. A leading slash or backslash that makes no absolute path here is that
+        of the folder.
         """
         written = PurePosixPath(name.replace("\\", "/"))
         inside = PurePosixPath(*written.parts[1:]) if written.is_absolute() else written
@@ -108,17 +83,17 @@ class ImageFinder:
         if not found:
             return expected, self._missing(name, written)
         if not self._confirms(inside, found[0]):
-            self.renamed.append(Renamed(name, found[0]))
+            self.renamed.append((name, found[0]))
         return os.path.join(self.folder, found[0]), None
 
     def warn_of_renamed(self, n_rows: int) -> None:
         """Warn once of all images that were found elsewhere, or with another extension."""
         if self.renamed:
-            first = self.renamed[0]
+            name, found = self.renamed[0]
             warnings.warn(
                 f"{len(self.renamed)} of {n_rows} images are not where the table says, but one "
                 f"file below {self._searched!r} has the name, in another folder or with another "
-                f"extension, and is taken: the first is {first.name!r} -> {first.found!r}.",
+                f"extension, and is taken: the first is {name!r} -> {found!r}.",
                 DataWarning,
                 stacklevel=3,
             )
@@ -156,8 +131,7 @@ class ImageFinder:
         if folder not in self._listings:
             files: dict[str, str] = {}
             stems: dict[str, list[str]] = defaultdict(list)
-            names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-            for name in names:
+            for name in os.listdir(folder or ".") if os.path.isdir(folder or ".") else ():
                 # A table may write an umlaut as one code point and the disc as two.
                 normal = unicodedata.normalize("NFC", name)
                 files[normal] = name

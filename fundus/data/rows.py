@@ -105,12 +105,7 @@ class DataRows:
 
 
 def check_files(paths: Sequence[str]) -> dict[int, str]:
-    """Check that files are there and are whole images, without decoding them.
-
-    Returns
-    -------
-    dict
-        What is wrong, by index; empty if nothing is.
+    """Check that files are whole images, without decoding them; return what is wrong by index.
 
     Examples
     --------
@@ -194,12 +189,7 @@ def _identifier(value: Any) -> str | None:
 
 
 def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
-    """Raise for the first problem, or set the rows that have one aside.
-
-    Parameters
-    ----------
-    rows : DataRows
-    on_error : {"raise", "skip"}
+    """Raise for the first problem, or set the rows that have one aside, with a warning.
 
     Returns
     -------
@@ -211,13 +201,7 @@ def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
     Raises
     ------
     ImageReadError, InvalidGradeError, DataError
-        For the first problem if `on_error` is "raise", or if no row is without one; the message
-        counts the others.
-
-    Warns
-    -----
-    SetAsideWarning
-        If rows were set aside.
+        If `on_error` is "raise", or if no row is without a problem; the message counts the others.
     """
     bad = sorted(rows.problems)
     aside = sorted(set(rows.ungradable) - set(bad))
@@ -265,23 +249,8 @@ def finish(
 ) -> Bunch:
     """Check the rows, set bad ones aside or raise, and make the data set of the others.
 
-    Parameters
-    ----------
-    rows : DataRows
-    scale : Scale or None
-        None for unlabelled images.
-    on_error : {"raise", "skip"}
-    min_classes : int
-        Fewest distinct grades accepted.
-    warn_unknown : bool
-        Whether to warn of unknown patients.
-    patients_unknown : {"warn", "ok"}, default="warn"
-        "ok" takes each image whose patient stands in no column as a patient, without a warning.
-
-    Returns
-    -------
-    Bunch
-        As `load_image_table` documents it.
+    Unlabelled images have no `scale`. The other parameters and the result are those of
+    `load_image_table`; without `warn_unknown` nothing is said of unknown patients.
     """
     if scale is not None:
         check_grades(rows, scale)
@@ -301,19 +270,16 @@ def finish(
     by_name = np.array([guessed[index] for index in kept], dtype=bool)
     if warn_unknown and patients_unknown != "ok":
         _check_patients(rows, kept, by_name, graded=scale is not None)
-    columns = {
-        name: _objects([values[index] for index in kept])
-        for name, values in (("path", rows.paths), ("patient", rows.patients), ("eye", rows.eyes))
-        if values is not None
-    }
-    frame = pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in columns.items()})
+    columns = {"path": rows.paths, "patient": rows.patients, "eye": rows.eyes}
+    frame = pd.DataFrame(columns, dtype=object).iloc[kept].reset_index(drop=True)
+    paths, patients, eyes = (frame[name].to_numpy(copy=True) for name in columns)
     if rows.extra is not None:
         frame = frame.join(rows.extra.iloc[kept].reset_index(drop=True))
     return Photographs(
-        paths=columns["path"],
+        paths=paths,
         grades=grades,
-        patients=columns["patient"],
-        eyes=columns["eye"],
+        patients=patients,
+        eyes=eyes,
         frame=frame,
         class_names=None if scale is None else list(scale.names),
         n_grades=None if scale is None else len(scale.names),
@@ -325,12 +291,6 @@ def finish(
         patients_known=all(known),
         patients_guessed=by_name,
     )
-
-
-def _objects(values: list[Any]) -> NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def _check_classes(grades: NDArray[np.int64], min_classes: int) -> None:

@@ -24,11 +24,7 @@ _UNGRADABLE_NAME = re.compile(r"un-?grad(?:e)?able", re.IGNORECASE)
 class Scale:
     """Grades from the lowest to the highest.
 
-    Parameters
-    ----------
-    names : tuple of str
-    named : bool, default=False
-        Whether a data set gives grades by these names; if not, by numbers from 0.
+    If they are `named`, a data set gives grades by these names; if not, by numbers from 0.
     """
 
     names: tuple[str, ...]
@@ -49,14 +45,7 @@ class Scale:
 
 
 def read_scale(function: str, grades: int | Sequence[str]) -> Scale:
-    """Check the ``grades`` parameter of a loader.
-
-    Parameters
-    ----------
-    function : str
-        Which is named in the error.
-    grades : int or sequence of str
-        Length of the scale, or the names of its grades, lowest first.
+    """Check the ``grades`` of a loader: length of the scale, or names of its grades, lowest first.
 
     Raises
     ------
@@ -86,19 +75,10 @@ def read_scale(function: str, grades: int | Sequence[str]) -> Scale:
 
 
 def read_grades_column(values: Iterable[Any], scale: Scale) -> list[int | str]:
-    """Read a column of grades.
+    """Read grades as places on the scale, `UNGRADABLE_GRADE`, or a text of what is wrong.
 
-    Parameters
-    ----------
-    values : iterable
-        As a table has them: numbers from 0, or names of the scale. Grade 5 of the ICDR scale's 0-4
-        and the word "ungradable" stand for a photograph that could not be graded.
-    scale : Scale
-
-    Returns
-    -------
-    list of int or str
-        Places on the scale, `UNGRADABLE_GRADE`, or what is wrong with a value.
+    A table has numbers from 0, or names of the scale. Grade 5 of the ICDR scale's 0-4 and the word
+    "ungradable" stand for a photograph that could not be graded.
 
     Examples
     --------
@@ -113,7 +93,8 @@ def read_grades_column(values: Iterable[Any], scale: Scale) -> list[int | str]:
         texts = [_normal(value) if number is None else str(number)
                  for value, number in zip(cells, numbers, strict=True)]  # fmt: skip
         # numbers in place of names are positions on the scale, unless some name is a number
-        if any(text in scale.names for text in texts) or any(map(_integer_text, scale.names)):
+        numbered = any(_integer(name) is not None for name in scale.names)
+        if numbered or any(text in scale.names for text in texts):
             return [_named(*pair, scale) for pair in zip(cells, texts, strict=True)]
     counted_from_1 = N_GRADES in numbers and 0 not in numbers
     return [
@@ -170,7 +151,3 @@ def _number(value: object) -> float | None:
 def _integer(value: object) -> int | None:
     number = _number(value)
     return None if number is None or not number.is_integer() else int(number)
-
-
-def _integer_text(text: str) -> bool:
-    return _integer(text) is not None

@@ -72,21 +72,11 @@ class Cells:
 def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
     """Read a table of text or a Parquet file.
 
-    Columns that may hold names are read as text, so an id such as ``007`` keeps its zeros.
-
-    Parameters
-    ----------
-    file : Path
-        With the extension .parquet or .pq it is read as Parquet, else as text, UTF-8 or with the
-        byte order mark of UTF-16, separated by commas, semicolons, tabs, white space, or what a
-        first line ``sep=`` says.
-    cells : Cells, default=None
-        How to know a first row that is no header; ``None`` where there is one.
-
-    Returns
-    -------
-    DataFrame
-        The columns of a table without a header are "file", "grade" and "column 3", …
+    With the extension .parquet or .pq it is read as Parquet, else as text, UTF-8 or with the byte
+    order mark of UTF-16, separated by commas, semicolons, tabs, white space, or what a first line
+    ``sep=`` says. Columns that may hold names are read as text, so an id such as ``007`` keeps its
+    zeros. Without `cells`, the first row is taken for a header; the columns of a table that lacks
+    one are "file", "grade" and "column 3", …
 
     Raises
     ------
@@ -252,8 +242,7 @@ def _read_headless(
                 "before it, such as file,grade."
             )
         table = table.rename(columns={names[graded[0]]: "grade"})
-    others = [name for name in table if name not in ("file", "grade")]
-    for name in others:
+    for name in table.columns.drop(["file", "grade"], errors="ignore"):
         numbers = pd.to_numeric(table[name], errors="coerce")
         if numbers.notna().equals(table[name].notna()):
             table[name] = numbers

@@ -47,13 +47,7 @@ _RECOGNISED = (
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table plays which role; None where there is none.
-
-    Parameters
-    ----------
-    path, grade, patient, eye, gradable : str or None
-        Names as the table has them.
-    """
+    """Which column of a table, by its name there, plays which role; None where there is none."""
 
     path: str
     grade: str | None
@@ -71,16 +65,10 @@ def recognise_columns(
     eye: str | None = None,
     labelled: bool = True,
 ) -> Columns:
-    """Recognise the columns of a table by their names.
+    """Recognise the columns of a table by their names; those that the caller gives are not guessed.
 
-    Parameters
-    ----------
-    columns : iterable of str
-        All names. Case, surrounding spaces and underscores do not matter.
-    path, grade, patient, eye : str, default=None
-        Names given by the caller; they are not guessed then.
-    labelled : bool, default=True
-        Whether a grade is needed; without, none is looked for unless `grade` is given.
+    Case, surrounding spaces and underscores do not matter. Where the table is not `labelled`, no
+    grade is looked for unless `grade` is given.
 
     Raises
     ------

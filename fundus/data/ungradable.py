@@ -21,25 +21,12 @@ UNGRADABLE = ("unreadable image", "ungradable image")
 
 
 def tell_ungradable(rows: DataRows, aside: list[int], n_kept: int) -> None:
-    """Warn of rows that are set aside because they are graded as ungradable.
-
-    Parameters
-    ----------
-    rows : DataRows
-    aside : list of int
-        Their indices, at least one.
-    n_kept : int
-        How many rows are left.
+    """Warn of rows that are set aside because they are graded as ungradable, at least one.
 
     Raises
     ------
     InvalidGradeError
         If no row is left.
-
-    Warns
-    -----
-    SetAsideWarning
-        If some are.
     """
     assert rows.grades is not None
     values = ", ".join(repr(v) for v in dict.fromkeys(rows.grades[index] for index in aside))
@@ -65,16 +52,7 @@ def tell_ungradable(rows: DataRows, aside: list[int], n_kept: int) -> None:
 def ungradable_frame(rows: DataRows, n_grades: int) -> pd.DataFrame:
     """Return rows whose image is there: unusable with a known grade, or graded as ungradable.
 
-    Parameters
-    ----------
-    rows : DataRows
-        Checked.
-    n_grades : int
-
-    Returns
-    -------
-    DataFrame
-        Columns path, patient, grade (missing where the graders gave none) and dme.
+    The columns are path, patient, grade (missing where the graders gave none) and dme.
     """
     grades = rows.grades or [None] * len(rows.paths)
     known = {

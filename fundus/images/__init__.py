@@ -1,4 +1,7 @@
-"""An image file to a square uint8 RGB array: decode, crop to the field of view, resize."""
+"""An image file to a square uint8 RGB array: decode, crop to the field of view, resize.
+
+Images are arrays of uint8, shape (height, width, 3): RGB, 0–255.
+"""
 
 from __future__ import annotations
 
@@ -107,20 +110,7 @@ def load_image(path: str | os.PathLike[str], recipe: ImageRecipe) -> NDArray[np.
 
 
 def decode(data: bytes, recipe: ImageRecipe, *, name: str) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file to the square array a recipe describes.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    recipe : ImageRecipe
-    name : str
-        Path of the file, for messages.
-
-    Returns
-    -------
-    ndarray of uint8, shape (image_size, image_size, 3)
-        RGB, 0–255.
+    """Decode the bytes of a whole file to the square image a recipe describes; messages name it.
 
     Raises
     ------
@@ -150,17 +140,6 @@ def decode(data: bytes, recipe: ImageRecipe, *, name: str) -> NDArray[np.uint8]:
 def prepare_array(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8]:
     """Crop, pad and resize an image in memory as `load_image` does one in a file.
 
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255.
-    recipe : ImageRecipe
-
-    Returns
-    -------
-    ndarray of uint8, shape (image_size, image_size, 3)
-        RGB, 0–255.
-
     Raises
     ------
     DataError
@@ -183,16 +162,6 @@ def prepare_array(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.u
 def pad_to_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pad the shorter side with black on both ends, the odd pixel at the bottom or right.
 
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255.
-
-    Returns
-    -------
-    ndarray of uint8, shape (side, side, 3)
-        ``side`` is the longer of height and width.
-
     Examples
     --------
     >>> pad_to_square(np.full((1, 3, 3), 9, np.uint8))[:, :, 0].tolist()
@@ -205,19 +174,9 @@ def pad_to_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize to a square: area averages where a side shrinks, linear interpolation where it grows.
+    """Resize to a square of `size` pixels a side.
 
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255.
-    size : int
-        Edge of the result, in pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape (size, size, 3)
-        RGB, 0–255.
+    Where a side shrinks, areas are averaged; where it grows, pixels are interpolated linearly.
 
     Examples
     --------
@@ -236,10 +195,6 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def image_digest(data: bytes) -> str:
     """SHA-256 of the bytes of an image file, in hex.
-
-    Parameters
-    ----------
-    data : bytes
 
     Examples
     --------

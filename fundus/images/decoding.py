@@ -38,14 +38,6 @@ _TO_8BIT = ((np.arange(65_536) + 128) // 257).astype(np.uint8)
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read an image file once, so that the same bytes can be hashed and decoded.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    bytes
-
     Raises
     ------
     ImageReadError
@@ -134,20 +126,6 @@ def decode_bytes(data: bytes, *, name: str, min_side: int | None = None) -> NDAr
 def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     """Factor 1, 2, 4 or 8 by which `decode_bytes` shrinks a file while it decodes it.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    name : str
-        Path of the file, for messages.
-    min_side : int or None
-        Length in pixels that the shorter side must keep.
-
-    Raises
-    ------
-    ImageReadError
-        If the data are no image or a damaged JPEG.
-
     Examples
     --------
     >>> reduction(b"P5 2 1 255\\n" + bytes([0, 200]), name="grey.pgm", min_side=1)
@@ -160,13 +138,8 @@ def verify(path: str | os.PathLike[str], data: bytes | None = None) -> None:
     """Check that a file is a whole image of a kind that can be read.
 
     JPEG and PNG are checked by their structure, without decoding, at about the speed of
-    reading them; the other formats are decoded.
-
-    Parameters
-    ----------
-    path : str or path-like
-    data : bytes, default=None
-        The file's bytes where they have been read already.
+    reading them; the other formats are decoded. `data` are the file's bytes where they have been
+    read already.
 
     Raises
     ------
@@ -207,10 +180,8 @@ def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:
         found = f"{len(data)} bytes that cannot be decoded (the file is damaged or truncated)"
         if pixels is not None:
             found = f"{pixels.dtype} samples"
-        raise ImageReadError(
-            f"Cannot read image {name!r}: expected {kind} data of 8 or 16 bits, found {found}; "
-            f"{COPY_AGAIN} or convert it to 8-bit RGB."
-        )
+        advice = f"{COPY_AGAIN} or convert it to 8-bit RGB"
+        fail(name, f"{kind} data of 8 or 16 bits", found, advice)
     height, width = pixels.shape[:2]
     check_size(height, width, name)
     return pixels
@@ -230,14 +201,6 @@ def _to_rgb8(pixels: NDArray[Any], *, premultiplied: bool) -> NDArray[np.uint8]:
 def to_8bit(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Scale 16-bit values by 1/257, rounded.
 
-    Parameters
-    ----------
-    pixels : ndarray of uint16
-
-    Returns
-    -------
-    ndarray of uint8, of the same shape
-
     Examples
     --------
     >>> to_8bit(np.array([0, 257, 65535], np.uint16)).tolist()
@@ -247,16 +210,9 @@ def to_8bit(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Composite transparent pixels on black.
+    """Composite transparent pixels on black: (height, width, 4) to (height, width, 3).
 
-    Parameters
-    ----------
-    rgba : ndarray of uint8, shape (height, width, 4)
-        RGB and opacity, 0–255, not multiplied with each other.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
+    Colours and opacity, 0–255, are not multiplied with each other yet.
 
     Examples
     --------

@@ -86,19 +86,9 @@ _SUFFIXES = {
 
 
 def foreign_kind(data: bytes, name: str) -> Foreign | None:
-    """Tell files by their bytes, and where these tell nothing by their extension.
+    """Tell a file by its bytes, or by both its ends; where these tell nothing, by its extension.
 
-    Parameters
-    ----------
-    data : bytes
-        The file, or both its ends.
-    name : str
-        Path of the file.
-
-    Returns
-    -------
-    Foreign or None
-        ``None`` for what may be an image, a text or nothing known.
+    It is ``None`` for what may be an image, a text or nothing known.
 
     Examples
     --------
@@ -127,16 +117,7 @@ def foreign_kind(data: bytes, name: str) -> Foreign | None:
 
 
 def foreign_file(path: str | os.PathLike[str]) -> Foreign | None:
-    """Tell what a file is by both its ends.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Foreign or None
-        As `foreign_kind`; ``None`` also where the file cannot be read.
+    """Tell what a file is, as `foreign_kind`; ``None`` also where there is no such file.
 
     Examples
     --------

@@ -43,24 +43,10 @@ def fail(name: str, expected: str, found: str, advice: str) -> NoReturn:
 
 
 def kind_of(data: bytes, name: str) -> str:
-    """Return the format whose signature the data begin with.
+    """Return the format whose signature the data, a whole file, begin with.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    name : str
-        Path of the file, for messages.
-
-    Returns
-    -------
-    str
-        ``"JPEG"``, ``"PNG"``, ``"TIFF"``, ``"BMP"``, ``"WebP"``, ``"GIF"`` or ``"PNM"``.
-
-    Raises
-    ------
-    ImageReadError
-        If the data are empty or begin like none of these.
+    It is ``"JPEG"``, ``"PNG"``, ``"TIFF"``, ``"BMP"``, ``"WebP"``, ``"GIF"`` or ``"PNM"``; data
+    that begin like none of these, or are empty, raise `ImageReadError`.
 
     Examples
     --------
@@ -84,17 +70,7 @@ def kind_of(data: bytes, name: str) -> str:
 
 
 def image_kind(data: bytes) -> str | None:
-    """Return the format of data, as `kind_of` returns it; ``None`` for no image.
-
-    Parameters
-    ----------
-    data : bytes
-        The file, or at least its first 12 bytes.
-
-    Returns
-    -------
-    str or None
-    """
+    """Return the format of at least 12 bytes, as `kind_of` returns it; ``None`` for no image."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
     return next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
@@ -113,22 +89,9 @@ def check_size(height: int, width: int, name: str) -> tuple[int, int]:
 
 
 def check_jpeg(data: bytes, name: str) -> tuple[int, int]:
-    """Walk a JPEG's segments to its end; return height and width as stored.
+    """Walk a JPEG's segments to its end; return height and width before EXIF orientation.
 
-    Parameters
-    ----------
-    data : bytes
-    name : str
-
-    Returns
-    -------
-    height, width : int
-        Pixels, before EXIF orientation.
-
-    Raises
-    ------
-    ImageReadError
-        If there is no end-of-image marker after the scans.
+    One without an end-of-image marker after the scans raises `ImageReadError`.
     """
     size, position = None, 2
     while True:
@@ -163,17 +126,9 @@ def check_jpeg(data: bytes, name: str) -> tuple[int, int]:
 
 
 def check_png(data: bytes, name: str) -> None:
-    """Walk a PNG's chunks to its end and compare the checksums of those that hold the image.
+    """Walk a PNG's chunks to its end and compare the checksums of the critical ones.
 
-    Parameters
-    ----------
-    data : bytes
-    name : str
-
-    Raises
-    ------
-    ImageReadError
-        If the file stops before its IEND chunk or a critical chunk is damaged.
+    One that stops before its IEND chunk, or is damaged there, raises `ImageReadError`.
     """
     view = memoryview(data)
     position, kind = 8, b""
@@ -199,23 +154,10 @@ def check_png(data: bytes, name: str) -> None:
 
 
 def check_tiff(data: bytes, name: str) -> dict[int, tuple[int, ...]]:
-    """Check that the first page of a TIFF is whole and of a kind that can be decoded correctly.
+    """Check that the first page of a TIFF is whole and has unsigned samples of up to 16 bits.
 
-    Parameters
-    ----------
-    data : bytes
-    name : str
-
-    Returns
-    -------
-    dict of int to tuple of int
-        The page's integer tags; bits per sample (258), photometric interpretation (262) and
-        sample format (339) are always there.
-
-    Raises
-    ------
-    ImageReadError
-        If the page is truncated, or its samples are not unsigned integers of up to 16 bits.
+    Its integer tags are returned; bits per sample (258), photometric interpretation (262) and
+    sample format (339) are always among them.
     """
     try:
         tags = {258: (1,), 262: (1,), 339: (1,)} | _tiff_tags(data)
@@ -270,18 +212,7 @@ def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
 
 
 def check_pnm(data: bytes, name: str) -> None:
-    """Check the header of a binary PGM or PPM.
-
-    Parameters
-    ----------
-    data : bytes
-    name : str
-
-    Raises
-    ------
-    ImageReadError
-        If the header cannot be read or its maximum is neither 255 nor 65535.
-    """
+    """Check that the header of a binary PGM or PPM can be read and has maximum 255 or 65535."""
     header = re.match(rb"P[56](?:\s|#[^\n]*\n)+(\d+)\s+(\d+)\s+(\d+)\s", data)
     if header is None or int(header[3]) not in (255, 65_535):
         found = "none that can be read" if header is None else f"maximum {int(header[3])}"

@@ -1,4 +1,7 @@
-"""The field of view: the lit part of a fundus photograph within its black border."""
+"""The field of view: the lit part of a fundus photograph within its black border.
+
+Images are arrays of uint8, shape (height, width, 3): RGB, 0–255.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,7 @@ _SEARCH_SIDE = 256  # longest side of the copy on which the field of view is loo
 
 
 def check_rgb(image: NDArray[np.uint8]) -> None:
-    """Raise unless an object is one uint8 RGB image.
-
-    Raises
-    ------
-    DataError
-        If `image` is not a non-empty uint8 array of shape (height, width, 3).
-    """
+    """Raise `DataError` unless an object is one image with at least one pixel."""
     array = isinstance(image, np.ndarray)
     if (
         not array
@@ -43,11 +40,6 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     connected region that is brighter. The box is good to about 1/256 of the longer side. An
     image without a dark corner, or without a region of at least a twentieth of its area, is
     its own field of view: the whole image is returned, not an error.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255.
 
     Returns
     -------
@@ -82,17 +74,9 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 
 def fov_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Which pixels lie in the field of view, as `find_fov` sees it.
+    """Which pixels lie in the field of view, as `find_fov` sees it: bool, shape (height, width).
 
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255.
-
-    Returns
-    -------
-    ndarray of bool, shape (height, width), or None
-        ``None`` where no field of view is found.
+    It is ``None`` where no field of view is found.
 
     Raises
     ------
@@ -153,17 +137,7 @@ def _lit(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def crop_to_fov(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut the black border off a photograph.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, 3)
-        RGB, 0–255.
-
-    Returns
-    -------
-    ndarray of uint8, shape (fov_height, fov_width, 3)
-        The part of `image` within `find_fov`; all of it where none is found.
+    """Cut the black border off a photograph: return what `find_fov` finds of it.
 
     Examples
     --------

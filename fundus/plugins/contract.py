@@ -25,18 +25,7 @@ HOOKS: dict[str, tuple[Kind, type]] = {
 
 
 def collect(plugin: ModuleType | object, plugin_name: str) -> dict[Kind, list[Any]]:
-    """Call the hooks of one plugin and check what they return.
-
-    Parameters
-    ----------
-    plugin : module or object
-        What its entry point names.
-    plugin_name : str
-
-    Returns
-    -------
-    dict of str to list
-        Records by kind.
+    """Call the hooks of one plugin, what its entry point names, and return their records by kind.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,13 +76,7 @@ class Registry:
     statuses: list[PluginStatus] = field(default_factory=list)
 
     def find(self, kind: Kind, name: str) -> Entry:
-        """Look an entry up by short or qualified name.
-
-        Parameters
-        ----------
-        kind : {"backbone", "head", "preprocessor"}
-        name : str
-            ``"vgg16"`` or ``"plugin/vgg16"``.
+        """Look an entry up by short or qualified name, ``"vgg16"`` or ``"plugin/vgg16"``.
 
         Raises
         ------
@@ -116,12 +111,9 @@ class Registry:
             message += f" Did you mean {' or '.join(repr(n) for n in near)}?"
         else:
             message += f" Registered: {', '.join(names)}."
-        failed = [s for s in self.statuses if s.state == "failed"]
+        failed = [f"{s.name} ({s.error.rstrip('.')})" for s in self.statuses if s.state == "failed"]
         if failed:
-            message += " Plugins that failed to load: " + "; ".join(
-                f"{s.name} ({s.error.rstrip('.')})" for s in failed
-            )
-            message += "."
+            message += f" Plugins that failed to load: {'; '.join(failed)}."
         disabled = [s.name for s in self.statuses if s.state == "disabled"]
         if disabled:
             message += f" Plugins that FUNDUS_DISABLE_PLUGINS leaves out: {', '.join(disabled)}."
@@ -133,9 +125,7 @@ class Registry:
         builtin = {e.spec.name for e in entries if e.plugin == BUILTIN}
         if kind == "backbone":
             builtin.add(PRECOMPUTED)
-        counts: dict[str, int] = {}
-        for entry in entries:
-            counts[entry.spec.name] = counts.get(entry.spec.name, 0) + 1
+        counts = Counter(entry.spec.name for entry in entries)
         names = {
             e.spec.name
             if e.plugin == BUILTIN or (e.spec.name not in builtin and counts[e.spec.name] == 1)

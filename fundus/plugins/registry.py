@@ -43,12 +43,7 @@ _lock = threading.RLock()
 
 
 def get_registry() -> Registry:
-    """Return the registry of this process, loaded once.
-
-    Returns
-    -------
-    Registry
-    """
+    """Return the registry of this process, loaded once."""
     with _lock:
         return _loaded()
 
@@ -61,10 +56,7 @@ def _loaded() -> Registry:
 def plugin_statuses() -> list[PluginStatus]:
     """Return what became of each plugin, without a warning about those that were left out.
 
-    Returns
-    -------
-    list of PluginStatus
-        The built-in entries come first, as the plugin ``"builtin"``.
+    The built-in entries come first, as the plugin ``"builtin"``.
 
     Examples
     --------

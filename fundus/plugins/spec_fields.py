@@ -69,16 +69,7 @@ _RULES: dict[type, dict[str, _Rule]] = {
 
 
 def field_problem(spec: BackboneSpec | HeadSpec | PreprocessorSpec) -> str:
-    """Say which field of a record holds what it may not.
-
-    Parameters
-    ----------
-    spec : BackboneSpec, HeadSpec or PreprocessorSpec
-
-    Returns
-    -------
-    str
-        The first problem in one clause; empty where there is none.
+    """Say in one clause which field of a record first holds what it may not; empty for none.
 
     Examples
     --------

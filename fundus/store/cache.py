@@ -94,14 +94,7 @@ def default_location() -> Path:
 def open_store(cache: Any) -> Store | None:
     """Open the store that a ``cache=`` parameter means; each folder once per process.
 
-    Parameters
-    ----------
-    cache : bool, path or Cache
-        ``True`` is ``Cache()``, ``False`` is no store.
-
-    Returns
-    -------
-    Store or None
+    The parameter is a bool, a path or a `Cache`: ``True`` is ``Cache()``, ``False`` is no store.
 
     Raises
     ------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -17,16 +16,8 @@ class Claims:
     """Entries of one segment that this worker has taken on; a context that gives them back.
 
     A worker shows that it lives by holding the lock on a file of its own, which the operating
-    system releases when it dies; others may then claim its entries.
-
-    Parameters
-    ----------
-    environment : Environment
-        Claims of all segments.
-    folder : Path
-        Where the lock files are.
-    segment : str
-        Name of the segment.
+    system releases when it dies; others may then claim its entries. The environment holds the
+    claims of all segments, the folder the lock files.
     """
 
     def __init__(self, environment: Environment, folder: Path, segment: str) -> None:
@@ -41,12 +32,7 @@ class Claims:
         self._life.acquire()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self.release(list(self._mine))
         finally:
@@ -54,14 +40,7 @@ class Claims:
             self._file(self._token).unlink(missing_ok=True)
 
     def take(self, keys: Sequence[bytes], n: int) -> tuple[list[int], int]:
-        """Claim the first entries that no living worker has claimed, this one included.
-
-        Parameters
-        ----------
-        keys : sequence of bytes
-            Entries that are wanted, in this order.
-        n : int
-            How many to claim at most.
+        """Claim the first `n` entries that no living worker has claimed, this one included.
 
         Returns
         -------

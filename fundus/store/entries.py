@@ -14,17 +14,7 @@ _MAGIC = b"fnd1"
 
 
 def pack(array: NDArray[Any]) -> bytes:
-    """Turn an array into bytes.
-
-    Parameters
-    ----------
-    array : ndarray
-        Of numbers.
-
-    Returns
-    -------
-    bytes
-    """
+    """Turn an array of numbers into bytes."""
     array = np.asarray(array, order="C")
     tail = struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes()
     return (
@@ -33,17 +23,7 @@ def pack(array: NDArray[Any]) -> bytes:
 
 
 def unpack(buffer: memoryview | bytes) -> NDArray[Any] | None:
-    """Turn bytes back into an array.
-
-    Parameters
-    ----------
-    buffer : bytes-like
-
-    Returns
-    -------
-    ndarray or None
-        A copy; ``None`` where the bytes are damaged.
-    """
+    """Turn bytes back into an array, a copy; ``None`` where they are damaged."""
     if len(buffer) < _HEADER.size:
         return None
     magic, crc, dtype, ndim = _HEADER.unpack_from(buffer)

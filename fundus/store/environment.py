@@ -95,34 +95,19 @@ class Environment:
         return self._retrying(action)
 
     def write(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Write entries in one transaction: all of them or none.
-
-        Raises
-        ------
-        StoreError
-            If the disk is full or fails.
-        """
+        """Write entries in one transaction, as `update`: all of them or none."""
         entries = list(items)
 
-        def action() -> None:
-            with self._env.begin(write=True) as txn:
-                for key, value in entries:
-                    txn.put(key, value)
+        def put(txn: Any) -> None:
+            for key, value in entries:
+                txn.put(key, value)
 
-        self._guarded(action)
+        self.update(put)
 
     def update(self, change: Callable[[Any], T]) -> T:
-        """Apply a function to a write transaction; no other process writes meanwhile.
+        """Apply a function to a write transaction, which has ``get``, ``put`` and ``delete``.
 
-        Parameters
-        ----------
-        change : callable
-            Takes a transaction with ``get``, ``put`` and ``delete``.
-
-        Returns
-        -------
-        object
-            What the function returns.
+        No other process writes meanwhile.
 
         Raises
         ------
@@ -139,31 +124,27 @@ class Environment:
     def delete(self, keys: Sequence[bytes]) -> None:
         """Remove entries."""
 
-        def action() -> None:
-            with self._env.begin(write=True) as txn:
-                for key in keys:
-                    txn.delete(key)
+        def drop(txn: Any) -> None:
+            for key in keys:
+                txn.delete(key)
 
-        self._guarded(action)
+        self.update(drop)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield copies of all entries, in transactions of one entry each."""
-        key: bytes | None = None
+        start = b""
         while True:
 
-            def action(after: bytes | None = key) -> tuple[bytes, bytes] | None:
+            def action(start: bytes = start) -> tuple[bytes, bytes] | None:
                 with self._env.begin() as txn:
                     cursor = txn.cursor()
-                    found = cursor.first() if after is None else cursor.set_range(after)
-                    if found and after is not None and cursor.key() == after:
-                        found = cursor.next()
-                    return (cursor.key(), cursor.value()) if found else None
+                    return cursor.item() if cursor.set_range(start) else None
 
             entry = self._retrying(action)
             if entry is None:
                 return
             yield entry
-            key = entry[0]
+            start = entry[0] + b"\0"  # the first key that may follow
 
     def __len__(self) -> int:
         return self._retrying(lambda: int(self._env.stat()["entries"]))

@@ -32,16 +32,9 @@ _CHECK_EVERY = 1 << 26  # bytes written between two looks at the size of the sto
 
 
 class Segment:
-    """The arrays that one frozen function has made, by image.
+    """The arrays that one frozen function, whose identity is `name`, has made, by image.
 
-    Parameters
-    ----------
-    store : Store
-    name : str
-        Identity of the function.
-    path : Path
-    half : bool
-        Keep float32 arrays as float16.
+    With `half`, float32 arrays are kept as float16.
     """
 
     def __init__(self, store: Store, name: str, path: Path, half: bool) -> None:
@@ -108,8 +101,7 @@ class Segment:
         half = array.astype(np.float16)
         if largest:
             error = float(np.abs(half.astype(np.float32) - array).max()) / largest
-            if error > self.rounding_error:
-                self.rounding_error = error
+            self.rounding_error = max(self.rounding_error, error)
         return half
 
     def note_rounding(self) -> None:
@@ -124,10 +116,6 @@ class Segment:
         self.rounding_error = max(self.rounding_error, about.get("rounding_error", 0.0))
         if self.rounding_error > about.get("rounding_error", -1.0):
             _write_whole(note, json.dumps(about | {"rounding_error": self.rounding_error}))
-
-    def damaged(self) -> list[bytes]:
-        """Return the keys of entries whose checksum is wrong."""
-        return [key for key, value in self.environment.items() if unpack(value) is None]
 
 
 @dataclass(frozen=True)
@@ -180,13 +168,7 @@ class Store:
         self._claims = Environment(path / "claims", disposable=True)
 
     def with_settings(self, limit: int, on_error: str, dtype: str) -> Store:
-        """Return the same folder, open once, under other settings.
-
-        Parameters
-        ----------
-        limit, on_error, dtype
-            As at construction.
-        """
+        """Return the same folder, open once, under other settings."""
         other = copy.copy(self)
         other.limit, other.on_error, other.dtype = limit, on_error, dtype
         return other
@@ -196,14 +178,8 @@ class Store:
     ) -> Segment:
         """Open a segment, and note that it is used.
 
-        Parameters
-        ----------
-        name : str
-            Identity of the function, at least 32 hexadecimal digits.
-        about : callable
-            Describes the function, for people.
-        half : bool, default=False
-            Whether what is written is kept as float16.
+        Its name is the identity of the function, at least 32 hexadecimal digits; `about` describes
+        the function for people. With `half`, what is written is kept as float16.
         """
         name = name[:32]
         folder = self.path / "segments" / name
@@ -218,13 +194,7 @@ class Store:
             return self._segments[name]
 
     def claims(self, name: str) -> Claims:
-        """Return a context in which entries of a segment are claimed before they are computed.
-
-        Parameters
-        ----------
-        name : str
-            Identity of the function.
-        """
+        """Return a context in which entries of a segment are claimed before they are computed."""
         return Claims(self._claims, self.path / "workers", name)
 
     def infos(self) -> list[SegmentInfo]:
@@ -240,17 +210,12 @@ class Store:
         return sorted(found, key=lambda info: -info.used)
 
     def make_room(self, keep: str = "") -> None:
-        """Evict segments until the store is within its limit.
-
-        Parameters
-        ----------
-        keep : str
-            Name of the segment that is being written.
+        """Evict segments until the store is within its limit, but for the one that is written.
 
         Raises
         ------
         StoreError
-            If that one alone is above the limit.
+            If that one, `keep`, is above the limit alone.
         """
         infos = self.infos()
         total = sum(info.n_bytes for info in infos)
@@ -288,19 +253,13 @@ class Store:
         return sum(info.n_bytes for info in infos)
 
     def verify(self) -> dict[str, tuple[int, int]]:
-        """Check every entry, and remove the damaged ones.
-
-        Returns
-        -------
-        dict
-            Name of a segment to its entries, and how many of them were damaged.
-        """
+        """Remove damaged entries; return by segment how many it had, and how many were damaged."""
         result = {}
         for info in self.infos():
-            segment = self.segment(info.name, dict)
-            n_entries = len(segment.environment)
-            damaged = segment.damaged()
-            segment.environment.delete(damaged)
+            environment = self.segment(info.name, dict).environment
+            n_entries = len(environment)
+            damaged = [key for key, value in environment.items() if unpack(value) is None]
+            environment.delete(damaged)
             result[info.name] = (n_entries, len(damaged))
         return result
 

@@ -25,12 +25,7 @@ class FileState:
 
 
 def file_state(path: str) -> FileState | None:
-    """Look at a file; ``None`` where there is none to look at.
-
-    Returns
-    -------
-    FileState or None
-    """
+    """Look at a file; ``None`` where there is none to look at."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -44,12 +39,7 @@ def file_state(path: str) -> FileState | None:
 
 
 class DigestMemo:
-    """SHA-256 by file state.
-
-    Parameters
-    ----------
-    environment : Environment
-    """
+    """SHA-256 by file state."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment

@@ -30,7 +30,7 @@ from fundus.testing.checks import (
     registered,
     run_checks,
 )
-from fundus.testing.preprocessor import check_apply
+from fundus.testing.preprocessor import check_apply, probes_of
 from fundus.testing.probes import probe_images
 from fundus.testing.ranges import check_range
 from fundus.transfer.classifier import TransferClassifier
@@ -62,7 +62,7 @@ def check_backbone(
     backbone : str or BackboneSpec
         A registered name, or a record.
     weights : str, path or None, default=None
-        WeightsArgument to check it with; ``None`` is random ones.
+        Weights to check it with; ``None`` is random ones.
     image_size : int, default=None
         Edge of the input, in pixels; ``None`` is the backbone's own. A small one is quicker.
     golden : array-like of float, shape (n, size, size, 3), default=None
@@ -92,13 +92,9 @@ def check_backbone(
 
 @dataclass
 class BackboneCase:
-    """A backbone under test, with values that several checks need, made at their first use.
+    """A backbone under test, with the parameters of `check_backbone`.
 
-    Parameters
-    ----------
-    entry : Entry
-    weights, image_size, golden, golden_features, tolerance
-        As in `check_backbone`.
+    Values that several checks need are made at their first use.
     """
 
     entry: Entry
@@ -156,12 +152,9 @@ def _check_preprocessing(case: BackboneCase) -> None:
     normaliser = case.normaliser
     what = f"{case.what}: its preprocessing"
     check_apply(Normaliser(normaliser.call, normaliser.state), what)
-    if case.golden is None:
-        return
-    shape = np.shape(case.golden)
-    expect(len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.")
-    values = normaliser.apply(probe_images(shape[0], shape[1]))
-    check_golden(values, case.golden, case.tolerance, what)
+    if case.golden is not None:
+        values = normaliser.apply(probes_of(case.golden, what))
+        check_golden(values, case.golden, case.tolerance, what)
 
 
 def _check_photometric(case: BackboneCase) -> None:
@@ -295,7 +288,7 @@ def _check_cuts(case: BackboneCase) -> None:
             parts = split(model, freeze)
             tensors: list[Any] = [x] if parts.prefix is None else _run(parts.prefix, x)
             if parts.suffix is not None:
-                tensors = _run(parts.suffix, tensors if len(tensors) > 1 else tensors[0])
+                tensors = _run(parts.suffix, one_or_list(tensors))
         expect(
             _close(tensors[0], output),
             f"{place}, the two parts must give what the whole gives. They differ by up to "
@@ -325,23 +318,18 @@ def _check_training(case: BackboneCase) -> None:
     model, what = case.build(seed=0), case.what
     x: Any = case.x
     n = len(model.layers)
-    trained = [
-        k for k, layer in enumerate(model.layers) if layer.trainable_weights or layer.weights
-    ]
+    trained = [k for k, layer in enumerate(model.layers) if layer.weights]
     expect(trained, f"{what} has no weights, so there is nothing to train.")
     cut = max(1, min(n // 2, trained[-1]))
     parts = split(model, cut)
-    suffix = parts.suffix
-    assert suffix is not None
-    inputs = x if parts.prefix is None else _run(parts.prefix, x)
+    assert parts.suffix is not None
+    inputs = x if parts.prefix is None else one_or_list(_run(parts.prefix, x))
     before = {id(w): w.numpy() for w in model.weights}
-    body = pooled(suffix, "avg")
+    body = pooled(parts.suffix, "avg")
     outputs = keras.layers.Dense(2)(body.outputs[0])
     net = keras.Model(body.inputs, outputs)
     net.compile(optimizer=keras.optimizers.SGD(0.1), loss="mean_squared_error")
     targets = np.arange(2 * len(x), dtype=np.float32).reshape(-1, 2)
-    if isinstance(inputs, list) and len(inputs) == 1:
-        inputs = inputs[0]
     place = f"{what}: one training step with {cut} of {n} layers frozen"
     with attempt(place, "Every operation after the cut must have a gradient."):
         net.train_on_batch(inputs, targets)

@@ -73,14 +73,7 @@ def check_head(
 
 @dataclass
 class HeadCase:
-    """A head under test.
-
-    Parameters
-    ----------
-    entry : Entry
-    params, takes_weights, trusted, epochs
-        As in `check_head`.
-    """
+    """A head under test, with the parameters of `check_head`."""
 
     entry: Entry
     params: dict[str, Any] | None = None
@@ -155,9 +148,9 @@ def _fit(case: HeadCase, model: Any, X: Any, y: Any, what: str, **options: Any) 
 
 def _check_learns(case: HeadCase) -> None:
     X, y = probe_features()
-    what = case.what
-    fitted = _fit(case, case.classifier(case.epochs, class_weight=case.class_weight), X, y, what)
-    what = f"{what} with five grades"
+    model = case.classifier(case.epochs, class_weight=case.class_weight)
+    fitted = _fit(case, model, X, y, case.what)
+    what = f"{case.what} with five grades"
     severity = check_predictions(fitted, X, what)
     # the correlation, not the difference, which a strong penalty makes small
     related = np.corrcoef(severity, y)[0, 1] if severity.std() > 0 else 0.0

@@ -103,16 +103,9 @@ def _told(error: Exception) -> str:
 
 @dataclass
 class PluginCheck:
-    """One check of one entry.
+    """One check of one entry, by ``"kind:name"``, or of ``"plugin:name"``.
 
-    Parameters
-    ----------
-    subject : str
-        ``"kind:name"`` of the entry, or ``"plugin:name"``.
-    name : str
-        Name of the check.
-    run : callable
-        Raises AssertionError, or NotRunError.
+    To run it raises AssertionError, or NotRunError.
     """
 
     subject: str
@@ -128,24 +121,9 @@ class PluginCheck:
 def plan_checks(
     distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
 ) -> list[PluginCheck]:
-    """List the checks of an installed package, without running them.
+    """List the checks of an installed package, those of one entry after each other; run none.
 
-    Parameters
-    ----------
-    distribution, options, only
-        As in `check_plugin`.
-
-    Returns
-    -------
-    list of PluginCheck
-        Checks of one entry follow each other.
-
-    Raises
-    ------
-    UnknownNameError
-        If no plugin of a package of this name is installed, or it offers no entry of `only`.
-    InvalidParameterError
-        If `only` is a single string.
+    The parameters and the errors about them are those of `check_plugin`.
     """
     statuses = plugin_statuses()
     own = [s for s in statuses if canonical(s.distribution) == canonical(distribution)]

@@ -68,14 +68,7 @@ def check_preprocessor(
 
 @dataclass
 class PreprocessorCase:
-    """A preprocessor under test.
-
-    Parameters
-    ----------
-    entry : Entry
-    golden, tolerance
-        As in `check_preprocessor`.
-    """
+    """A preprocessor under test, with the parameters of `check_preprocessor`."""
 
     entry: Entry
     golden: ArrayLike | None = None
@@ -103,13 +96,17 @@ def _check_apply(case: PreprocessorCase) -> None:
     check_apply(make(spec.apply, tuple(case.state.items())), what)
     if spec.kind == "photometric":
         _check_range(case)
-    if case.golden is None:
-        return
-    shape = np.shape(case.golden)
+    if case.golden is not None:
+        images = probes_of(case.golden, what)
+        state = {} if spec.fit is None else plain_state(spec.fit(iter([images])))
+        check_golden(spec.apply(images, **state), case.golden, case.tolerance, what)
+
+
+def probes_of(golden: ArrayLike, what: str) -> NDArray[np.uint8]:
+    """Return the probe images that golden values of preprocessing were made of."""
+    shape = np.shape(golden)
     expect(len(shape) == 4, f"{what}: golden must have the shape (n, size, size, 3). Got {shape}.")
-    images = probe_images(shape[0], shape[1])
-    state = {} if spec.fit is None else plain_state(spec.fit(iter([images])))
-    check_golden(spec.apply(images, **state), case.golden, case.tolerance, what)
+    return probe_images(shape[0], shape[1])
 
 
 def check_apply(normaliser: Normaliser | Photometric, what: str) -> None:
@@ -188,7 +185,8 @@ def check_fit(fit: Callable[..., dict[str, Any]], what: str) -> dict[str, Any]:
     )
     with attempt(what, "Return floats and lists of floats: value.tolist(), float(value)."):
         expect(
-            json.loads(json.dumps(state)) == {k: _listed(v) for k, v in state.items()},
+            json.loads(json.dumps(state))
+            == {k: list(v) if isinstance(v, tuple) else v for k, v in state.items()},
             f"{what} must return what JSON can hold. Got {state!r}.",
         )
         plain, otherwise = plain_state(state), plain_state(other)
@@ -207,10 +205,6 @@ def plain_state(state: dict[str, Any]) -> dict[str, Any]:
         name: tuple(float(v) for v in value) if np.ndim(value) else float(value)
         for name, value in sorted(state.items())
     }
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_in_classifier(case: PreprocessorCase) -> None:

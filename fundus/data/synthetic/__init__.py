@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,19 +121,12 @@ def make_fundus(
         _write(folder / plan.path, encoded.tobytes())
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(make, plans):
-            pass
+        list(pool.map(make, plans))  # a list, so that an error of a thread comes through
     labels = pd.DataFrame(
-        {
-            "path": [plan.path for plan in plans],
-            "grade": [plan.grade for plan in plans],
-            "patient": [plan.patient for plan in plans],
-            "eye": [plan.eye for plan in plans],
-        }
+        [(plan.path, plan.grade, plan.patient, plan.eye) for plan in plans],
+        columns=["path", "grade", "patient", "eye"],
     )
-    text = io.StringIO()
-    labels.to_csv(text, index=False, lineterminator="\n")
-    _write(folder / "labels.csv", text.getvalue().encode())
+    _write(folder / "labels.csv", labels.to_csv(index=False, lineterminator="\n").encode())
     return load_image_table(folder / "labels.csv", min_classes=1)
 
 
@@ -197,13 +189,11 @@ def _neighbour(grade: int, weights: np.ndarray, rng: np.random.Generator) -> int
 def _ensure_all_grades(plans: list[_Plan], weights: np.ndarray) -> list[_Plan]:
     if len(plans) < 20:
         return plans
-    plans = list(plans)
     for grade in np.flatnonzero(weights).tolist():
         while (counts := np.bincount([p.grade for p in plans], minlength=N_GRADES))[grade] < 2:
             common = int(np.argmax(counts))
             index = max(i for i, plan in enumerate(plans) if plan.grade == common)
-            old = plans[index]
-            plans[index] = _Plan(old.patient, old.eye, grade, grade, old.seed)
+            plans[index] = replace(plans[index], drawn=grade, grade=grade)
     return plans
 
 

@@ -60,6 +60,11 @@ class _Canvas:
         scaled = (max(8, round(axes[0] * 16)), max(8, round(axes[1] * 16)))
         cv2.ellipse(self.layer(layer), centre, scaled, tilt, 0, 360, 255, -1, cv2.LINE_AA, 4)
 
+    def near(self, at: Point, spread: float) -> Point:
+        """Draw a point about `spread` diameters of the field from another."""
+        x, y = self.rng.normal(0, spread * self.unit, 2)
+        return at[0] + x, at[1] + y
+
     def around(self, centre: Point, low: float, high: float, quadrant: int | None = None) -> Point:
         """Draw a point in the field, `low`–`high` diameters from `centre`, off disc and fovea."""
         geometry, rng = self.geometry, self.rng
@@ -95,8 +100,7 @@ def add_lesions(image: Float, geometry: Geometry, grade: int, rng: np.random.Gen
     for _ in range(counts["cotton wool spots"]):
         at = canvas.around(geometry.disc, 0.12, 0.35)
         for _ in range(3):
-            jitter = rng.normal(0, 0.006 * canvas.unit, 2)
-            spot = (at[0] + jitter[0], at[1] + jitter[1])
+            spot = canvas.near(at, 0.006)
             canvas.spot("wool", spot, rng.uniform(0.008, 0.016), 1.3, rng.uniform(0, 180))
     if grade == 4:
         _proliferate(canvas)
@@ -114,14 +118,12 @@ def _haemorrhage(canvas: _Canvas, quadrant: int | None) -> None:
     if rng.random() < 0.35:  # flame-shaped: in the nerve fibre layer, which radiates from the disc
         tilt = math.degrees(math.atan2(at[1] - geometry.disc[1], at[0] - geometry.disc[0]))
         for _ in range(3):
-            jitter = rng.normal(0, 0.004 * canvas.unit, 2)
-            spot = (at[0] + jitter[0], at[1] + jitter[1])
+            spot = canvas.near(at, 0.004)
             canvas.spot("blood", spot, rng.uniform(0.006, 0.011), 1.8, tilt + rng.normal(0, 12))
         return
     radius = rng.uniform(0.006, 0.013)
     for _ in range(rng.integers(2, 5)):
-        jitter = rng.normal(0, radius * 0.6 * canvas.unit, 2)
-        spot = (at[0] + jitter[0], at[1] + jitter[1])
+        spot = canvas.near(at, radius * 0.6)
         canvas.spot("blood", spot, radius * rng.uniform(0.6, 1.0), 1.15, rng.uniform(0, 180))
 
 
