@@ -42,7 +42,17 @@ class Quality:
 
 
 def measure_quality(image: NDArray[np.uint8]) -> Quality:
-    """Measure a photograph, uint8 RGB (height, width, 3), as ``MEASURED_AT`` makes it.
+    """Measure one photograph.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255, as ``MEASURED_AT`` makes it.
+
+    Raises
+    ------
+    DataError
+        If `image` has another dtype or shape.
 
     References
     ----------

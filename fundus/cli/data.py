@@ -106,8 +106,23 @@ def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:
 def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOptions) -> Bunch:
     """Load images to grade, given as one or several arguments.
 
-    Each is an argument of `load_new`; of several, none may be a table, and one given twice is two
-    rows. ``root`` is the innermost folder that holds them all.
+    Parameters
+    ----------
+    images : sequence of Path
+        An argument of `load_new`, or several images and folders; one given twice is two rows.
+    on_error : {"raise", "skip"}
+    columns : ColumnOptions
+
+    Returns
+    -------
+    Bunch
+        As from `load_new`, in the order of the arguments; ``root`` is the innermost folder
+        that holds them all.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one of several arguments is a table.
     """
     from fundus.data.loaders import load_images
 
@@ -127,7 +142,17 @@ def load_several(images: Sequence[Path], *, on_error: str, columns: ColumnOption
 
 
 def check_columns(columns: ColumnOptions, *sources: Path | None) -> None:
-    """Refuse options for tables if no source is a table."""
+    """Refuse options for tables if no source is a table.
+
+    Parameters
+    ----------
+    columns : ColumnOptions
+    *sources : Path or None
+
+    Raises
+    ------
+    typer.BadParameter
+    """
     tables = [source for source in sources if source is not None and not source.is_dir()]
     if columns != ColumnOptions() and not tables:
         raise typer.BadParameter(

@@ -182,6 +182,19 @@ def or_none(text: str) -> str | None:
 def as_grades(text: str | None) -> int | list[str] | None:
     """Read ``--grades``: the length of the scale, or names that are separated by commas.
 
+    Parameters
+    ----------
+    text : str or None
+
+    Returns
+    -------
+    int, list of str or None
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is not valid.
+
     Examples
     --------
     >>> as_grades("5"), as_grades("none, mild,severe"), as_grades(None)
@@ -197,12 +210,21 @@ def as_grades(text: str | None) -> int | list[str] | None:
 
 
 def as_scale(grades: str | None, class_folders: str | None) -> dict[str, Any]:
-    """Read ``--grades`` and its other name ``--class-folders``, which must not differ.
+    """Read ``--grades`` and its other name ``--class-folders``.
+
+    Parameters
+    ----------
+    grades, class_folders : str or None
 
     Returns
     -------
     dict
         ``class_names`` and ``grades`` of `fundus.cli.data.load_graded`.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one cannot be read, or they differ.
     """
     length, names = as_grades(grades), _as_names(class_folders, "--class-folders")
     if isinstance(length, list):

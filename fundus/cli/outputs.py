@@ -88,9 +88,6 @@ def claim(
 ) -> None:
     """Check the paths of results before any work is done.
 
-    No output may be an input, two outputs not the same file, and another file there is only
-    replaced with `force`. Which files will be replaced is printed on the `screen`.
-
     Parameters
     ----------
     outputs : sequence of (Path, callable)
@@ -98,6 +95,17 @@ def claim(
     inputs : iterable of path-like
         Every file that it reads, and folders whose files it reads. They are compared by device
         and inode, so another name of the same file is found too.
+    screen : Screen
+        Prints which files will be replaced.
+    force : bool
+        ``--force``: whether other files may be replaced. Inputs never are.
+    option : str, default="--output"
+        Name of the command's option for its output.
+
+    Raises
+    ------
+    typer.BadParameter
+        If an output is an input, two outputs are the same file, or another file exists there.
     """
     targets: dict[str, Path] = {}
     for output, _ in outputs:

@@ -52,9 +52,17 @@ class Run:
 
 
 def new_run(out: Path | None) -> Path:
-    """Make the folder of a new run, which must not hold anything.
+    """Make the folder of a new run.
 
-    Without `out`, it is a folder in ``runs``, with the time as its name.
+    Parameters
+    ----------
+    out : Path or None
+        ``--out``; ``None`` is a folder in ``runs``, with the time as its name.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is a file, or a folder with files in it.
     """
     if out is None:
         stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
@@ -157,10 +165,25 @@ def read_digests(path: Path) -> frozenset[str] | None:
 def warn_of_training_images(
     names: Sequence[str], digests: Sequence[str], trained: frozenset[str] | None
 ) -> int | None:
-    """Warn of images that the model was trained on, and return how many there are.
+    """Warn of images that the model was trained on.
 
-    `digests` and `trained` are SHA-256 of these images and of the training images; ``None`` means
-    that it is not known.
+    Parameters
+    ----------
+    names : sequence of str
+    digests : sequence of str
+        SHA-256 of each image.
+    trained : frozenset of str or None
+        SHA-256 of the training images.
+
+    Returns
+    -------
+    int or None
+        Number of such images; ``None`` if it is not known.
+
+    Warns
+    -----
+    DataWarning
+        If there are any.
     """
     import warnings
 

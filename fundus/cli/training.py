@@ -22,7 +22,28 @@ if TYPE_CHECKING:
 
 
 def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
-    """Make the classifier, not fitted, and check its parameters before any image is read."""
+    """Make the classifier, and check its parameters before any image is read.
+
+    Parameters
+    ----------
+    settings : Settings
+    verbose : bool
+        Whether progress is shown.
+
+    Returns
+    -------
+    TransferClassifier
+        Not fitted.
+
+    Raises
+    ------
+    UnknownNameError
+        If no backbone, head or photometric step has the name.
+    InvalidParameterError
+        If a parameter cannot be used.
+    typer.BadParameter
+        If both ``--cutpoints`` and ``--calibrate`` are given.
+    """
     if settings.cutpoints and settings.calibrate is not opt.Calibrate.NONE:
         raise typer.BadParameter(
             "it cannot go with --calibrate, whose prediction is the most probable grade, not the "
@@ -48,7 +69,18 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
 
 
 def load_data(settings: Settings) -> tuple[Bunch, Bunch | None]:
-    """Load the images to train on and those for validation; warn if a patient is in both."""
+    """Load the images to train on and those for validation.
+
+    Returns
+    -------
+    graded : Bunch
+    held_back : Bunch or None
+
+    Warns
+    -----
+    DataWarning
+        If a patient is in both.
+    """
     columns = ColumnOptions(
         settings.image_dir, settings.path_column, settings.grade_column, settings.patient_column
     )

@@ -111,7 +111,13 @@ class Images:
         return content
 
     def content_digest(self, row: int) -> str:
-        """SHA-256 of a row's content, a file's bytes or an array; `ImageReadError` for no image."""
+        """SHA-256 of a row's content: of a file's bytes, or of an array.
+
+        Raises
+        ------
+        ImageReadError
+            If it is no whole image.
+        """
         content = self.content(row)
         if isinstance(content, bytes):
             verify(self.where(row) if self.paths is None else self.paths[row], content)
@@ -150,7 +156,12 @@ def _is_one_image(thing: Any, *, ndim: int) -> bool:
 
 
 def refuse_single(X: Any) -> None:
-    """Raise `DataError` where one image, or a numpy array without axes, stands for rows of images.
+    """Refuse one image where rows of images are wanted.
+
+    Raises
+    ------
+    DataError
+        If `X` is one path, one file's bytes, one Pillow image, or a numpy array without axes.
 
     Examples
     --------
@@ -173,13 +184,17 @@ def refuse_single(X: Any) -> None:
 
 
 def as_images(X: Any) -> Images:
-    """Read ``X`` as rows of images; a column, of shape (n, 1), is taken as its rows.
+    """Read ``X`` as rows of images.
+
+    Parameters
+    ----------
+    X : array-like of path, of Pillow image, of bytes or of ndarray; DataFrame; or ndarray of uint8
+        See the message of the error. A column, of shape (n, 1), is taken as its rows.
 
     Raises
     ------
     DataError
-        If ``X`` is none of the accepted forms, which the message lists, is empty, or a row holds no
-        image.
+        If ``X`` is none of the accepted forms, is empty, or a row holds no image.
 
     Examples
     --------

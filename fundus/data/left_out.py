@@ -28,9 +28,17 @@ def no_images(where: object, what: str = "", odd: Sequence[str] = ()) -> str:
 
 
 def report_odd(data: Bunch, odd: list[str]) -> Bunch:
-    """Add files that were passed over to a data set's ``skipped``, with a warning; return the set.
+    """Add files that were passed over to a data set's ``skipped``.
 
-    The message says what the first of them is, where that is known.
+    Returns
+    -------
+    Bunch
+        `data`.
+
+    Warns
+    -----
+    SetAsideWarning
+        If there are any; the message says what the first is, where that is known.
     """
     if odd:
         kinds = [foreign_file(path) for path in odd]

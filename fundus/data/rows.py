@@ -189,7 +189,12 @@ def _identifier(value: Any) -> str | None:
 
 
 def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
-    """Raise for the first problem, or set the rows that have one aside, with a warning.
+    """Raise for the first problem, or set the rows that have one aside.
+
+    Parameters
+    ----------
+    rows : DataRows
+    on_error : {"raise", "skip"}
 
     Returns
     -------
@@ -201,7 +206,13 @@ def settle(rows: DataRows, on_error: str) -> tuple[list[int], pd.DataFrame]:
     Raises
     ------
     ImageReadError, InvalidGradeError, DataError
-        If `on_error` is "raise", or if no row is without a problem; the message counts the others.
+        For the first problem if `on_error` is "raise", or if no row is without one; the message
+        counts the others.
+
+    Warns
+    -----
+    SetAsideWarning
+        If rows were set aside.
     """
     bad = sorted(rows.problems)
     aside = sorted(set(rows.ungradable) - set(bad))

@@ -21,12 +21,25 @@ UNGRADABLE = ("unreadable image", "ungradable image")
 
 
 def tell_ungradable(rows: DataRows, aside: list[int], n_kept: int) -> None:
-    """Warn of rows that are set aside because they are graded as ungradable, at least one.
+    """Warn of rows that are set aside because they are graded as ungradable.
+
+    Parameters
+    ----------
+    rows : DataRows
+    aside : list of int
+        Their indices, at least one.
+    n_kept : int
+        How many rows are left.
 
     Raises
     ------
     InvalidGradeError
         If no row is left.
+
+    Warns
+    -----
+    SetAsideWarning
+        If some are.
     """
     assert rows.grades is not None
     values = ", ".join(repr(v) for v in dict.fromkeys(rows.grades[index] for index in aside))

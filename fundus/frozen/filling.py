@@ -25,7 +25,19 @@ Entries = list[tuple[bytes, NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Job:
-    """How entries are computed from images."""
+    """How entries are computed from images.
+
+    Parameters
+    ----------
+    images : Images
+    recipe : ImageRecipe
+    keys : sequence of bytes
+        Key of every row.
+    compute : callable
+        From rows and their decoded images to entries.
+    what : str
+        Label of the progress bar.
+    """
 
     images: Images
     recipe: ImageRecipe

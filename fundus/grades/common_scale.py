@@ -16,7 +16,7 @@ from fundus.grades.labels import Labels, as_labels, grade_scale, is_text
 def common_scale(
     n_grades: int | Sequence[Hashable] | None, *labels: Any, names: Sequence[str]
 ) -> NDArray[Any]:
-    """Return the scale of a score ``(n_grades,)``, which may come from the labels.
+    """Return the scale of a score, which may come from the labels.
 
     Parameters
     ----------
@@ -27,6 +27,15 @@ def common_scale(
         The order is that of the first Categorical.
     names : sequence of str
         Their names in an error.
+
+    Returns
+    -------
+    ndarray, shape (n_grades,)
+
+    Raises
+    ------
+    InvalidGradeError
+        If there is not one label per row.
 
     Warns
     -----

@@ -105,7 +105,18 @@ def optimal_cutpoints(
 
 
 def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
-    """Positions ``0 … n_grades - 1``: the number of ascending cutpoints at or below each severity.
+    """Positions on the scale: the number of cutpoints at or below each severity.
+
+    Parameters
+    ----------
+    severity : array-like of float, shape (n_samples,)
+    cutpoints : array-like of float, shape (n_grades - 1,)
+        Ascending.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+        ``0 … n_grades - 1``.
 
     Examples
     --------
@@ -116,7 +127,22 @@ def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
 
 
 def check_cost(cost: Any, n_grades: int) -> NDArray[np.float64]:
-    """Return a cost matrix ``(n_grades, n_grades)`` as an array; raise for any other value."""
+    """Return a cost matrix as an array.
+
+    Parameters
+    ----------
+    cost : array-like of float, shape (n_grades, n_grades)
+    n_grades : int
+
+    Returns
+    -------
+    ndarray of float, shape (n_grades, n_grades)
+
+    Raises
+    ------
+    InvalidParameterError
+        If it has another shape or holds a number that is not finite.
+    """
     try:
         matrix = np.asarray(cost, dtype=np.float64)
     except (TypeError, ValueError):

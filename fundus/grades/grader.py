@@ -133,11 +133,16 @@ class Grader:
         return members[0]
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
-        """Predict labels out of ``classes_`` from what was read.
+        """Predict labels from what was read.
 
         Parameters
         ----------
         reading : Reading
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels out of ``classes_``.
         """
         return self.classes_[self.votes_of(reading).best]
 

@@ -136,7 +136,12 @@ class Labels:
         return not self.meant and len(self.scale) > 2 and is_text(self.scale)
 
     def warn_if_guessed(self) -> None:
-        """Warn if names were sorted alphabetically."""
+        """Warn if names were sorted alphabetically.
+
+        Warns
+        -----
+        DataWarning
+        """
         if self.guessed:
             warn_caller(
                 f"The labels are names and their order is not known, so it is alphabetical here: "
@@ -149,7 +154,17 @@ class Labels:
             )
 
     def warn_if_contradicted(self, scale: NDArray[Any]) -> None:
-        """Warn if the categories have another order than the scale that ``grades`` gives."""
+        """Warn if the categories have another order than the scale that is used.
+
+        Parameters
+        ----------
+        scale : ndarray, shape (n_grades,)
+            The value of ``grades``.
+
+        Warns
+        -----
+        DataWarning
+        """
         place = {label: k for k, label in enumerate(scale.tolist())}
         places = [place[label] for label in self.scale.tolist() if label in place]
         if self.meant and self.order is not None and places != sorted(places):
@@ -162,7 +177,9 @@ class Labels:
     def carried(self) -> Any:
         """Return the labels in a form that keeps the order when rows are selected.
 
-        That is a Series of an ordered categorical dtype where they have an order.
+        Returns
+        -------
+        ndarray or Series of an ordered categorical dtype, shape (n_samples,)
         """
         if self.order is None and not self.guessed:
             return self.values
@@ -304,6 +321,12 @@ def read_grades(
     ------
     InvalidGradeError
         If a label is off the scale, or all are, such as numbers if the scale has names.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are sorted alphabetically, or `grades` contradicts
+        the order of a Categorical.
     """
     classes = np.unique(labels.values)
     if grades is None:

@@ -80,6 +80,10 @@ def _flat(groups: Any) -> NDArray[Any]:
 def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
     """Return the patients of a frame, or ``None`` if it has no such column.
 
+    Returns
+    -------
+    ndarray, shape (n,), or None
+
     Raises
     ------
     DataError
@@ -98,7 +102,21 @@ def known_patients(frame: pd.DataFrame) -> NDArray[Any] | None:
 def patients_of(X: Any, groups: Any, n_rows: int) -> NDArray[Any] | None:
     """Return the given patients, else those in a frame's column, else ``None``.
 
-    They are read by `read_patients`, and `n_rows` is the number of rows of `X`.
+    Parameters
+    ----------
+    X : images or array-like
+    groups : array-like, shape (n_samples,), or None
+    n_rows : int
+        Rows of `X`.
+
+    Returns
+    -------
+    ndarray, shape (n_samples,), or None
+
+    Raises
+    ------
+    DataError
+        As `read_patients`.
     """
     if groups is not None:
         return read_patients(groups, n_rows)

@@ -110,7 +110,20 @@ def load_image(path: str | os.PathLike[str], recipe: ImageRecipe) -> NDArray[np.
 
 
 def decode(data: bytes, recipe: ImageRecipe, *, name: str) -> NDArray[np.uint8]:
-    """Decode the bytes of a whole file to the square image a recipe describes; messages name it.
+    """Decode the bytes of an image file to the square array a recipe describes.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    recipe : ImageRecipe
+    name : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    ndarray of uint8, shape (image_size, image_size, 3)
+        RGB, 0–255.
 
     Raises
     ------
@@ -139,6 +152,17 @@ def decode(data: bytes, recipe: ImageRecipe, *, name: str) -> NDArray[np.uint8]:
 
 def prepare_array(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8]:
     """Crop, pad and resize an image in memory as `load_image` does one in a file.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
+    recipe : ImageRecipe
+
+    Returns
+    -------
+    ndarray of uint8, shape (image_size, image_size, 3)
+        RGB, 0–255.
 
     Raises
     ------

@@ -126,6 +126,20 @@ def decode_bytes(data: bytes, *, name: str, min_side: int | None = None) -> NDAr
 def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     """Factor 1, 2, 4 or 8 by which `decode_bytes` shrinks a file while it decodes it.
 
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        Path of the file, for messages.
+    min_side : int or None
+        Length in pixels that the shorter side must keep.
+
+    Raises
+    ------
+    ImageReadError
+        If the data are no image or a damaged JPEG.
+
     Examples
     --------
     >>> reduction(b"P5 2 1 255\\n" + bytes([0, 200]), name="grey.pgm", min_side=1)
@@ -200,6 +214,14 @@ def _to_rgb8(pixels: NDArray[Any], *, premultiplied: bool) -> NDArray[np.uint8]:
 
 def to_8bit(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Scale 16-bit values by 1/257, rounded.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint16
+
+    Returns
+    -------
+    ndarray of uint8, of the same shape
 
     Examples
     --------

@@ -43,10 +43,24 @@ def fail(name: str, expected: str, found: str, advice: str) -> NoReturn:
 
 
 def kind_of(data: bytes, name: str) -> str:
-    """Return the format whose signature the data, a whole file, begin with.
+    """Return the format whose signature the data begin with.
 
-    It is ``"JPEG"``, ``"PNG"``, ``"TIFF"``, ``"BMP"``, ``"WebP"``, ``"GIF"`` or ``"PNM"``; data
-    that begin like none of these, or are empty, raise `ImageReadError`.
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    str
+        ``"JPEG"``, ``"PNG"``, ``"TIFF"``, ``"BMP"``, ``"WebP"``, ``"GIF"`` or ``"PNM"``.
+
+    Raises
+    ------
+    ImageReadError
+        If the data are empty or begin like none of these.
 
     Examples
     --------
@@ -89,9 +103,22 @@ def check_size(height: int, width: int, name: str) -> tuple[int, int]:
 
 
 def check_jpeg(data: bytes, name: str) -> tuple[int, int]:
-    """Walk a JPEG's segments to its end; return height and width before EXIF orientation.
+    """Walk a JPEG's segments to its end; return height and width as stored.
 
-    One without an end-of-image marker after the scans raises `ImageReadError`.
+    Parameters
+    ----------
+    data : bytes
+    name : str
+
+    Returns
+    -------
+    height, width : int
+        Pixels, before EXIF orientation.
+
+    Raises
+    ------
+    ImageReadError
+        If there is no end-of-image marker after the scans.
     """
     size, position = None, 2
     while True:
@@ -126,9 +153,17 @@ def check_jpeg(data: bytes, name: str) -> tuple[int, int]:
 
 
 def check_png(data: bytes, name: str) -> None:
-    """Walk a PNG's chunks to its end and compare the checksums of the critical ones.
+    """Walk a PNG's chunks to its end and compare the checksums of those that hold the image.
 
-    One that stops before its IEND chunk, or is damaged there, raises `ImageReadError`.
+    Parameters
+    ----------
+    data : bytes
+    name : str
+
+    Raises
+    ------
+    ImageReadError
+        If the file stops before its IEND chunk or a critical chunk is damaged.
     """
     view = memoryview(data)
     position, kind = 8, b""
@@ -154,10 +189,23 @@ def check_png(data: bytes, name: str) -> None:
 
 
 def check_tiff(data: bytes, name: str) -> dict[int, tuple[int, ...]]:
-    """Check that the first page of a TIFF is whole and has unsigned samples of up to 16 bits.
+    """Check that the first page of a TIFF is whole and of a kind that can be decoded correctly.
 
-    Its integer tags are returned; bits per sample (258), photometric interpretation (262) and
-    sample format (339) are always among them.
+    Parameters
+    ----------
+    data : bytes
+    name : str
+
+    Returns
+    -------
+    dict of int to tuple of int
+        The page's integer tags; bits per sample (258), photometric interpretation (262) and
+        sample format (339) are always there.
+
+    Raises
+    ------
+    ImageReadError
+        If the page is truncated, or its samples are not unsigned integers of up to 16 bits.
     """
     try:
         tags = {258: (1,), 262: (1,), 339: (1,)} | _tiff_tags(data)
@@ -212,7 +260,18 @@ def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
 
 
 def check_pnm(data: bytes, name: str) -> None:
-    """Check that the header of a binary PGM or PPM can be read and has maximum 255 or 65535."""
+    """Check the header of a binary PGM or PPM.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+
+    Raises
+    ------
+    ImageReadError
+        If the header cannot be read or its maximum is neither 255 nor 65535.
+    """
     header = re.match(rb"P[56](?:\s|#[^\n]*\n)+(\d+)\s+(\d+)\s+(\d+)\s", data)
     if header is None or int(header[3]) not in (255, 65_535):
         found = "none that can be read" if header is None else f"maximum {int(header[3])}"

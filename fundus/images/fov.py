@@ -17,7 +17,13 @@ _SEARCH_SIDE = 256  # longest side of the copy on which the field of view is loo
 
 
 def check_rgb(image: NDArray[np.uint8]) -> None:
-    """Raise `DataError` unless an object is one image with at least one pixel."""
+    """Raise unless an object is one uint8 RGB image.
+
+    Raises
+    ------
+    DataError
+        If `image` is not a non-empty uint8 array of shape (height, width, 3).
+    """
     array = isinstance(image, np.ndarray)
     if (
         not array
@@ -40,6 +46,11 @@ def find_fov(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     connected region that is brighter. The box is good to about 1/256 of the longer side. An
     image without a dark corner, or without a region of at least a twentieth of its area, is
     its own field of view: the whole image is returned, not an error.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
 
     Returns
     -------
@@ -137,7 +148,17 @@ def _lit(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def crop_to_fov(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut the black border off a photograph: return what `find_fov` finds of it.
+    """Cut the black border off a photograph.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
+
+    Returns
+    -------
+    ndarray of uint8, shape (fov_height, fov_width, 3)
+        The part of `image` within `find_fov`; all of it where none is found.
 
     Examples
     --------

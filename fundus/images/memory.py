@@ -35,8 +35,18 @@ def pillow_rgb(image: Any, *, name: str) -> NDArray[np.uint8]:
 
     The EXIF orientation that the image carries is applied, 16-bit values are scaled by 1/257 and
     rounded, transparent pixels are composited on black. The image itself stays as it is: where its
-    pixels have not been read yet, they are read from its file anew and not kept. Messages call it
-    by its `name`.
+    pixels have not been read yet, they are read from its file anew and not kept.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    name : str
+        What to call it in messages.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        RGB, 0–255.
 
     Raises
     ------

@@ -123,7 +123,24 @@ class ConformalRule:
 
 
 def one_image_each(patients: ArrayLike | None, n: int, random_state: Any) -> NDArray[np.intp]:
-    """Draw one image of each patient, or take all where there are no patients; rows rise.
+    """Draw one image of each patient.
+
+    Parameters
+    ----------
+    patients : array-like, shape (n,), or None
+        ``None`` takes all images.
+    n : int
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    ndarray of int
+        Rows, rising.
+
+    Raises
+    ------
+    DataError
+        If there is not one patient for each row, or one is unknown.
 
     Examples
     --------

@@ -97,6 +97,11 @@ def read_training(
     ------
     DataError
         If lengths differ, a grade is missing, or a patient is unknown.
+
+    Warns
+    -----
+    DataWarning
+        Where more than two names are sorted alphabetically.
     """
     refuse_single(X)
     (X,) = indexable(X)
@@ -170,8 +175,24 @@ def fit_fold(
 ) -> Any:
     """Fit a clone on the training rows of a fold, with their weights and patients.
 
-    The model inside a `FrozenEstimator` is used as it is. With `tell`, a verbose model prints its
-    plan.
+    The model inside a `FrozenEstimator` is used as it is.
+
+    Parameters
+    ----------
+    model : classifier or search
+    X : images or array-like
+    y : ndarray or Series, shape (n_samples,)
+    train : ndarray of int
+        Rows to train on.
+    weight : ndarray of float, shape (n_samples,), or None
+    groups : array-like, shape (n_samples,), or None
+    tell : bool, default=True
+        Whether a verbose model prints its plan.
+
+    Returns
+    -------
+    estimator
+        Fitted.
     """
     if is_frozen(model):
         return model.estimator

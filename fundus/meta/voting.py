@@ -217,9 +217,18 @@ def ballot_of(model: Any, labels: Labels | None = None) -> Ballot:
 
 
 def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Median of each ascending cutpoint over models, which a few infinite ones do not change.
+    """Median of each cutpoint over models, which a few infinite ones do not change.
 
-    For an even number it is the mean of the middle two, or the lower of them where one is infinite.
+    Parameters
+    ----------
+    cutpoints : list of ndarray of float, shape (n_grades - 1,)
+        Ascending.
+
+    Returns
+    -------
+    ndarray of float, shape (n_grades - 1,)
+        Ascending; for an even number the mean of the middle two, or the lower of them where one is
+        infinite.
 
     Examples
     --------
@@ -235,9 +244,19 @@ def middle_cutpoints(cutpoints: list[NDArray[np.float64]]) -> NDArray[np.float64
 
 
 def chosen_voting(voting: str, model: Any) -> str:
-    """Return the kind of voting that a ``voting=`` parameter means for fitted models like `model`.
+    """Return the kind of voting that a ``voting=`` parameter means for some models.
 
-    ``"auto"`` uses what suits the model; a kind that it does not have is refused.
+    Parameters
+    ----------
+    voting : str
+        ``"auto"`` uses what suits the model.
+    model : classifier
+        One of them, fitted.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the models cannot vote that way.
     """
     grader = as_grader(model)
     if voting == "auto":

@@ -217,13 +217,24 @@ def macro_auc(
 def read_proba(
     y_true: ArrayLike, y_proba: ArrayLike, n_grades: int | Sequence[Hashable]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Check grades and their probabilities, as in `ranked_probability_score`.
+    """Check grades and their probabilities.
+
+    Parameters
+    ----------
+    y_true : array-like, shape (n_samples,)
+    y_proba : array-like of float, shape (n_samples, n_grades)
+    n_grades : int or sequence of labels
 
     Returns
     -------
     true : ndarray of int, shape (n_samples,)
         Places on the scale.
     proba : ndarray of float, shape (n_samples, n_grades)
+
+    Raises
+    ------
+    InvalidGradeError, DataError
+        As in `ranked_probability_score`.
     """
     scale = grade_scale(n_grades)
     true = to_positions(y_true, scale, name="y_true")

@@ -14,7 +14,7 @@ def confusions(
 ) -> Scores:
     """Confusion matrices by true and predicted grade, ``(n_resamples, n_grades, n_grades)``.
 
-    `true` and `pred` are places on the scale, ``(n_images,)``.
+    `true` and `pred` are positions on the scale, ``(n_images,)``.
 
     Examples
     --------

@@ -17,7 +17,20 @@ Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 def refuse_unseen_grades(folds: Folds, y: NDArray[Any], groups: NDArray[Any] | None) -> None:
-    """Refuse a grade that a fold tests and does not train on, if `y` are grades."""
+    """Refuse a grade that a fold tests and does not train on.
+
+    Parameters
+    ----------
+    folds : list of (train, test)
+    y : ndarray, shape (n_samples,)
+        Grades; anything else is left alone.
+    groups : ndarray, shape (n_samples,), or None
+        Patients.
+
+    Raises
+    ------
+    SplitError
+    """
     if type_of_target(y) not in ("binary", "multiclass"):
         return
     for k, (train, test) in enumerate(folds):
@@ -40,7 +53,17 @@ def refuse_unseen_grades(folds: Folds, y: NDArray[Any], groups: NDArray[Any] | N
 def warn_near_duplicates(folds: Folds, pairs: pd.DataFrame, images: Images) -> None:
     """Warn of nearly identical images on both sides of a fold.
 
-    `pairs` is as `find_near_duplicates` returns it, and `images` names them.
+    Parameters
+    ----------
+    folds : list of (train, test)
+    pairs : DataFrame
+        As `find_near_duplicates` returns it.
+    images : Images
+        To name them.
+
+    Warns
+    -----
+    NearDuplicateWarning
     """
     test_of = np.zeros((len(folds), len(images)), dtype=bool)
     train_of = test_of.copy()
@@ -74,12 +97,18 @@ def refuse_shared(
 
     Parameters
     ----------
+    folds : list of (train, test)
     values : ndarray, shape (n_samples,)
         Patients, or digests of images.
-    what, remedy : str
-        What they are, and what to do, in the message.
+    what : str
+        What they are, in the message.
+    remedy : str
     names : ndarray, shape (n_samples,), default=None
         What to call the rows, where the values tell nothing.
+
+    Raises
+    ------
+    SplitError
     """
     codes = pd.factorize(values)[0]
     for k, (train, test) in enumerate(folds):

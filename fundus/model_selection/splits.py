@@ -36,8 +36,14 @@ from fundus.store import open_store
 def make_cv(cv: Any, y: ArrayLike, groups: Any, random_state: Any) -> Any:
     """Turn a ``cv=`` parameter into a splitter.
 
-    An int means `StratifiedGroupKFold` where there are groups, else `StratifiedKFold`, both
-    shuffled.
+    Parameters
+    ----------
+    cv : int, splitter or iterable
+        An int means `StratifiedGroupKFold` where there are groups, else `StratifiedKFold`, both
+        shuffled.
+    y : array-like, shape (n_samples,)
+    groups : array-like, shape (n_samples,), or None
+    random_state : int, RandomState or None
 
     Raises
     ------

@@ -274,10 +274,19 @@ def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[flo
 
 
 def percentiles(scores: NDArray[np.float64], tail: float) -> tuple[float, float]:
-    """Percentiles ``tail`` and ``100 - tail`` of scores ``(n_resamples,)``.
+    """Percentiles ``tail`` and ``100 - tail`` of scores.
 
-    They are ``nan`` if fewer than 90 % are finite, or all are the same: then the resamples, such
-    as those of a perfect grading, show nothing about other images.
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n_resamples,)
+    tail : float
+        In percent.
+
+    Returns
+    -------
+    low, high : float
+        ``nan`` if fewer than 90 % are finite, or all are the same: then the resamples, such as
+        those of a perfect grading, show nothing about other images.
     """
     known = scores[np.isfinite(scores)]
     if not len(known) or len(known) < _DEFINED * len(scores) or np.ptp(known) == 0:

@@ -66,7 +66,19 @@ def check_normalised(output: Any, images: NDArray[np.uint8], *, name: str) -> ND
 
 
 def check_photometric(output: Any, images: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
-    """Check the output of a photometric step and return it; as `check_normalised`, but uint8.
+    """Check the output of a photometric step and return it.
+
+    Parameters
+    ----------
+    output : ndarray of uint8, shape (n, height, width, 3)
+        Output of the step for `images`.
+    images : ndarray of uint8, shape (n, height, width, 3)
+    name : str
+        Name of the step, for messages.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, height, width, 3)
 
     Raises
     ------

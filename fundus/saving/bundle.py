@@ -115,7 +115,18 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Check a bundle's files as `load` does, and return the content of ``model.json``."""
+    """Check a bundle's files and return the content of ``model.json``.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+
+    Raises
+    ------
+    BundleError
+        As in `load`.
+    """
     folder = Path(path)
     if not (folder / MANIFEST).exists() and (folder / "model" / MANIFEST).exists():
         hint = folder / "model"

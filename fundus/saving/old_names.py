@@ -21,7 +21,13 @@ RENAMED = {
 
 
 def with_todays_names(file: Path) -> bytes:
-    """Read a file of skops, with the present names of classes that have moved since."""
+    """Read a file of skops, with the present names of classes that have moved since.
+
+    Returns
+    -------
+    bytes
+        The unchanged file where no class in it has moved.
+    """
     content = file.read_bytes()
     with ZipFile(io.BytesIO(content)) as archive:
         schema = json.loads(archive.read(SCHEMA))

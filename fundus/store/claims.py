@@ -40,7 +40,14 @@ class Claims:
             self._file(self._token).unlink(missing_ok=True)
 
     def take(self, keys: Sequence[bytes], n: int) -> tuple[list[int], int]:
-        """Claim the first `n` entries that no living worker has claimed, this one included.
+        """Claim the first entries that no living worker has claimed, this one included.
+
+        Parameters
+        ----------
+        keys : sequence of bytes
+            Entries that are wanted, in this order.
+        n : int
+            How many to claim at most.
 
         Returns
         -------

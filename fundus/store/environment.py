@@ -95,7 +95,13 @@ class Environment:
         return self._retrying(action)
 
     def write(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Write entries in one transaction, as `update`: all of them or none."""
+        """Write entries in one transaction: all of them or none.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or fails.
+        """
         entries = list(items)
 
         def put(txn: Any) -> None:

@@ -121,9 +121,24 @@ class PluginCheck:
 def plan_checks(
     distribution: str, *, options: Options | None = None, only: Collection[str] | None = None
 ) -> list[PluginCheck]:
-    """List the checks of an installed package, those of one entry after each other; run none.
+    """List the checks of an installed package, without running them.
 
-    The parameters and the errors about them are those of `check_plugin`.
+    Parameters
+    ----------
+    distribution, options, only
+        As in `check_plugin`.
+
+    Returns
+    -------
+    list of PluginCheck
+        Checks of one entry follow each other.
+
+    Raises
+    ------
+    UnknownNameError
+        If no plugin of a package of this name is installed, or it offers no entry of `only`.
+    InvalidParameterError
+        If `only` is a single string.
     """
     statuses = plugin_statuses()
     own = [s for s in statuses if canonical(s.distribution) == canonical(distribution)]

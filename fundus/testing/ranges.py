@@ -15,10 +15,22 @@ from fundus.testing.probes import probe_images
 def check_range(
     scale: str | Callable[..., Any], photometric: str | Callable[..., Any], what: str
 ) -> None:
-    """Check that the input of a network is in the range of its own scale after a photometric step.
+    """Check that the input of a network is in the range of its own scale.
 
-    A scale that depends on more than a pixel's colour has no fixed range. Messages start with
-    `what`.
+    Parameters
+    ----------
+    scale : str or callable
+        The scale that the network's weights were trained with.
+    photometric : str or callable
+        The step that runs before it.
+    what : str
+        Start of messages.
+
+    Raises
+    ------
+    AssertionError
+        If a step fails, or a value is out of range. A scale that depends on more than a pixel's
+        colour has no fixed range.
     """
     images = probe_images(8, 24)
     place = f"{what}: photometric={photometric!r} and then the scale {scale!r}"

@@ -142,7 +142,13 @@ class Parameters:
 
     @classmethod
     def of(cls, classifier: WithHead) -> Parameters:
-        """Read the parameters of a classifier, and raise for the first that cannot be used."""
+        """Read the parameters of a classifier, and raise for the first that cannot be used.
+
+        Raises
+        ------
+        InvalidParameterError
+            Worded as in scikit-learn.
+        """
         frozen = FrozenSettings.of(classifier)
         samples = SampleSettings.of(classifier)
         training = TrainingSettings.of(classifier)

@@ -151,6 +151,10 @@ def in_bytes(n: int) -> str:
 def in_time(seconds: float) -> str:
     """Format a duration for people.
 
+    Parameters
+    ----------
+    seconds : float
+
     Examples
     --------
     >>> in_time(0.2), in_time(80), in_time(8000)
