@@ -572,3 +572,18 @@ def test_a_shared_gpu_is_told(monkeypatch):
     with pytest.warns(FundusWarning, match="n_jobs=1 is faster"):
         runtime._grow_gpu_memory()
     runtime._grow_gpu_memory.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [("augment", True, "None"), ("power", 0.5, "None"), ("freeze", 3, "'all'")],
+)
+def test_features_are_taken_as_they_are(blobs, name, value, must):
+    model = TransferClassifier("precomputed", "logistic", **{name: value})
+    with pytest.raises(InvalidParameterError) as caught:
+        model.fit(*blobs)
+    assert caught.value.parameter == name
+    assert str(caught.value) == (
+        f"The {name!r} parameter of TransferClassifier must be {must} for backbone='precomputed', "
+        f"which takes features as they are. Got {value!r} instead."
+    )

@@ -75,7 +75,7 @@ def read_scale(function: str, grades: int | Sequence[str]) -> Scale:
 
 
 def read_grades_column(values: Iterable[Any], scale: Scale) -> list[int | str]:
-    """Read grades as places on the scale, `UNGRADABLE_GRADE`, or a text of what is wrong.
+    """Read grades as positions on the scale, `UNGRADABLE_GRADE`, or a text of what is wrong.
 
     A table has numbers from 0, or names of the scale. Grade 5 of the ICDR scale's 0-4 and the word
     "ungradable" stand for a photograph that could not be graded.

@@ -11,7 +11,6 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from fundus.exceptions import InvalidParameterError
 from fundus.grades.foreign import scale_of, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
@@ -28,7 +27,7 @@ from fundus.meta.out_of_fold import (
 from fundus.meta.voting import Ballot, chosen_voting
 from fundus.metrics.kappa import quadratic_weighted_kappa
 from fundus.model_selection.splits import check_split
-from fundus.parameters import check_int, check_option
+from fundus.parameters import check_int, check_option, refused
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
 from fundus.saving.codec import Decoder
@@ -209,10 +208,11 @@ class FoldEnsemble(MetaGrader):
         """
         missing = {"estimator", "indices"} - set(results)
         if missing:
-            raise InvalidParameterError(
-                "from_cv_results needs cross_validate(..., return_estimator=True, "
-                f"return_indices=True). Got results without {sorted(missing)}."
+            must = (
+                "must be of cross_validate(..., return_estimator=True, return_indices=True). Got "
+                f"results without {sorted(missing)}."
             )
+            raise refused("FoldEnsemble.from_cv_results", "results", must)
         models = list(results["estimator"])
         indices = results["indices"]
         folds = list(zip(indices["train"], indices["test"], strict=True))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sklearn.base import BaseEstimator, clone
 
-from fundus.exceptions import FundusWarning, InvalidParameterError, warn_caller
+from fundus.exceptions import FundusWarning, warn_caller
 from fundus.frozen.settings import FrozenSettings
 from fundus.heads.base import Head, NeuralHead
 from fundus.heads.sklearn_heads import EstimatorAsHead
@@ -167,12 +167,13 @@ class Parameters:
 
 
 def _check_precomputed(frozen: FrozenSettings, samples: SampleSettings) -> None:
-    if samples.augmentation is not None or frozen.freeze != "all" or frozen.power is not None:
-        raise InvalidParameterError(
-            "backbone='precomputed' takes features as they are, so 'augment' and 'power' must be "
-            f"None and 'freeze' 'all'. Got augment={samples.augment!r}, power={frozen.power!r} and "
-            f"freeze={frozen.freeze!r} instead."
-        )
+    as_they_are = "for backbone='precomputed', which takes features as they are"
+    if samples.augmentation is not None:
+        raise invalid(samples, "augment", f"None {as_they_are}", samples.augment)
+    if frozen.power is not None:
+        raise invalid(frozen, "power", f"None {as_they_are}", frozen.power)
+    if frozen.freeze != "all":
+        raise invalid(frozen, "freeze", f"'all' {as_they_are}", frozen.freeze)
 
 
 def _check_frozen(read: Parameters, head: Any) -> None:
