@@ -134,6 +134,10 @@ class BundleError(FundusError, ValueError):
     """A saved model is damaged, incomplete or of an unknown format."""
 
 
+class WriteError(FundusError, OSError):
+    """A file or a folder cannot be written; what was there before is as it was."""
+
+
 class MissingDependencyError(FundusError, ImportError):
     """An optional package is needed; the message names the extra that brings it."""
 
