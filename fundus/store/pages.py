@@ -13,69 +13,22 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-#: Whether this machine's LMDB files have the layout that is known here.
-KNOWN_LAYOUT = sys.byteorder == "little" and struct.calcsize("P") == 8 and lmdb.version()[0] == 0
+from fundus.store.metas import HEADER, PAGE, DamagedError, Meta, Tree, read_metas, require
 
-_MAGIC, _VERSION = 0xBEEFC0DE, 1
-_HEADER = 16  # bytes at the start of a page
-_PAGE = struct.Struct("<QHHHH")  # number, pad, flags, lower, upper
-_META = struct.Struct("<II8s8s")  # magic, version, address, map size
-_TREE = struct.Struct("<IHHQQQQQ")  # pad, flags, depth, branch, leaf, overflow, entries, root
-_ENDS = struct.Struct("<QQ")  # last page, transaction
-_META_SIZE = _HEADER + _META.size + 2 * _TREE.size + _ENDS.size
-_BRANCH, _LEAF, _OVERFLOW, _META_FLAG = 1, 2, 4, 8
-_INTEGER_KEYS = 8
+_BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
 _BIG = 1  # a node whose value has pages of its own
-_NO_ROOT = 2**64 - 1
 _NODE = 8  # bytes at the start of a node
 _LONGEST_KEY = 511
 _CHUNK = 2048  # pages that are looked at together
-
-
-class DamagedError(Exception):
-    """A file that LMDB must not be given; the message says what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class _Tree:
-    flags: int
-    depth: int
-    entries: int
-    root: int
-
-
-@dataclass(frozen=True)
-class _Meta:
-    page_size: int
-    free: _Tree
-    main: _Tree
-    last: int
-    transaction: int
-
-
-def check_metas(path: Path) -> bool:
-    """Check the first two pages; return whether there is anything in the file.
-
-    Raises
-    ------
-    DamagedError
-        If LMDB would be led astray by them.
-    """
-    if not path.exists() or not path.stat().st_size:
-        return False
-    with path.open("rb") as file:
-        _metas(file)
-    return True
 
 
 def check_tree(path: Path, transaction: int, *, deep: bool = False) -> int:
@@ -101,7 +54,7 @@ def check_tree(path: Path, transaction: int, *, deep: bool = False) -> int:
         If a page is missing, used twice or not as LMDB writes it.
     """
     with path.open("rb") as file:
-        meta = _metas(file)[transaction & 1]
+        meta = read_metas(file)[transaction & 1]
         if meta.transaction != transaction:
             raise DamagedError("its newest page of contents is not the right one")
         size = os.fstat(file.fileno()).st_size
@@ -119,7 +72,7 @@ def check_tree(path: Path, transaction: int, *, deep: bool = False) -> int:
 class _Pages:
     """The pages of a file, by number."""
 
-    def __init__(self, file: Any, meta: _Meta, present: int) -> None:
+    def __init__(self, file: Any, meta: Meta, present: int) -> None:
         self._file, self.size = file, meta.page_size
         self.present = min(present, meta.last + 1)
 
@@ -138,16 +91,16 @@ class _Pages:
         """Read bytes at an offset in a page."""
         self._file.seek(number * self.size + offset)
         raw = self._file.read(n)
-        _require(len(raw) == n, "it is cut short")
+        require(len(raw) == n, "it is cut short")
         return raw
 
     def check_numbers(self, numbers: NDArray[np.uint64], lengths: Any = 1) -> NDArray[np.int64]:
         """Return page numbers as signed ones, once they are known to be in the file."""
-        _require(
+        require(
             bool(((numbers >= 2) & (numbers < 1 << 48)).all()), "a page has an impossible number"
         )
         signed = numbers.astype(np.int64)
-        _require(bool((signed + lengths <= self.present).all()), "it is cut short")
+        require(bool((signed + lengths <= self.present).all()), "it is cut short")
         return signed
 
 
@@ -163,7 +116,7 @@ class _Runs:
         starts = np.concatenate([np.zeros(1, np.int64), *(s for s, _ in runs)])
         ends = starts + np.concatenate([np.full(1, 2), *(n for _, n in runs)])
         order = np.argsort(starts)
-        _require(bool((ends[order][:-1] <= starts[order][1:]).all()), "a page is used twice")
+        require(bool((ends[order][:-1] <= starts[order][1:]).all()), "a page is used twice")
         return cls(starts[order], ends[order])
 
     @property
@@ -202,44 +155,7 @@ class _Nodes:
         return self.flat[where[:, None] + np.arange(8)].view("<u8")[:, 0]
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise DamagedError(otherwise)
-
-
-def _metas(file: Any) -> list[_Meta]:
-    first = _meta(file, 0, 0)
-    metas = [first, _meta(file, first.page_size, 1)]
-    _require(metas[1].page_size == first.page_size, "its first pages differ in size")
-    newest = metas[metas[1].transaction > first.transaction]
-    _require(newest is metas[newest.transaction & 1], "its first pages are in the wrong order")
-    return metas
-
-
-def _meta(file: Any, offset: int, number: int) -> _Meta:
-    file.seek(offset)
-    raw = file.read(_META_SIZE)
-    _require(len(raw) == _META_SIZE, "it is cut short")
-    found, _, page_flags, _, _ = _PAGE.unpack_from(raw)
-    magic, version, address, _ = _META.unpack_from(raw, _HEADER)
-    known = (found, page_flags, magic, version) == (number, _META_FLAG, _MAGIC, _VERSION)
-    _require(known and not any(address), "it is no file of LMDB")
-    at = _HEADER + _META.size
-    page_size, *_ = _TREE.unpack_from(raw, at)
-    trees = []
-    for k, flags in enumerate((_INTEGER_KEYS, 0)):
-        _, found_flags, depth, _, _, _, entries, root = _TREE.unpack_from(raw, at + k * _TREE.size)
-        _require(found_flags == flags, "it is of a kind that is not used here")
-        _require((root == _NO_ROOT) == (depth == 0) and depth < 32, "its depth is impossible")
-        _require(depth > 0 or entries == 0, "its number of entries is impossible")
-        trees.append(_Tree(found_flags, depth, entries, root))
-    last, transaction = _ENDS.unpack_from(raw, at + 2 * _TREE.size)
-    _require(page_size in {1 << k for k in range(9, 16)}, "its page size is impossible")
-    _require(last < 1 << 40, "its number of pages is impossible")
-    return _Meta(page_size, trees[0], trees[1], last, transaction)
-
-
-def _walk(pages: _Pages, tree: _Tree, *, int_keys: bool) -> _Walked:
+def _walk(pages: _Pages, tree: Tree, *, int_keys: bool) -> _Walked:
     """Walk a tree, level by level from its root."""
     walked = _Walked([], [], [])
     if tree.depth == 0:
@@ -270,7 +186,7 @@ def _parts(level: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _leaves(
-    pages: _Pages, level: NDArray[np.int64], walked: _Walked, tree: _Tree, int_keys: bool
+    pages: _Pages, level: NDArray[np.int64], walked: _Walked, tree: Tree, int_keys: bool
 ) -> tuple[list[bytes], list[bytes]]:
     """Check the leaves; return the first and the last key of each."""
     firsts: list[bytes] = []
@@ -281,7 +197,7 @@ def _leaves(
         n_entries += len(nodes.keys)
         big = nodes.flags == _BIG
         where = nodes.data[big]
-        lengths = (_HEADER - 1 + nodes.low[big]) // pages.size + 1
+        lengths = (HEADER - 1 + nodes.low[big]) // pages.size + 1
         numbers = pages.check_numbers(nodes.words(where), lengths)
         walked.runs.append((numbers, lengths))
         walked.big.append((numbers, lengths))
@@ -292,12 +208,12 @@ def _leaves(
         firsts += [nodes.keys[k] for k in starts]
         lasts += [nodes.keys[k] for k in ends]
         ranks = [_rank(key, int_keys) for key in nodes.keys]
-        inside = all(a < b for a, b in zip(ranks, ranks[1:], strict=False))
-        _require(inside, "its keys are not in order")
+        inside = all(a < b for a, b in pairwise(ranks))
+        require(inside, "its keys are not in order")
     between = zip(lasts, firsts[1:], strict=False)
     ordered = all(_rank(a, int_keys) < _rank(b, int_keys) for a, b in between)
-    _require(ordered, "its keys are not in order")
-    _require(n_entries == tree.entries, "its number of entries is not the right one")
+    require(ordered, "its keys are not in order")
+    require(n_entries == tree.entries, "its number of entries is not the right one")
     return firsts, lasts
 
 
@@ -309,7 +225,7 @@ def _values(
     for place, size, is_big in zip(nodes.data, nodes.low.tolist(), big, strict=True):
         if is_big:
             number = next(elsewhere)
-            values.append(lambda number=number, size=size: pages.bytes(number, _HEADER, size))
+            values.append(lambda number=number, size=size: pages.bytes(number, HEADER, size))
         else:
             raw = nodes.flat[place : place + size].tobytes()
             values.append(lambda raw=raw: raw)
@@ -330,7 +246,7 @@ def _separated(
         if k not in first_of_page:  # the first key of a branch page is not used
             rank = _rank(key, int_keys)
             apart = _rank(lasts[k - 1], int_keys) < rank <= _rank(firsts[k], int_keys)
-            _require(apart, "its branches do not lead to their keys")
+            require(apart, "its branches do not lead to their keys")
     return [firsts[k] for k in starts[:-1]], [lasts[k - 1] for k in starts[1:]]
 
 
@@ -343,22 +259,22 @@ def _nodes(pages: _Pages, numbers: NDArray[np.int64], kind: int) -> _Nodes:
     size = pages.size
     raw = pages.read(numbers)
     heads = np.frombuffer(
-        raw[:, :_HEADER].tobytes(),
+        raw[:, :HEADER].tobytes(),
         [("number", "<u8"), ("pad", "<u2"), ("flags", "<u2"), ("lower", "<u2"), ("upper", "<u2")],
     )
     lower, upper = heads["lower"].astype(np.int64), heads["upper"].astype(np.int64)
-    _require(bool((heads["number"] == numbers).all()), "a page has the number of another")
-    _require(bool((heads["flags"] == kind).all()), "a page is of the wrong kind")
+    require(bool((heads["number"] == numbers).all()), "a page has the number of another")
+    require(bool((heads["flags"] == kind).all()), "a page is of the wrong kind")
     filled = (lower % 2 == 0) & (lower <= upper) & (upper <= size)
-    counts = (lower - _HEADER) // 2
+    counts = (lower - HEADER) // 2
     fewest = 2 if kind == _BRANCH else 1
-    _require(bool((filled & (counts >= fewest)).all()), "a page has impossible bounds")
+    require(bool((filled & (counts >= fewest)).all()), "a page has impossible bounds")
     most = int(counts.max())
-    pointers = raw[:, _HEADER : _HEADER + 2 * most].copy().view("<u2").astype(np.int64)
+    pointers = raw[:, HEADER : HEADER + 2 * most].copy().view("<u2").astype(np.int64)
     rows, columns = np.nonzero(np.arange(most) < counts[:, None])
     offsets = pointers[rows, columns]
     inside = (offsets % 2 == 0) & (offsets >= upper[rows]) & (offsets + _NODE <= size)
-    _require(bool(inside.all()), "a page points outside itself")
+    require(bool(inside.all()), "a page points outside itself")
     flat = raw.reshape(-1)
     base = rows * size + offsets
     words = flat.view("<u2").astype(np.int64)
@@ -366,14 +282,14 @@ def _nodes(pages: _Pages, numbers: NDArray[np.int64], kind: int) -> _Nodes:
     flags, key_size = words[base // 2 + 2], words[base // 2 + 3]
     data_size = np.zeros_like(low)
     if kind == _LEAF:
-        _require(bool((flags <= _BIG).all()), "an entry is of a kind that is not used here")
+        require(bool((flags <= _BIG).all()), "an entry is of a kind that is not used here")
         data_size = np.where(flags == _BIG, 8, low)
     keys_fit = (key_size >= (columns > 0 if kind == _BRANCH else 1)) & (key_size <= _LONGEST_KEY)
     length = _NODE + key_size + data_size
     fits = keys_fit & (offsets + length <= size)
-    _require(bool(fits.all()), "an entry reaches beyond its page")
+    require(bool(fits.all()), "an entry reaches beyond its page")
     filling = np.bincount(rows, weights=length + length % 2, minlength=len(numbers))
-    _require(bool((filling == size - upper).all()), "the entries of a page overlap")
+    require(bool((filling == size - upper).all()), "the entries of a page overlap")
     starts = (base + _NODE).tolist()
     content = flat.tobytes()
     keys = [content[s : s + n] for s, n in zip(starts, key_size.tolist(), strict=True)]
@@ -389,34 +305,34 @@ def _rest(
     """
     rest = []
     for numbers, lengths in big:
-        heads = [_PAGE.unpack(pages.bytes(k, 0, _HEADER)) for k in numbers.tolist()]
+        heads = [PAGE.unpack(pages.bytes(k, 0, HEADER)) for k in numbers.tolist()]
         for number, (found, _, flags, _, _) in zip(numbers.tolist(), heads, strict=True):
-            _require((found, flags) == (number, _OVERFLOW), "a large entry has no page of its own")
+            require((found, flags) == (number, _OVERFLOW), "a large entry has no page of its own")
         full = np.array([low | high << 16 for *_, low, high in heads], np.int64)
-        _require(bool((full >= lengths).all()), "a large entry has too few pages")
+        require(bool((full >= lengths).all()), "a large entry has too few pages")
         pages.check_numbers(numbers.astype(np.uint64), full)
         more = full > lengths
         rest.append(((numbers + lengths)[more], (full - lengths)[more]))
     return rest
 
 
-def _check_free(pages: _Pages, free: _Walked, used: _Runs, meta: _Meta) -> None:
+def _check_free(pages: _Pages, free: _Walked, used: _Runs, meta: Meta) -> None:
     """Check the lists of free pages, and that the file ends where it should."""
     lists = []
     for value in free.values:
         raw = value()
-        _require(len(raw) >= 8 and len(raw) % 8 == 0, "a list of free pages has no length")
+        require(len(raw) >= 8 and len(raw) % 8 == 0, "a list of free pages has no length")
         count, *_ = struct.unpack_from("<Q", raw)
-        _require(count <= len(raw) // 8 - 1, "a list of free pages is too long")
+        require(count <= len(raw) // 8 - 1, "a list of free pages is too long")
         lists.append(np.frombuffer(raw, "<u8", count=count, offset=8))
         descending = lists[-1][:-1] > lists[-1][1:]
-        _require(bool(descending.all()), "a list of free pages is not in order")
+        require(bool(descending.all()), "a list of free pages is not in order")
     together = np.concatenate(lists) if lists else np.zeros(0, np.uint64)
     inside = bool(((together >= 2) & (together <= meta.last)).all())
-    _require(inside, "a free page has an impossible number")
+    require(inside, "a free page has an impossible number")
     numbers = together.astype(np.int64)
-    _require(len(np.unique(numbers)) == len(numbers), "a page is free twice")
-    _require(not used.holds(numbers), "a page is free and in use")
+    require(len(np.unique(numbers)) == len(numbers), "a page is free twice")
+    require(not used.holds(numbers), "a page is free and in use")
     # pages at the end that were given back before they were written need not be there
     missing = meta.last + 1 - pages.present
-    _require(int((numbers >= pages.present).sum()) == missing, "it is cut short")
+    require(int((numbers >= pages.present).sum()) == missing, "it is cut short")
