@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 from typing import Any
 
 from sklearn.base import BaseEstimator
+
+_PROCESSORS = os.cpu_count() or 1
 
 #: A model that was loaded has the defaults: whose folder and processors they are, the reader says.
 OF_A_RUN = ("cache", "callbacks", "log_dir", "n_jobs", "verbose")
@@ -53,6 +56,9 @@ def with_defaults(value: Any) -> Any:
             parts.extend(part.values())
         elif isinstance(part, BaseEstimator):
             vars(part).update(_defaults(part))
+            n_jobs = vars(part).get("n_jobs")
+            if n_jobs is not None and not (type(n_jobs) is int and abs(n_jobs) <= _PROCESSORS):
+                part.n_jobs = None  # so that a file cannot start a thousand processes
             parts.extend(vars(part).values())
     return value
 

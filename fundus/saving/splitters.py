@@ -68,7 +68,7 @@ def cv_of(record: dict[str, Any]) -> Any:
     if not is_text(name) or not isinstance(given, dict) or not all(map(_is_plain, given.values())):
         raise wrong("the model", "cv", "a splitter with plain parameters", record)
     params = dict(given)
-    cls = getattr(model_selection, name, None)
+    cls = getattr(model_selection, str(name), None)
     try:
         if not (isinstance(cls, type) and _is_splitter(cls)):
             raise TypeError(f"scikit-learn has no splitter {name!r}")

@@ -38,6 +38,7 @@ from fundus.training.batches import TrainingRows, batches_of
 from fundus.training.callbacks import training_callbacks
 from fundus.training.compiled import fresh_network, lent_network
 from fundus.training.finite import check_training
+from fundus.training.fitted import check_width
 from fundus.training.tail import Tail, Training, build_tail
 
 #: Rows per forward pass in prediction.
@@ -104,6 +105,8 @@ class KerasTrainer(BaseWrapper):
             # padded to one shape, so that a short last batch is not traced again
             padded = np.concatenate([take, np.repeat(take[:1], PREDICT_BATCH - len(take))])
             x = source.batch(padded, None)
+            tail: Tail = self.model.keywords["tail"]
+            check_width(x[0], tail.n_features, tail.head)
             output = np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x))
             outputs.append(output[: len(take)])
         return np.concatenate(outputs)

@@ -82,6 +82,11 @@ _FROZEN = {
 }
 
 
+#: What the record of a photometric step must hold.
+_PHOTOMETRIC = {name: _FROZEN[name] for name in ("distribution", "version", "state")}
+_PHOTOMETRIC["name"] = TEXT
+
+
 class SavesClassifier(Saves):
     """The frozen part is saved as the names of its parts, a network by its weights."""
 
@@ -215,10 +220,26 @@ def _normaliser_of(record: dict[str, Any], spec: BackboneSpec) -> Normaliser:
     step = record.get("photometric")  # bundles of format 1 have none
     photometric = None
     if step is not None:
+        check_fields("photometric step", _PHOTOMETRIC, step if isinstance(step, dict) else {})
         find_registered("preprocessor", step)
         _check_kind(find_photometric, step)
         photometric = Photometric(step["name"], _state(step["state"]))
-    return Normaliser(scale, _state(record["state"]), photometric)
+    normaliser = Normaliser(scale, _state(record["state"]), photometric)
+    _try(normaliser, record["image_size"])
+    return normaliser
+
+
+def _try(normaliser: Normaliser, image_size: int) -> None:
+    """Run steps that are fitted on a black image, as what they know may not be what they take."""
+    scale, step = normaliser.function, normaliser.photometric
+    fitted = bool(normaliser.state) or (step is not None and bool(step.state))
+    if isinstance(scale, str):
+        fitted |= find_scale(scale).spec.fit is not None
+    if step is not None and isinstance(step.function, str):
+        fitted |= find_photometric(step.function).spec.fit is not None
+    size = min(image_size, 64)
+    if fitted:
+        normaliser.apply(np.zeros((1, size, size, 3), dtype=np.uint8))
 
 
 def _check_kind(find: Callable[[str], Entry], where: dict[str, Any]) -> None:

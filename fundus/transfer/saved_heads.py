@@ -123,7 +123,7 @@ def _estimator_of(record: dict[str, Any], decoder: Decoder, model: Any) -> Fitte
     require(same, model, "is_regressor", f"that of {type(estimator).__name__}", regressor)
     if not regressor:
         # a head is trained on positions of the classes
-        positions, found = np.sort(model._positions), getattr(estimator, "classes_", None)
+        positions, found = np.sort(model._positions), getattr(estimator, "classes_", np.empty(0))
         same = np.array_equal(found, positions)
         require(same, model, "classes_", f"the labels at {found} of the scale", model.classes_)
     return FittedEstimator(estimator, record["n_grades"], regressor, record.get("residual_std"))
