@@ -19,21 +19,22 @@ FAULTS = ("FOREIGN", "SLOW", "LARGE", "WRONG", "LATE")
 def targets(tmp_path_factory):
     """Models of every kind, of format 2 and of today's."""
     folder = tmp_path_factory.mktemp("targets")
+    saved = folder / "saved"
     images = np.load(STORED.parent / "format1" / "photographs.npz")["images"]
     models = [target(path, images) for path in sorted(STORED.iterdir()) if path.is_dir()]
     for model in list(models):
-        fundus.load(model.folder).save(folder / model.folder.name)
-    X, y = images, np.arange(len(images)) % 3
+        fundus.load(model.folder).save(saved / model.folder.name)
+    X, y = fundus.make_fundus(24, 48, 3, out_dir=folder / "photos").paths, np.arange(24) % 3
     options = {"cache": False, "random_state": 0, "weights": None, "image_size": 32}
-    head = CoralHead(units=4, layers=1)
+    net = {"head": CoralHead(units=4, layers=1), "epochs": 1, "validation_fraction": 0.0, **options}
     made = {
         "random": TransferClassifier("tiny", "ridge", photometric="corpus_mean", **options),
-        "net": FoldEnsemble(TransferClassifier("tiny", head, epochs=1, **options), cv=2),
+        "net": FoldEnsemble(TransferClassifier("tiny", **net), cv=2, random_state=0),
         "svm": TransferClassifier("tiny", "svm", **options),
     }
     for name, model in made.items():
-        model.fit(X, y).save(folder / name)
-    return [*models, *(target(path, images) for path in sorted(folder.iterdir()))]
+        model.fit(X, y).save(saved / name)
+    return [*models, *(target(path, images) for path in sorted(saved.iterdir()))]
 
 
 @pytest.mark.parametrize("count", [250, pytest.param(6_000, marks=pytest.mark.soak)])

@@ -102,7 +102,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
 
     Every file is read once, and is compared with its digest in the manifest before it is used. What
     the files say is compared with what the classes say of their attributes, and heads are tried on
-    rows of ones, so that a model that was changed after it was saved is refused, and not wrong.
+    small numbers, so that a model that was changed after it was saved is refused, and not wrong.
 
     Parameters
     ----------

@@ -85,13 +85,14 @@ def read_file(path: Path, *, most: int = MOST_BYTES) -> bytes:
         ) from None
     except (OSError, ValueError) as error:
         raise BundleError(f"The file {str(path)!r} cannot be read ({error}).") from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise BundleError(
+            f"The file {str(path)!r} must be an ordinary file. Got a folder, pipe or device "
+            "instead: copy the model again."
+        )
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise BundleError(
-                f"The file {str(path)!r} must be an ordinary file. Got a folder, pipe or device "
-                "instead: copy the model again."
-            )
         if found.st_size > most:
             raise BundleError(
                 f"The file {str(path)!r} must have at most {most:,} bytes. Got {found.st_size:,} "

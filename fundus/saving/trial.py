@@ -19,16 +19,11 @@ _OF_CATEGORIES = ("categories_", "vocabulary_", "n_categories_", "transformers_"
 _MOST_FEATURES = 10_000_000
 
 
-def check_estimator(estimator: Any, *, n_features: int | None = None) -> Any:
+def check_estimator(estimator: Any) -> Any:
     """Return a fitted estimator of scikit-learn that can predict.
 
-    Each step of a pipeline is run on rows of ones, if it takes numbers and says how many.
-
-    Parameters
-    ----------
-    estimator : estimator
-    n_features : int, default=None
-        How many it must take, if that is known.
+    It is run on two rows of small numbers, or each step of a pipeline on what the one before gives,
+    if it takes numbers and says how many.
 
     Raises
     ------
@@ -47,9 +42,10 @@ def check_estimator(estimator: Any, *, n_features: int | None = None) -> Any:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
+            rows = None
             for step in steps[:-1]:
-                n_features = _try(step, n_features, "transform")
-            _try(steps[-1], n_features, "predict")
+                rows = _try(step, rows, "transform")
+            _try(steps[-1], rows, "predict")
     except BundleError:
         raise
     except Exception as error:  # a state that is not as `fit` leaves it may raise any
@@ -60,19 +56,21 @@ def check_estimator(estimator: Any, *, n_features: int | None = None) -> Any:
     return estimator
 
 
-def _try(step: Any, n_features: int | None, method: str) -> int | None:
-    """Run a step, and return the number of features that it gives, if it is known."""
+def _try(step: Any, rows: Any, method: str) -> Any:
+    """Run a step on rows, or on new ones, and return what it makes of them; None if not run."""
     takes = getattr(step, "n_features_in_", None)
     if takes is None or any(hasattr(step, name) for name in _OF_CATEGORIES):
         return None
     if isinstance(takes, bool) or not isinstance(takes, (int, np.integer)):
         raise _unsound(step, f"n_features_in_ is {takes!r}")
-    if not 1 <= takes <= _MOST_FEATURES or n_features not in (None, takes):
-        raise _unsound(step, f"it takes {takes} features, and gets {n_features}")
+    gets = takes if rows is None else np.shape(rows)[1]
+    if not 1 <= takes <= _MOST_FEATURES or gets != takes:
+        raise _unsound(step, f"it takes {takes} features, and gets {gets}")
     _check_vectors(step)
-    rows = np.ones((_ROWS, int(takes)))
+    if rows is None:  # features are positive, and float32
+        rows = np.arange(1, _ROWS + 1, dtype=np.float32)[:, np.newaxis].repeat(int(takes), axis=1)
     if method == "transform":
-        return int(np.shape(step.transform(rows))[1])
+        return step.transform(rows)
     _check_predictions(step, rows)
     return None
 

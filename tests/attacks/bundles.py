@@ -148,7 +148,8 @@ def edit_record(bad: Path, rng: Generator, targets: Sequence[Target]) -> str:
         del holder[key]
     elif change == 1:
         other, name = holders[int(rng.integers(len(holders)))]
-        holder[key] = other[name] if other is not holder else None
+        # copied, as a part inside itself cannot be written
+        holder[key] = json.loads(json.dumps(other[name]))
     elif change == 2 and isinstance(value, list) and value:
         holder[key] = [value[i] for i in rng.permutation(len(value))]
     elif change == 3 and isinstance(value, list):
@@ -161,13 +162,10 @@ def edit_record(bad: Path, rng: Generator, targets: Sequence[Target]) -> str:
         name = list(OF_A_RUN)[rng.integers(len(OF_A_RUN))]
         value[name] = OF_A_RUN[name]
     elif change == 7:
-        deep: Any = value
-        for _ in range(int(rng.choice([2, 300, 50_000]))):
-            deep = [deep]
-        text = "[" * 60_000 + "]" * 60_000 if deep is not value and rng.random() < 0.3 else None
-        holder[key] = "DEEP" if text else value
-        _write_record(bad, record, text)
-        return f"nested {key!r}"
+        depth = int(rng.choice([2, 300, 60_000]))
+        holder[key] = "DEEP"
+        _write_record(bad, record, "[" * depth + json.dumps(value) + "]" * depth)
+        return f"{key!r} in {depth} lists"
     else:
         holder[key] = ODD[int(rng.integers(len(ODD)))]
     _write_record(bad, record)
@@ -216,7 +214,17 @@ def edit_manifest(bad: Path, rng: Generator, targets: Sequence[Target]) -> str:
     manifest = json.loads(path.read_text())
     holders = _holders(manifest)
     holder, key = holders[int(rng.integers(len(holders)))]
-    names = ["../up", "/etc/passwd", "a/b", "C:x", ".hidden", "a\0b", "..", "manifest.json", "x" * 999]
+    names = [
+        "../up",
+        "/etc/passwd",
+        "a/b",
+        "C:x",
+        ".hidden",
+        "a\0b",
+        "..",
+        "manifest.json",
+        "x" * 999,
+    ]
     change = int(rng.integers(4))
     if change == 0:
         del holder[key]
@@ -343,7 +351,6 @@ def edit_objects(bad: Path, rng: Generator, targets: Sequence[Target]) -> str:
         del holder[key]
     elif change == 1:
         other, name = holders[int(rng.integers(len(holders)))]
-        # a part inside itself cannot be written
         holder[key] = json.loads(json.dumps(other[name]))
     elif change == 2 and key == "content" and isinstance(value, str):
         odd = ["1e400", "NaN", "-1", "null", '"a"', "[" * 900, "10" * 3000, "1000000000", "true"]
