@@ -14,7 +14,7 @@ import re
 import reprlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,13 @@ MODEL = "model.json"
 MOST_JSON = 256 << 20
 
 
-def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | None = None) -> None:
+def save(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    about: dict[str, Any] | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> None:
     """Write a fitted model into a folder, completely or not at all.
 
     Parameters
@@ -59,6 +65,8 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
         A folder that does not exist yet, or an empty one.
     about : dict, default=None
         More to keep in ``model.json``, such as the names of the classes; JSON values only.
+    more : mapping of str to bytes, default=None
+        More files, by their plain names; see `read_more`.
 
     Raises
     ------
@@ -82,6 +90,8 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
             "about": about or {},
             "model": encoder.model(model),
         }
+        for name, data in (more or {}).items():
+            (part / name).write_bytes(data)
         (part / MODEL).write_text(json.dumps(record, indent=1, allow_nan=True), encoding="utf-8")
         files = {
             file.name: _sha256(file) for file in sorted(part.iterdir()) if file.name != MANIFEST
@@ -152,6 +162,29 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     record = read_model(reader)
     reader.check_the_rest()
     return record
+
+
+def read_more(path: str | os.PathLike[str], name: str) -> tuple[bytes, bool] | None:
+    """Read a file that was saved beside a model.
+
+    Returns
+    -------
+    data : bytes
+    listed : bool
+        Whether the manifest has its digest, which earlier releases did not write.
+
+    Or ``None`` if there is no such file.
+
+    Raises
+    ------
+    BundleError
+        If the file is damaged, a link, or no ordinary file.
+    """
+    reader = open_bundle(path)
+    if name in reader.digests:
+        return reader.read(name), True
+    file = reader.folder / name
+    return (read_file(file), False) if os.path.lexists(file) else None
 
 
 def open_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> BundleReader:
