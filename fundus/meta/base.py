@@ -20,6 +20,7 @@ from fundus.parameters import invalid
 from fundus.saving.codec import Decoder
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.schema import CLASSES, COLUMN_NAMES, COUNT, Field, instance, require
+from fundus.saving.trial import check_estimator
 
 #: What every meta-estimator saves.
 OF_A_GRADER: dict[str, Field] = {
@@ -116,7 +117,10 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
             own = grader.classes_
             known = np.isin(own, self.classes_).all() if len(own) else True
             require(bool(known), self, "classes_", f"labels with {own}", self.classes_)
-        inner = self._models()[0]
+        models = self._models()
+        inputs = {_input_of(model) for model in models}
+        require(len(inputs) == 1, self, "models", "of one kind of input", sorted(inputs, key=repr))
+        inner = models[0]
         for name in ("n_features_in_", "feature_names_in_"):
             if name in vars(self) and hasattr(inner, name):
                 expected, found = getattr(inner, name), getattr(self, name)
@@ -211,6 +215,15 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
 
 #: What a meta-estimator with a ballot saves.
 OF_A_BALLOT: dict[str, Field] = {**OF_A_GRADER, "ballot_": instance(Ballot, "a ballot")}
+
+
+def _input_of(model: Any) -> tuple[Any, ...]:
+    """What a fitted model takes, after a foreign one was tried."""
+    inner = unwrapped(model)
+    if not isinstance(inner, Grader):
+        check_estimator(inner)
+    takes_rows = get_tags(inner).input_tags.two_d_array
+    return as_grader(inner).takes_images, takes_rows, getattr(inner, "n_features_in_", None)
 
 
 class HasBallot(MetaGrader):

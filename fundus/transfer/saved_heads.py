@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
+from sklearn.utils import get_tags
 
-from fundus.backbones.network import Network
+from fundus.backbones.network import Network, all_frozen
 from fundus.heads.base import NeuralHead
 from fundus.runtime.tensorflow import require_tensorflow
 from fundus.saving.codec import Decoder, Encoder
@@ -104,8 +105,18 @@ def read_head(record: Any, decoder: Decoder, network: Network | None, model: Any
     n_grades, expected = record["n_grades"], f"{len(model.grades_)}, the number of grades"
     require(n_grades == len(model.grades_), model, "n_grades", expected, n_grades)
     if of_scikit_learn:
+        _check_freeze(network, model)
         return _estimator_of(record, decoder, model)
+    if record["n_features"] is not None:
+        _check_freeze(network, model)
     return _net_of(record, decoder, network)
+
+
+def _check_freeze(network: Network | None, model: Any) -> None:
+    """Raise if layers of the backbone are trained, while the head has none of them."""
+    if network is not None and network.freeze != "all":
+        require_tensorflow()
+        require(all_frozen(network), model, "freeze", "that of all layers", network.freeze)
 
 
 def width_of(head: Any) -> int | None:
@@ -118,6 +129,8 @@ def width_of(head: Any) -> int | None:
 
 def _estimator_of(record: dict[str, Any], decoder: Decoder, model: Any) -> FittedEstimator:
     estimator = check_estimator(decoder.reader.estimator(record["file"]))
+    takes_rows = get_tags(estimator).input_tags.two_d_array
+    require(takes_rows, model, "head", "an estimator of features", estimator)
     regressor = record["is_regressor"]
     same = regressor == is_regressor(estimator)
     require(same, model, "is_regressor", f"that of {type(estimator).__name__}", regressor)
