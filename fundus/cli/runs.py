@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +95,28 @@ def remove_if_empty(run: Path) -> None:
             run.parent.rmdir()
 
 
+def folder_of_model(path: Path) -> Path:
+    """Return the folder of the model of a run, or of a saved model itself.
+
+    Raises
+    ------
+    BundleError
+        If there is no such folder, or the run is not complete.
+    """
+    from fundus.saving.bundle import MANIFEST
+
+    if os.path.lexists(path / MANIFEST):
+        return path
+    if not path.is_dir():
+        raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
+    if not (path / METRICS).is_file():
+        raise BundleError(
+            f"{str(path)!r} is not a complete run, since it lacks {METRICS}: give the folder "
+            "of a training that has ended, or of a saved model."
+        )
+    return path / MODEL
+
+
 def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     """Load the model of a run, or a model that `fundus.save` has written.
 
@@ -103,18 +127,9 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     """
     from fundus.grades.foreign import as_grader
     from fundus.reporting.predictions import names_of_grades
-    from fundus.saving.bundle import MANIFEST, load
+    from fundus.saving.bundle import load
 
-    folder = path
-    if not (path / MANIFEST).is_file():
-        folder = path / MODEL
-        if not path.is_dir():
-            raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
-        if not (path / METRICS).is_file():
-            raise BundleError(
-                f"{str(path)!r} is not a complete run, since it lacks {METRICS}: give the folder "
-                "of a training that has ended, or of a saved model."
-            )
+    folder = folder_of_model(path)
     model = load(folder)
     grader = as_grader(model)
     if not grader.takes_images:
@@ -126,7 +141,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         reader.model.set_params(
             cache=True if cache_dir is None else cache_dir, verbose=int(verbose)
         )
-    return Run(model, names_of_grades(model), read_digests(folder / TRAINING_IMAGES))
+    return Run(model, names_of_grades(model), read_digests(folder))
 
 
 def files_of_run(path: Path) -> list[Path]:
@@ -141,27 +156,40 @@ def files_of_run(path: Path) -> list[Path]:
     return [path / METRICS, *(path / name for name in written)]
 
 
-def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -> None:
-    """Write the digests of the training images, each with its test fold."""
+def digests_table(digests: Sequence[str], folds: NDArray[np.intp]) -> bytes:
+    """Return the digests of the training images, each with its test fold, as CSV."""
     import pandas as pd
 
-    from fundus.cli.files import write_csv
+    from fundus.cli.files import csv_text
 
-    write_csv(pd.DataFrame({"pixels_sha256": digests, "fold": folds}), path)
+    return csv_text(pd.DataFrame({"pixels_sha256": digests, "fold": folds})).encode()
 
 
-def read_digests(path: Path) -> frozenset[str] | None:
-    """Read the digests of the training images, if they were saved."""
+def read_digests(model: Path) -> frozenset[str] | None:
+    """Read the digests of the training images of a saved model, if they were saved with it.
+
+    Raises
+    ------
+    BundleError
+        If their table is damaged.
+    """
     import pandas as pd
 
-    if not path.is_file():
+    from fundus.saving.bundle import read_more
+
+    found = read_more(model, TRAINING_IMAGES)
+    if found is None:
         return None
     try:
-        return frozenset(pd.read_csv(path, dtype=str)["pixels_sha256"])
-    except (ValueError, KeyError) as error:
+        table = pd.read_csv(io.BytesIO(found[0]), dtype=str)
+        digests = table["pixels_sha256"]
+        if not digests.str.fullmatch("[0-9a-f]{64}").fillna(False).all():
+            raise ValueError("a row has no SHA-256")
+        return frozenset(digests)
+    except (ValueError, KeyError, AttributeError, OverflowError) as error:
         raise BundleError(
-            f"The file {str(path)!r} is damaged: it must be a CSV file with a column "
-            f"'pixels_sha256' ({error})."
+            f"The file {str(model / TRAINING_IMAGES)!r} is damaged: it must be a CSV file with a "
+            f"column 'pixels_sha256' ({error})."
         ) from None
 
 

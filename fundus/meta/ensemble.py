@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import numpy as np
 from joblib import delayed
@@ -11,10 +12,11 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+import fundus.meta.voting as voting
 from fundus.grades.foreign import scale_of, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
-from fundus.meta.base import MetaGrader
+from fundus.meta.base import OF_A_GRADER, MetaGrader
 from fundus.meta.out_of_fold import (
     Folds,
     TrainingData,
@@ -31,8 +33,32 @@ from fundus.parameters import check_int, check_option, refused
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
 from fundus.saving.codec import Decoder
+from fundus.saving.schema import (
+    FITTED,
+    KNOWN_NUMBERS,
+    SCALE,
+    SPREAD,
+    Field,
+    instance,
+    is_floats,
+    list_of,
+    option,
+    require,
+)
 
-VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
+VOTINGS = ("auto", *voting.VOTINGS)
+
+
+#: Entries of ``cv_results_``.
+_RESULTS = ("n_train", "n_test", "test_kappa")
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1
+
+
+def _is_folds(value: Any) -> bool:
+    return _is_column(value) and value.dtype.kind == "i" and bool((value >= -1).all())
 
 
 class FoldEnsemble(MetaGrader):
@@ -106,10 +132,18 @@ class FoldEnsemble(MetaGrader):
     ((90, 3), 3)
     """
 
-    _saved = (
-        *MetaGrader._saved, "estimators_", "voting_", "_scale", "cv_results_", "severity_std_",
-        "oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_",
-    )  # fmt: skip
+    _saved: ClassVar[Collection[str]] = {
+        **OF_A_GRADER,
+        "estimators_": list_of(FITTED, least=1),
+        "voting_": option(*voting.VOTINGS),
+        "_scale": SCALE.or_none.or_absent,  # models of earlier releases have none
+        "cv_results_": instance(dict, "a dict"),
+        "severity_std_": SPREAD.or_absent,
+        "oof_fold_": Field("an array of whole numbers", _is_folds),
+        "oof_prediction_": Field("an array of labels", _is_column),
+        "oof_proba_": Field("a table of numbers", lambda v: is_floats(v, 2, missing=True), True),
+        "oof_severity_": KNOWN_NUMBERS.or_absent,
+    }
 
     def __init__(
         self,
@@ -233,6 +267,25 @@ class FoldEnsemble(MetaGrader):
         if "cv" not in record["params"]:
             model.cv = len(model.estimators_)
         return model
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        chosen_voting(self.voting_, self.estimators_[0])  # raises if they cannot vote so
+        n_folds, folds, results = len(self.estimators_), self.oof_fold_, self.cv_results_
+        fits = set(results) == {*_RESULTS} and all(
+            isinstance(part, np.ndarray) and part.shape == (n_folds,) for part in results.values()
+        )
+        require(fits, self, "cv_results_", f"{n_folds} numbers for each of {_RESULTS}", results)
+        require(bool((folds < n_folds).all()), self, "oof_fold_", f"below {n_folds}", folds)
+        tested = self.oof_prediction_[folds >= 0] if self._is_of_rows("oof_prediction_") else None
+        known = tested is not None and np.isin(tested, self.classes_).all()
+        require(bool(known), self, "oof_prediction_", "labels of all rows", self.oof_prediction_)
+        for name, shape in {"oof_severity_": (), "oof_proba_": (len(self.classes_),)}.items():
+            fits = name not in vars(self) or self._is_of_rows(name, shape)
+            require(fits, self, name, "numbers of all rows", getattr(self, name, None))
+
+    def _is_of_rows(self, name: str, more: tuple[int, ...] = ()) -> bool:
+        return getattr(self, name).shape == (len(self.oof_fold_), *more)
 
     def _keep(
         self,
