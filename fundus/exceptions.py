@@ -134,6 +134,10 @@ class BundleError(FundusError, ValueError):
     """A saved model is damaged, incomplete or of an unknown format."""
 
 
+class ResumeError(FundusError, ValueError):
+    """A fit cannot go on from what a folder holds, or another process is fitting there."""
+
+
 class MissingDependencyError(FundusError, ImportError):
     """An optional package is needed; the message names the extra that brings it."""
 
