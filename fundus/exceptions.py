@@ -138,6 +138,10 @@ class ResumeError(FundusError, ValueError):
     """A fit cannot go on from what a folder holds, or another process is fitting there."""
 
 
+class WriteError(FundusError, OSError):
+    """A file or a folder cannot be written; what was there before is as it was."""
+
+
 class MissingDependencyError(FundusError, ImportError):
     """An optional package is needed; the message names the extra that brings it."""
 

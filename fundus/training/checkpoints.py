@@ -108,11 +108,17 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of one fit."""
+    """The file of one fit, and what it held at the start."""
 
     path: Path
+    found: State | None = None
 
-    def read(self) -> State | None:
+    @classmethod
+    def at(cls, path: Path) -> Checkpoint:
+        """Read a file, if there is one."""
+        return replace(cls(path), found=cls(path)._read())
+
+    def _read(self) -> State | None:
         """Read it.
 
         Warns
@@ -147,7 +153,8 @@ class Checkpoint:
             for name, listed in state.arrays.items()
             for k, array in enumerate(listed)  # numpy cannot write bfloat16
         }
-        with whole_file(self.path) as part, part.open("wb") as file:
+        # a power cut may then cost the file, which is noticed, and a kill may not
+        with whole_file(self.path, fsync=False) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
 
     def begin_anew(self, why: str) -> None:
@@ -188,7 +195,7 @@ def checkpoint_of(
         settled = replace(settled, callbacks=())
     parts = (tail, settled, source_key(source), rows, targets, weights, held_out)
     folder.mkdir(parents=True, exist_ok=True)
-    return Checkpoint(folder / f"{code_identity_of(parts)[:40]}.npz")
+    return Checkpoint.at(folder / f"{code_identity_of(parts)[:40]}.npz")
 
 
 def code_identity_of(parts: Sequence[Any]) -> str:

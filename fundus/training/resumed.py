@@ -42,7 +42,7 @@ class EpochKeeper(kc.Callback):
         self.checkpoint, self.others = checkpoint, list(callbacks)
         self.log = next(callback for callback in callbacks if isinstance(callback, kc.History))
         self._variables = {"weights": network.variables, "optimizer": network.optimizer.variables}
-        found = checkpoint.read()
+        found = checkpoint.found
         self.earlier = found if found is not None and self._fits(found) else None
 
     def _fits(self, found: State) -> bool:

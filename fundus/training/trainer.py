@@ -217,7 +217,7 @@ def train_net(
         )
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
     checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out)
-    found = None if checkpoint is None else checkpoint.read()
+    found = None if checkpoint is None else checkpoint.found
     if found is not None and found.about["finished"]:
         trainer.history_, trainer.weights_ = found.about["history"], found.arrays["weights"]
         check_training(tail.head, training, trainer.history_, trainer.weights_)
