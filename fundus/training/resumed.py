@@ -38,7 +38,8 @@ class EpochKeeper(kc.Callback):
         self, checkpoint: Checkpoint, network: keras.Model, callbacks: Sequence[kc.Callback]
     ) -> None:
         super().__init__()
-        network.optimizer.build(network.trainable_variables)
+        if not network.optimizer.built:  # a second time would add variables to some
+            network.optimizer.build(network.trainable_variables)
         self.checkpoint, self.others = checkpoint, list(callbacks)
         self.log = next(callback for callback in callbacks if isinstance(callback, kc.History))
         self._variables = {"weights": network.variables, "optimizer": network.optimizer.variables}
