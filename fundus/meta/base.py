@@ -41,7 +41,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         "feature_names_in_",
         *DECIDED,
     )
-    _not_saved = ("estimator", "n_jobs", "verbose")
+    _not_saved: ClassVar[tuple[str, ...]] = ("estimator", "n_jobs", "verbose")
 
     def fit(
         self,

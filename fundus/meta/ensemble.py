@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from joblib import delayed
@@ -116,7 +116,7 @@ class FoldEnsemble(MetaGrader):
         *MetaGrader._saved, "estimators_", "voting_", "_scale", "cv_results_", "severity_std_",
         "oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_",
     )  # fmt: skip
-    _not_saved = (*MetaGrader._not_saved, "resume_dir")
+    _not_saved: ClassVar[tuple[str, ...]] = (*MetaGrader._not_saved, "resume_dir")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""All that decides the result of an ensemble's fit, as JSON values that can be compared and told."""
+"""All that decides the result of an ensemble's fit, as JSON values that can be compared."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fingerprint(estimator: Any, data: TrainingData) -> dict[str, Any]:
             if name.split("__")[-1] not in OF_A_RUN
         },
         "data": {
-            "image": _rows(data.X, cache_of(estimator)),
+            "input": _rows(data.X, cache_of(estimator)),
             "grade": [_described(label) for label in data.y.tolist()],
             "scale": [_described(label) for label in data.scale.tolist()],
             "weight": None if data.weight is None else data.weight.tolist(),

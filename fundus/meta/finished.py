@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.metrics import check_scoring
 
 from fundus.exceptions import BundleError
 from fundus.meta.base import MetaGrader
 from fundus.saving.classes import saveable
+from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.mixin import Saves
 from fundus.transfer.plan import Option, Plan
 
@@ -41,10 +42,12 @@ class MaskedValues:
         return found
 
 
-class FinishedFold(Saves, BaseEstimator):
+@saveable
+@dataclass
+class FinishedFold:
     """A fitted model of a fold, and what its saved form leaves out.
 
-    Attributes
+    Parameters
     ----------
     model_ : estimator
         Of a search, the best one.
@@ -54,19 +57,26 @@ class FinishedFold(Saves, BaseEstimator):
         The other attributes of a search.
     """
 
-    _saved = ("model_", "runs_", "search_")
+    model_: Any
+    runs_: list[dict[str, Any]]
+    search_: dict[str, Any] | None
+
+    def _to_record(self, encoder: Encoder) -> dict[str, Any]:
+        return {"params": {}, "fitted": {k: encoder.value(v, k) for k, v in vars(self).items()}}
+
+    @classmethod
+    def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
+        return cls(**{name: decoder.value(value) for name, value in record["fitted"].items()})
 
 
 def finished(model: Any) -> FinishedFold:
     """Return a fitted model in the form in which it is saved."""
-    fold = FinishedFold()
-    fold.search_ = _search_record(model) if hasattr(model, "best_estimator_") else None
-    fold.model_ = getattr(model, "best_estimator_", model)
-    fold.runs_ = [
+    found = getattr(model, "best_estimator_", model)
+    runs = [
         {name: getattr(one, name) for name in (*OF_A_FIT, "log_dir") if hasattr(one, name)}
-        for one, _ in _estimators(fold.model_, None)
+        for one, _ in _estimators(found, None)
     ]
-    return fold
+    return FinishedFold(found, runs, None if found is model else _search_record(model))
 
 
 def as_fitted(fold: Any, template: Any) -> Any:

@@ -269,6 +269,4 @@ def _refused(folder: Path, found: list[str]) -> ResumeError:
 
 
 def _equal(folds: Folds, kept: Folds) -> bool:
-    return len(folds) == len(kept) and all(
-        np.array_equal(a, b) for one, two in zip(folds, kept, strict=True) for a, b in zip(one, two)
-    )
+    return [list(map(list, fold)) for fold in folds] == [list(map(list, fold)) for fold in kept]

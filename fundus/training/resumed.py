@@ -8,22 +8,28 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+)
 from numpy.typing import NDArray
 
 from fundus.training.callbacks import EpochBar
 from fundus.training.checkpoints import Checkpoint, State, refuse_orphans
 
-kc = keras.callbacks
-
-#: What Keras's callbacks hold between epochs; `kc.EarlyStopping.best_weights` comes with them.
+#: What Keras's callbacks hold between epochs; `EarlyStopping.best_weights` comes with them.
 STATE = (
-    (kc.EarlyStopping, ("wait", "best", "best_epoch", "stopped_epoch")),
-    (kc.ReduceLROnPlateau, ("wait", "best", "cooldown_counter")),
-    (kc.ModelCheckpoint, ("best",)),
+    (EarlyStopping, ("wait", "best", "best_epoch", "stopped_epoch")),
+    (ReduceLROnPlateau, ("wait", "best", "cooldown_counter")),
+    (ModelCheckpoint, ("best",)),
 )
 
 
-class EpochKeeper(kc.Callback):
+class EpochKeeper(Callback):
     """Writes a checkpoint after every epoch; the last of the callbacks, so it sees their state.
 
     Parameters
@@ -35,13 +41,13 @@ class EpochKeeper(kc.Callback):
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, network: keras.Model, callbacks: Sequence[kc.Callback]
+        self, checkpoint: Checkpoint, network: keras.Model, callbacks: Sequence[Callback]
     ) -> None:
         super().__init__()
         if not network.optimizer.built:  # a second time would add variables to some
             network.optimizer.build(network.trainable_variables)
         self.checkpoint, self.others = checkpoint, list(callbacks)
-        self.log = next(callback for callback in callbacks if isinstance(callback, kc.History))
+        self.log = next(callback for callback in callbacks if isinstance(callback, History))
         self._variables = {"weights": network.variables, "optimizer": network.optimizer.variables}
         found = checkpoint.found
         self.earlier = found if found is not None and self._fits(found) else None
@@ -70,7 +76,7 @@ class EpochKeeper(kc.Callback):
         for callback, state in zip(self._with_state(), about["callbacks"], strict=True):
             for name, value in state.items():
                 setattr(callback, name, value)
-            if isinstance(callback, kc.EarlyStopping) and arrays["best"]:
+            if isinstance(callback, EarlyStopping) and arrays["best"]:
                 callback.best_weights = arrays["best"]
         self.log.history = {name: list(values) for name, values in about["history"].items()}
         self.log.epoch = list(range(about["done"]))
@@ -81,7 +87,7 @@ class EpochKeeper(kc.Callback):
         best = [
             weight
             for callback in self.others
-            if isinstance(callback, kc.EarlyStopping)
+            if isinstance(callback, EarlyStopping)
             for weight in callback.best_weights or []
         ]
         about = {
@@ -95,7 +101,7 @@ class EpochKeeper(kc.Callback):
         self.checkpoint.write(State(about, arrays | {"best": [np.asarray(w) for w in best]}))
         refuse_orphans()
 
-    def _with_state(self) -> list[kc.Callback]:
+    def _with_state(self) -> list[Callback]:
         kinds = tuple(kind for kind, _ in STATE)
         return [callback for callback in self.others if isinstance(callback, kinds)]
 
@@ -105,11 +111,11 @@ class EpochKeeper(kc.Callback):
         for callback in self.others:
             if isinstance(callback, EpochBar):
                 callback.bar.update(callback.task, completed=done)
-            if isinstance(callback, kc.CSVLogger):
+            if isinstance(callback, CSVLogger):
                 for epoch in range(done):
                     callback.on_epoch_end(epoch, {k: v[epoch] for k, v in history.items()})
             if (
-                isinstance(callback, kc.ModelCheckpoint)
+                isinstance(callback, ModelCheckpoint)
                 and best
                 and not Path(callback.filepath).exists()
             ):
@@ -119,7 +125,7 @@ class EpochKeeper(kc.Callback):
                 self.model.set_weights(present)
 
 
-def _state_of(callback: kc.Callback) -> dict[str, Any]:
+def _state_of(callback: Callback) -> dict[str, Any]:
     names = next(names for kind, names in STATE if isinstance(callback, kind))
     values = {name: getattr(callback, name) for name in names}
     return {k: v if v is None or isinstance(v, int) else float(v) for k, v in values.items()}
