@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,7 @@ def write_run(
         model, graded, sensitivity=settings.sensitivity, specificity=settings.specificity
     )
     decided = _with_decisions(model, report, graded, settings)
+    shutil.rmtree(run / runs.MODEL, ignore_errors=True)  # of a run that was interrupted here
     save(decided, run / runs.MODEL, about={"settings": settings.to_dict(), "data": data})
     digests = digests_of(graded.paths, settings.cache_dir)
     runs.write_digests(digests, model.oof_fold_, run / runs.MODEL / runs.TRAINING_IMAGES)

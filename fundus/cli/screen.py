@@ -31,6 +31,12 @@ BAD_DATA = 1
 BAD_USAGE = 2
 INTERRUPTED = 130
 
+#: What to do after an interruption, where the command does not know better.
+FROZEN_KEPT = (
+    "Frozen work that was done is kept, so the same command continues from there; give it a new "
+    "--out, or remove what it has left in the old one."
+)
+
 #: Width of output to a file or a pipe, so that tables are not cut there.
 _WIDTH_OF_A_PIPE = 160
 
@@ -127,11 +133,8 @@ class CommandGroup(TyperGroup):
                 tell_error(_told(error, options))
                 of_usage = isinstance(error, (InvalidParameterError, UnknownNameError))
                 raise typer.Exit(BAD_USAGE if of_usage else BAD_DATA) from error
-            except KeyboardInterrupt:
-                tell_error(
-                    "Interrupted. Frozen work that was done is kept, so the same command continues "
-                    "from there; give it a new --out, or remove what it has left in the old one."
-                )
+            except KeyboardInterrupt as end:
+                tell_error(" ".join(["Interrupted.", *getattr(end, "__notes__", [FROZEN_KEPT])]))
                 raise typer.Exit(INTERRUPTED) from None
             except OSError as error:
                 if error.filename is None:

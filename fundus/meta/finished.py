@@ -142,7 +142,7 @@ def _search_of(fold: FinishedFold, template: Any) -> Any:
             return value.array()
         return {k: back(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    for name, value in fold.search_.items():
+    for name, value in (fold.search_ or {}).items():
         setattr(template, name, back(value))
     template.best_estimator_ = fold.model_
     scoring = template.scoring
