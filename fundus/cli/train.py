@@ -20,7 +20,7 @@ def run_training(settings: Settings) -> None:
     if (document := complete_run(settings)) is not None:
         screen.note(f"The run in {settings.out} is complete: there is nothing to go on with.")
         screen.emit(document)
-        screen.show(f"Its scores are in {settings.out / METRICS}.")
+        screen.show(f"Its scores are in {METRICS}.")
         return
     classifier = make_classifier(settings, verbose=not screen.silent)
     with begun(settings) as run:
