@@ -134,6 +134,10 @@ class BundleError(FundusError, ValueError):
     """A saved model is damaged, incomplete or of an unknown format."""
 
 
+class ResumeError(FundusError, ValueError):
+    """A fit cannot go on from what a folder holds, or another process is fitting there."""
+
+
 class WriteError(FundusError, OSError):
     """A file or a folder cannot be written; what was there before is as it was."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,7 @@ def write_run(
         model, graded, sensitivity=settings.sensitivity, specificity=settings.specificity
     )
     decided = _with_decisions(model, report, graded, settings)
+    shutil.rmtree(run / runs.MODEL, ignore_errors=True)  # of a run that was interrupted here
     digests = digests_of(graded.paths, settings.cache_dir)
     save(
         decided,

@@ -31,6 +31,8 @@ SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
 #: Written last: a run that has it is complete.
 METRICS = "metrics.json"
+#: What a run keeps until it is complete, so that it can go on after a kill.
+INTERRUPTED = "resume"
 #: Digests of the training images; saved beside the model, so that a copy of the model has them.
 TRAINING_IMAGES = "training_images.csv"
 
@@ -54,13 +56,15 @@ class Run:
     digests: frozenset[str] | None
 
 
-def new_run(out: Path | None) -> Path:
-    """Make the folder of a new run.
+def new_run(out: Path | None, *, resume: bool = False) -> Path:
+    """Make the folder of a new run, or return that of one that goes on.
 
     Parameters
     ----------
     out : Path or None
         ``--out``; ``None`` is a folder in ``runs``, with the time as its name.
+    resume : bool, default=False
+        Whether `out` may be the folder of a run that was interrupted.
 
     Raises
     ------
@@ -78,6 +82,14 @@ def new_run(out: Path | None) -> Path:
                 return out
             except FileExistsError:
                 number += 1
+    if (out / INTERRUPTED).is_dir() and not (out / METRICS).is_file():
+        if resume:
+            return out
+        raise typer.BadParameter(
+            f"{str(out)!r} holds a run that was interrupted, or is at work: pass --resume to go "
+            "on, or remove it, or choose another.",
+            param_hint="--out",
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise typer.BadParameter(
             f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",

@@ -36,6 +36,12 @@ SIGNALLED = 128
 #: The object of the context where the command line is this process's program.
 PROGRAM = "fundus"
 
+#: What to do after an interruption, where the command does not know better.
+FROZEN_KEPT = (
+    "Frozen work that was done is kept, so the same command continues from there; give it a new "
+    "--out, or remove what it has left in the old one."
+)
+
 #: Width of output to a file or a pipe, so that tables are not cut there.
 _WIDTH_OF_A_PIPE = 160
 
@@ -137,11 +143,8 @@ class CommandGroup(TyperGroup):
             except KeyboardInterrupt as end:
                 number = end.number if isinstance(end, Ended) else signal.SIGINT
                 name = signal.Signals(number).name
-                how = "Interrupted" if number == signal.SIGINT else f"Ended by {name}"
-                tell_error(
-                    f"{how}. Frozen work that was done is kept, so the same command continues "
-                    "from there; give it a new --out, or remove what it has left in the old one."
-                )
+                how = "Interrupted." if number == signal.SIGINT else f"Ended by {name}."
+                tell_error(" ".join([how, *getattr(end, "__notes__", [FROZEN_KEPT])]))
                 raise typer.Exit(SIGNALLED + number) from None
             except OSError as error:
                 if error.filename is None:

@@ -158,6 +158,15 @@ class Settings:
             file_okay=False,
         ),
     ] = of_training(None)
+    resume: Annotated[
+        bool,
+        option(
+            "Go on with the run in --out, if it was interrupted: the same options, and the same "
+            "result as if it had not been.",
+            None,
+            "--resume",
+        ),
+    ] = of_training(False)
     cache_dir: opt.CacheDir = None
     json: opt.Json = False
     quiet: opt.Quiet = of_training(False)
@@ -178,7 +187,7 @@ class Settings:
                 return value.value
             return str(value) if isinstance(value, Path) else value
 
-        of_the_screen = ("json", "quiet")
+        of_the_screen = ("json", "quiet", "resume")
         plain_values = {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
         return plain_values | {"grades": opt.as_grades(self.grades)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from fundus.cli.runs import METRICS
 from fundus.cli.screen import Screen
 from fundus.cli.settings import Settings, command
 
@@ -11,20 +12,22 @@ from fundus.cli.settings import Settings, command
 def run_training(settings: Settings) -> None:
     """Cross-validate a model, and keep the models of all folds."""
     from fundus.cli.results import describe, write_run
-    from fundus.cli.runs import new_run, remove_if_empty
+    from fundus.cli.resume import begun, complete_run
     from fundus.cli.training import fit_folds, load_data, make_classifier
 
     started = time.perf_counter()
     screen = Screen(json=settings.json, quiet=settings.quiet)
+    if (document := complete_run(settings)) is not None:
+        screen.note(f"The run in {settings.out} is complete: there is nothing to go on with.")
+        screen.emit(document)
+        screen.show(f"Its scores are in {METRICS}.")
+        return
     classifier = make_classifier(settings, verbose=not screen.silent)
-    run = new_run(settings.out)
-    try:
+    with begun(settings) as run:
         graded, held_back = load_data(settings)
         screen.note(describe(graded))
         model = fit_folds(classifier, graded, settings, run)
         results = write_run(run, model, graded, held_back, settings, started)
-    finally:
-        remove_if_empty(run)
     screen.emit(results.to_dict())
     screen.show(*results.tables())
 

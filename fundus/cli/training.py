@@ -10,7 +10,8 @@ import typer
 
 import fundus.cli.options as opt
 from fundus.cli.data import ColumnOptions, check_columns, folder_options, load_graded
-from fundus.cli.runs import LOGS
+from fundus.cli.resume import FOLDS
+from fundus.cli.runs import INTERRUPTED, LOGS
 from fundus.exceptions import DataWarning
 
 if TYPE_CHECKING:
@@ -138,6 +139,10 @@ def fit_folds(
 
         model = TunedCutpointClassifierCV(classifier, cv=5, random_state=settings.seed)
     ensemble = FoldEnsemble(
-        model, cv=settings.folds, n_jobs=settings.jobs, random_state=settings.seed
+        model,
+        cv=settings.folds,
+        n_jobs=settings.jobs,
+        random_state=settings.seed,
+        resume_dir=run / INTERRUPTED / FOLDS,
     )
     return ensemble.fit(graded.frame, graded.grades)

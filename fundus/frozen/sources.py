@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +139,20 @@ def powered(source: Source, power: float | None) -> Source:
     if isinstance(source, ArraySource):
         return ArraySource(signed_power(source.features, power))
     return PoweredSource(source, power)
+
+
+def source_key(source: Source) -> tuple[Any, ...]:
+    """Name what a source gives for each row and epoch: equal keys mean equal inputs."""
+    if isinstance(source, ArraySource):
+        return ("array", source.features)
+    if isinstance(source, PoweredSource):
+        return ("power", source.power, *source_key(source.source))
+    if isinstance(source, StoredSource):
+        return ("stored", source.frozen.key(), source.keys)
+    if isinstance(source, LiveSource):
+        settings = source.augmentation, source.seed, source.batch_size
+        return ("live", source.frozen.key(), source.keys, *settings)
+    raise TypeError(f"{type(source).__name__} is no source of a training.")
 
 
 def stored_source(work: Work) -> StoredSource:

@@ -48,7 +48,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
 
     estimator: Any
     _saved: ClassVar[Collection[str]] = OF_A_GRADER
-    _not_saved = ("estimator", "n_jobs", "verbose")
+    _not_saved: ClassVar[tuple[str, ...]] = ("estimator", "n_jobs", "verbose")
 
     def fit(
         self,

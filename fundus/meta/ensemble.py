@@ -26,6 +26,7 @@ from fundus.meta.out_of_fold import (
     fold_template,
     read_training,
 )
+from fundus.meta.resume import KeptFit, check_resume_dir, resuming
 from fundus.meta.voting import Ballot, chosen_voting
 from fundus.metrics.kappa import quadratic_weighted_kappa
 from fundus.model_selection.splits import check_split
@@ -83,6 +84,11 @@ class FoldEnsemble(MetaGrader):
         Shuffles the folds; the estimator has its own seed.
     verbose : int, default=0
         Passed to joblib.
+    resume_dir : path, default=None
+        Folder in which `fit` keeps what is done, so that after a kill the same call goes on with
+        the same result, to the bit: finished folds are loaded, and a network goes on from its last
+        epoch; with callbacks of your own, its fold begins anew. A folder that holds the fit of
+        other data, parameters or releases of the packages is refused. Remove it for a new fit.
 
     Attributes
     ----------
@@ -144,6 +150,7 @@ class FoldEnsemble(MetaGrader):
         "oof_proba_": Field("a table of numbers", lambda v: is_floats(v, 2, missing=True), True),
         "oof_severity_": KNOWN_NUMBERS.or_absent,
     }
+    _not_saved: ClassVar[tuple[str, ...]] = (*MetaGrader._not_saved, "resume_dir")
 
     def __init__(
         self,
@@ -154,6 +161,7 @@ class FoldEnsemble(MetaGrader):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        resume_dir: Any = None,
     ) -> None:
         self.estimator = estimator
         self.cv = cv
@@ -161,27 +169,38 @@ class FoldEnsemble(MetaGrader):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.resume_dir = resume_dir
 
     def _check(self) -> None:
+        check_resume_dir(self)
         check_option(self, "voting", VOTINGS)
         check_int(self, "verbose", low=0)
 
     def _fit(self, data: TrainingData) -> None:
-        folds = data.folds(self.cv, self.estimator, self.random_state)
-        jobs = (
-            delayed(carried(fit_fold))(
-                fold_template(self.estimator, k, data.y, data.groups, self.random_state),
-                data.X,
-                data.target,
-                train,
-                data.weight,
-                data.groups,
-                tell=k == 0,
+        with resuming(self, data) as kept:
+            if kept is None:
+                folds = data.folds(self.cv, self.estimator, self.random_state)
+            else:
+                folds = kept.folds
+            jobs = (
+                delayed(carried(fit_fold if kept is None else kept.fold(k).fit))(
+                    self._template(kept, k, data),
+                    data.X,
+                    data.target,
+                    train,
+                    data.weight,
+                    data.groups,
+                    tell=k == 0,
+                )
+                for k, (train, _) in enumerate(folds)
             )
-            for k, (train, _) in enumerate(folds)
-        )
-        models = run_jobs(jobs, n_jobs=self.n_jobs, verbose=self.verbose)
+            models = run_jobs(jobs, n_jobs=self.n_jobs, verbose=self.verbose)
         self._keep(models, folds, data.X, data.y, data.scale)
+
+    def _template(self, kept: KeptFit | None, fold: int, data: TrainingData) -> Any:
+        state = self.random_state if kept is None else kept.fold_state()
+        model = fold_template(self.estimator, fold, data.y, data.groups, state)
+        return model if kept is None else kept.seeded(model, fold)
 
     def fit_all(self, X: Any, y: ArrayLike, sample_weight: Any = None, groups: Any = None) -> Any:
         """Return one more clone, fitted on all rows; the ensemble itself stays as it is.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from fundus.model_selection.leaks import Folds
 from fundus.model_selection.splits import check_split, make_cv
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
+from fundus.training.checkpoints import kept_in, present_folder
 from fundus.transfer.plan import plans_told
 
 
@@ -172,6 +175,8 @@ def fit_fold(
     groups: Any,
     *,
     tell: bool = True,
+    kept: Path | None = None,
+    starter: int | None = None,
 ) -> Any:
     """Fit a clone on the training rows of a fold, with their weights and patients.
 
@@ -188,6 +193,10 @@ def fit_fold(
     groups : array-like, shape (n_samples,), or None
     tell : bool, default=True
         Whether a verbose model prints its plan.
+    kept : Path or None
+        Where the epochs of neural fits are kept, if not where a fit around this one keeps them.
+    starter : int or None
+        Process that started the fit, if epochs are kept.
 
     Returns
     -------
@@ -204,20 +213,20 @@ def fit_fold(
         or (is_search(model) and get_routing_for_object(model.cv).consumes("split", ["groups"]))
     ):
         extra["groups"] = np.asarray(groups)[train]
-    with plans_told(tell):
+    with plans_told(tell), kept_in(kept, starter=starter):
         return model.fit(_safe_indexing(X, train), _safe_indexing(y, train), **extra)
 
 
 def fold_template(
     estimator: Any, fold: int | None, y: NDArray[Any], groups: Any, random_state: Any
 ) -> Any:
-    """Return a clone that logs into its fold's folder, if any, and searches by patient."""
+    """Return a clone that writes into its fold's folders, if any, and searches by patient."""
     model = clone(estimator)
     if fold is not None:
         logs = {
             name: Path(value) / f"fold-{fold}"
             for name, value in model.get_params().items()
-            if name.split("__")[-1] == "log_dir" and value is not None
+            if name.split("__")[-1] in ("log_dir", "resume_dir") and value is not None
         }
         model.set_params(**logs)
     if is_search(model) and groups is not None and not hasattr(model.cv, "split"):
@@ -261,6 +270,8 @@ def out_of_fold(
             test,
             scale,
             classes,
+            present_folder(),
+            os.getpid(),
         )
         for k, (train, test) in enumerate(folds)
     )
@@ -281,10 +292,12 @@ def _fit_and_score(
     test: NDArray[np.intp],
     scale: NDArray[Any],
     classes: NDArray[Any],
+    kept: Path | None,
+    starter: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     # the model of all rows has printed the plan
-    target = data.target_of(model)
-    model = fit_fold(model, data.X, target, train, data.weight, data.groups, tell=False)
+    fit = partial(fit_fold, tell=False, kept=kept, starter=starter)
+    model = fit(model, data.X, data.target_of(model), train, data.weight, data.groups)
     grader = as_grader(model, scale)
     votes = votes_on(grader, grader.read_images(_safe_indexing(data.X, test)), classes, scale)
     assert votes.severity is not None

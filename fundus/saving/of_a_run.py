@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 _PROCESSORS = os.cpu_count() or 1
 
 #: A model that was loaded has the defaults: whose folder and processors they are, the reader says.
-OF_A_RUN = ("cache", "callbacks", "log_dir", "n_jobs", "verbose")
+OF_A_RUN = ("cache", "callbacks", "log_dir", "n_jobs", "resume_dir", "verbose")
 
 
 def as_written(value: Any) -> Any:

@@ -49,9 +49,7 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
     `fundus.runtime.seeds.one_at_a_time`.
     """
     built = build_tail(tail, training, to_train=True)
-    # the caller's callbacks may change a network in any way, so that one is not shared
-    shared = training.only_rates and _known(built, tail, training)
-    kind = _kind(tail, training) if shared else None
+    kind = None if foreign_state(built, tail, training) else _kind(tail, training)
     kept = None if kind is None else _kept.get(kind)
     if kept is None or not _alike(kept.network, built):
         if kind is not None:
@@ -81,7 +79,7 @@ def lent_network(tail: Tail, training: Training) -> keras.Model:
     if kind in _kept:
         return _kept[kind].network
     built = build_tail(tail, training, to_train=True)
-    if kind is not None and _known(built, tail, training):
+    if kind is not None and not foreign_state(built, tail, training):
         _keep(kind, built)
     return built
 
@@ -113,16 +111,23 @@ def _kind(tail: Tail, training: Training) -> Any:
     return type(head), parts, code, training.repeatable, graph_settings()
 
 
-def _known(network: keras.Model, tail: Tail, training: Training) -> bool:
-    """Whether all state of a network is in its variables, as in parts of Keras and this library.
+def foreign_state(network: keras.Model, tail: Tail, training: Training) -> str:
+    """Say which parts of a training may hold state that is not in variables; empty if none.
 
-    Another layer, loss or optimizer may keep state of an earlier fit in Python, or draw from
-    a random stream that its graph continues.
+    The caller's callbacks may change a network in any way. Another package's layer, loss or
+    optimizer may keep state of an earlier fit in Python, or draw from a random stream that its
+    graph continues. Parts of Keras and of this library do not.
     """
+    if not training.only_rates:
+        return "the callbacks"
+    if not training.optimizer.is_own:
+        return f"the optimizer {training.optimizer.name}"
     head, n_grades = tail.head, tail.n_grades
     loss = head.loss(n_grades) if training.loss is None else training.loss
     parts = [loss, *head.metrics(n_grades), *_operations(network)]
-    return training.optimizer.is_own and all(map(is_ours, parts))
+    return ", ".join(
+        f"{getattr(part, '__name__', type(part).__name__)}" for part in parts if not is_ours(part)
+    )
 
 
 def _operations(network: keras.Model) -> Iterator[Any]:

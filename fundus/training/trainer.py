@@ -36,9 +36,11 @@ from fundus.runtime.seeds import one_at_a_time, seeded
 from fundus.runtime.tensorflow import require_tensorflow
 from fundus.training.batches import TrainingRows, batches_of
 from fundus.training.callbacks import training_callbacks
-from fundus.training.compiled import fresh_network, lent_network
+from fundus.training.checkpoints import Checkpoint, State, checkpoint_of
+from fundus.training.compiled import foreign_state, fresh_network, lent_network
 from fundus.training.finite import check_training
 from fundus.training.fitted import check_width
+from fundus.training.resumed import EpochKeeper
 from fundus.training.tail import Tail, Training, build_tail
 
 #: Rows per forward pass in prediction.
@@ -68,6 +70,7 @@ class KerasTrainer(BaseWrapper):
         *,
         source: Source,
         validation: TrainingRows | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         training = self.training
         batches = batches_of(
@@ -75,20 +78,32 @@ class KerasTrainer(BaseWrapper):
         )
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
-        history = self.model_.fit(
+        log = keras.callbacks.History()
+        callbacks = [batches, *training_callbacks(training, watched), log]
+        keeper = self._keeper(checkpoint, callbacks)
+        self.model_.fit(
             batches.data,
-            epochs=training.epochs,
             verbose=0,
             shuffle=False,
             validation_data=None if held_out is None else held_out.data,
-            callbacks=[batches, *training_callbacks(training, watched)],
+            callbacks=callbacks if keeper is None else [*callbacks, keeper],
+            **({"epochs": training.epochs} if keeper is None else keeper.epochs(training.epochs)),
         )
-        self.history_ = {
-            name: [float(v) for v in values] for name, values in history.history.items()
-        }
+        self.history_ = {name: [float(v) for v in values] for name, values in log.history.items()}
         # the network is shared, and the next fit will change it
         self.weights_ = self.model_.get_weights()
         del self.model_
+
+    def _keeper(
+        self, checkpoint: Checkpoint | None, callbacks: list[keras.callbacks.Callback]
+    ) -> EpochKeeper | None:
+        """The callback that keeps the epochs, if they are kept and all state is known."""
+        if checkpoint is None:
+            return None
+        if why := foreign_state(self.model_, self.model.keywords["tail"], self.training):
+            checkpoint.begin_anew(why)
+            return None
+        return EpochKeeper(checkpoint, self.model_, callbacks)
 
     def _predict_raw(self, X: Any, **kwargs: Any) -> NDArray[np.float32]:
         """Outputs of the network for every row of a source, shape (n, n_outputs)."""
@@ -161,6 +176,11 @@ class TrainedNet:
         """Return the trained Keras model, from the tensors at the cut to the outputs."""
         return self.trainer.network()
 
+    def weights(self) -> list[NDArray[Any]]:
+        """Return the weights of `network`, without building it."""
+        trainer = self.trainer
+        return trainer.weights_ if "weights_" in vars(trainer) else trainer.network().get_weights()
+
     def outputs(self, source: Source) -> NDArray[np.float64]:
         """Severities ``(n,)`` or probabilities ``(n, n_grades)`` for all rows of a source."""
         rows = np.arange(len(source))[:, np.newaxis]
@@ -200,6 +220,12 @@ def train_net(
             source, held_out, targets[held_out], kept, training.batch_size, None
         )
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
+    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out)
+    found = None if checkpoint is None else checkpoint.found
+    if found is not None and found.about["finished"]:
+        trainer.history_, trainer.weights_ = found.about["history"], found.arrays["weights"]
+        check_training(tail.head, training, trainer.history_, trainer.weights_)
+        return TrainedNet(tail, trainer)
     with seeded(training.seed), _deterministic(training.repeatable and _depends_on_order(tail)):
         trainer.fit(
             rows[:, np.newaxis],
@@ -207,8 +233,12 @@ def train_net(
             sample_weight=None if weights is None else weights[rows],
             source=source,
             validation=validation,
+            checkpoint=checkpoint,
         )
     check_training(tail.head, training, trainer.history_, trainer.weights_)
+    if checkpoint is not None and checkpoint.path.exists():
+        about = {"finished": True, "history": trainer.history_}
+        checkpoint.write(State(about, {"weights": list(map(np.asarray, trainer.weights_))}))
     return TrainedNet(tail, trainer)
 
 

@@ -67,7 +67,7 @@ def head_parts(head: Any, encoder: Encoder) -> dict[str, Any]:
             "residual_std": head.residual_std,
         }
     # numpy files cannot hold bfloat16; float32 holds all of its numbers
-    known = (np.asarray(w) for w in head.network().get_weights())
+    known = (np.asarray(w) for w in head.weights())
     weights = [w if w.dtype.kind == "f" else w.astype(np.float32) for w in known]
     tail = head.tail
     return {

@@ -18,6 +18,7 @@ from fundus.frozen.sources import ArraySource, Source
 from fundus.grades.labels import Grades
 from fundus.heads.base import EstimatorHead, NeuralHead
 from fundus.metrics.kappa import class_sample_weight
+from fundus.training.checkpoints import new_log
 from fundus.training.fitted import FittedHead
 from fundus.training.losses import check_loss
 from fundus.transfer.feature_heads import fit_head_on_features
@@ -131,16 +132,5 @@ def fit_parts(
 
 
 def new_log_dir(log_dir: Any) -> str | None:
-    """Make a new folder ``fit-001``, ``fit-002``, … so that no fit overwrites another's log."""
-    if log_dir is None:
-        return None
-    parent = Path(log_dir)
-    parent.mkdir(parents=True, exist_ok=True)
-    k = 1
-    while True:
-        try:
-            folder = parent / f"fit-{k:03d}"
-            folder.mkdir()
-            return str(folder)
-        except FileExistsError:
-            k += 1
+    """Make a new folder for the log of a fit, if there is to be one."""
+    return None if log_dir is None else str(new_log(Path(log_dir)))

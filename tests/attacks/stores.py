@@ -99,7 +99,9 @@ def damage(folder: Path, rng: np.random.Generator) -> str:
         file = large[int(rng.integers(len(large)))]
     raw = bytearray(file.read_bytes())
     # most of a file are values: the pages that lead to them are sought out half of the time
-    starts = [p for p in range(0, len(raw), 4096) if raw[p + 10 : p + 11] in (b"\1", b"\2", b"\x08")]
+    starts = [
+        p for p in range(0, len(raw), 4096) if raw[p + 10 : p + 11] in (b"\1", b"\2", b"\x08")
+    ]
     start = int(rng.choice(starts)) if starts and rng.integers(2) else None
     place = int(rng.integers(len(raw))) if start is None else start + int(rng.integers(160))
     place = min(place, len(raw) - 1)
@@ -226,7 +228,11 @@ def share(count: int, seed: int, folder: Path) -> Counter[str]:
         command = [sys.executable, __file__, "work", str(store), str(started)]
         running.append(
             subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=_environment(),
             )
         )
 

@@ -1,0 +1,112 @@
+"""Kills of ``fundus train`` at random moments, each resumed until the run is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import fundus
+
+#: Options of the runs, in turn.
+RUNS = (
+    ["--head", "softmax"],
+    ["--head", "softmax", "--jobs", "2"],
+    ["--head", "corn", "--cutpoints"],
+    ["--head", "relu", "--freeze", "0.5", "--augment", "--epochs", "3", "--learning-rate", "0.001"],
+)
+
+#: After so many kills a run is left to end.
+MOST_KILLS = 5
+
+
+def kills_of_train(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Kill trainings `count` times; the outcome is whether results equal a whole run's, to the bit.
+
+    A run is killed with SIGKILL at a moment drawn between its start and the time that a whole run
+    takes, and resumed; several times, until one attempt ends before its moment.
+    """
+    rng = np.random.default_rng(seed)
+    images = folder / "images"
+    fundus.make_fundus(48, 48, 0, out_dir=images, grade_weights=[0.2] * 5)
+    wholes: dict[int, tuple[dict[str, object], float]] = {}
+    outcomes: Counter[str] = Counter()
+    n_runs = 0
+    while outcomes["kills"] < count:
+        turn = n_runs % len(RUNS)
+        if turn not in wholes:
+            began = time.monotonic()
+            code = _started(images, RUNS[turn], folder / f"whole{turn}").wait()
+            assert code == 0, f"the whole run {turn} ended with {code}"
+            seconds = time.monotonic() - began
+            wholes[turn] = results_of(folder / f"whole{turn}" / "run"), seconds
+        whole, seconds = wholes[turn]
+        place = folder / f"killed{n_runs}"
+        code, kills = _until_complete(rng, images, RUNS[turn], place, seconds)
+        outcomes["kills"] += kills
+        if code:
+            outcomes[f"ended with {code}"] += 1
+        else:
+            differ = _differing(whole, results_of(place / "run"))
+            outcomes["equal to the bit" if not differ else f"differing: {differ[0]}"] += 1
+        n_runs += 1
+    return outcomes
+
+
+def _until_complete(
+    rng: np.random.Generator, images: Path, options: list[str], place: Path, seconds: float
+) -> tuple[int, int]:
+    kills = 0
+    while True:
+        process = _started(images, options, place)
+        # the first third is the start of Python and TensorFlow
+        moment = rng.uniform(0.3, 1.0) * seconds if kills < MOST_KILLS else None
+        try:
+            return process.wait(moment), kills
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+
+
+def _started(images: Path, options: list[str], place: Path) -> subprocess.Popen[bytes]:
+    place.mkdir(exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "fundus.cli", "train", str(images), "--backbone", "tiny"),
+        *("--weights", "fixed", "--image-size", "32", "--folds", "3", "--epochs", "25"),
+        *("--out", "run", "--resume", "--quiet", "--cache-dir", str(images.parent / "cache")),
+        *options,
+    ]  # fmt: skip
+    root = str(Path(fundus.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    with (place / "errors.txt").open("ab") as errors:
+        return subprocess.Popen(
+            command, cwd=place, env=os.environ | {"PYTHONPATH": path}, stderr=errors
+        )
+
+
+def results_of(run: Path) -> dict[str, object]:
+    """Everything that a run has written, by file; without its duration and its pictures."""
+    found: dict[str, object] = {}
+    for file in sorted(run.rglob("*")):
+        name = str(file.relative_to(run))
+        if file.is_dir() or file.suffix in (".png", ".h5") or file.name == "manifest.json":
+            continue
+        if file.suffix == ".npz":
+            with np.load(file) as arrays:
+                found[name] = {k: (a.dtype.str, a.shape, a.tobytes()) for k, a in arrays.items()}
+        elif file.name == "metrics.json":
+            found[name] = {k: v for k, v in json.loads(file.read_text()).items() if k != "seconds"}
+        else:
+            found[name] = file.read_bytes()
+    return found
+
+
+def _differing(whole: dict[str, object], other: dict[str, object]) -> list[str]:
+    return sorted(k for k in {*whole, *other} if whole.get(k) != other.get(k))
