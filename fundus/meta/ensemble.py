@@ -27,6 +27,7 @@ from fundus.meta.out_of_fold import (
     read_training,
 )
 from fundus.meta.resume import KeptFit, check_resume_dir, resuming
+from fundus.meta.saved_ensemble import OF_AN_ENSEMBLE, check_out_of_fold
 from fundus.meta.voting import Ballot, chosen_voting
 from fundus.metrics.kappa import quadratic_weighted_kappa
 from fundus.model_selection.splits import check_split
@@ -34,32 +35,8 @@ from fundus.parameters import check_int, check_option, refused
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
 from fundus.saving.codec import Decoder
-from fundus.saving.schema import (
-    FITTED,
-    KNOWN_NUMBERS,
-    SCALE,
-    SPREAD,
-    Field,
-    instance,
-    is_floats,
-    list_of,
-    option,
-    require,
-)
 
 VOTINGS = ("auto", *voting.VOTINGS)
-
-
-#: Entries of ``cv_results_``.
-_RESULTS = ("n_train", "n_test", "test_kappa")
-
-
-def _is_column(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1
-
-
-def _is_folds(value: Any) -> bool:
-    return _is_column(value) and value.dtype.kind == "i" and bool((value >= -1).all())
 
 
 class FoldEnsemble(MetaGrader):
@@ -138,18 +115,7 @@ class FoldEnsemble(MetaGrader):
     ((90, 3), 3)
     """
 
-    _saved: ClassVar[Collection[str]] = {
-        **OF_A_GRADER,
-        "estimators_": list_of(FITTED, least=1),
-        "voting_": option(*voting.VOTINGS),
-        "_scale": SCALE.or_none.or_absent,  # models of earlier releases have none
-        "cv_results_": instance(dict, "a dict"),
-        "severity_std_": SPREAD.or_absent,
-        "oof_fold_": Field("an array of whole numbers", _is_folds),
-        "oof_prediction_": Field("an array of labels", _is_column),
-        "oof_proba_": Field("a table of numbers", lambda v: is_floats(v, 2, missing=True), True),
-        "oof_severity_": KNOWN_NUMBERS.or_absent,
-    }
+    _saved: ClassVar[Collection[str]] = {**OF_A_GRADER, **OF_AN_ENSEMBLE}
     _not_saved: ClassVar[tuple[str, ...]] = (*MetaGrader._not_saved, "resume_dir")
 
     def __init__(
@@ -289,22 +255,7 @@ class FoldEnsemble(MetaGrader):
 
     def _check_saved(self) -> None:
         super()._check_saved()
-        chosen_voting(self.voting_, self.estimators_[0])  # raises if they cannot vote so
-        n_folds, folds, results = len(self.estimators_), self.oof_fold_, self.cv_results_
-        fits = set(results) == {*_RESULTS} and all(
-            isinstance(part, np.ndarray) and part.shape == (n_folds,) for part in results.values()
-        )
-        require(fits, self, "cv_results_", f"{n_folds} numbers for each of {_RESULTS}", results)
-        require(bool((folds < n_folds).all()), self, "oof_fold_", f"below {n_folds}", folds)
-        tested = self.oof_prediction_[folds >= 0] if self._is_of_rows("oof_prediction_") else None
-        known = tested is not None and np.isin(tested, self.classes_).all()
-        require(bool(known), self, "oof_prediction_", "labels of all rows", self.oof_prediction_)
-        for name, shape in {"oof_severity_": (), "oof_proba_": (len(self.classes_),)}.items():
-            fits = name not in vars(self) or self._is_of_rows(name, shape)
-            require(fits, self, name, "numbers of all rows", getattr(self, name, None))
-
-    def _is_of_rows(self, name: str, more: tuple[int, ...] = ()) -> bool:
-        return getattr(self, name).shape == (len(self.oof_fold_), *more)
+        check_out_of_fold(self)
 
     def _keep(
         self,
