@@ -2,8 +2,8 @@
 
 python docs/studies/reliability_elsewhere.py [--aucmedi /path/to/its/venv/bin/python]
 
-Each library saves and reads in its own way: a fitted pipeline in scikit-learn and a `KerasClassifier`
-of scikeras with joblib, as their guides say, AUCMEDI with ``dump`` and ``load``. AUCMEDI is under the
+Each library saves and reads in its own way: a pipeline of scikit-learn and a `KerasClassifier` of
+scikeras with joblib, as their guides say, AUCMEDI with ``dump`` and ``load``. AUCMEDI is under the
 GPL: it is run as a program with an interpreter of its own, and nothing here imports it.
 """
 
@@ -198,8 +198,9 @@ def killed(library: Library, expected: str) -> str:
     """Kill saves over and over, in children that save in a loop."""
     rng, copies, absent = np.random.default_rng(0), [], 0
     loop = (
-        "model = load(sys.argv[1])\nprint('ready', flush=True)\nimport shutil\nk = 0\n"
-        "while True:\n    k += 1\n    save(model, os.environ['NEXT'] + f'/{k}/' + os.environ['NAME'])\n"
+        "model = load(sys.argv[1])\nprint('ready', flush=True)\nk = 0\n"
+        "while True:\n    k += 1\n"
+        "    save(model, os.environ['NEXT'] + f'/{k}/' + os.environ['NAME'])\n"
     )
     for number in range(KILLS):
         library.env["NEXT"] = str(library.folder / f"kill-{number}")
