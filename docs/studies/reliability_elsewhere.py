@@ -30,7 +30,7 @@ START, END = (
     "<!-- others: written by docs/studies/reliability_elsewhere.py -->",
     "<!-- end of others -->",
 )
-FLIPS, KILLS = 60, 30
+FLIPS, KILLS = 60, 8
 
 #: What a child process runs: fit, save and predict for each library.
 COMMON = """
@@ -355,20 +355,21 @@ def main() -> None:
                 continue
             columns[library] = column(Library(library, python, Path(name) / str(number)))
             print(library, columns[library], flush=True)
+            if not arguments.only:  # each column as soon as it is known
+                write(columns)
+
+
+def write(columns: dict[str, list[str]]) -> None:
+    """Write the table into the page."""
     lines = ["| case | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for row, case in enumerate(CASES):
         lines.append(f"| {case} | " + " | ".join(cells[row] for cells in columns.values()) + " |")
-    versions = {
-        n: version(n) for n in ("scikit-learn", "scikeras", "joblib", "keras", "tensorflow")
-    }
-    told = "Versions: " + ", ".join(f"{name} {v}" for name, v in versions.items())
-    print("\n".join(lines))
-    if not arguments.only:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        after = rest.split(END)[1]
-        made = "\n".join([START, "", *lines, "", f"{told}.", "", END])
-        PAGE.write_text(before + made + after, encoding="utf-8")
+    packages = ("scikit-learn", "scikeras", "joblib", "keras", "tensorflow")
+    told = "Versions: " + ", ".join(f"{name} {version(name)}" for name in packages)
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    made = "\n".join([START, "", *lines, "", f"{told}.", "", END])
+    PAGE.write_text(before + made + rest.split(END)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":
