@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fundus._version import __version__
 from fundus.exceptions import BundleError
+from fundus.runtime.whole import whole_folder
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.old_formats import in_format_3
@@ -51,16 +50,17 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
     BundleError
         If the folder has files in it, or the model holds something that only code could rebuild,
         such as a function as normaliser.
+    WriteError
+        If the folder cannot be written, as where the disk is full, or is a link or the working
+        folder.
     """
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise BundleError(
             f"A model can be saved into a new or empty folder only. {str(target)!r} has files in "
             "it: remove them or choose another folder."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with whole_folder(target) as part:
         encoder = Encoder(BundleWriter(part))
         record = {
             "format": FORMAT,
@@ -74,13 +74,6 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
         }
         manifest = {"format": FORMAT, "files": files}
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        part.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        part.replace(target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
