@@ -186,10 +186,12 @@ def test_entries_of_earlier_releases_are_read(store, dtype):
             assert unpack(old_entry(array, wrong)) is None
 
 
-def test_every_bit_of_an_old_header_counts():
+@pytest.mark.parametrize("write", [pack, old_entry])
+def test_every_bit_of_a_header_counts(write):
     array = np.linspace(0, 1, 5, dtype="f4")
-    for bit in range(17 * 8):
-        raw = bytearray(old_entry(array))
+    assert np.array_equal(unpack(write(array)), array)
+    for bit in range(25 * 8):
+        raw = bytearray(write(array))
         raw[bit // 8] ^= 1 << bit % 8
         assert unpack(bytes(raw)) is None
 
