@@ -194,6 +194,8 @@ def test_every_bit_of_a_header_counts(write):
         raw = bytearray(write(array))
         raw[bit // 8] ^= 1 << bit % 8
         assert unpack(bytes(raw)) is None
+    # a header that would fit the data as well
+    assert unpack(write(array).replace(b"<f4 ", b"<i4 ")) is None
 
 
 def test_digests_have_a_checksum_and_old_ones_are_made_again(store, tmp_path):
