@@ -47,6 +47,8 @@ _TENSOR = "torch._utils._rebuild_tensor_v2"
 _PARAMETER = "torch._utils._rebuild_parameter"
 _ALLOWED = {_ORDERED, _TENSOR, _PARAMETER, *(f"torch.{name}" for name in STORAGES)}
 
+_INSTRUCTIONS = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
+
 # other escapes make Python warn, which would be the file's doing
 _ESCAPED = re.compile(rb"(?:[^\\]|\\(?:[\\'\"abfnrtv]|x[0-9a-fA-F]{2}|[0-3]?[0-7]{1,2}))*")
 
@@ -138,7 +140,7 @@ class PickleReader:
         """
         bounded = _Bounded(file, n_bytes)
         for _ in range(MOST_INSTRUCTIONS):
-            instruction = pickletools.code2op[bounded.read(1).decode("latin-1")]
+            instruction = _INSTRUCTIONS[bounded.read(1)]
             name = instruction.name
             if name == "STOP":
                 return self._stack.pop()
@@ -147,7 +149,7 @@ class PickleReader:
             elif instruction.arg is None:
                 argument = None
             else:
-                argument = instruction.arg.reader(bounded)
+                argument = instruction.arg.reader(bounded)  # type: ignore[arg-type]
             if name in _PUSHED:
                 self._stack.append(_PUSHED[name](argument))
             else:
@@ -337,6 +339,10 @@ def _object(r: PickleReader, _: Any) -> None:
     r._push(r._called(function, tuple(arguments)))
 
 
+def _forget(r: PickleReader, _: Any) -> None:
+    r._since_mark()
+
+
 def _nothing(_reader: PickleReader, _argument: Any) -> None:
     return
 
@@ -353,7 +359,7 @@ _DONE: dict[str, Callable[[PickleReader, Any], None]] = {
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda r, k: r._push(r._memo[k])),
     "MARK": lambda r, _: r._marks.append(len(r._stack)),
     "POP": lambda r, _: r._pop(),
-    "POP_MARK": lambda r, _: r._since_mark() and None,
+    "POP_MARK": _forget,
     "DUP": lambda r, _: r._push(r._stack[-1]),
     "TUPLE": lambda r, _: r._push(tuple(r._since_mark())),
     "TUPLE1": _tuple_of(1),

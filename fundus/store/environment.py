@@ -294,7 +294,9 @@ class Environment:
             for last in (False, True):
                 try:
                     self._check_size()
-                    return self._growing(action)
+                    result = self._growing(action)
+                    self._check_size()  # it may have grown
+                    return result
                 except _DAMAGE as error:
                     if last:
                         raise unusable(

@@ -75,6 +75,9 @@ def read_metas(file: Any) -> list[Meta]:
     first = _meta(file, 0, 0)
     metas = [first, _meta(file, first.page_size, 1)]
     require(metas[1].page_size == first.page_size, "its first pages differ in size")
+    # otherwise the newest one would not be found, and the contents of the last one but one be read
+    apart = metas[1].transaction - first.transaction
+    require(abs(apart) == 1 or (apart == 0 == first.transaction), "its first pages do not follow")
     newest = metas[metas[1].transaction > first.transaction]
     require(newest is metas[newest.transaction & 1], "its first pages are in the wrong order")
     return metas

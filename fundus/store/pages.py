@@ -15,6 +15,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,9 @@ def _walk(pages: _Pages, tree: Tree, *, int_keys: bool) -> _Walked:
     level = pages.check_numbers(np.array([tree.root], np.uint64))
     levels: list[tuple[list[bytes], NDArray[np.int64]]] = []
     for _ in range(tree.depth - 1):
-        children, keys, counts = [], [], []
+        children: list[NDArray[np.int64]] = []
+        keys: list[bytes] = []
+        counts: list[NDArray[np.int64]] = []
         for part in _parts(level):
             nodes = _nodes(pages, part, _BRANCH)
             number = nodes.low.astype(np.uint64) | (nodes.flags.astype(np.uint64) << np.uint64(32))
@@ -176,8 +179,8 @@ def _walk(pages: _Pages, tree: Tree, *, int_keys: bool) -> _Walked:
         levels.append((keys, np.concatenate(counts)))
     firsts, lasts = _leaves(pages, level, walked, tree, int_keys)
     walked.runs.append((level, np.ones_like(level)))
-    for keys, counts in reversed(levels):
-        firsts, lasts = _separated(keys, counts, firsts, lasts, int_keys)
+    for branch_keys, n_children in reversed(levels):
+        firsts, lasts = _separated(branch_keys, n_children, firsts, lasts, int_keys)
     return walked
 
 
@@ -225,10 +228,10 @@ def _values(
     for place, size, is_big in zip(nodes.data, nodes.low.tolist(), big, strict=True):
         if is_big:
             number = next(elsewhere)
-            values.append(lambda number=number, size=size: pages.bytes(number, HEADER, size))
+            values.append(partial(pages.bytes, number, HEADER, size))
         else:
             raw = nodes.flat[place : place + size].tobytes()
-            values.append(lambda raw=raw: raw)
+            values.append(partial(bytes, raw))
     return values
 
 
@@ -277,9 +280,9 @@ def _nodes(pages: _Pages, numbers: NDArray[np.int64], kind: int) -> _Nodes:
     require(bool(inside.all()), "a page points outside itself")
     flat = raw.reshape(-1)
     base = rows * size + offsets
-    words = flat.view("<u2").astype(np.int64)
-    low = words[base // 2] | words[base // 2 + 1] << 16
-    flags, key_size = words[base // 2 + 2], words[base // 2 + 3]
+    words = flat.view("<u2")
+    low, high, flags, key_size = (words[base // 2 + k].astype(np.int64) for k in range(4))
+    low |= high << 16
     data_size = np.zeros_like(low)
     if kind == _LEAF:
         require(bool((flags <= _BIG).all()), "an entry is of a kind that is not used here")

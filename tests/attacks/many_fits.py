@@ -14,11 +14,11 @@ from pathlib import Path
 #: Heads and how much of the backbone is frozen; in turn.
 MODELS = (
     ("softmax", "all"),
-    ("logistic", "all"),
     ("corn", "all"),
     ("softmax", 0.75),
-    ("ordinal_ridge", "all"),
     ("relu", 0.75),
+    ("logistic", "all"),
+    ("ordinal_ridge", "all"),
 )
 NEURAL = ("softmax", "corn", "relu")
 #: Fits after which the first measurement is made: by then everything has been used once.

@@ -81,7 +81,9 @@ def ended_by_signals(count: int, seed: int, folder: Path) -> Counter[str]:
         code, left = process.returncode, _left_of_session(process.pid)
         lines = told.strip().splitlines()
         complete = (out / "metrics.json").exists()
-        in_order = len(lines) == 1 and lines[0].startswith(f"Error: Ended by {sent.name}.")
+        # warnings about the data may stand before it
+        in_order = lines[-1:] != [] and lines[-1].startswith(f"Error: Ended by {sent.name}.")
+        in_order = in_order and "Traceback" not in told
         if left:
             seen[f"{len(left)} processes left after {jobs} jobs"] += 1
         elif code in (0, -sent) and complete:

@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ N_IMAGES, N_FEATURES = 300, 900  # values of 3.6 kB have pages of their own, tho
 _NAMES = ["ab" * 32, "cd" * 32]
 
 
+@cache
 def _content(k: int, segment: int) -> np.ndarray:
     n = N_FEATURES if segment == 0 else 20
     return np.random.default_rng([k, segment]).normal(size=n).astype(np.float32)
 
 
+@cache
 def _key(k: int) -> bytes:
     return np.random.default_rng(k).bytes(32)
 
@@ -139,9 +142,9 @@ def _verify(folder: Path) -> int:
 
 def _leave(folder: Path) -> None:
     """Close a store, so that it is opened anew."""
-    from fundus.store import cache
+    from fundus.store import cache as opened
 
-    store = cache._open.pop(str(folder))
+    store = opened._open.pop(str(folder))
     kept = [segment.environment for segment in store._segments.values()]
     for environment in (store._claims, store.digests._environment, *kept):
         environment._close()
@@ -154,15 +157,17 @@ def _refill(folder: Path, rng: np.random.Generator) -> str:
     done = damage(folder, rng)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        if rng.integers(2):
-            _verify(folder)
+        found = _verify(folder) if rng.integers(2) else 0  # what it removes, it says
         outcome, computed = use(folder)
+        if outcome == "not kept":  # a segment was dropped on the way: right numbers all the same
+            outcome, more = use(folder)
+            computed += more
     repeated = Counter(str(w.message) for w in told).most_common(1)
     if outcome != "the same numbers":
         return f"{outcome} after {done}"
     if repeated and repeated[0][1] > 1:
         return f"told twice after {done}"
-    if computed and not told and not done.startswith("gone"):
+    if computed and not told and not found and not done.startswith("gone"):
         return f"computed again without a warning after {done}"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -279,8 +284,8 @@ def _work(store: Path, number: int) -> None:
     from fundus.store.removal import clear
 
     rng = np.random.default_rng(number)
-    for _ in range(30):
-        if rng.integers(12) == 0:
+    for _ in range(10):
+        if rng.integers(8) == 0:
             clear(store)
         outcome, _ = use(store, int(rng.integers(1, N_IMAGES + 1)))
         if outcome not in ("the same numbers", "not kept"):  # another process may have cleared it
