@@ -127,7 +127,7 @@ def bombs() -> dict[str, bytes]:
         "PNG, 7,000 pixels a side, transparent palette": png_header(
             7000, 7000, 8, 3, _chunk(b"tRNS", b"\0")
         ),
-        "PNG, an empty IHDR": _PNG + _chunk(b"IHDR", b"") + _chunk(b"IEND", b""),
+        "PNG that ends with an empty IHDR": _PNG + _chunk(b"IHDR", b""),
         "PNG without IHDR": _PNG + _chunk(b"IDAT", b"") + _chunk(b"IEND", b""),
         "JPEG of 10,000 pixels a side": jpeg_header(10_000, 10_000),
         "JPEG of 1,000 scans": scans(64, 1000),
