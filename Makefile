@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-plugins check soak zoo bench format clean
+.PHONY: setup demo test test-plugins test-oldest check audit soak zoo bench format clean
 
 setup: $(READY)
 
@@ -39,6 +39,36 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_architecture.py
+	$(MAKE) audit
+
+# uv finds the oldest versions, pip-audit asks for known holes; both are kept apart from the package
+TOOLS := .venv-tools
+TOOLS_READY := $(TOOLS)/.ready
+OLDEST := .venv-oldest
+PINNED := $(TOOLS)/oldest.txt
+
+$(TOOLS_READY):
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv pip-audit
+	touch $@
+
+$(PINNED): $(TOOLS_READY) pyproject.toml
+	$(TOOLS)/bin/uv pip compile --quiet --resolution lowest-direct --python $(PYTHON) --all-extras pyproject.toml -o $@
+
+# without a network it says that nothing was checked, and `make check` goes on
+audit: setup
+	if $(MAKE) $(TOOLS_READY); then \
+	  $(BIN)/python -m pip freeze --exclude-editable | grep == > $(TOOLS)/installed.txt; \
+	  $(TOOLS)/bin/python tools/audit.py $(TOOLS)/installed.txt; \
+	else echo 'not checked: pip-audit cannot be installed (no network?)'; fi
+
+# the oldest versions that pyproject.toml allows; TESTS="tests/test_x.py ..." for some of the tests
+test-oldest: $(PINNED)
+	$(TOOLS)/bin/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
+	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python -r $(PINNED)
+	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . -e plugins/fundus-example
+	# old packages warn of what newer ones below them have renamed
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -W ignore::DeprecationWarning $(TESTS)
 
 # the attacks in full, in under an hour, and their table in docs/reliability.md
 soak: setup
@@ -59,4 +89,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) $(OLDEST) .pytest_cache .mypy_cache .ruff_cache

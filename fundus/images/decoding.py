@@ -197,7 +197,11 @@ def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
 
 
 def verify(
-    path: str | os.PathLike[str], data: bytes | None = None, *, limits: ImageLimits | None = None
+    path: str | os.PathLike[str],
+    data: bytes | None = None,
+    *,
+    decode: bool = False,
+    limits: ImageLimits | None = None,
 ) -> None:
     """Check that a file is a whole image of a kind that can be read.
 
@@ -209,6 +213,8 @@ def verify(
     path : str or path-like
     data : bytes, default=None
         The file's bytes where they have been read already.
+    decode : bool, default=False
+        Decode JPEG and PNG too, JPEG at a scale of 1/8, so that what passes can be decoded.
     limits : ImageLimits, default=None
         How large the file and the picture may be; ``None`` for what `set_image_limits` set.
 
@@ -229,8 +235,8 @@ def verify(
     limits = image_limits() if limits is None else limits
     data = read_bytes(path, limits=limits) if data is None else data
     kind, _, _ = _examined(data, name, limits)
-    if kind not in ("JPEG", "PNG"):
-        decode_bytes(data, name=name, limits=limits)
+    if decode or kind not in ("JPEG", "PNG"):
+        decode_bytes(data, name=name, min_side=1, limits=limits)
 
 
 def _factor(frame: Frame, min_side: int | None) -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from dataclasses import replace
 from typing import NoReturn
 
 from fundus.exceptions import ImageReadError
 from fundus.images.foreign import foreign_kind
-from fundus.images.limits import Frame
+from fundus.images.limits import TRANSPARENT, Frame
 
 #: Advice for a damaged file.
 COPY_AGAIN = "copy or download the file again"
@@ -186,7 +187,10 @@ def check_png(data: bytes, name: str) -> Frame:
             fail(name, "intact PNG chunks", f"a damaged {kind.decode('latin-1')} chunk", COPY_AGAIN)
         if frame is None:
             width, height, depth, colours = struct.unpack_from(">IIBB", data, position + 8)
-            frame = Frame(height, width, depth * _PNG_SAMPLES.get(colours, 4))
+            clear = TRANSPARENT if colours in (4, 6) else 1
+            frame = Frame(height, width, clear * depth * _PNG_SAMPLES.get(colours, 4))
+        elif kind == b"tRNS":
+            frame = replace(frame, pixel_bits=max(TRANSPARENT * 32, frame.pixel_bits))
         position = end
     assert frame is not None
     return frame

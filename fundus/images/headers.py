@@ -10,9 +10,11 @@ import struct
 from typing import NoReturn
 
 from fundus.images.formats import COPY_AGAIN, fail
-from fundus.images.limits import Frame
+from fundus.images.limits import TRANSPARENT, Frame
 
 _BITMAP_CORE = 12  # bytes of the oldest header, whose sides are 16-bit
+#: WebP: an animation, which is drawn on a canvas with alpha, or transparent pixels.
+_MOVING_OR_CLEAR = 0x12
 _PNM_HEADER = re.compile(rb"P[56](?:\s|#[^\n]*\n)+(\d{1,9})\s+(\d{1,9})\s+(\d{1,9})\s")
 _PNM_LONGEST = 65_536  # bytes, comments included
 
@@ -102,14 +104,14 @@ def _webp(data: bytes) -> Frame:
         body = position + 8
         if kind == b"VP8X":
             columns, rows = 1 + _24_bits(data, body + 4), 1 + _24_bits(data, body + 7)
+            bits = TRANSPARENT * 32 if data[body] & _MOVING_OR_CLEAR else bits
         elif kind == b"ANMF":
             columns, rows = 1 + _24_bits(data, body + 6), 1 + _24_bits(data, body + 9)
-            bits = 64  # animations are drawn on two canvases with alpha
         elif kind == b"VP8 ":
             columns, rows = (side & 0x3FFF for side in struct.unpack_from("<HH", data, body + 6))
         elif kind == b"VP8L":
             (sides,) = struct.unpack_from("<I", data, body + 1)
-            columns, rows, bits = 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF), max(bits, 32)
+            columns, rows, bits = 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF), TRANSPARENT * 32
         else:
             columns = rows = 0
         height, width = max(height, rows), max(width, columns)

@@ -16,6 +16,9 @@ VARIABLE = "FUNDUS_IMAGE_LIMITS"
 #: Bytes of pixels to which `ImageLimits.max_ratio` does not apply: 50 megapixels of 8-bit RGB.
 FREE_BYTES = 150_000_000
 
+#: Transparent pixels count twice, since they are composited after they are decoded.
+TRANSPARENT = 2
+
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -68,7 +71,7 @@ class Frame:
     height, width : int
         Pixels.
     pixel_bits : int, default=24
-        Bits that one pixel takes in the file once it is unpacked; they become 24 at least.
+        Bits that one pixel takes once it is unpacked, twice those where it may be transparent.
     scans : int, default=1
         How often a JPEG goes over its pixels.
     """

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from fundus.images.formats import COPY_AGAIN, fail
-from fundus.images.limits import FREE_BYTES, Frame, ImageLimits, check_sides
+from fundus.images.limits import FREE_BYTES, TRANSPARENT, Frame, ImageLimits, check_sides
 
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "untyped"}
@@ -97,6 +97,8 @@ def check_tiff(data: bytes, name: str, limits: ImageLimits) -> Page:
         scans = max(data.count(b"\xff\xda", at, at + length) for at, length in blocks)
     rows, columns = tags.get(_TILE_HEIGHT, (1,))[0], tags.get(_TILE_WIDTH, (1,))[0]
     bits = depth * max(len(tags[_BITS]), tags.get(_SAMPLES_PER_PIXEL, (1,))[0])
+    if depth == 16 and _EXTRA_SAMPLES in tags:
+        bits *= TRANSPARENT
     return Page(
         Frame(_filled(height, rows), _filled(width, columns), bits, scans),
         depth,
