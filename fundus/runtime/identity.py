@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import os
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -208,6 +209,8 @@ def _describe(thing: Any, seen: dict[int, tuple[Any, bytes]]) -> bytes:
 def _parts(thing: Any, describe: Callable[[Any], bytes]) -> Iterable[bytes]:
     if isinstance(thing, _SIMPLE):
         return [repr(thing).encode()]
+    if isinstance(thing, os.PathLike):  # its own attributes hold what it has computed so far
+        return [os.fsencode(thing)]
     if isinstance(thing, np.ndarray | np.generic):
         array = np.asarray(thing)
         values = describe(array.tolist()) if array.dtype.hasobject else array.tobytes()
