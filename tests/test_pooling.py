@@ -148,7 +148,7 @@ def test_stages(name):
     check_family(name)
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", sorted(set(STAGES) - set(QUICK)))
 def test_stages_of_every_family(name):
     check_family(name)

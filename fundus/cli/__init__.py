@@ -8,7 +8,7 @@ import typer
 
 from fundus import __version__
 from fundus.cli import audit, cache, demo, evaluate, listings, plan, predict, train, verify
-from fundus.cli.screen import CommandGroup
+from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
 
 app = typer.Typer(
@@ -57,4 +57,4 @@ def _options(
 def main() -> None:
     """Run the command line of this process."""
     hush_tensorflow()
-    app()
+    app(obj=PROGRAM)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fundus.exceptions import BundleError, DataWarning
+from fundus.runtime.whole import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +66,8 @@ def new_run(out: Path | None) -> Path:
     ------
     typer.BadParameter
         If it is a file, or a folder with files in it.
+    WriteError
+        If it cannot be made.
     """
     if out is None:
         stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
@@ -80,7 +83,7 @@ def new_run(out: Path | None) -> Path:
             f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",
             param_hint="--out",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return out
 
 

@@ -12,8 +12,6 @@ import json
 import os
 import re
 import reprlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +26,7 @@ from fundus.exceptions import (
     UnknownNameError,
     WeightsNotAvailableError,
 )
+from fundus.runtime.whole import whole_folder
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter, is_plain_name, read_file
 from fundus.saving.old_formats import in_format_3
@@ -73,16 +72,17 @@ def save(
     BundleError
         If the folder has files in it, or the model holds something that only code could rebuild,
         such as a function as normaliser.
+    WriteError
+        If the folder cannot be written, as where the disk is full, or is a link or the working
+        folder.
     """
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise BundleError(
             f"A model can be saved into a new or empty folder only. {str(target)!r} has files in "
             "it: remove them or choose another folder."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with whole_folder(target) as part:
         encoder = Encoder(BundleWriter(part))
         record = {
             "format": FORMAT,
@@ -98,13 +98,6 @@ def save(
         }
         manifest = {"format": FORMAT, "files": files}
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        part.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        part.replace(target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:

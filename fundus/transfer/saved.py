@@ -21,6 +21,7 @@ from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.plugins.records import Entry
 from fundus.plugins.registry import get_registry
+from fundus.runtime.keras_objects import weights_bytes
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.mixin import DECIDED, Saves
@@ -172,7 +173,7 @@ def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
         # random weights, and files that may move, are saved with it; folds share one copy
         file = writer.folder / f"backbone-{record['weights_sha256'][:16]}.weights.h5"
         if not file.exists():
-            network.build().save_weights(file)
+            file.write_bytes(weights_bytes(network.build()))
         record["file"] = file.name
     return record
 
