@@ -182,6 +182,9 @@ def _frozen_of(record: Any, reader: BundleReader) -> Frozen:
     record = record if isinstance(record, dict) else {}
     check_fields("frozen layers", _FROZEN, record)
     spec = find_registered("backbone", {**record, "name": record["backbone"]})
+    size, low = record["image_size"], spec.min_image_size
+    if size < low:
+        raise wrong("frozen layers", "image_size", f"at least {low} pixels", size)
     weights, digest = record["weights"], None
     if "file" in record:
         # the digest goes with the path, as the file is read again whenever the network is built
