@@ -54,6 +54,7 @@ TRAINING = {
 TOPICS = {
     "architecture": "this file",
     "benchmarks": "the folder benchmarks/",
+    "changed_bundles": "what is refused in a saved model that was changed",
     "chance": "every estimator scores as chance does on permuted grades",
     "docs": "docstrings",
     "examples": "the folder examples/",
