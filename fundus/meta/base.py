@@ -20,7 +20,7 @@ from fundus.parameters import invalid
 from fundus.saving.codec import Decoder
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.schema import CLASSES, COLUMN_NAMES, COUNT, Field, instance, require
-from fundus.saving.trial import check_estimator
+from fundus.saving.trial import check_estimator, takes_rows
 
 #: What every meta-estimator saves.
 OF_A_GRADER: dict[str, Field] = {
@@ -222,8 +222,7 @@ def _input_of(model: Any) -> tuple[Any, ...]:
     inner = unwrapped(model)
     if not isinstance(inner, Grader):
         check_estimator(inner)
-    takes_rows = get_tags(inner).input_tags.two_d_array
-    return as_grader(inner).takes_images, takes_rows, getattr(inner, "n_features_in_", None)
+    return as_grader(inner).takes_images, takes_rows(inner), getattr(inner, "n_features_in_", None)
 
 
 class HasBallot(MetaGrader):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from fundus.exceptions import BundleError
 
@@ -56,6 +57,15 @@ def check_estimator(estimator: Any) -> Any:
     return estimator
 
 
+def takes_rows(estimator: Any) -> bool:
+    """Whether an estimator, or the first step of a pipeline, takes a table of numbers."""
+    while isinstance(estimator, Pipeline):  # whose own tags do not say it
+        estimator = estimator.steps[0][1]
+    return not hasattr(estimator, "__sklearn_tags__") or bool(
+        get_tags(estimator).input_tags.two_d_array
+    )
+
+
 def _try(step: Any, rows: Any, method: str) -> Any:
     """Run a step on rows, or on new ones, and return what it makes of them; None if not run."""
     takes = getattr(step, "n_features_in_", None)
@@ -83,8 +93,12 @@ def _check_predictions(model: Any, rows: Any) -> None:
     if is_regressor(model) or not hasattr(model, "classes_"):
         return
     classes = model.classes_
-    if isinstance(classes, np.ndarray) and classes.ndim == 1:
-        if not np.array_equal(np.unique(classes), classes) or not np.isin(found, classes).all():
+    if isinstance(classes, np.ndarray):  # of several outputs it is a list
+        if (
+            classes.ndim != 1
+            or not np.array_equal(np.unique(classes), classes)
+            or not np.isin(found, classes).all()
+        ):
             raise _unsound(model, f"its classes are {classes.tolist()}")
         if hasattr(model, "predict_proba"):
             proba = np.asarray(model.predict_proba(rows))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
-from sklearn.utils import get_tags
 
 from fundus.backbones.network import Network, all_frozen
 from fundus.heads.base import NeuralHead
@@ -28,7 +27,7 @@ from fundus.saving.schema import (
     require,
     wrong,
 )
-from fundus.saving.trial import check_estimator
+from fundus.saving.trial import check_estimator, takes_rows
 from fundus.training.fitted import FittedEstimator
 from fundus.training.tail import Tail
 
@@ -129,8 +128,7 @@ def width_of(head: Any) -> int | None:
 
 def _estimator_of(record: dict[str, Any], decoder: Decoder, model: Any) -> FittedEstimator:
     estimator = check_estimator(decoder.reader.estimator(record["file"]))
-    takes_rows = get_tags(estimator).input_tags.two_d_array
-    require(takes_rows, model, "head", "an estimator of features", estimator)
+    require(takes_rows(estimator), model, "head", "an estimator of features", estimator)
     regressor = record["is_regressor"]
     same = regressor == is_regressor(estimator)
     require(same, model, "is_regressor", f"that of {type(estimator).__name__}", regressor)
