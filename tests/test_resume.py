@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -26,7 +27,14 @@ from fundus import (
     SoftmaxHead,
     TransferClassifier,
 )
-from fundus.exceptions import FundusError, FundusWarning, InvalidParameterError, ResumeError
+from fundus.exceptions import (
+    BundleError,
+    FundusError,
+    FundusWarning,
+    InvalidParameterError,
+    ResumeError,
+)
+from fundus.meta.finished import as_fitted, finished
 from fundus.meta.resume import LOCK, KeptFold
 from fundus.training import checkpoints
 from fundus.training.checkpoints import Checkpoint, kept_in
@@ -414,3 +422,12 @@ def test_a_process_whose_parent_is_gone_stops(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "getppid", lambda: 1)
         with pytest.raises(ResumeError, match="has ended"):
             checkpoints.refuse_orphans()
+
+
+def test_a_finished_fold_sets_nothing_but_what_a_saved_model_lacks(blobs):
+    model = LogisticRegression().fit(*blobs)
+    ours = ensemble(LogisticRegression(), None).fit(*blobs)
+    assert as_fitted(finished(model), LogisticRegression()) is model
+    changed = dataclasses.replace(finished(ours), runs_=[{"predict": len}])
+    with pytest.raises(BundleError, match="sets predict of a model"):
+        as_fitted(changed, clone(ours))
