@@ -47,6 +47,7 @@ TRAINING = {
     "fundus.training.batches",
     "fundus.training.callbacks",
     "fundus.heads.ordinal_layers",
+    "fundus.training.resumed",
     "fundus.training.trainer",
 }
 
