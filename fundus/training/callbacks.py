@@ -52,8 +52,17 @@ class BestWeights(keras.callbacks.Callback):
         loss = (logs or {})[self.monitor]
         if loss < self.best:
             self.best = loss
-            with whole_file(self.path) as part:
-                part.write_bytes(weights_bytes(self.model))
+            self.write()
+
+    def write(self) -> None:
+        """Write the present weights.
+
+        Raises
+        ------
+        WriteError
+        """
+        with whole_file(self.path) as part:
+            part.write_bytes(weights_bytes(self.model))
 
 
 class EpochBar(keras.callbacks.Callback):
