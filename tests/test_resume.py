@@ -169,12 +169,14 @@ def test_layers_of_a_backbone_and_augmentation_go_on(photographs, tmp_path, monk
 # the log of a killed process is closed by the system
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_the_log_is_whole(blobs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rate", [0.02, 2.0])  # a loss that falls, and one that jumps
+def test_the_log_is_whole(rate, blobs, tmp_path, monkeypatch):
     X, y = blobs
-    clone(net(log_dir=tmp_path / "whole")).fit(X, y)
-    for at in (2, 2, 0):
+    whole = net(log_dir=tmp_path / "whole", learning_rate=rate).fit(X, y)
+    assert (np.argmin(whole.history_["val_loss"]) < 5) == (rate == 2.0)
+    for at in (2, 2, 2, 2, 2, 0):
         with killed(monkeypatch, at=at, written=False), kept_in(tmp_path / "epochs"):
-            clone(net(log_dir=tmp_path / "killed")).fit(X, y)
+            net(log_dir=tmp_path / "killed", learning_rate=rate).fit(X, y)
     assert os.listdir(tmp_path / "killed") == ["fit-001"]
     one, two = (tmp_path / name / "fit-001" for name in ("whole", "killed"))
     assert (one / "log.csv").read_bytes() == (two / "log.csv").read_bytes()
