@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,10 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import check_cv
 
 from fundus import ReluHead, SoftmaxHead, TransferClassifier
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import InvalidParameterError, WriteError
 from fundus.frozen.sources import ArraySource
 from fundus.training import batches as batches_module
 from fundus.training.batches import FeatureBatches, StreamedBatches, TrainingRows, batches_of
+from fundus.training.callbacks import EpochLog
 from fundus.training.tail import Tail, Training, build_tail
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
@@ -286,3 +288,14 @@ def test_parameters_are_checked_in_fit(blobs, option, value):
     model = net(**{"epochs": 1, option: value})
     with pytest.raises(InvalidParameterError, match=f"'{option}'.* must be"):
         model.fit(X, y)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_under_the_log_is_told_with_its_name():
+    log = EpochLog("/dev/full")
+    log.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    log.on_train_begin()
+    with pytest.raises(WriteError, match=r"'/dev/full' could not be written.*make room"):
+        log.on_epoch_end(0, {"loss": 1.0})
+    with pytest.raises(WriteError, match="/dev/full"):
+        log.on_train_end()

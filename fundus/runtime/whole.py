@@ -105,7 +105,7 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     WriteError
         If it cannot be made.
     """
-    with _named(path):
+    with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
 
 
@@ -143,10 +143,10 @@ def whole_file(path: str | os.PathLike[str], *, fsync: bool = True) -> Iterator[
     ['grades.csv']
     """
     if is_stream(path):
-        with _named(path):
+        with writing(path):
             yield Path(path)
         return
-    with _named(path):
+    with writing(path):
         target = Path(os.path.realpath(path))
         if target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -180,7 +180,7 @@ def whole_folder(path: str | os.PathLike[str], *, fsync: bool = True) -> Iterato
         If the folder cannot be written, has files in it, or is a link or the working folder, whose
         place another folder cannot take.
     """
-    with _named(path):
+    with writing(path):
         _refuse_folder(path)
         target = Path(os.path.realpath(path))
         with _part_of(target) as (part, parents):
@@ -210,10 +210,15 @@ def _refuse_folder(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn errors of the operating system about what is written into the library's.
 
-    Errors about another file, such as one that is read meanwhile, are passed on.
+    For files that grow line by line, and so are not whole before their end. Errors about another
+    file, such as one that is read meanwhile, are passed on.
+
+    Raises
+    ------
+    WriteError
     """
     try:
         yield

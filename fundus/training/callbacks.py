@@ -10,7 +10,7 @@ import keras
 
 from fundus.runtime.keras_objects import weights_bytes
 from fundus.runtime.progress import new_bar
-from fundus.runtime.whole import whole_file
+from fundus.runtime.whole import whole_file, writing
 from fundus.training.tail import Training
 
 
@@ -26,11 +26,30 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
         )
     if training.log_dir is not None:
         folder = Path(training.log_dir)
-        chosen.append(kc.CSVLogger(str(folder / "log.csv")))
+        chosen.append(EpochLog(str(folder / "log.csv")))
         chosen.append(BestWeights(folder / "best.weights.h5", monitor))
     if training.verbose:
         chosen.append(EpochBar())
     return chosen + [copy.deepcopy(callback) for callback in training.callbacks]
+
+
+class EpochLog(keras.callbacks.CSVLogger):
+    """Keras's log of epochs, whose errors name the file, such as on a full disk."""
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Open the file."""
+        with writing(self.filename):
+            super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write a line."""
+        with writing(self.filename):
+            super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Close the file."""
+        with writing(self.filename):
+            super().on_train_end(logs)
 
 
 class BestWeights(keras.callbacks.Callback):

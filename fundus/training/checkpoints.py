@@ -26,7 +26,7 @@ from fundus.exceptions import FundusWarning, ResumeError
 from fundus.frozen.sources import Source, source_key
 from fundus.runtime.identity import code_identity
 from fundus.runtime.keras_objects import as_config
-from fundus.runtime.whole import whole_file
+from fundus.runtime.whole import make_folder, whole_file, writing
 
 if TYPE_CHECKING:
     from fundus.training.tail import Tail, Training
@@ -208,7 +208,7 @@ def new_log(parent: Path) -> Path:
 
     A fit that goes on gets the folder that it had.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     now, k = _present.get(), 1
     names = [] if now is None else _names(now, parent)
     turn = 0 if now is None else now.logs[str(parent)]
@@ -216,7 +216,7 @@ def new_log(parent: Path) -> Path:
         now.logs[str(parent)] += 1
     if turn < len(names):
         folder = parent / names[turn]
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         return folder
     while True:
         folder = parent / f"fit-{k:03d}"
@@ -226,10 +226,11 @@ def new_log(parent: Path) -> Path:
         if now is not None:  # before it is made, so that a kill in between leaves none
             with whole_file(_list(now, parent)) as part:
                 part.write_text(json.dumps([*names, folder.name]), encoding="utf-8")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
+        with writing(folder):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
         return folder
 
 
