@@ -71,7 +71,7 @@ def test_patient_intervals_cover_and_image_intervals_do_not():
     assert narrow["mean_absolute_error"] < shares["mean_absolute_error"]
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 def test_coverage_at_length():
     for n_patients in (60, 200):
         for name, share in coverage(1000, n_patients, 1000).items():

@@ -52,7 +52,7 @@ def test_parameters(name):
     assert build_small(KERAS[name], weights=None).count_params() == KERAS[name].parameters
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", sorted(set(KERAS) - set(FAMILIES)))
 def test_parameters_of_the_whole_zoo(name):
     assert build_small(KERAS[name], weights=None).count_params() == KERAS[name].parameters
@@ -102,13 +102,13 @@ def test_weights_file_is_the_one_keras_fetches(name, monkeypatch):
     check_weights_file(name, monkeypatch)
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", sorted(KERAS))
 def test_weights_file_over_the_whole_zoo(name, monkeypatch):
     check_weights_file(name, monkeypatch)
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", sorted(KERAS))
 def test_default_size_is_the_one_of_keras(name, monkeypatch):
     monkeypatch.setattr(keras.Model, "load_weights", lambda *args, **kwargs: None)

@@ -12,7 +12,7 @@ from fundus.plugins import BUILTIN, HOOKS, get_registry
 from fundus.plugins.spec_fields import field_problem
 from fundus.testing import check_backbone, check_head, check_preprocessor
 
-#: Checked by default, with their weights; all others are for `make soak`.
+#: Checked by default, with their weights; all others are for `make zoo`.
 LIGHT = {"tiny": ("fixed", None), "efficientnet_lite0": ("imagenet", 32)}
 
 
@@ -52,7 +52,7 @@ def test_backbones(name):
     check_backbone(name, weights=weights, image_size=size)
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 @builtin("backbone")
 def test_the_whole_zoo(spec):
     if spec.name not in LIGHT:

@@ -65,10 +65,14 @@ def test_nothing_is_traced_twice(blobs):
     assert [kept.network for kept in compiled._kept.values()] == [network]
 
 
-def test_what_differs_in_its_graph_is_another_kind(blobs):
+def test_what_differs_in_its_graph_is_another_kind(blobs, monkeypatch):
     X, y = blobs
-    for head in (HEAD, SoftmaxHead(units=9, layers=1), ReluHead(units=8, layers=1)):
+    heads = [HEAD, SoftmaxHead(units=9, layers=1), ReluHead(units=8, layers=1)]
+    for head in heads:
         net(head).fit(X, y)
+    assert len(compiled._kept) == 3
+    monkeypatch.setattr(compiled, "SMALL", 0)  # as if they were large
+    net(SoftmaxHead(units=7, layers=1)).fit(X, y)
     assert len(compiled._kept) == compiled.KEPT == 2
     compiled._kept.clear()
     for options in ({}, {"optimizer": keras.optimizers.Adam(beta_1=0.8), "learning_rate": "auto"}):

@@ -325,6 +325,34 @@ def _():
     assert [_num_samples(x) for x in (["a"], np.zeros((2, 3)), csr_array((4, 1)))] == [1, 2, 4]
 
 
+def small_machine():
+    from sklearn.svm import SVC
+
+    X = np.array([[0.0, 0], [0, 1], [1, 0], [4, 4], [4, 5], [5, 4], [9, 0], [9, 1], [8, 0]])
+    return SVC().fit(X, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+
+
+@relied_on("_dual_coef_", "saving/trial.py")
+def _():
+    machine = small_machine()
+    assert machine._dual_coef_.shape == (2, len(machine.support_vectors_))
+
+
+@relied_on("_intercept_", "saving/trial.py")
+def _():
+    assert small_machine()._intercept_.shape == (3,)  # pairs of classes
+
+
+@relied_on("_probA", "saving/trial.py")
+def _():
+    assert np.size(small_machine()._probA) == 0  # without probability=True
+
+
+@relied_on("_probB", "saving/trial.py")
+def _():
+    assert np.size(small_machine()._probB) == 0
+
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_private_name_does_what_we_rely_on(name):
     files, check = CHECKS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -26,7 +27,14 @@ from fundus import (
     SoftmaxHead,
     TransferClassifier,
 )
-from fundus.exceptions import FundusError, FundusWarning, InvalidParameterError, ResumeError
+from fundus.exceptions import (
+    BundleError,
+    FundusError,
+    FundusWarning,
+    InvalidParameterError,
+    ResumeError,
+)
+from fundus.meta.finished import as_fitted, finished
 from fundus.meta.resume import LOCK, KeptFold
 from fundus.training import checkpoints
 from fundus.training.checkpoints import Checkpoint, kept_in
@@ -161,12 +169,14 @@ def test_layers_of_a_backbone_and_augmentation_go_on(photographs, tmp_path, monk
 # the log of a killed process is closed by the system
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_the_log_is_whole(blobs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rate", [0.02, 2.0])  # a loss that falls, and one that jumps
+def test_the_log_is_whole(rate, blobs, tmp_path, monkeypatch):
     X, y = blobs
-    clone(net(log_dir=tmp_path / "whole")).fit(X, y)
-    for at in (2, 2, 0):
+    whole = net(log_dir=tmp_path / "whole", learning_rate=rate).fit(X, y)
+    assert (np.argmin(whole.history_["val_loss"]) < 5) == (rate == 2.0)
+    for at in (2, 2, 2, 2, 2, 0):
         with killed(monkeypatch, at=at, written=False), kept_in(tmp_path / "epochs"):
-            clone(net(log_dir=tmp_path / "killed")).fit(X, y)
+            net(log_dir=tmp_path / "killed", learning_rate=rate).fit(X, y)
     assert os.listdir(tmp_path / "killed") == ["fit-001"]
     one, two = (tmp_path / name / "fit-001" for name in ("whole", "killed"))
     assert (one / "log.csv").read_bytes() == (two / "log.csv").read_bytes()
@@ -414,3 +424,12 @@ def test_a_process_whose_parent_is_gone_stops(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "getppid", lambda: 1)
         with pytest.raises(ResumeError, match="has ended"):
             checkpoints.refuse_orphans()
+
+
+def test_a_finished_fold_sets_nothing_but_what_a_saved_model_lacks(blobs):
+    model = LogisticRegression().fit(*blobs)
+    ours = ensemble(LogisticRegression(), None).fit(*blobs)
+    assert as_fitted(finished(model), LogisticRegression()) is model
+    changed = dataclasses.replace(finished(ours), runs_=[{"predict": len}])
+    with pytest.raises(BundleError, match="sets predict of a model"):
+        as_fitted(changed, clone(ours))

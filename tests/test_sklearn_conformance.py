@@ -1,7 +1,7 @@
 """scikit-learn's own conformance suite on precomputed features: in full for every kind of head.
 
 The ordinal neural heads share everything but their loss with the others, so that the structural
-checks suffice for every run; the full suite, about a minute each, is left to `make soak`.
+checks suffice for every run; the full suite, about a minute each, is left to `make zoo`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ STRUCTURE = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.soak) if n in ORDINAL_NEURAL else n for n in CASES]
+    "name", [pytest.param(n, marks=pytest.mark.zoo) if n in ORDINAL_NEURAL else n for n in CASES]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
 def test_check_estimator(name):
@@ -125,7 +125,7 @@ def test_check_estimator(name):
 
 @pytest.mark.parametrize("name", ORDINAL_NEURAL)
 def test_structure(name):
-    """The checks of the suite that cost nothing, for heads whose full suite is soaked."""
+    """The checks of the suite that cost nothing, for heads whose full suite is long."""
     model, _ = CASES[name]
     seen = set()
     for estimator, check in estimator_checks_generator(model):

@@ -82,7 +82,7 @@ def test_prefix_and_suffix_equal_the_network(name):
     check_cuts(small(name))
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", sorted(set(SPECS) - set(FAMILIES)))
 def test_prefix_and_suffix_equal_the_network_over_the_whole_zoo(name):
     check_cuts(small(name))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import numbers
 import os
 import re
+import tempfile
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fundus.backbones.hdf5 import check_hdf5
 from fundus.exceptions import BundleError, FundusError, PluginError
 from fundus.hookspecs import BackboneSpec
 from fundus.parameters import invalid
@@ -30,6 +35,7 @@ def build_backbone(
     image_size: int | None = None,
     weights: str | os.PathLike[str] | None = "imagenet",
     seed: int | None = None,
+    sha256: str | None = None,
 ) -> keras.Model:
     """Build a backbone and check that it keeps the contract of `BackboneSpec`.
 
@@ -44,6 +50,8 @@ def build_backbone(
         precedence over a file of that name.
     seed : int, default=None
         Makes the random weights repeatable. No global seed is left changed.
+    sha256 : str, default=None
+        Digest of the weights file, as 64 hexadecimal digits; another file is refused.
 
     Returns
     -------
@@ -72,7 +80,8 @@ def build_backbone(
         model = spec.build(image_size=size, weights=name)
     _check_model(spec, model, size)
     if path is not None:
-        _load_file(spec, model, path)
+        with _read_once(path, model, sha256) as copy:
+            _load_file(spec, model, copy, path)
     return model
 
 
@@ -123,7 +132,40 @@ def _check_model(spec: BackboneSpec, model: Any, size: int) -> None:
         )
 
 
-def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
+@contextmanager
+def _read_once(path: Path, model: keras.Model, sha256: str | None) -> Iterator[Path]:
+    """Check a weights file, and give the loader a file with the bytes that were checked.
+
+    That is a copy where the file must have a digest, as it may be replaced in between.
+    """
+    is_hdf5 = path.name.endswith((".h5", ".hdf5"))
+    if sha256 is None and not is_hdf5:
+        yield path
+        return
+    data = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise BundleError(
+            f"The weights file {str(path)!r} is not the one that the model was loaded with: load "
+            "the model again."
+        )
+    if is_hdf5:
+        most = max((math.prod(weight.shape) for weight in model.weights), default=0)
+        check_hdf5(data, str(path), own=sha256 is not None, most=max(most, _SMALL))
+    if sha256 is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="fundus-") as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(data)
+        yield copy
+
+
+#: Numbers of an array that any file may have, such as an optimizer's or of text.
+_SMALL = 1_000_000
+
+
+def _load_file(spec: BackboneSpec, model: keras.Model, path: Path, given: Path) -> None:
+    """Load the weights of a file; `given` is how the user named it."""
     load = spec.load_weights or (lambda model, path: model.load_weights(path))
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -142,13 +184,13 @@ def _load_file(spec: BackboneSpec, model: keras.Model, path: Path) -> None:
         # Keras goes on with the values of the weights and a list of all layers
         reason = re.split(r"Target variable:|List of objects", str(error))[0]
         raise BundleError(
-            f"The weights file {str(path)!r} does not fit the backbone {spec.name!r} "
+            f"The weights file {str(given)!r} does not fit the backbone {spec.name!r} "
             f"({type(error).__name__}: {' '.join(reason.split())}); give a file saved from that "
             "backbone without a classification top."
         ) from None
     if n_arrays is not None and n_arrays > len(model.weights):
         raise BundleError(
-            f"The weights file {str(path)!r} holds {n_arrays} arrays, but the backbone "
+            f"The weights file {str(given)!r} holds {n_arrays} arrays, but the backbone "
             f"{spec.name!r} has {len(model.weights)}; give a file saved from that backbone "
             "without a classification top."
         )

@@ -40,6 +40,8 @@ class Network:
         One of `POOLINGS`; part of the frozen work when all is frozen.
     seed : int or None
         Seed of random weights.
+    sha256 : str or None
+        Digest of the weights file, if only this one may be read.
     """
 
     backbone: str | BackboneSpec
@@ -48,6 +50,7 @@ class Network:
     freeze: Any
     pooling: str
     seed: int | None = None
+    sha256: str | None = None
     # 1, 1.0 and True are equal, and mean different cuts
     kind: str = field(init=False)
 
@@ -75,7 +78,11 @@ class Network:
     def build(self) -> keras.Model:
         """Build the whole network afresh, with its weights."""
         return build_backbone(
-            self.spec, image_size=self.image_size, weights=self.weights, seed=self.seed
+            self.spec,
+            image_size=self.image_size,
+            weights=self.weights,
+            seed=self.seed,
+            sha256=self.sha256,
         )
 
     def split(self) -> Split:
@@ -97,6 +104,8 @@ def weights_identity(network: Network) -> str:
     """
     if network.weights is None:
         return f"random {network.seed}"
+    if network.sha256 is not None:
+        return network.sha256
     path = network.weights_file()
     if path is None or not path.is_file():
         load_frozen(network)  # fetches the weights, or raises why it cannot
@@ -114,6 +123,8 @@ def _file_sha256(path: str, stamp: tuple[int, ...]) -> str:
 
 def _stamp(network: Network) -> tuple[int, ...]:
     """What tells a replaced weights file from the one read before."""
+    if network.sha256 is not None:
+        return ()
     path = network.weights_file()
     if path is None or not path.is_file():
         return ()

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from fundus import __version__
-from fundus.cli import audit, cache, demo, evaluate, listings, plan, predict, train
-from fundus.cli.screen import CommandGroup
+from fundus.cli import audit, cache, demo, evaluate, listings, plan, predict, train, verify
+from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)
 app.command("heads")(listings.heads)
 app.command("plugins")(listings.plugins)
@@ -56,4 +57,4 @@ def _options(
 def main() -> None:
     """Run the command line of this process."""
     hush_tensorflow()
-    app()
+    app(obj=PROGRAM)

@@ -53,13 +53,14 @@ def info(cache_dir: CacheDir = None, json: Json = False) -> None:
 @app.command()
 def clear(cache_dir: CacheDir = None, json: Json = False) -> None:
     """Remove all entries; they are computed again when they are needed."""
-    from fundus.cli.data import open_cache
+    from fundus.store import Cache
+    from fundus.store.removal import clear as clear_folder
 
-    store = open_cache(cache_dir)
-    freed = store.clear()
+    folder = Cache(cache_dir).path()
+    freed = clear_folder(folder)  # opens nothing, so that damage does not matter
     screen = Screen(json=json)
-    screen.emit({"folder": str(store.path), "freed_bytes": freed})
-    screen.show(f"Removed {_in_megabytes(freed)} from {store.path}.")
+    screen.emit({"folder": str(folder), "freed_bytes": freed})
+    screen.show(f"Removed {_in_megabytes(freed)} from {folder}.")
 
 
 @app.command()

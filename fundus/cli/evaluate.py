@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,8 @@ def evaluate(
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
     found = evaluation.evaluate(trained.model, graded)
+    # written last: while it is missing, the other files may be of two runs
+    Path(os.path.realpath(output.with_suffix(".json"))).unlink(missing_ok=True)
     write_csv(graded_table(found, graded), output, plain_text=plain_text)
     document: dict[str, Any] = {"kind": KIND, "results": str(output), "skipped": None}
     if skip:

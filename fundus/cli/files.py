@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fundus.cli.outputs import SOFTWARE, is_stream
+from fundus.cli.outputs import SOFTWARE
+from fundus.runtime.whole import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,26 +19,6 @@ if TYPE_CHECKING:
 
 #: First characters of text that a spreadsheet reads as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary file to write to, which replaces `path` when there was no error.
-
-    The folder of `path` is made. For a link the target of the link is replaced, and a device or a
-    pipe is written to directly.
-    """
-    if is_stream(path):
-        yield Path(path)
-        return
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_csv(

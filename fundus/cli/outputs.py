@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fundus.data.tables import IMAGE_SUFFIXES
+from fundus.runtime.whole import is_stream
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -24,8 +24,6 @@ Ours = Callable[[Path], bool]
 
 #: Text ``Software`` in figures, by which they are recognised.
 SOFTWARE = "fundus"
-#: Names of the streams of a process.
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 # longest header that is read, since a binary file may have no line end at all
 _HEAD = 65536
 
@@ -59,23 +57,6 @@ def figure(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     return head.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in head
-
-
-def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a device or a pipe, which is written to directly.
-
-    Examples
-    --------
-    >>> is_stream("/dev/stdout"), is_stream("results.csv")
-    (True, False)
-    """
-    if os.path.abspath(path).startswith(_STREAMS):
-        return True
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def claim(

@@ -127,9 +127,13 @@ def write_run(
     )
     decided = _with_decisions(model, report, graded, settings)
     shutil.rmtree(run / runs.MODEL, ignore_errors=True)  # of a run that was interrupted here
-    save(decided, run / runs.MODEL, about={"settings": settings.to_dict(), "data": data})
     digests = digests_of(graded.paths, settings.cache_dir)
-    runs.write_digests(digests, model.oof_fold_, run / runs.MODEL / runs.TRAINING_IMAGES)
+    save(
+        decided,
+        run / runs.MODEL,
+        about={"settings": settings.to_dict(), "data": data},
+        more={runs.TRAINING_IMAGES: runs.digests_table(digests, model.oof_fold_)},
+    )
     files = {f"{runs.MODEL}/": "the models of all folds, and the names of the grades"}
     if (run / runs.LOGS).exists():
         files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"

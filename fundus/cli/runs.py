@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fundus.exceptions import BundleError, DataWarning
+from fundus.runtime.whole import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +70,8 @@ def new_run(out: Path | None, *, resume: bool = False) -> Path:
     ------
     typer.BadParameter
         If it is a file, or a folder with files in it.
+    WriteError
+        If it cannot be made.
     """
     if out is None:
         stem, number = time.strftime("%Y%m%d-%H%M%S"), 1
@@ -90,7 +95,7 @@ def new_run(out: Path | None, *, resume: bool = False) -> Path:
             f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",
             param_hint="--out",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return out
 
 
@@ -100,6 +105,28 @@ def remove_if_empty(run: Path) -> None:
         run.rmdir()
         if run.parent == Path(RUNS) and not any(run.parent.iterdir()):
             run.parent.rmdir()
+
+
+def folder_of_model(path: Path) -> Path:
+    """Return the folder of the model of a run, or of a saved model itself.
+
+    Raises
+    ------
+    BundleError
+        If there is no such folder, or the run is not complete.
+    """
+    from fundus.saving.bundle import MANIFEST
+
+    if os.path.lexists(path / MANIFEST):
+        return path
+    if not path.is_dir():
+        raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
+    if not (path / METRICS).is_file():
+        raise BundleError(
+            f"{str(path)!r} is not a complete run, since it lacks {METRICS}: give the folder "
+            "of a training that has ended, or of a saved model."
+        )
+    return path / MODEL
 
 
 def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
@@ -112,18 +139,9 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
     """
     from fundus.grades.foreign import as_grader
     from fundus.reporting.predictions import names_of_grades
-    from fundus.saving.bundle import MANIFEST, load
+    from fundus.saving.bundle import load
 
-    folder = path
-    if not (path / MANIFEST).is_file():
-        folder = path / MODEL
-        if not path.is_dir():
-            raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
-        if not (path / METRICS).is_file():
-            raise BundleError(
-                f"{str(path)!r} is not a complete run, since it lacks {METRICS}: give the folder "
-                "of a training that has ended, or of a saved model."
-            )
+    folder = folder_of_model(path)
     model = load(folder)
     grader = as_grader(model)
     if not grader.takes_images:
@@ -135,7 +153,7 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         reader.model.set_params(
             cache=True if cache_dir is None else cache_dir, verbose=int(verbose)
         )
-    return Run(model, names_of_grades(model), read_digests(folder / TRAINING_IMAGES))
+    return Run(model, names_of_grades(model), read_digests(folder))
 
 
 def files_of_run(path: Path) -> list[Path]:
@@ -150,27 +168,40 @@ def files_of_run(path: Path) -> list[Path]:
     return [path / METRICS, *(path / name for name in written)]
 
 
-def write_digests(digests: Sequence[str], folds: NDArray[np.intp], path: Path) -> None:
-    """Write the digests of the training images, each with its test fold."""
+def digests_table(digests: Sequence[str], folds: NDArray[np.intp]) -> bytes:
+    """Return the digests of the training images, each with its test fold, as CSV."""
     import pandas as pd
 
-    from fundus.cli.files import write_csv
+    from fundus.cli.files import csv_text
 
-    write_csv(pd.DataFrame({"pixels_sha256": digests, "fold": folds}), path)
+    return csv_text(pd.DataFrame({"pixels_sha256": digests, "fold": folds})).encode()
 
 
-def read_digests(path: Path) -> frozenset[str] | None:
-    """Read the digests of the training images, if they were saved."""
+def read_digests(model: Path) -> frozenset[str] | None:
+    """Read the digests of the training images of a saved model, if they were saved with it.
+
+    Raises
+    ------
+    BundleError
+        If their table is damaged.
+    """
     import pandas as pd
 
-    if not path.is_file():
+    from fundus.saving.bundle import read_more
+
+    found = read_more(model, TRAINING_IMAGES)
+    if found is None:
         return None
     try:
-        return frozenset(pd.read_csv(path, dtype=str)["pixels_sha256"])
-    except (ValueError, KeyError) as error:
+        table = pd.read_csv(io.BytesIO(found[0]), dtype=str)
+        digests = table["pixels_sha256"]
+        if not digests.str.fullmatch("[0-9a-f]{64}").fillna(False).all():
+            raise ValueError("a row has no SHA-256")
+        return frozenset(digests)
+    except (ValueError, KeyError, AttributeError, OverflowError) as error:
         raise BundleError(
-            f"The file {str(path)!r} is damaged: it must be a CSV file with a column "
-            f"'pixels_sha256' ({error})."
+            f"The file {str(model / TRAINING_IMAGES)!r} is damaged: it must be a CSV file with a "
+            f"column 'pixels_sha256' ({error})."
         ) from None
 
 

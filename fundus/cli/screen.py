@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
+from fundus.cli.signals import Ended, ending_by_signals
 from fundus.exceptions import (
     FundusError,
     FundusWarning,
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-#: Exit codes.
+#: Exit codes; after a signal it is 128 and the number of the signal, as in a shell.
 BAD_DATA = 1
 BAD_USAGE = 2
-INTERRUPTED = 130
+SIGNALLED = 128
+
+#: The object of the context where the command line is this process's program.
+PROGRAM = "fundus"
 
 #: What to do after an interruption, where the command does not know better.
 FROZEN_KEPT = (
@@ -126,7 +131,9 @@ class CommandGroup(TyperGroup):
         options = {
             name for one in self.commands.values() for option in one.params for name in option.opts
         }
-        with one_line_warnings(options):
+        # code that calls a command within its own process keeps its own signals
+        signals = ending_by_signals() if ctx.obj == PROGRAM else nullcontext()
+        with one_line_warnings(options), signals:
             try:
                 return super().invoke(ctx)
             except FundusError as error:
@@ -134,8 +141,11 @@ class CommandGroup(TyperGroup):
                 of_usage = isinstance(error, (InvalidParameterError, UnknownNameError))
                 raise typer.Exit(BAD_USAGE if of_usage else BAD_DATA) from error
             except KeyboardInterrupt as end:
-                tell_error(" ".join(["Interrupted.", *getattr(end, "__notes__", [FROZEN_KEPT])]))
-                raise typer.Exit(INTERRUPTED) from None
+                number = end.number if isinstance(end, Ended) else signal.SIGINT
+                name = signal.Signals(number).name
+                how = "Interrupted." if number == signal.SIGINT else f"Ended by {name}."
+                tell_error(" ".join([how, *getattr(end, "__notes__", [FROZEN_KEPT])]))
+                raise typer.Exit(SIGNALLED + number) from None
             except OSError as error:
                 if error.filename is None:
                     raise

@@ -339,9 +339,15 @@ def load_image_table(
             given = Mention("image_dir", text="image_dir")
             raise DataError(Message(f"There is no folder {folder!r}, given as {given}.", given))
     content = content.rename(columns=str)
-    columns = recognise_columns(
-        content.columns, path=path, grade=grade, patient=patient, eye=eye, labelled=labelled
-    )
+    try:
+        columns = recognise_columns(
+            content.columns, path=path, grade=grade, patient=patient, eye=eye, labelled=labelled
+        )
+    except DataError as error:
+        if isinstance(table, pd.DataFrame):
+            raise
+        (message,) = error.args
+        raise DataError(Message(f"{message} The table is {source}.", *message.mentions)) from None
     if content.empty:
         raise DataError(f"The table {source} has no rows: give one with a row per image.")
     # a table lies in a folder that its user chose; nobody chose one for a DataFrame

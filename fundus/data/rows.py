@@ -104,8 +104,11 @@ class DataRows:
         return f"row {index + 1}: {reason}" if self.numbered else reason
 
 
-def check_files(paths: Sequence[str]) -> dict[int, str]:
-    """Check that files are whole images, without decoding them; return what is wrong by index.
+def check_files(paths: Sequence[str], *, decode: bool = False) -> dict[int, str]:
+    """Check that files are whole images; return what is wrong by index.
+
+    JPEG and PNG are checked by their structure, and only with `decode` also decoded: some that
+    look whole cannot be.
 
     Examples
     --------
@@ -115,7 +118,7 @@ def check_files(paths: Sequence[str]) -> dict[int, str]:
 
     def fault(path: str) -> str | None:
         try:
-            verify(path)
+            verify(path, decode=decode)
         except ImageReadError as error:
             return str(error)
         return None
@@ -267,7 +270,9 @@ def finish(
         check_grades(rows, scale)
     known, guessed = tell_eyes(rows, guess=patients_unknown != "ok")
     to_check = [index for index in range(len(rows.paths)) if index not in rows.problems]
-    faults = check_files([rows.paths[index] for index in to_check])
+    # one that cannot be decoded would end a later step, which has no way to set it aside
+    decode = on_error == "skip"
+    faults = check_files([rows.paths[index] for index in to_check], decode=decode)
     for position, reason in faults.items():
         rows.add_problem(to_check[position], "unreadable image", reason)
     if scale is not None:  # to grade one twice does no harm

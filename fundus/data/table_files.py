@@ -92,7 +92,7 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
     parquet = file.suffix.lower() in (".parquet", ".pq")
     try:
         if parquet or foreign_file(file) == PARQUET:
-            return pd.read_parquet(file)
+            return _read_parquet(file)
         _refuse_foreign(file)
         return _read_text(file, cells)
     except ImportError:
@@ -126,6 +126,16 @@ def _refuse_foreign(file: Path) -> None:
             f"Cannot read the table {str(file)!r}: {expected}, found a {image} image; give the "
             "folder that holds its class folders, or a table with its name and grade."
         )
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # of many types: pyarrow's, and pandas' on damaged notes of its own
+        what = f"{type(error).__name__}: {error}"
+        raise DataError(f"The table {str(file)!r} cannot be read as Parquet: {what}.") from None
 
 
 def _read_text(file: Path, cells: Cells | None) -> pd.DataFrame:

@@ -56,6 +56,10 @@ class Columns:
     gradable: str | None
 
 
+#: Letters of a column's name that a message shows: a damaged table may be all one name.
+_SHOWN = 80
+
+
 def recognise_columns(
     columns: Iterable[object],
     *,
@@ -81,20 +85,21 @@ def recognise_columns(
     Columns(path='Image name', grade='Retinopathy grade', patient=None, eye=None, gradable=None)
     """
     names = [str(name) for name in columns]
+    listed = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names]
 
     def find(role: str, given: str | None, groups: tuple[tuple[str, ...], ...]) -> str | None:
         if given is not None:
             if given in names:
                 return given
             text = (
-                f"The table has no column {given!r} for {Mention(role)}; its columns are {names}."
+                f"The table has no column {given!r} for {Mention(role)}; its columns are {listed}."
             )
             raise DataError(Message(text, Mention(role)))
         for group in groups:
             hits = [name for name in names if normal_name(name) in group]
             if len(hits) > 1:
                 text = (
-                    f"Columns {hits} could each be the {role}, of all columns {names}: say which "
+                    f"Columns {hits} could each be the {role}, of all columns {listed}: say which "
                     f"with {Mention(role)}."
                 )
                 raise DataError(Message(text, Mention(role)))
@@ -109,13 +114,13 @@ def recognise_columns(
             if role == "path" and labelled and any(map(_names_image, names)):
                 scale = Mention("grades", ...)
                 text = (
-                    f"The first line, {names}, seems to be a row and no header, and nothing in it "
+                    f"The first line, {listed}, seems to be a row and no header, and nothing in it "
                     "is a grade: for names, list them from the lowest to the highest as "
                     f"{scale}, or put a line such as file,grade before it."
                 )
                 raise DataError(Message(text, scale))
             text = (
-                f"No column for the {role} of an image among {names}; recognised are "
+                f"No column for the {role} of an image among {listed}; recognised are "
                 f"{_RECOGNISED}: name the column with {Mention(role)}, or put a line with names of "
                 "columns before a table that has none."
             )

@@ -16,7 +16,7 @@ from fundus.backbones.pooling import signed_power
 from fundus.data.inputs import Images
 from fundus.frozen.filling import Entries, Job, fill
 from fundus.frozen.loading import load_rows
-from fundus.frozen.work import Frozen, Work, frozen_job, part_key, run_frozen
+from fundus.frozen.work import Frozen, Work, frozen_job, part_key, run_frozen, tolerating
 from fundus.images import ImageRecipe
 from fundus.images.augment import Augmentation
 from fundus.runtime.threads import opencv_in_our_threads, thread_count
@@ -76,7 +76,8 @@ class StoredSource:
             for part, outputs in enumerate(fresh):
                 for k, output in zip(lost, outputs, strict=True):
                     parts[part][k] = output
-                    self.segment.put_many([(part_key(self.keys[rows[k]], part), output)])
+                    with tolerating(self.segment.store):
+                        self.segment.put_many([(part_key(self.keys[rows[k]], part), output)])
         return [np.stack(arrays) for arrays in parts]  # type: ignore[arg-type]
 
 

@@ -38,6 +38,14 @@ class NeuralHead(Head):
 
     needs_frozen = False
 
+    def _n_weights(self) -> int | None:
+        """Return how many arrays its layers have; None where only building it can tell."""
+        return None
+
+    def _weight_shapes(self, n_features: int, n_grades: int) -> list[tuple[int, ...]]:
+        """Return the shapes of its arrays, in order; see `_n_weights`."""
+        raise NotImplementedError
+
     @abstractmethod
     def build(self, features: keras.KerasTensor, n_grades: int) -> keras.KerasTensor:
         """Add the head's layers; only what Keras's initialisers and layers draw is seeded.

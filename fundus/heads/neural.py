@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.heads.base import NeuralHead
+from fundus.parameters import check_int, check_real
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +32,24 @@ class DenseHead(NeuralHead):
         self.units = units
         self.layers = layers
         self.dropout = dropout
+
+    def _n_weights(self) -> int | None:
+        # a subclass of another package may build other layers
+        if type(self).__module__.split(".")[0] != "fundus":
+            return None
+        for name, low in (("units", 1), ("layers", 0)):
+            check_int(self, name, low=low)
+        check_real(self, "dropout", low=0, high=1)
+        return 2 * int(self.layers) + len(self._output_shapes(1, 3))
+
+    def _weight_shapes(self, n_features: int, n_grades: int) -> list[tuple[int, ...]]:
+        widths = [n_features, *[int(self.units)] * int(self.layers)]
+        hidden = [shape for a, b in pairwise(widths) for shape in ((a, b), (b,))]
+        return hidden + self._output_shapes(widths[-1], n_grades)
+
+    def _output_shapes(self, width: int, n_grades: int) -> list[tuple[int, ...]]:
+        """Return the shapes of the arrays of the last layer, after one of a width."""
+        return [(width, n_grades), (n_grades,)]
 
     def hidden(self, features: keras.KerasTensor) -> keras.KerasTensor:
         """Add the hidden layers.
@@ -124,6 +144,9 @@ class ReluHead(DenseHead):
         return layers.Dense(1, activation="relu", bias_initializer=middle, name="head_output")(
             self.hidden(features)
         )
+
+    def _output_shapes(self, width: int, n_grades: int) -> list[tuple[int, ...]]:
+        return [(width, 1), (1,)]
 
     def loss(self, n_grades: int) -> str:
         """Mean squared error on the grade axis."""

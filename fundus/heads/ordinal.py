@@ -67,6 +67,9 @@ class CornHead(DenseHead):
 
         return layers.Dense(n_grades - 1, name="head_output")(self.hidden(features))
 
+    def _output_shapes(self, width: int, n_grades: int) -> list[tuple[int, ...]]:
+        return [(width, n_grades - 1), (n_grades - 1,)]
+
     def loss(self, n_grades: int) -> keras.losses.Loss:
         """Binary cross-entropies, each on the rows that reach its step."""
         from fundus.heads.ordinal_layers import CornLoss
@@ -118,6 +121,9 @@ class CoralHead(DenseHead):
 
         score = layers.Dense(1, use_bias=False, name="head_score")(self.hidden(features))
         return OrderedBias(n_grades - 1, name="head_output")(score)
+
+    def _output_shapes(self, width: int, n_grades: int) -> list[tuple[int, ...]]:
+        return [(width, 1), (1,), (n_grades - 2,)]
 
     def loss(self, n_grades: int) -> keras.losses.Loss:
         """Sum of the binary cross-entropies of all levels."""

@@ -103,6 +103,9 @@ class Augmentation:
         if not isinstance(self.fill, str) or self.fill not in _FILLS:
             _refuse("fill", "a str among {'black', 'nearest'}", self.fill)
 
+    def _check_saved(self) -> None:
+        self.validate()
+
     def key(self) -> str:
         """Stable text that names these parameters in cache keys.
 

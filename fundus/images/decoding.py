@@ -5,23 +5,16 @@ from __future__ import annotations
 import math
 import os
 import stat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import ImageReadError
-from fundus.images.formats import (
-    COPY_AGAIN,
-    check_jpeg,
-    check_png,
-    check_pnm,
-    check_size,
-    check_tiff,
-    fail,
-    kind_of,
-)
+from fundus.images.formats import COPY_AGAIN, check_jpeg, check_png, fail, kind_of
+from fundus.images.headers import header_frame
+from fundus.images.limits import Frame, ImageLimits, check_file, check_frame, image_limits
+from fundus.images.tiff import Page, check_tiff
 from fundus.runtime.opencv import cv2
 
 _NATIVE = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
@@ -34,14 +27,28 @@ _REDUCED = {
 #: round(value / 257) for every 16-bit value.
 _TO_8BIT = ((np.arange(65_536) + 128) // 257).astype(np.uint8)
 
+#: Pixels that are composited at a time, so that all of it takes no memory several times over.
+_BAND = 65_536
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
+
+def read_bytes(path: str | os.PathLike[str], *, limits: ImageLimits | None = None) -> bytes:
     """Read an image file once, so that the same bytes can be hashed and decoded.
+
+    Parameters
+    ----------
+    path : str or path-like
+    limits : ImageLimits, default=None
+        How large the file may be; ``None`` for what `set_image_limits` set.
+
+    Returns
+    -------
+    bytes
+        The whole file.
 
     Raises
     ------
     ImageReadError
-        If there is no regular, readable file at `path`.
+        If there is no regular, readable file at `path`, or it is too large.
 
     Examples
     --------
@@ -51,9 +58,12 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     fundus.exceptions.ImageReadError: Cannot read image 'no/such/eye.jpg': expected a file, ...
     """
     name = os.fspath(path)
+    limits = image_limits() if limits is None else limits
     try:
         mode = os.stat(path).st_mode
-        data = Path(path).read_bytes() if stat.S_ISREG(mode) else None
+        data = _read_regular(path, limits, name) if stat.S_ISREG(mode) else None
+    except ImageReadError:
+        raise
     except FileNotFoundError:
         raise ImageReadError(
             f"Cannot read image {name!r}: expected a file, found nothing at that path; "
@@ -70,7 +80,28 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def decode_bytes(data: bytes, *, name: str, min_side: int | None = None) -> NDArray[np.uint8]:
+def _read_regular(path: str | os.PathLike[str], limits: ImageLimits, name: str) -> bytes | None:
+    """Read a file up to the limit; ``None`` where another kind of file has taken its place."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    # a pipe that has taken its place since would be waited for
+    with open(os.open(path, flags | getattr(os, "O_NONBLOCK", 0)), "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        check_file(found.st_size, limits, name)
+        data = stream.read(found.st_size + 1)
+        while len(data) > found.st_size:  # it grows while it is read
+            check_file(len(data), limits, name)
+            more = stream.read(2**20)
+            if not more:
+                break
+            data += more
+    return data
+
+
+def decode_bytes(
+    data: bytes, *, name: str, min_side: int | None = None, limits: ImageLimits | None = None
+) -> NDArray[np.uint8]:
     """Decode an image file held in memory to 8-bit RGB.
 
     JPEG, PNG, TIFF (its first page), BMP, WebP, GIF (its first frame) and binary PGM and PPM are
@@ -87,6 +118,8 @@ def decode_bytes(data: bytes, *, name: str, min_side: int | None = None) -> NDAr
     min_side : int, default=None
         Length in pixels that the shorter side must keep. A JPEG is decoded at the smallest of
         the scales 1/8, 1/4, 1/2 and 1 that keeps it; other formats, and ``None``, at full scale.
+    limits : ImageLimits, default=None
+        How large the file and the picture may be; ``None`` for what `set_image_limits` set.
 
     Returns
     -------
@@ -97,30 +130,45 @@ def decode_bytes(data: bytes, *, name: str, min_side: int | None = None) -> NDAr
     ------
     ImageReadError
         If the data are empty, no image, truncated, damaged, of an unsupported kind (such as
-        floating-point TIFF) or larger than 16,384 pixels a side.
+        floating-point TIFF), larger than `limits`, or there is too little memory.
 
     Examples
     --------
     >>> decode_bytes(b"P5 2 1 255\\n" + bytes([0, 200]), name="grey.pgm").tolist()
     [[[0, 0, 0], [200, 200, 200]]]
     """
-    kind = kind_of(data, name)
-    flags, invert, premultiplied = _NATIVE, False, False
+    kind, frame, page = _examined(data, name, image_limits() if limits is None else limits)
+    flags, deep = _NATIVE, page is not None and page.depth == 16
     if kind == "JPEG":
-        flags = _REDUCED[_factor(check_jpeg(data, name), min_side)]
+        flags = _REDUCED[_factor(frame, min_side)]
+    elif page is not None and not deep:
+        flags = cv2.IMREAD_COLOR  # libtiff composites 8-bit alpha and converts CMYK itself
+    try:
+        pixels = _imdecode(data, flags, kind, name)
+        rgb = _to_rgb8(pixels, premultiplied=page is not None and deep and page.premultiplied)
+        return 255 - rgb if page is not None and deep and page.white_is_zero else rgb
+    except (MemoryError, cv2.error) as error:
+        if not isinstance(error, MemoryError) and error.code != cv2.Error.StsNoMem:
+            raise
+        found = f"too little for {frame.width} x {frame.height} pixels"
+        fail(name, "enough free memory", found, "resize the photograph or close other programs")
+
+
+def _examined(data: bytes, name: str, limits: ImageLimits) -> tuple[str, Frame, Page | None]:
+    """Format and size of a file, checked as far as can be without decoding it."""
+    check_file(len(data), limits, name)
+    kind, page = kind_of(data, name), None
+    if kind == "JPEG":
+        frame = check_jpeg(data, name)
     elif kind == "PNG":
-        check_png(data, name)
+        frame = check_png(data, name)
     elif kind == "TIFF":
-        tags = check_tiff(data, name)
-        if max(tags[258]) == 16:
-            invert, premultiplied = tags[262] == (0,), tags.get(338) == (1,)
-        else:
-            flags = cv2.IMREAD_COLOR  # libtiff composites 8-bit alpha and converts CMYK itself
-    elif kind == "PNM":
-        check_pnm(data, name)
-    pixels = _imdecode(data, flags, kind, name)
-    rgb = _to_rgb8(pixels, premultiplied=premultiplied)
-    return 255 - rgb if invert else rgb
+        page = check_tiff(data, name, limits)
+        frame = page.frame
+    else:
+        frame = header_frame(kind, data, name)
+    check_frame(frame, len(data), limits, name)
+    return kind, frame, page
 
 
 def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
@@ -148,17 +196,32 @@ def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     return _factor(check_jpeg(data, name), min_side) if kind_of(data, name) == "JPEG" else 1
 
 
-def verify(path: str | os.PathLike[str], data: bytes | None = None) -> None:
+def verify(
+    path: str | os.PathLike[str],
+    data: bytes | None = None,
+    *,
+    decode: bool = False,
+    limits: ImageLimits | None = None,
+) -> None:
     """Check that a file is a whole image of a kind that can be read.
 
     JPEG and PNG are checked by their structure, without decoding, at about the speed of
-    reading them; the other formats are decoded. `data` are the file's bytes where they have been
-    read already.
+    reading them; the other formats are decoded.
+
+    Parameters
+    ----------
+    path : str or path-like
+    data : bytes, default=None
+        The file's bytes where they have been read already.
+    decode : bool, default=False
+        Decode JPEG and PNG too, JPEG at a scale of 1/8, so that what passes can be decoded.
+    limits : ImageLimits, default=None
+        How large the file and the picture may be; ``None`` for what `set_image_limits` set.
 
     Raises
     ------
     ImageReadError
-        If the file is missing, empty, truncated or no image.
+        If the file is missing, empty, truncated, too large or no image.
 
     Examples
     --------
@@ -169,26 +232,26 @@ def verify(path: str | os.PathLike[str], data: bytes | None = None) -> None:
     fundus.exceptions.ImageReadError: Cannot read image 'empty.png': expected an image, found an ...
     """
     name = os.fspath(path)
-    data = read_bytes(path) if data is None else data
-    kind = kind_of(data, name)
-    if kind == "JPEG":
-        check_jpeg(data, name)
-    elif kind == "PNG":
-        check_png(data, name)
-    else:
-        decode_bytes(data, name=name)
+    limits = image_limits() if limits is None else limits
+    data = read_bytes(path, limits=limits) if data is None else data
+    kind, _, _ = _examined(data, name, limits)
+    if decode or kind not in ("JPEG", "PNG"):
+        decode_bytes(data, name=name, min_side=1, limits=limits)
 
 
-def _factor(size: tuple[int, int], min_side: int | None) -> int:
+def _factor(frame: Frame, min_side: int | None) -> int:
     if min_side is None:
         return 1
-    return next((f for f in (8, 4, 2) if math.ceil(min(size) / f) >= min_side), 1)
+    side = min(frame.height, frame.width)
+    return next((f for f in (8, 4, 2) if math.ceil(side / f) >= min_side), 1)
 
 
 def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise
         pixels = None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         found = f"{len(data)} bytes that cannot be decoded (the file is damaged or truncated)"
@@ -196,8 +259,6 @@ def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:
             found = f"{pixels.dtype} samples"
         advice = f"{COPY_AGAIN} or convert it to 8-bit RGB"
         fail(name, f"{kind} data of 8 or 16 bits", found, advice)
-    height, width = pixels.shape[:2]
-    check_size(height, width, name)
     return pixels
 
 
@@ -241,5 +302,10 @@ def on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     >>> on_black(np.array([[[200, 100, 0, 51]]], np.uint8)).tolist()
     [[[40, 20, 0]]]
     """
-    product = rgba[..., :3].astype(np.uint16) * rgba[..., 3:]
-    return ((product + 127) // 255).astype(np.uint8)
+    rgb = np.empty((*rgba.shape[:2], 3), np.uint8)
+    rows = max(1, _BAND // rgba.shape[1])
+    for start in range(0, len(rgba), rows):
+        band = rgba[start : start + rows]
+        product = band[..., :3].astype(np.uint16) * band[..., 3:]
+        rgb[start : start + rows] = (product + 127) // 255
+    return rgb

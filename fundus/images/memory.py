@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fundus.exceptions import ImageReadError
 from fundus.images.decoding import on_black, to_8bit
-from fundus.images.formats import check_size, fail
+from fundus.images.formats import fail
+from fundus.images.limits import check_sides, image_limits
 
 # Pillow reads the pixels of an opened file at their first use, and not from two threads at once
 _locks = [threading.Lock() for _ in range(64)]
@@ -61,7 +62,7 @@ def pillow_rgb(image: Any, *, name: str) -> NDArray[np.uint8]:
     """
     from PIL import Image, ImageOps
 
-    check_size(image.height, image.width, name)
+    check_sides(image.height, image.width, image_limits(), name)
     try:
         with _locks[id(image) % len(_locks)], _unread(image) as source:
             return _rgb8(ImageOps.exif_transpose(source), name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
 
-from fundus.grades.foreign import as_grader, unwrapped
+from fundus.grades.foreign import as_grader, unwrapped, whole_scale
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.meta.out_of_fold import TrainingData, read_training
@@ -17,6 +19,16 @@ from fundus.meta.voting import Ballot, votes_on
 from fundus.parameters import invalid
 from fundus.saving.codec import Decoder
 from fundus.saving.mixin import DECIDED, Saves
+from fundus.saving.schema import CLASSES, COLUMN_NAMES, COUNT, Field, instance, require
+from fundus.saving.trial import check_estimator, takes_rows
+
+#: What every meta-estimator saves.
+OF_A_GRADER: dict[str, Field] = {
+    "classes_": CLASSES,
+    "n_features_in_": COUNT.or_absent,
+    "feature_names_in_": COLUMN_NAMES.or_absent,
+    **DECIDED,
+}
 
 
 class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -35,12 +47,7 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 - how scikit-learn reads it
 
     estimator: Any
-    _saved: ClassVar[tuple[str, ...]] = (
-        "classes_",
-        "n_features_in_",
-        "feature_names_in_",
-        *DECIDED,
-    )
+    _saved: ClassVar[Collection[str]] = OF_A_GRADER
     _not_saved: ClassVar[tuple[str, ...]] = ("estimator", "n_jobs", "verbose")
 
     def fit(
@@ -94,10 +101,37 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
         # the estimator itself is not saved, but its fitted clone is
-        params = {"estimator": None, **record["params"]}
-        model = super()._from_record({**record, "params": params}, decoder)
+        if isinstance(params := record.get("params"), dict):
+            record = {**record, "params": {**params, "estimator": None}}
+        model = super()._from_record(record, decoder)
         model.estimator = model._unfitted()
         return model
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of former parameters, told when it was fitted
+            self._check()
+        to_positions(self.classes_, self.grades_, name="classes_")
+        for grader in self._graders():
+            own = grader.classes_
+            known = np.isin(own, self.classes_).all() if len(own) else True
+            require(bool(known), self, "classes_", f"labels with {own}", self.classes_)
+        models = self._models()
+        inputs = {_input_of(model) for model in models}
+        require(len(inputs) == 1, self, "models", "of one kind of input", sorted(inputs, key=repr))
+        inner = models[0]
+        for name in ("n_features_in_", "feature_names_in_"):
+            if name in vars(self) and hasattr(inner, name):
+                expected, found = getattr(inner, name), getattr(self, name)
+                same = np.array_equal(expected, found)
+                require(same, self, name, f"{expected!r}, as of the model inside", found)
+
+    def _check_scale(self) -> None:
+        """Raise if the models inside have another order of the grades."""
+        scale = whole_scale(self._models()[0], self.classes_, self.grades_)
+        same = np.array_equal(scale, self.grades_)
+        require(same, self, "grades_", f"{scale}, as of the model inside", self.grades_)
 
     def _unfitted(self) -> Any:
         """Return the estimator as it was before any fit, for a model that was loaded."""
@@ -179,6 +213,18 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         return tags
 
 
+#: What a meta-estimator with a ballot saves.
+OF_A_BALLOT: dict[str, Field] = {**OF_A_GRADER, "ballot_": instance(Ballot, "a ballot")}
+
+
+def _input_of(model: Any) -> tuple[Any, ...]:
+    """What a fitted model takes, after a foreign one was tried."""
+    inner = unwrapped(model)
+    if not isinstance(inner, Grader):
+        check_estimator(inner)
+    return as_grader(inner).takes_images, takes_rows(inner), getattr(inner, "n_features_in_", None)
+
+
 class HasBallot(MetaGrader):
     """A meta-estimator that reads severities or probabilities by the rules of a `Ballot`.
 
@@ -190,10 +236,21 @@ class HasBallot(MetaGrader):
 
     ballot_: Ballot
 
+    _saved: ClassVar[Collection[str]] = OF_A_BALLOT
+
     @property
     def grades_(self) -> NDArray[Any]:  # type: ignore[override]
         """The scale, lowest grade first."""
         return self.ballot_.scale
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        self._check_scale()
+        same = np.array_equal(self.ballot_.classes, self.classes_)
+        require(same, self, "classes_", f"{self.ballot_.classes}, as of the ballot", self.classes_)
+        grader, voting = as_grader(self._models()[0]), self.ballot_.voting
+        ways = {grader.votes_by, getattr(grader, "voting_", grader.votes_by)}
+        require(voting in ways, self, "ballot_", f"one that votes by {sorted(ways)}", voting)
 
     def _rank(self) -> NDArray[np.intp]:
         """Position of every class among the grades; classes are sorted as labels."""

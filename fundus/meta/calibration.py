@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,22 @@ from fundus.grades.foreign import as_grader, is_frozen
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.grades.severity import expected_grade
-from fundus.meta.base import HasBallot
+from fundus.meta.base import OF_A_BALLOT, HasBallot
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.out_of_fold import TrainingData
 from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_option, invalid
 from fundus.saving.classes import saveable
+from fundus.saving.schema import (
+    FITTED,
+    check_fields,
+    instance,
+    is_ascending,
+    list_of,
+    number,
+    option,
+    require,
+)
 
 METHODS = ("sigmoid", "isotonic")
 
@@ -43,6 +55,19 @@ class CalibrationMap:
     method: str
     x: list[float]
     y: list[float]
+
+    def _check_saved(self) -> None:
+        numbers = list_of(number(-math.inf))
+        fields = {"method": option(*METHODS), "x": numbers, "y": numbers}
+        check_fields(type(self).__name__, fields, vars(self))
+        if self.method == "sigmoid":
+            fits, expected = len(self.x) == 2 and not self.y and self.x[0] >= 0, "a rising sigmoid"
+        else:
+            corners = [np.asarray(part, dtype=np.float64) for part in (self.x, self.y)]
+            fits = len(self.x) == len(self.y) > 0 and all(map(is_ascending, corners))
+            fits = fits and self.y[0] >= 0 and self.y[-1] <= 1
+            expected = "the corners of a rising map to [0, 1]"
+        require(fits, self, "x", expected, (self.x, self.y))
 
     def __call__(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities of scores ``(n,)``."""
@@ -166,7 +191,11 @@ class CumulativeCalibratedClassifierCV(HasBallot):
     [1.0, 1.0]
     """
 
-    _saved = (*HasBallot._saved, "estimator_", "ballot_", "maps_")
+    _saved: ClassVar[Collection[str]] = {
+        **OF_A_BALLOT,
+        "estimator_": FITTED,
+        "maps_": list_of(instance(CalibrationMap, "a calibration map"), least=1),
+    }
 
     def __init__(
         self,
@@ -214,6 +243,12 @@ class CumulativeCalibratedClassifierCV(HasBallot):
             fit_map(scores[:, k], self._rank()[position] > k, self.method, weight)
             for k in range(len(self.classes_) - 1)
         ]
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        self._check_ballot(self.ballot_)
+        wanted = len(self.classes_) - 1
+        require(len(self.maps_) == wanted, self, "maps_", f"{wanted} of them", self.maps_)
 
     def _check_ballot(self, ballot: Ballot) -> None:
         if ballot.voting == "hard":

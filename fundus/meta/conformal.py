@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ from fundus.exceptions import DataError, DataWarning, warn_caller
 from fundus.grades.foreign import as_grader, is_frozen
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels, to_positions
-from fundus.meta.base import HasBallot
+from fundus.meta.base import OF_A_BALLOT, HasBallot
 from fundus.meta.conformal_sets import (
     ConformalRule,
     nonconformity,
@@ -26,6 +27,7 @@ from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.out_of_fold import TrainingData
 from fundus.meta.voting import Ballot, ballot_of
 from fundus.parameters import check_real, invalid, refused
+from fundus.saving.schema import COUNT, FITTED, instance, require
 
 #: ``confidence_level`` where none is given.
 CONFIDENCE = 0.9
@@ -107,7 +109,12 @@ class OrdinalConformalClassifier(HasBallot):
     True
     """
 
-    _saved = (*HasBallot._saved, "ensemble_", "ballot_", "rule_", "n_calibration_")
+    _saved: ClassVar[Collection[str]] = {
+        **OF_A_BALLOT,
+        "ensemble_": FITTED,
+        "rule_": instance(ConformalRule, "a conformal rule"),
+        "n_calibration_": COUNT,
+    }
 
     def __init__(
         self,
@@ -144,6 +151,14 @@ class OrdinalConformalClassifier(HasBallot):
             f"error in the next release: give confidence_level={one_less(self.alpha):g}.",
             FutureWarning,
         )
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        voting, n_rules, n = self.ballot_.voting, len(self.rule_.scores), self.rule_.n_images
+        require(voting != "hard", self, "ballot_", "one that votes by a score", voting)
+        fits = n_rules in (1, len(getattr(as_grader(self.ensemble_), "estimators_", [1])))
+        require(fits, self, "rule_", "scores of one model or of each", n_rules)
+        require(self.n_calibration_ == n, self, "n_calibration_", str(n), self.n_calibration_)
 
     def _owner(self) -> Any:
         # so that the scale of a fitted estimator is known

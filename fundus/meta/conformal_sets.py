@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_random_state
 
 from fundus.grades.patients import read_patients
 from fundus.saving.classes import saveable
+from fundus.saving.schema import is_ascending, is_floats, is_number, require
 
 
 def nonconformity(proba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,6 +100,15 @@ class ConformalRule:
 
     alpha: float
     scores: tuple[NDArray[np.float64], ...]
+
+    def _check_saved(self) -> None:
+        inside = is_number(self.alpha, 0, 1) and 0 < self.alpha < 1
+        require(inside, self, "alpha", "a number between 0 and 1", self.alpha)
+        sound = isinstance(self.scores, tuple) and all(
+            is_floats(part) and is_ascending(part) and (part >= 0).all() for part in self.scores
+        )
+        sound = sound and sum(map(len, self.scores)) > 0
+        require(sound, self, "scores", "arrays of rising numbers of at least 0", self.scores)
 
     @property
     def n_images(self) -> int:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from fundus.grades.cutpoints import check_cost, grades_at, optimal_cutpoints
-from fundus.grades.foreign import given_scale, is_frozen, whole_scale
+from fundus.grades.foreign import as_grader, given_scale, is_frozen, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.grades.severity import nearest_class
-from fundus.meta.base import MetaGrader
+from fundus.meta.base import OF_A_GRADER, MetaGrader
 from fundus.meta.out_of_fold import TrainingData, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid, refused
+from fundus.saving.schema import ASCENDING, FITTED, KNOWN_NUMBERS, SCALE, Field, require
+
+_OF_CUTPOINTS = {
+    **OF_A_GRADER,
+    "estimator_": FITTED,
+    "grades_": SCALE,
+    "cutpoints_": ASCENDING,
+}
 
 
 class _CutpointClassifier(MetaGrader):
@@ -39,6 +48,15 @@ class _CutpointClassifier(MetaGrader):
         positions = to_positions(self.classes_, self.grades_)
         best = nearest_class(grades_at(votes.severity, self.cutpoints_), positions)
         return Votes(votes.proba, votes.severity, best, self.cutpoints_)
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        self._check_scale()
+        wanted = len(self.grades_) - 1
+        expected = f"{wanted} ascending numbers, one fewer than the grades"
+        require(len(self.cutpoints_) == wanted, self, "cutpoints_", expected, self.cutpoints_)
+        gives = as_grader(self.estimator_).gives_severity()
+        require(gives, self, "estimator_", "an estimator with a severity", self.estimator_)
 
     def _fit_rows(self, data: TrainingData, rows: NDArray[np.intp], random_state: Any) -> None:
         model = fold_template(self.estimator, None, data.y, data.groups, random_state)
@@ -107,14 +125,11 @@ class TunedCutpointClassifierCV(_CutpointClassifier):
     ((2,), (2,))
     """
 
-    _saved = (
-        *MetaGrader._saved,
-        "estimator_",
-        "grades_",
-        "cutpoints_",
-        "best_score_",
-        "oof_severity_",
-    )
+    _saved: ClassVar[Collection[str]] = {
+        **_OF_CUTPOINTS,
+        "best_score_": Field("a number", lambda v: type(v) in (int, float)),
+        "oof_severity_": KNOWN_NUMBERS,
+    }
 
     def __init__(
         self,
@@ -220,7 +235,7 @@ class FixedCutpointClassifier(_CutpointClassifier):
     [1, 2]
     """
 
-    _saved = (*MetaGrader._saved, "estimator_", "grades_", "cutpoints_")
+    _saved: ClassVar[Collection[str]] = _OF_CUTPOINTS
 
     def __init__(self, estimator: Any, *, cutpoints: Any = (0.5, 1.5, 2.5, 3.5)) -> None:
         self.estimator = estimator

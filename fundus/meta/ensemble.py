@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,10 +12,11 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+import fundus.meta.voting as voting
 from fundus.grades.foreign import scale_of, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
-from fundus.meta.base import MetaGrader
+from fundus.meta.base import OF_A_GRADER, MetaGrader
 from fundus.meta.out_of_fold import (
     Folds,
     TrainingData,
@@ -25,6 +27,7 @@ from fundus.meta.out_of_fold import (
     read_training,
 )
 from fundus.meta.resume import KeptFit, check_resume_dir, resuming
+from fundus.meta.saved_ensemble import OF_AN_ENSEMBLE, check_out_of_fold
 from fundus.meta.voting import Ballot, chosen_voting
 from fundus.metrics.kappa import quadratic_weighted_kappa
 from fundus.model_selection.splits import check_split
@@ -33,7 +36,7 @@ from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
 from fundus.saving.codec import Decoder
 
-VOTINGS = ("auto", "soft", "hard", "severity", "cutpoints")
+VOTINGS = ("auto", *voting.VOTINGS)
 
 
 class FoldEnsemble(MetaGrader):
@@ -112,10 +115,7 @@ class FoldEnsemble(MetaGrader):
     ((90, 3), 3)
     """
 
-    _saved = (
-        *MetaGrader._saved, "estimators_", "voting_", "_scale", "cv_results_", "severity_std_",
-        "oof_fold_", "oof_prediction_", "oof_proba_", "oof_severity_",
-    )  # fmt: skip
+    _saved: ClassVar[Collection[str]] = {**OF_A_GRADER, **OF_AN_ENSEMBLE}
     _not_saved: ClassVar[tuple[str, ...]] = (*MetaGrader._not_saved, "resume_dir")
 
     def __init__(
@@ -252,6 +252,10 @@ class FoldEnsemble(MetaGrader):
         if "cv" not in record["params"]:
             model.cv = len(model.estimators_)
         return model
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        check_out_of_fold(self)
 
     def _keep(
         self,

@@ -20,8 +20,8 @@ from fundus.transfer.plan import Option, Plan
 saveable(Plan)
 saveable(Option)
 
-#: Attributes of a fit that are not part of a saved model.
-OF_A_FIT = ("plan_", "log_dir_")
+#: Attributes and the parameter of a fit that are not part of a saved model.
+OF_A_FIT = ("plan_", "log_dir_", "log_dir")
 
 
 @saveable
@@ -73,7 +73,7 @@ def finished(model: Any) -> FinishedFold:
     """Return a fitted model in the form in which it is saved."""
     found = getattr(model, "best_estimator_", model)
     runs = [
-        {name: getattr(one, name) for name in (*OF_A_FIT, "log_dir") if hasattr(one, name)}
+        {name: getattr(one, name) for name in OF_A_FIT if hasattr(one, name)}
         for one, _ in _estimators(found, None)
     ]
     return FinishedFold(found, runs, None if found is model else _search_record(model))
@@ -102,6 +102,8 @@ def as_fitted(fold: Any, template: Any) -> Any:
     if type(fold.model_) is not type(given) or len(pairs) != len(fold.runs_):
         raise BundleError("It holds a model of another class than the one to be fitted.")
     for (one, unfitted), run in zip(pairs, fold.runs_, strict=True):
+        if not {*run} <= {*OF_A_FIT}:
+            raise BundleError(f"It sets {', '.join(sorted({*run} - {*OF_A_FIT}))} of a model.")
         params = {} if unfitted is None else unfitted.get_params(deep=False)
         for name, value in (params | run).items():
             setattr(one, name, value)

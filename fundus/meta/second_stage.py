@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,14 @@ from sklearn.impute import SimpleImputer
 
 from fundus.data.columns import fellow_severity, numeric_column, right_eyes
 from fundus.exceptions import DataError, SplitError
-from fundus.grades.foreign import whole_scale
+from fundus.grades.foreign import as_grader, whole_scale
 from fundus.grades.grader import Reader, Reading, Votes
 from fundus.heads.sklearn_heads import LogisticHead
-from fundus.meta.base import MetaGrader
+from fundus.meta.base import OF_A_GRADER, MetaGrader
 from fundus.meta.out_of_fold import TrainingData, fit_fold, fold_template, out_of_fold
 from fundus.model_selection.leaks import refuse_unseen_grades
 from fundus.parameters import check_option, invalid
+from fundus.saving.schema import FITTED, KNOWN_NUMBERS, NAMES, SCALE, instance, require
 from fundus.transfer.classifier import TransferClassifier
 from fundus.transfer.parameters import PRECOMPUTED, head_assumes_order
 
@@ -90,10 +92,15 @@ class SecondStageClassifier(MetaGrader):
     ['severity', 'probability_0', 'probability_1', 'probability_2', 'sharpness']
     """
 
-    _saved = (
-        *MetaGrader._saved, "estimator_", "grades_", "final_estimator_", "imputer_",
-        "second_features_", "oof_severity_",
-    )  # fmt: skip
+    _saved: ClassVar[Collection[str]] = {
+        **OF_A_GRADER,
+        "estimator_": FITTED,
+        "grades_": SCALE,
+        "final_estimator_": instance(TransferClassifier, "a TransferClassifier"),
+        "imputer_": instance(SimpleImputer, "a SimpleImputer"),
+        "second_features_": NAMES,
+        "oof_severity_": KNOWN_NUMBERS,
+    }
 
     def __init__(
         self,
@@ -144,6 +151,23 @@ class SecondStageClassifier(MetaGrader):
         filled = self.imputer_.transform(table.to_numpy())
         self.final_estimator_ = self._second(self.grades_.tolist())
         self.final_estimator_.fit(filled, data.y, sample_weight=data.weight, groups=data.groups)
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        self._check_scale()
+        names, final = self.second_features_, self.final_estimator_
+        require(len(set(names)) == len(names) > 0, self, "second_features_", "each once", names)
+        gives = as_grader(self.estimator_).gives_proba()
+        fixed = ["severity", *(f"probability_{label}" for label in self.classes_ if gives)]
+        expected = f"{fixed}, and then other columns"
+        require(names[: len(fixed)] == fixed, self, "second_features_", expected, names)
+        width = np.shape(self.imputer_.transform(np.zeros((1, len(names)))))[1]
+        takes = getattr(final, "n_features_in_", None)
+        require(takes == width, self, "imputer_", f"one that gives {takes} columns", width)
+        same = np.array_equal(final.classes_, self.classes_) and np.array_equal(
+            final.grades_, self.grades_
+        )
+        require(same, self, "final_estimator_", "of the same classes and grades", final.classes_)
 
     def _take_features_of(self, model: Any, X: Any) -> None:
         whole = self._for_first(X) is X

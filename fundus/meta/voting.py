@@ -14,6 +14,9 @@ from fundus.grades.labels import Labels, to_positions
 from fundus.grades.severity import expected_grade, nearest_class, spread_proba
 from fundus.parameters import refused
 from fundus.saving.classes import saveable
+from fundus.saving.schema import CLASSES, SCALE, SPREAD, check_fields, option
+
+VOTINGS = ("soft", "hard", "severity", "cutpoints")
 
 
 def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDArray[Any]) -> Votes:
@@ -93,6 +96,16 @@ class Ballot(NamedTuple):
     scale: NDArray[Any]
     voting: str
     std: float | None = None
+
+    def _check_saved(self) -> None:
+        fields = {
+            "classes": CLASSES,
+            "scale": SCALE,
+            "voting": option(*VOTINGS),
+            "std": SPREAD.or_none,
+        }
+        check_fields(type(self).__name__, fields, self._asdict())
+        to_positions(self.classes, self.scale, name="classes")
 
     def scores(self, grader: Grader, reading: Reading) -> Votes:
         """Predict once with a model of one fold; a class that it never saw has probability 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import (
+    BundleError,
     DataError,
     InvalidParameterError,
     Mention,
@@ -42,6 +44,21 @@ class OperatingPoint:
     goal: float
     sensitivity: float
     specificity: float
+
+    def _check_saved(self) -> None:
+        shares = (self.goal, self.sensitivity, self.specificity)
+        numbers = all(type(x) in (int, float) for x in (self.threshold, *shares))
+        if (
+            not numbers
+            or not math.isfinite(self.threshold)
+            or not all(0 <= share <= 1 for share in shares)
+            or self.wanted not in ("sensitivity", "specificity")
+        ):
+            raise BundleError(
+                "A saved operating point must have a finite threshold, shares in [0, 1], and be "
+                f"chosen for sensitivity or specificity. Got {self!r} instead: the model is "
+                "damaged or was changed after it was saved."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -97,6 +97,18 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those that it is in, unless they are there.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be made.
+    """
+    with _named(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str], *, fsync: bool = True) -> Iterator[Path]:
     """Give a path to write to, which becomes the file `path` if there was no error.

@@ -10,17 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Sequence
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fundus._version import __version__
-from fundus.exceptions import BundleError
+from fundus.exceptions import (
+    BackendError,
+    BundleError,
+    MissingDependencyError,
+    PluginError,
+    UnknownNameError,
+    WeightsNotAvailableError,
+)
+from fundus.runtime.whole import whole_folder
 from fundus.saving.codec import Decoder, Encoder
-from fundus.saving.files import BundleReader, BundleWriter
+from fundus.saving.files import BundleReader, BundleWriter, is_plain_name, read_file
 from fundus.saving.old_formats import in_format_3
+from fundus.saving.schema import TEXT, check_fields, count, instance
 
 #: Raised when the layout changes; older bundles stay readable. 2: the photometric step is beside
 #: the scale, where in format 1 three names meant both, and a regressor has its residuals' spread.
@@ -30,8 +40,17 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 MODEL = "model.json"
 
+#: Largest manifest and ``model.json``, in bytes; arrays of numbers are in files of their own.
+MOST_JSON = 256 << 20
 
-def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | None = None) -> None:
+
+def save(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    about: dict[str, Any] | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> None:
     """Write a fitted model into a folder, completely or not at all.
 
     Parameters
@@ -45,22 +64,25 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
         A folder that does not exist yet, or an empty one.
     about : dict, default=None
         More to keep in ``model.json``, such as the names of the classes; JSON values only.
+    more : mapping of str to bytes, default=None
+        More files, by their plain names; see `read_more`.
 
     Raises
     ------
     BundleError
         If the folder has files in it, or the model holds something that only code could rebuild,
         such as a function as normaliser.
+    WriteError
+        If the folder cannot be written, as where the disk is full, or is a link or the working
+        folder.
     """
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise BundleError(
             f"A model can be saved into a new or empty folder only. {str(target)!r} has files in "
             "it: remove them or choose another folder."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with whole_folder(target) as part:
         encoder = Encoder(BundleWriter(part))
         record = {
             "format": FORMAT,
@@ -68,23 +90,22 @@ def save(model: Any, path: str | os.PathLike[str], *, about: dict[str, Any] | No
             "about": about or {},
             "model": encoder.model(model),
         }
+        for name, data in (more or {}).items():
+            (part / name).write_bytes(data)
         (part / MODEL).write_text(json.dumps(record, indent=1, allow_nan=True), encoding="utf-8")
         files = {
             file.name: _sha256(file) for file in sorted(part.iterdir()) if file.name != MANIFEST
         }
         manifest = {"format": FORMAT, "files": files}
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        part.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        part.replace(target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     """Load a model that was saved into a folder; it predicts the same as the saved one.
+
+    Every file is read once, and is compared with its digest in the manifest before it is used. What
+    the files say is compared with what the classes say of their attributes, and heads are tried on
+    small numbers, so that a model that was changed after it was saved is refused, and not wrong.
 
     Parameters
     ----------
@@ -102,16 +123,19 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     Raises
     ------
     BundleError
-        If the folder is not a bundle, a file is damaged or missing, the format is newer than this
-        release, or a class is not trusted.
+        If the folder is not a bundle, a file is damaged, missing or a link, the format is newer
+        than this release, a class is not trusted, or what was saved is not a sound model.
     UnknownNameError
         If the backbone or head comes from a plugin that is not installed; the message names the
         package.
     """
-    record = read_record(path)
-    reader = BundleReader(Path(path), tuple(trusted))
-    model = record["model"] if record["format"] > 2 else in_format_3(record, reader)
-    return Decoder(reader).model(model)
+    reader = open_bundle(path, trusted)
+    record = read_model(reader)
+    with told_as_damage(reader.folder):
+        model = record["model"] if record["format"] > 2 else in_format_3(record, reader)
+        built = Decoder(reader).model(model)
+    reader.check_the_rest()
+    return built
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -127,34 +151,140 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     BundleError
         As in `load`.
     """
+    reader = open_bundle(path)
+    record = read_model(reader)
+    reader.check_the_rest()
+    return record
+
+
+def read_more(path: str | os.PathLike[str], name: str) -> tuple[bytes, bool] | None:
+    """Read a file that was saved beside a model.
+
+    Returns
+    -------
+    data : bytes
+    listed : bool
+        Whether the manifest has its digest, which earlier releases did not write.
+
+    Or ``None`` if there is no such file.
+
+    Raises
+    ------
+    BundleError
+        If the file is damaged, a link, or no ordinary file.
+    """
+    reader = open_bundle(path)
+    if name in reader.digests:
+        return reader.read(name), True
+    file = reader.folder / name
+    return (read_file(file), False) if os.path.lexists(file) else None
+
+
+def open_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> BundleReader:
+    """Read the manifest of a bundle.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or it is not one of this release or an earlier one.
+    """
     folder = Path(path)
-    if not (folder / MANIFEST).exists() and (folder / "model" / MANIFEST).exists():
-        hint = folder / "model"
+    hint = folder / "model"
+    if not os.path.lexists(folder / MANIFEST) and os.path.lexists(hint / MANIFEST):
         raise BundleError(
             f"{str(folder)!r} is the folder of a run; its model is in {str(hint)!r}: load that."
         )
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files, version = manifest["files"], manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    no_model = f"{str(folder)!r} is not a saved model: it must be a folder with a {MANIFEST}"
+    if not os.path.lexists(folder / MANIFEST):
+        raise BundleError(f"{no_model}. Got none: give the folder of a saved model.")
+    manifest = _json(read_file(folder / MANIFEST, most=MOST_JSON), folder / MANIFEST)
+    files, version = (_get(manifest, name) for name in ("files", "format"))
+    if type(version) is not int or version < 1 or not isinstance(files, dict):
         raise BundleError(
-            f"{str(folder)!r} is not a saved model: it must be a folder with a {MANIFEST} "
-            f"({type(error).__name__}: {error})."
-        ) from None
+            f"{no_model} of a format and files. Got {reprlib.repr(manifest)} instead."
+        )
     if version > FORMAT:
         raise BundleError(
             f"The model in {str(folder)!r} has format {version}, this release reads up to "
             f"{FORMAT}: upgrade fundus-zoo."
         )
     for name, digest in files.items():
-        file = folder / name
-        if not file.is_file():
-            raise BundleError(f"The model in {str(folder)!r} lacks its file {name!r}.")
-        if _sha256(file) != digest:
+        whole = isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)
+        if not is_plain_name(name) or name == MANIFEST or not whole:
             raise BundleError(
-                f"The file {str(file)!r} is damaged: its SHA-256 is not the one in {MANIFEST}."
+                f"The {MANIFEST} of {str(folder)!r} must list plain names of files with their "
+                f"SHA-256. Got {reprlib.repr(name)}: {reprlib.repr(digest)} instead."
             )
-    return json.loads((folder / MODEL).read_text(encoding="utf-8"))
+    if MODEL not in files:
+        raise BundleError(
+            f"The {MANIFEST} of {str(folder)!r} must list all files. Got none named {MODEL!r}."
+        )
+    return BundleReader(folder, tuple(trusted), files)
+
+
+def read_model(reader: BundleReader) -> dict[str, Any]:
+    """Read ``model.json``.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged or does not have the parts that every record has.
+    """
+    record = _json(reader.read(MODEL, most=MOST_JSON), reader.folder / MODEL)
+    with told_as_damage(reader.folder):
+        check_fields("model", _RECORD, record if isinstance(record, dict) else {})
+    return record
+
+
+@contextmanager
+def told_as_damage(folder: Path) -> Iterator[None]:
+    """Turn what building a model from a changed record may raise into an error that says so.
+
+    Errors about this machine, such as a plugin that is not installed, stay as they are.
+    """
+    try:
+        yield
+    except (*_OF_THIS_MACHINE, Warning):
+        raise
+    except Exception as error:  # of any package whose objects are built
+        text = " ".join(str(error).split())
+        raise BundleError(
+            f"The model in {str(folder)!r} cannot be built from its {MODEL} "
+            f"({type(error).__name__}: {text[:500]}): it is damaged, was changed after it was "
+            "saved, or was saved with other versions of the packages."
+        ) from error
+
+
+#: What every ``model.json`` holds.
+_RECORD = {
+    "format": count(1, FORMAT),
+    "fundus": TEXT,
+    "about": instance(dict, "a JSON object"),
+    "model": instance(dict, "a JSON object"),
+}
+
+_OF_THIS_MACHINE = (
+    BundleError,
+    UnknownNameError,
+    WeightsNotAvailableError,
+    BackendError,
+    MissingDependencyError,
+    PluginError,
+)
+
+
+def _json(data: bytes, path: Path) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
+        raise BundleError(
+            f"The file {str(path)!r} is not a saved model's: it must be JSON "
+            f"({type(error).__name__}: {error}). Copy the model again."
+        ) from None
+
+
+def _get(record: Any, name: str) -> Any:
+    return record.get(name) if isinstance(record, dict) else None
 
 
 def _sha256(path: Path) -> str:

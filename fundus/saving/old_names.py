@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-SCHEMA = "schema.json"
+from fundus.saving.archives import SCHEMA
 
 #: Former names of classes that bundles hold, and their present names.
 RENAMED = {
@@ -20,15 +19,14 @@ RENAMED = {
 }
 
 
-def with_todays_names(file: Path) -> bytes:
-    """Read a file of skops, with the present names of classes that have moved since.
+def with_todays_names(content: bytes) -> bytes:
+    """Give the classes in a file of skops that have moved since their present names.
 
     Returns
     -------
     bytes
         The unchanged file where no class in it has moved.
     """
-    content = file.read_bytes()
     with ZipFile(io.BytesIO(content)) as archive:
         schema = json.loads(archive.read(SCHEMA))
         if not _rename(schema):

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn import model_selection
 
 from fundus.exceptions import BundleError
+from fundus.saving.schema import is_text, wrong
 
 
 def cv_record(cv: Any) -> dict[str, Any] | None:
@@ -56,10 +57,18 @@ def cv_of(record: dict[str, Any]) -> Any:
     BundleError
         If scikit-learn has no such splitter, or it takes other parameters.
     """
+    if not isinstance(record, dict):
+        raise wrong("the model", "cv", "a number of folds or a splitter", record)
     if "folds" in record:
-        return record["folds"]
-    name, params = record["splitter"], dict(record["params"])
-    cls = getattr(model_selection, name, None)
+        folds = record["folds"]
+        if folds is not None and type(folds) is not int:
+            raise wrong("the model", "cv", "a number of folds", folds)
+        return folds
+    name, given = record.get("splitter"), record.get("params")
+    if not is_text(name) or not isinstance(given, dict) or not all(map(_is_plain, given.values())):
+        raise wrong("the model", "cv", "a splitter with plain parameters", record)
+    params = dict(given)
+    cls = getattr(model_selection, str(name), None)
     try:
         if not (isinstance(cls, type) and _is_splitter(cls)):
             raise TypeError(f"scikit-learn has no splitter {name!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fundus.store.environment import Environment
+from fundus.store.environment import Environment, unusable
+
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+#: Seconds after which a lock file that nobody holds is that of a dead worker: one that has just
+#: been made may not have been locked yet.
+_SETTLED = 60
 
 
 class Claims:
@@ -28,8 +35,15 @@ class Claims:
         self._mine: set[bytes] = set()
 
     def __enter__(self) -> Claims:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._life.acquire()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._life.acquire()
+        except OSError as error:
+            raise unusable(
+                f"The cache folder {str(self._folder)!r} cannot be used ({error})"
+            ) from None
+        if remove_dead(self._folder):
+            self._release_dead()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +81,7 @@ class Claims:
                 if owner is not None:
                     owner = bytes(owner)
                     if owner not in alive:
-                        alive[owner] = self._lives(owner.decode())
+                        alive[owner] = self._lives(owner)
                     if alive[owner]:
                         continue
                 txn.put(self._prefix + key, self._token.encode())
@@ -84,17 +98,54 @@ class Claims:
             self._environment.delete([self._prefix + key for key in keys])
             self._mine.difference_update(keys)
 
+    def _release_dead(self) -> None:
+        """Give back what dead workers had claimed, of all segments."""
+        alive = {self._token.encode(): True}
+        dead = []
+        for key, owner in self._environment.items():
+            if owner not in alive:
+                alive[owner] = self._lives(owner)
+            if not alive[owner]:
+                dead.append((key, owner))
+
+        def drop(txn: Any) -> None:
+            for key, owner in dead:
+                found = txn.get(key)
+                if found is not None and bytes(found) == owner:  # nobody has claimed it since
+                    txn.delete(key)
+
+        if dead:
+            self._environment.update(drop)
+
     def _file(self, token: str) -> Path:
         return self._folder / f"{token}.lock"
 
-    def _lives(self, token: str) -> bool:
+    def _lives(self, owner: bytes) -> bool:
+        token = owner.decode("latin-1")
+        if not _TOKEN.fullmatch(token):
+            return False  # damaged
         file = self._file(token)
-        if not file.exists():
-            return False
+        return file.exists() and not _is_free(file)
+
+
+def remove_dead(folder: Path) -> int:
+    """Remove the lock files of workers that were killed; return how many there were."""
+    n, now = 0, time.time()
+    for file in folder.glob("*.lock"):
         try:
-            with FileLock(file, timeout=0):
-                dead = True
-        except Timeout:
-            return True
-        file.unlink(missing_ok=True)
-        return not dead
+            old = _TOKEN.fullmatch(file.stem) and now - file.stat().st_mtime > _SETTLED
+        except OSError:
+            continue  # its worker has just removed it
+        n += bool(old) and _is_free(file)
+    return n
+
+
+def _is_free(file: Path) -> bool:
+    """Whether nobody holds a lock file, which is then removed."""
+    try:
+        with FileLock(file, timeout=0):
+            pass
+    except Timeout:
+        return False
+    file.unlink(missing_ok=True)
+    return True

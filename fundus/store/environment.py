@@ -1,20 +1,48 @@
-"""One LMDB environment: memory-mapped, crash-safe, shared by processes, growing as needed."""
+"""One LMDB environment: memory-mapped, crash-safe, shared by processes, growing as needed.
+
+What it holds can be computed again. So a file that LMDB must not be given (`fundus.store.pages`)
+is removed with a warning, and an empty one takes its place. In a folder that cannot be written,
+it is read.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
+from filelock import FileLock, Timeout
 
-from fundus.exceptions import Mention, Message, StoreError
+from fundus.exceptions import Mention, Message, StoreError, StoreWarning, warn_once
+from fundus.store.metas import KNOWN_LAYOUT, DamagedError, check_metas
+from fundus.store.pages import check_tree
+
+#: Files of an environment.
+DATA, LOCK, OPENING = "data.mdb", "lock.mdb", "opening.lock"
 
 _FIRST_MAP = 1 << 26  # bytes; doubled whenever it is full
+_PATIENCE = 300  # seconds in which another process opens the same environment
+_LOOKS = 5  # at a file that seems damaged: another process may have been writing its first pages
+_BETWEEN_LOOKS = 0.02  # seconds
+
+#: What LMDB says of a damaged file.
+_DAMAGE = (
+    DamagedError,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.PageNotFoundError,
+    lmdb.PageFullError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+    lmdb.PanicError,
+    lmdb.ProblemError,
+)
 
 T = TypeVar("T")
 
@@ -24,6 +52,11 @@ def unusable(what: str) -> StoreError:
     elsewhere = Mention("cache_elsewhere", text="cache= to another folder, or pass cache=False")
     advice = f"free some disk space, set FUNDUS_CACHE_DIR or {elsewhere}"
     return StoreError(Message(f"{what}: {advice}.", elsewhere))
+
+
+def read_only(folder: Path) -> StoreError:
+    """Return the error for a folder in which nothing can be kept."""
+    return unusable(f"The cache folder {str(folder)!r} is read-only, and lacks some of this work")
 
 
 #: Those that this process has open; a process forked from it opens them again.
@@ -36,31 +69,57 @@ class Environment:
     Parameters
     ----------
     path : Path
-        The folder; made if absent.
+        The folder; made if absent, unless it cannot be written.
+    store : Path
+        The folder of the whole store, for messages.
     disposable : bool, default=False
-        Do not wait for the disk; what a crash of the machine damages is thrown away.
+        Do not wait for the disk.
 
     Raises
     ------
     StoreError
-        If the folder cannot be made, read or written.
+        If the folder can neither be written nor read.
+
+    Warns
+    -----
+    StoreWarning
+        If its file is damaged, which is then removed.
     """
 
-    def __init__(self, path: Path, *, disposable: bool = False) -> None:
-        self.path, self._disposable = path, disposable
+    def __init__(self, path: Path, store: Path, *, disposable: bool = False) -> None:
+        self.path, self._store, self._disposable = path, store, disposable
         # one transaction at a time in this process: the map must not grow under another one
         self._turn = threading.RLock()
+        self._env: lmdb.Environment | None = None
+        #: What was wrong with the file when it was opened, if anything.
+        self.damage = ""
         self._open()
         _open_here.add(self)
 
-    def _open(self) -> None:
+    def _open(self, condemned: tuple[int, str] | None = None) -> None:
+        """Open the file, unless it is the condemned one: its inode, and what is wrong with it."""
+        self._deep, self.damage = False, ""
+        self._process = os.getpid()
+        self.read_only = not can_write(self.path, self.path / DATA)
         try:
-            self._env = self._opened(self._disposable)
-        except (OSError, lmdb.Error) as error:
+            if self.read_only:
+                self._env = self._opened_to_read(condemned)
+            else:
+                self.path.mkdir(parents=True, exist_ok=True)
+                # no other process opens it between the look at a damaged file and its removal
+                with FileLock(self.path / OPENING, timeout=_PATIENCE):
+                    self._env = self._opened(condemned)
+        except (OSError, lmdb.Error, Timeout) as error:
             raise unusable(
                 f"The cache folder {str(self.path)!r} cannot be used ({error})"
             ) from None
-        self._process = os.getpid()
+        self._size = self._size_now()
+        if self.damage:
+            done = "it is not used" if self.read_only else "it is removed and computed again"
+            warn_once(
+                f"The cache at {str(self.path)!r} is damaged ({self.damage}); {done}.",
+                StoreWarning,
+            )
 
     def leave_to_parent(self) -> None:
         """Drop what a fork copied; the next transaction opens it again.
@@ -68,29 +127,84 @@ class Environment:
         LMDB allows a process to open an environment once, and no process to use another's.
         """
         self._turn = threading.RLock()  # a thread of the parent may have held it
-        self._env.close()
+        self._close()
 
-    def _opened(self, disposable: bool) -> lmdb.Environment:
-        options: dict[str, Any] = {"map_size": _FIRST_MAP, "max_readers": 512, "metasync": False}
-        self.path.mkdir(parents=True, exist_ok=True)
+    def _close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _opened(self, condemned: tuple[int, str] | None) -> lmdb.Environment:
+        options = {"map_size": _FIRST_MAP, "max_readers": 512, "metasync": False}
+        options["sync"] = not self._disposable
         try:
-            return lmdb.open(str(self.path), sync=not disposable, **options)
-        except (lmdb.CorruptedError, lmdb.InvalidError):
-            if not disposable:
-                raise
-            shutil.rmtree(self.path)
-            self.path.mkdir()
-            return lmdb.open(str(self.path), sync=False, **options)
+            self._refuse(condemned)
+            return self._checked(**options)
+        except _DAMAGE as error:
+            self.damage = str(error)
+            for name in (LOCK, DATA):
+                (self.path / name).unlink(missing_ok=True)
+            return self._checked(**options)
 
-    def read(self, keys: Sequence[bytes], take: Callable[[Any], T]) -> list[T]:
-        """Apply a function to the buffer under each key, ``None`` where there is none.
+    def _opened_to_read(self, condemned: tuple[int, str] | None) -> lmdb.Environment | None:
+        if not (self.path / DATA).exists():
+            return None  # this part was never filled
+        try:
+            self._refuse(condemned)
+            return self._checked(map_size=_FIRST_MAP, readonly=True, create=False, lock=False)
+        except _DAMAGE as error:
+            self.damage = str(error)
+            return None
+
+    def _refuse(self, condemned: tuple[int, str] | None) -> None:
+        if condemned is not None and self._size_now()[0] == condemned[0]:
+            raise DamagedError(condemned[1])
+
+    def _checked(self, **options: Any) -> lmdb.Environment:
+        """Open the file once its first pages are known to be right, and look at the others."""
+        if KNOWN_LAYOUT:
+            _patiently(lambda: check_metas(self.path / DATA))
+        opened = lmdb.open(str(self.path), **options)
+        try:
+            self._check_tree(opened)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _check_tree(self, opened: lmdb.Environment) -> None:
+        def look() -> None:
+            with opened.begin() as txn:  # a new one at each look: it keeps what it sees unchanged
+                check_tree(self.path / DATA, txn.id())
+
+        if KNOWN_LAYOUT:
+            _patiently(look)
+
+    def _check_deeply(self, txn: Any) -> None:
+        """Check all that LMDB trusts when an entry is replaced or removed; once."""
+        if KNOWN_LAYOUT and not self._deep:
+            check_tree(self.path / DATA, txn.id() - 1, deep=True)  # no other process writes
+            self._deep = True
+
+    def _size_now(self) -> tuple[int, int]:
+        """Inode and bytes of the file; zeros where another process has removed it."""
+        try:
+            found = os.stat(self.path / DATA)
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_size
+
+    def read(self, keys: Sequence[bytes], take: Callable[[bytes, Any], T]) -> list[T]:
+        """Apply a function to each key and the buffer under it, ``None`` where there is none.
 
         The buffers are valid inside the function only.
         """
 
         def action() -> list[T]:
+            if self._env is None:
+                return [take(key, None) for key in keys]
             with self._env.begin(buffers=True) as txn:
-                return [take(txn.get(key)) for key in keys]
+                return [take(key, txn.get(key)) for key in keys]
 
         return self._retrying(action)
 
@@ -100,13 +214,15 @@ class Environment:
         Raises
         ------
         StoreError
-            If the disk is full or fails.
+            If the disk is full or fails, or the folder cannot be written.
         """
         entries = list(items)
 
         def put(txn: Any) -> None:
             for key, value in entries:
-                txn.put(key, value)
+                if not txn.put(key, value, overwrite=False):
+                    self._check_deeply(txn)
+                    txn.put(key, value)
 
         self.update(put)
 
@@ -118,10 +234,12 @@ class Environment:
         Raises
         ------
         StoreError
-            If the disk is full or fails.
+            If the disk is full or fails, or the folder cannot be written.
         """
 
         def action() -> T:
+            if self._env is None or self.read_only:
+                raise read_only(self._store)
             with self._env.begin(write=True) as txn:
                 return change(txn)
 
@@ -131,10 +249,12 @@ class Environment:
         """Remove entries."""
 
         def drop(txn: Any) -> None:
+            self._check_deeply(txn)
             for key in keys:
                 txn.delete(key)
 
-        self.update(drop)
+        if keys:
+            self.update(drop)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield copies of all entries, in transactions of one entry each."""
@@ -142,6 +262,8 @@ class Environment:
         while True:
 
             def action(start: bytes = start) -> tuple[bytes, bytes] | None:
+                if self._env is None:
+                    return None
                 with self._env.begin() as txn:
                     cursor = txn.cursor()
                     return cursor.item() if cursor.set_range(start) else None
@@ -153,7 +275,7 @@ class Environment:
             start = entry[0] + b"\0"  # the first key that may follow
 
     def __len__(self) -> int:
-        return self._retrying(lambda: int(self._env.stat()["entries"]))
+        return self._retrying(lambda: 0 if self._env is None else int(self._env.stat()["entries"]))
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
@@ -162,17 +284,70 @@ class Environment:
             raise unusable(f"The cache at {str(self.path)!r} cannot be written ({error})") from None
 
     def _retrying(self, action: Callable[[], T]) -> T:
-        """Run a transaction; grow the map, or follow another process that grew it, as needed."""
+        """Run a transaction; grow the map, or follow another process that grew it, as needed.
+
+        Where the file proves damaged, the transaction is run once more on an empty one.
+        """
         with self._turn:
             if self._process != os.getpid():
                 self._open()
-            while True:
+            for last in (False, True):
                 try:
-                    return action()
-                except lmdb.MapFullError:
-                    self._env.set_mapsize(self._env.info()["map_size"] * 2)
-                except lmdb.MapResizedError:
-                    self._env.set_mapsize(0)
+                    self._check_size()
+                    result = self._growing(action)
+                    self._check_size()  # it may have grown
+                    return result
+                except _DAMAGE as error:
+                    if last:
+                        raise unusable(
+                            f"The cache at {str(self.path)!r} is damaged again ({error})"
+                        ) from None
+                    self._replace(str(error))
+            raise AssertionError("unreachable")
+
+    def _growing(self, action: Callable[[], T]) -> T:
+        while True:
+            try:
+                return action()
+            except lmdb.MapFullError:
+                assert self._env is not None
+                self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            except lmdb.MapResizedError:
+                assert self._env is not None
+                self._env.set_mapsize(0)
+
+    def _check_size(self) -> None:
+        """See that the file did not get shorter, which LMDB never does: reading it would kill."""
+        inode, size = self._size_now()
+        if inode == self._size[0] and size < self._size[1]:
+            raise DamagedError("it was cut short while it was open")
+        if inode == self._size[0] or self._size[0] == 0:
+            self._size = inode, size
+
+    def _replace(self, damage: str) -> None:
+        """Open the folder without the file, unless another process has replaced it already."""
+        inode, _ = self._size
+        self._close()
+        self._open((inode, damage))
+
+
+def can_write(folder: Path, *files: Path) -> bool:
+    """Whether a folder, or the nearest one above it, and the files in it can be written."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return all(os.access(path, os.W_OK) for path in (folder, *files) if path.exists())
+
+
+def _patiently(look: Callable[[], Any]) -> None:
+    """Look at a file until it seems right; another process may be writing its first pages."""
+    for _ in range(_LOOKS - 1):
+        try:
+            look()
+        except DamagedError:
+            time.sleep(_BETWEEN_LOOKS)
+        else:
+            return
+    look()
 
 
 def _leave_all_to_parent() -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import Mention, Message, StoreError, StoreWarning, warn_once
+from fundus.exceptions import StoreError, StoreWarning, warn_once
 from fundus.runtime.threads import renewed_after_fork
 from fundus.store.claims import Claims
 from fundus.store.entries import pack, unpack
-from fundus.store.environment import Environment, unusable
+from fundus.store.environment import Environment, can_write, read_only
 from fundus.store.memo import DigestMemo
-
-#: Raised when the layout changes; a folder of a newer format is refused.
-FORMAT = 1
+from fundus.store.notes import about_of, check_format, write_note
+from fundus.store.removal import (
+    ABOUT,
+    clear,
+    remove_leftovers,
+    remove_segment,
+    segment_folders,
+    size_of,
+)
 
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _CHECK_EVERY = 1 << 26  # bytes written between two looks at the size of the store
@@ -39,7 +43,7 @@ class Segment:
 
     def __init__(self, store: Store, name: str, path: Path, half: bool) -> None:
         self.store, self.name, self.path, self.half = store, name, path, half
-        self.environment = Environment(path)
+        self.environment = Environment(path, store.path)
         self._written = 0
         #: Largest rounding error of float16 so far, as a share of the array's largest value.
         self.rounding_error = 0.0
@@ -51,11 +55,11 @@ class Segment:
         """
         damaged = False
 
-        def take(buffer: Any) -> NDArray[Any] | None:
+        def take(key: bytes, buffer: Any) -> NDArray[Any] | None:
             nonlocal damaged
             if buffer is None:
                 return None
-            array = unpack(buffer)
+            array = unpack(buffer, key)
             damaged = damaged or array is None
             if self.half and array is not None and array.dtype == np.float16:
                 return array.astype(np.float32)
@@ -71,7 +75,7 @@ class Segment:
 
     def has_many(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
         """Whether each key has an entry."""
-        return np.array(self.environment.read(keys, lambda b: b is not None), dtype=bool)
+        return np.array(self.environment.read(keys, lambda _, b: b is not None), dtype=bool)
 
     def put_many(self, items: Iterable[tuple[bytes, NDArray[Any]]]) -> None:
         """Write entries in one transaction: all of them or none.
@@ -82,7 +86,7 @@ class Segment:
             If the disk is full or fails, the store's limit is too small for this segment, or a
             value is too large for float16.
         """
-        packed = [(key, pack(self._rounded(array))) for key, array in items]
+        packed = [(key, pack(self._rounded(array), key)) for key, array in items]
         self.environment.write(packed)
         self._written += sum(len(value) for _, value in packed)
         if self._written >= _CHECK_EVERY:
@@ -108,14 +112,15 @@ class Segment:
         """Write the largest rounding error so far beside what made the segment."""
         if not self.half:
             return
-        note = self.path / "about.json"
-        try:
-            about = json.loads(note.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        note = self.path / ABOUT
+        about = about_of(note)
+        if about is None:
             return  # evicted by another process, entries and all
-        self.rounding_error = max(self.rounding_error, about.get("rounding_error", 0.0))
-        if self.rounding_error > about.get("rounding_error", -1.0):
-            _write_whole(note, json.dumps(about | {"rounding_error": self.rounding_error}))
+        known = about.get("rounding_error")
+        known = float(known) if isinstance(known, (int, float)) else -1.0
+        self.rounding_error = max(self.rounding_error, known)
+        if self.rounding_error > known:
+            write_note(note, json.dumps(about | {"rounding_error": self.rounding_error}))
 
 
 @dataclass(frozen=True)
@@ -153,24 +158,36 @@ class Store:
     dtype : {"float32", "float16"}
         How activations are kept.
 
+    A folder that cannot be written is read; what it lacks is computed and not kept, whatever
+    `on_error` is.
+
     Raises
     ------
     StoreError
-        If the folder cannot be made, read or written, or has a newer format.
+        If the folder cannot be made or read, is none of a store, or has a newer format.
+
+    Warns
+    -----
+    StoreWarning
+        If something in it is damaged, which is then removed.
     """
 
     def __init__(self, path: Path, limit: int, on_error: str, dtype: str = "float32") -> None:
         self.path, self.limit, self.on_error, self.dtype = path, limit, on_error, dtype
         self._segments: dict[str, Segment] = {}
         self._turn = renewed_after_fork(threading.RLock())
-        _check_format(path)
-        self.digests = DigestMemo(Environment(path / "digests"))
-        self._claims = Environment(path / "claims", disposable=True)
+        check_format(path)
+        self.read_only = not can_write(path)
+        if self.read_only:
+            self.on_error = "warn"
+        self.digests = DigestMemo(Environment(path / "digests", path))
+        self._claims = Environment(path / "claims", path, disposable=True)
 
     def with_settings(self, limit: int, on_error: str, dtype: str) -> Store:
         """Return the same folder, open once, under other settings."""
         other = copy.copy(self)
-        other.limit, other.on_error, other.dtype = limit, on_error, dtype
+        other.limit, other.dtype = limit, dtype
+        other.on_error = "warn" if self.read_only else on_error
         return other
 
     def segment(
@@ -182,31 +199,50 @@ class Store:
         the function for people. With `half`, what is written is kept as float16.
         """
         name = name[:32]
-        folder = self.path / "segments" / name
         with self._turn:
-            # another process may have evicted what this one has open
-            if name not in self._segments or not folder.is_dir():
-                self._segments[name] = Segment(self, name, folder, half)
-                note = folder / "about.json"
-                if not note.exists():
-                    _write_whole(note, json.dumps(about(), indent=1))
-            os.utime(folder)
-            return self._segments[name]
+            found = self._opened(name)
+            found.half = half
+            if not self.read_only:
+                note = found.path / ABOUT
+                if about_of(note) is None:
+                    if note.exists():
+                        warn_once(
+                            f"The note {str(note)!r} was damaged; it is written again.",
+                            StoreWarning,
+                        )
+                    write_note(note, json.dumps(about(), indent=1))
+                os.utime(found.path)
+            return found
+
+    def _opened(self, name: str) -> Segment:
+        folder = self.path / "segments" / name
+        # another process may have evicted what this one has open
+        if name not in self._segments or not (folder.is_dir() or self.read_only):
+            self._segments[name] = Segment(self, name, folder, False)
+        return self._segments[name]
 
     def claims(self, name: str) -> Claims:
-        """Return a context in which entries of a segment are claimed before they are computed."""
+        """Return a context in which entries of a segment are claimed before they are computed.
+
+        Raises
+        ------
+        StoreError
+            If nothing can be written.
+        """
+        if self.read_only:
+            raise read_only(self.path)
         return Claims(self._claims, self.path / "workers", name)
 
     def infos(self) -> list[SegmentInfo]:
         """Describe all segments, the most recently used first."""
         found = []
-        for folder in (self.path / "segments").glob("*"):
+        for folder in segment_folders(self.path):
+            about = about_of(folder / ABOUT) or {}
             try:
-                about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-                n_bytes = sum(f.stat().st_size for f in folder.iterdir())
-                found.append(SegmentInfo(folder.name, about, n_bytes, folder.stat().st_mtime))
+                used = folder.stat().st_mtime
             except OSError:
-                continue  # evicted, or not yet described, by another process
+                continue  # evicted by another process
+            found.append(SegmentInfo(folder.name, about, size_of(folder), used))
         return sorted(found, key=lambda info: -info.used)
 
     def make_room(self, keep: str = "") -> None:
@@ -217,6 +253,7 @@ class Store:
         StoreError
             If that one, `keep`, is above the limit alone.
         """
+        remove_leftovers(self.path)
         infos = self.infos()
         total = sum(info.n_bytes for info in infos)
         for info in reversed(infos):
@@ -236,57 +273,28 @@ class Store:
         with self._turn:
             # not closed: another thread may be reading it, and keeps its own view until it is done
             self._segments.pop(name, None)
-            folder = self.path / "segments" / name
-            # out of sight first, so that nobody opens a half-removed folder
-            gone = self.path / f"evicted-{uuid.uuid4().hex}"
-            try:
-                folder.rename(gone)
-            except FileNotFoundError:
-                return  # another process was faster
-            shutil.rmtree(gone, ignore_errors=True)
+            remove_segment(self.path, name)
 
     def clear(self) -> int:
         """Remove all segments; return how many bytes that freed."""
-        infos = self.infos()
-        for info in infos:
-            self.remove(info.name)
-        return sum(info.n_bytes for info in infos)
+        with self._turn:
+            self._segments.clear()
+            return clear(self.path)
 
     def verify(self) -> dict[str, tuple[int, int]]:
-        """Remove damaged entries; return by segment how many it had, and how many were damaged."""
+        """Remove damaged entries; return by segment how many it had, and how many were damaged.
+
+        A segment whose file is damaged is emptied as a whole, with a warning.
+        """
         result = {}
         for info in self.infos():
-            environment = self.segment(info.name, dict).environment
+            with self._turn:
+                environment = self._opened(info.name).environment
             n_entries = len(environment)
-            damaged = [key for key, value in environment.items() if unpack(value) is None]
+            damaged = [key for key, value in environment.items() if unpack(value, key) is None]
             environment.delete(damaged)
             result[info.name] = (n_entries, len(damaged))
         return result
-
-
-def _check_format(path: Path) -> None:
-    note = path / "format"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not note.exists():
-            _write_whole(note, str(FORMAT))
-        written = int(note.read_text())
-    except (OSError, ValueError) as error:
-        raise unusable(f"The cache folder {str(path)!r} cannot be used ({error})") from None
-    if written > FORMAT:
-        elsewhere = Mention("cache")
-        text = (
-            f"The cache folder {str(path)!r} has format {written}, this release knows up to "
-            f"{FORMAT}: upgrade fundus-zoo, or set FUNDUS_CACHE_DIR or {elsewhere} to another "
-            "folder."
-        )
-        raise StoreError(Message(text, elsewhere))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def age(info: SegmentInfo) -> float:

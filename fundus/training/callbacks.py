@@ -8,7 +8,9 @@ from pathlib import Path
 
 import keras
 
+from fundus.runtime.keras_objects import weights_bytes
 from fundus.runtime.progress import new_bar
+from fundus.runtime.whole import whole_file
 from fundus.training.tail import Training
 
 
@@ -25,13 +27,42 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
     if training.log_dir is not None:
         folder = Path(training.log_dir)
         chosen.append(kc.CSVLogger(str(folder / "log.csv")))
-        best = str(folder / "best.weights.h5")
-        chosen.append(
-            kc.ModelCheckpoint(best, monitor, save_best_only=True, save_weights_only=True)
-        )
+        chosen.append(BestWeights(folder / "best.weights.h5", monitor))
     if training.verbose:
         chosen.append(EpochBar())
     return chosen + [copy.deepcopy(callback) for callback in training.callbacks]
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Writes the weights of the epoch with the lowest loss into a file, whole.
+
+    Parameters
+    ----------
+    path : Path
+    monitor : str
+        Name of the loss.
+    """
+
+    def __init__(self, path: Path, monitor: str) -> None:
+        super().__init__()
+        self.path, self.monitor, self.best = path, monitor, float("inf")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the weights if they are the best so far."""
+        loss = (logs or {})[self.monitor]
+        if loss < self.best:
+            self.best = loss
+            self.write()
+
+    def write(self) -> None:
+        """Write the present weights.
+
+        Raises
+        ------
+        WriteError
+        """
+        with whole_file(self.path) as part:
+            part.write_bytes(weights_bytes(self.model))
 
 
 class EpochBar(keras.callbacks.Callback):

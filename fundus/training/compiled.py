@@ -26,8 +26,13 @@ from fundus.training.tail import Tail, Training, build_tail
 if TYPE_CHECKING:
     import keras
 
-#: How many kinds of networks are kept.
+#: How many kinds of networks are kept, however large, and how many if they are small together:
+#: TensorFlow never frees all of a graph, so a process that goes through its kinds of models over
+#: and over would grow with every network that is traced again.
 KEPT = 2
+KEPT_SMALL = 12
+#: Weights of small networks together, in bytes.
+SMALL = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,15 @@ def _keep(kind: Any, network: keras.Model) -> None:
     slots = [v.ravel()[:1] if v.size and (v == v.flat[0]).all() else v for v in values]
     _kept[kind] = Kept(network, [s.reshape(()) if s.size == 1 else s for s in slots])
     _kept.move_to_end(kind)
-    while len(_kept) > KEPT:
+    while len(_kept) > KEPT and (len(_kept) > KEPT_SMALL or _weight() > SMALL):
         _kept.popitem(last=False)
+
+
+def _weight() -> int:
+    """Bytes of the weights and the optimizers' variables of the networks that are kept."""
+    networks = [kept.network for kept in _kept.values()]
+    variables = [v for n in networks for v in (*n.variables, *n.optimizer.variables)]
+    return sum(4 * int(np.prod(variable.shape)) for variable in variables)
 
 
 def _kind(tail: Tail, training: Training) -> Any:

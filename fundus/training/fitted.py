@@ -8,8 +8,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.exceptions import BundleError
 from fundus.frozen.sources import Source
 from fundus.runtime.threads import one_blas_thread
+
+
+def check_width(features: NDArray[Any], n_features: int | None, head: object) -> None:
+    """Raise unless a head gets as many features as it takes, if that is known.
+
+    Raises
+    ------
+    BundleError
+        If it does not, as where the frozen layers of a saved model were changed.
+    """
+    if n_features is not None and features.ndim == 2 and features.shape[1] != n_features:
+        raise BundleError(
+            f"The head {head!r} takes {n_features} features, and the frozen layers give "
+            f"{features.shape[1]}: the model was changed after it was saved."
+        )
 
 
 class FittedHead(Protocol):
@@ -79,6 +95,7 @@ class FittedEstimator:
         A classifier without ``predict_proba`` gives its predicted grade probability 1.
         """
         X = source.batch(np.arange(len(source)), None)[0]
+        check_width(X, getattr(self.estimator, "n_features_in_", None), self.estimator)
         with one_blas_thread():
             if self.is_regressor:
                 return np.asarray(self.estimator.predict(X), dtype=np.float64)

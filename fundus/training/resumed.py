@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras.callbacks import (
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    History,
-    ModelCheckpoint,
-    ReduceLROnPlateau,
-)
+from keras.callbacks import Callback, CSVLogger, EarlyStopping, History, ReduceLROnPlateau
 from numpy.typing import NDArray
 
-from fundus.training.callbacks import EpochBar
+from fundus.training.callbacks import BestWeights, EpochBar
 from fundus.training.checkpoints import Checkpoint, State, refuse_orphans
 
-#: What Keras's callbacks hold between epochs; `EarlyStopping.best_weights` comes with them.
+#: What callbacks hold between epochs; `EarlyStopping.best_weights` comes with them.
 STATE = (
     (EarlyStopping, ("wait", "best", "best_epoch", "stopped_epoch")),
     (ReduceLROnPlateau, ("wait", "best", "cooldown_counter")),
-    (ModelCheckpoint, ("best",)),
+    (BestWeights, ("best",)),
 )
 
 
@@ -114,14 +106,10 @@ class EpochKeeper(Callback):
             if isinstance(callback, CSVLogger):
                 for epoch in range(done):
                     callback.on_epoch_end(epoch, {k: v[epoch] for k, v in history.items()})
-            if (
-                isinstance(callback, ModelCheckpoint)
-                and best
-                and not Path(callback.filepath).exists()
-            ):
+            if isinstance(callback, BestWeights) and best and not callback.path.exists():
                 present = self.model.get_weights()
                 self.model.set_weights(best)
-                self.model.save_weights(callback.filepath)
+                callback.write()
                 self.model.set_weights(present)
 
 

@@ -30,6 +30,7 @@ with quiet_start():  # unpickling a trained head may import Keras here first
     from tensorflow.python.eager import context
     from tensorflow.python.framework import config
 
+from fundus.exceptions import BundleError
 from fundus.frozen.sources import Source
 from fundus.runtime.seeds import one_at_a_time, seeded
 from fundus.runtime.tensorflow import require_tensorflow
@@ -38,6 +39,7 @@ from fundus.training.callbacks import training_callbacks
 from fundus.training.checkpoints import Checkpoint, State, checkpoint_of
 from fundus.training.compiled import foreign_state, fresh_network, lent_network
 from fundus.training.finite import check_training
+from fundus.training.fitted import check_width
 from fundus.training.resumed import EpochKeeper
 from fundus.training.tail import Tail, Training, build_tail
 
@@ -118,6 +120,8 @@ class KerasTrainer(BaseWrapper):
             # padded to one shape, so that a short last batch is not traced again
             padded = np.concatenate([take, np.repeat(take[:1], PREDICT_BATCH - len(take))])
             x = source.batch(padded, None)
+            tail: Tail = self.model.keywords["tail"]
+            check_width(x[0], tail.n_features, tail.head)
             output = np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x))
             outputs.append(output[: len(take)])
         return np.concatenate(outputs)
@@ -282,3 +286,25 @@ def trained_net(
     trainer.history_ = history
     trainer.weights_ = weights
     return TrainedNet(tail, trainer)
+
+
+def check_weights(net: TrainedNet) -> None:
+    """Raise unless the weights of a network that `trained_net` made fit it.
+
+    Raises
+    ------
+    BundleError
+        If they have other shapes.
+    """
+    if net.tail.network is None and net.tail.head._n_weights() is not None:
+        return  # they were compared without building it
+    # the folds of an ensemble share this network in predictions
+    with one_at_a_time:
+        network = lent_network(**net.trainer.model.keywords)
+        expected = [tuple(weight.shape) for weight in network.weights]
+    found = [array.shape for array in net.trainer.weights_]
+    if found != expected:
+        raise BundleError(
+            f"The weights of the saved head {net.tail.head!r} must have the shapes {expected}. "
+            f"Got {found} instead: the model is damaged or was changed after it was saved."
+        )

@@ -75,6 +75,9 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     (2, 16)
     """
 
+    #: Parameters of a run, not of a model; a loaded one has the defaults.
+    _not_saved = ("cache", "n_jobs", "verbose")
+
     def __init__(
         self,
         backbone: Any = "efficientnet_lite0",

@@ -2,43 +2,106 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import metadata
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from fundus.backbones.network import Network, model_digest, weights_identity
+from fundus.backbones.pooling import POOLINGS
 from fundus.exceptions import BundleError, InvalidParameterError
 from fundus.frozen.function import Frozen
 from fundus.frozen.normaliser import Normaliser, Photometric, normaliser_record
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.steps import find_photometric, find_scale
-from fundus.grades.labels import to_positions
+from fundus.grades.labels import grade_scale, to_positions
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
 from fundus.plugins.records import Entry
 from fundus.plugins.registry import get_registry
-from fundus.runtime.tensorflow import require_tensorflow
+from fundus.runtime.keras_objects import weights_bytes
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.registered import NO_CODE, find_registered, origin_of
-from fundus.training.fitted import FittedEstimator
-from fundus.training.tail import Tail
+from fundus.saving.schema import (
+    CLASSES,
+    COUNT,
+    SCALE,
+    TEXT,
+    Field,
+    check_fields,
+    count,
+    is_number,
+    is_text,
+    number,
+    option,
+    require,
+    wrong,
+)
+from fundus.training.settings import TrainingSettings
 from fundus.transfer.former import renamed
+from fundus.transfer.parameters import SampleSettings, is_precomputed
+from fundus.transfer.saved_heads import head_parts, read_head, width_of
+
+
+def _is_state(pairs: Any) -> bool:
+    """Whether a value is what a fitted step knows: numbers, or rows of numbers, by name."""
+    return isinstance(pairs, list) and all(
+        isinstance(pair, list)
+        and len(pair) == 2
+        and is_text(pair[0])
+        and (is_number(pair[1]) or (isinstance(pair[1], list) and all(map(is_number, pair[1]))))
+        for pair in pairs
+    )
+
+
+#: Largest input of a network that is loaded, in pixels: a batch of larger ones fills no memory.
+MOST_PIXELS = 8192
+
+#: What the record of the frozen layers must hold.
+_FROZEN = {
+    "backbone": TEXT,
+    "distribution": TEXT,
+    "version": TEXT,
+    "weights": TEXT.or_none,
+    "weights_sha256": TEXT,
+    "image_size": count(1, MOST_PIXELS),
+    "freeze": Field(
+        "'all', a name or a number", lambda v: is_text(v) or is_number(v, 0, 1_000_000)
+    ),
+    "pooling": option(*POOLINGS),
+    "crop": option("fov", "square", None),
+    "power": number(0, 1).or_none.or_absent,
+    "normalise": TEXT,
+    "normaliser_from": TEXT,
+    "normaliser_version": TEXT.or_absent,
+    "state": Field("names with their numbers", _is_state),
+    "file": TEXT.or_absent,
+}
+
+
+#: What the record of a photometric step must hold.
+_PHOTOMETRIC = {name: _FROZEN[name] for name in ("distribution", "version", "state")}
+_PHOTOMETRIC["name"] = TEXT
 
 
 class SavesClassifier(Saves):
     """The frozen part is saved as the names of its parts, a network by its weights."""
 
-    _saved = ("classes_", "grades_", "n_features_in_", *DECIDED)
+    _saved: ClassVar[Collection[str]] = {
+        "classes_": CLASSES,
+        "grades_": SCALE,
+        "n_features_in_": COUNT.or_absent,
+        **DECIDED,
+    }
     _not_saved = ("callbacks", "log_dir", "cache", "n_jobs", "verbose")
 
     def _to_record(self, encoder: Encoder) -> dict[str, Any]:
         record = super()._to_record(encoder)
         model: Any = self
-        record["head"] = _head_record(model.head_, encoder)
+        record["head"] = head_parts(model.head_, encoder)
         if isinstance(model.head, str):
             record["head_from"] = origin_of(get_registry().find("head", model.head))
         if hasattr(model, "frozen_"):
@@ -58,13 +121,31 @@ class SavesClassifier(Saves):
         model: Any = own
         if frozen is not None:
             model.frozen_ = frozen
-        model._positions = to_positions(model.classes_, model.grades_)
+        model._positions = to_positions(model.classes_, model.grades_, name="classes_")
         model.log_dir_ = None
         network = None if frozen is None else frozen.network
-        model.head_ = _head_of(record["head"], decoder, network)
+        model.head_ = read_head(record.get("head"), decoder, network, model)
         if model.head_.history:
             model.history_ = model.head_.history
         return own
+
+    def _check_saved(self) -> None:
+        super()._check_saved()
+        model: Any = self
+        precomputed = is_precomputed(model.backbone)
+        frozen, width = getattr(model, "frozen_", None), width_of(model.head_)
+        expected = "absent" if precomputed else "the frozen layers"
+        require((frozen is None) == precomputed, self, "frozen", expected, frozen)
+        found = getattr(model, "n_features_in_", width)
+        if precomputed and width is not None:
+            require(found == width, self, "n_features_in_", f"{width}, as of the head", found)
+        given = model.grades
+        if given is not None:
+            same = np.array_equal(grade_scale(given), model.grades_)
+            require(same, self, "grades_", f"the scale {given}", model.grades_)
+        FrozenSettings.of(self)
+        SampleSettings.of(self).check()
+        TrainingSettings.of(self).check()
 
 
 def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
@@ -91,25 +172,35 @@ def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
         # random weights, and files that may move, are saved with it; folds share one copy
         file = writer.folder / f"backbone-{record['weights_sha256'][:16]}.weights.h5"
         if not file.exists():
-            network.build().save_weights(file)
+            file.write_bytes(weights_bytes(network.build()))
         record["file"] = file.name
     return record
 
 
-def _frozen_of(record: dict[str, Any], reader: BundleReader) -> Frozen:
+def _frozen_of(record: Any, reader: BundleReader) -> Frozen:
+    record = record if isinstance(record, dict) else {}
+    check_fields("frozen layers", _FROZEN, record)
     spec = find_registered("backbone", {**record, "name": record["backbone"]})
-    weights = record["weights"]
+    size, low = record["image_size"], spec.min_image_size
+    if size < low:
+        raise wrong("frozen layers", "image_size", f"at least {low} pixels", size)
+    weights, digest = record["weights"], None
     if "file" in record:
-        weights = str((reader.folder / record["file"]).absolute())
+        # the digest goes with the path, as the file is read again whenever the network is built
+        weights, digest = reader.path(record["file"])
+        reader.read(record["file"])
+    elif weights not in spec.pretrained:
+        raise wrong("frozen layers", "weights", f"one of {sorted(spec.pretrained)}", weights)
     network = Network(
         backbone=record["backbone"],
         weights=weights,
         image_size=record["image_size"],
         freeze=record["freeze"],
         pooling=record["pooling"],
+        sha256=digest,
     )
-    digest = model_digest(network) if "file" in record else weights_identity(network)
-    if digest != record["weights_sha256"]:
+    found = model_digest(network) if "file" in record else weights_identity(network)
+    if found != record["weights_sha256"]:
         raise BundleError(
             f"The weights {weights!r} of the backbone {spec.name!r} are not those the model was "
             f"trained with ({record['distribution']} {record['version']}): install that version."
@@ -132,10 +223,26 @@ def _normaliser_of(record: dict[str, Any], spec: BackboneSpec) -> Normaliser:
     step = record.get("photometric")  # bundles of format 1 have none
     photometric = None
     if step is not None:
+        check_fields("photometric step", _PHOTOMETRIC, step if isinstance(step, dict) else {})
         find_registered("preprocessor", step)
         _check_kind(find_photometric, step)
         photometric = Photometric(step["name"], _state(step["state"]))
-    return Normaliser(scale, _state(record["state"]), photometric)
+    normaliser = Normaliser(scale, _state(record["state"]), photometric)
+    _try(normaliser, record["image_size"])
+    return normaliser
+
+
+def _try(normaliser: Normaliser, image_size: int) -> None:
+    """Run steps that are fitted on a black image, as what they know may not be what they take."""
+    scale, step = normaliser.function, normaliser.photometric
+    fitted = bool(normaliser.state) or (step is not None and bool(step.state))
+    if isinstance(scale, str):
+        fitted |= find_scale(scale).spec.fit is not None
+    if step is not None and isinstance(step.function, str):
+        fitted |= find_photometric(step.function).spec.fit is not None
+    size = min(image_size, 64)
+    if fitted:
+        normaliser.apply(np.zeros((1, size, size, 3), dtype=np.uint8))
 
 
 def _check_kind(find: Callable[[str], Entry], where: dict[str, Any]) -> None:
@@ -150,55 +257,7 @@ def _check_kind(find: Callable[[str], Entry], where: dict[str, Any]) -> None:
         ) from error
 
 
-def _state(pairs: list[list[Any]]) -> tuple[tuple[str, Any], ...]:
+def _state(pairs: Any) -> tuple[tuple[str, Any], ...]:
+    if not _is_state(pairs):
+        raise wrong("frozen layers", "state", "names with their numbers", pairs)
     return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in pairs)
-
-
-def _head_record(head: Any, encoder: Encoder) -> dict[str, Any]:
-    if isinstance(head, FittedEstimator):
-        return {
-            "kind": "estimator",
-            "file": encoder.writer.estimator(head.estimator),
-            "n_grades": head.n_grades,
-            "is_regressor": head.is_regressor,
-            "residual_std": head.residual_std,
-        }
-    # numpy files cannot hold bfloat16; float32 holds all of its numbers
-    known = (np.asarray(w) for w in head.weights())
-    weights = [w if w.dtype.kind == "f" else w.astype(np.float32) for w in known]
-    tail = head.tail
-    return {
-        "kind": "net",
-        "head": encoder.value(tail.head, "head"),
-        "n_grades": tail.n_grades,
-        "n_features": tail.n_features,
-        "history": head.history,
-        "residual_std": head.residual_std,
-        "weights": encoder.writer.arrays({f"w{k:04d}": w for k, w in enumerate(weights)}),
-        "dtype_policy": tail.dtype_policy,
-    }
-
-
-def _head_of(record: dict[str, Any], decoder: Decoder, network: Network | None) -> Any:
-    std = record.get("residual_std")  # older bundles have none, and keep their probabilities
-    if record["kind"] == "estimator":
-        return FittedEstimator(
-            decoder.reader.estimator(record["file"]),
-            record["n_grades"],
-            record["is_regressor"],
-            std,
-        )
-    require_tensorflow()  # before the module of the training, which imports Keras
-    from fundus.training.trainer import trained_net
-
-    width = record["n_features"]
-    tail = Tail(
-        decoder.value(record["head"]),
-        record["n_grades"],
-        width,
-        network if width is None else None,
-        record.get("dtype_policy", "float32"),  # bundles of the first release have none
-    )
-    arrays = decoder.reader.arrays(record["weights"])
-    weights = [arrays[name] for name in sorted(arrays)]
-    return dataclasses.replace(trained_net(tail, weights, record["history"]), residual_std=std)

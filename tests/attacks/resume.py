@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import fundus
@@ -121,9 +122,11 @@ def results_of(run: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for file in sorted(run.rglob("*")):
         name = str(file.relative_to(run))
-        if file.is_dir() or file.suffix in (".png", ".h5") or file.name == "manifest.json":
+        if file.is_dir() or file.suffix == ".png" or file.name == "manifest.json":
             continue
-        if file.suffix == ".npz":
+        if file.suffix == ".h5":
+            found[name] = _arrays_of(file)
+        elif file.suffix == ".npz":
             with np.load(file) as arrays:
                 found[name] = {k: (a.dtype.str, a.shape, a.tobytes()) for k, a in arrays.items()}
         elif file.name == "metrics.json":
@@ -131,6 +134,19 @@ def results_of(run: Path) -> dict[str, object]:
         else:
             found[name] = file.read_bytes()
     return found
+
+
+def _arrays_of(file: Path) -> dict[str, bytes]:
+    """Arrays of an HDF5 file, whose other bytes hold times."""
+    arrays: dict[str, bytes] = {}
+
+    def keep(name: str, part: h5py.HLObject) -> None:
+        if isinstance(part, h5py.Dataset):
+            arrays[name] = np.asarray(part).tobytes()
+
+    with h5py.File(file) as stored:
+        stored.visititems(keep)
+    return arrays
 
 
 def _differing(whole: dict[str, object], other: dict[str, object]) -> list[str]:

@@ -18,6 +18,7 @@ from fundus.exceptions import DataError, InvalidParameterError
 from fundus.grades.icdr import N_GRADES
 from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
+from fundus.runtime.whole import make_folder, whole_file
 
 __all__ = ["draw_fundus", "make_fundus"]
 
@@ -94,6 +95,8 @@ def make_fundus(
         If a parameter lies outside what is named above.
     DataError
         If `out_dir` holds other images in its class folders.
+    WriteError
+        If a file cannot be written, as where the disk is full.
 
     Examples
     --------
@@ -111,7 +114,7 @@ def make_fundus(
     folder = Path(out_dir)
     _check_folder(folder, plans)
     for grade in range(N_GRADES):
-        (folder / f"class{grade}").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / f"class{grade}")
 
     def make(plan: _Plan) -> None:
         rng = np.random.default_rng(plan.seed)
@@ -209,6 +212,6 @@ def _check_folder(folder: Path, plans: list[_Plan]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    # drawn again in seconds, so that waiting for the disk after each photograph would not pay
+    with whole_file(path, fsync=False) as part:
+        part.write_bytes(content)

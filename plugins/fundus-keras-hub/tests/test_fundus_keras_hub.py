@@ -110,7 +110,7 @@ def test_the_plugin_keeps_the_contract(check_presets):
     check_presets(["VGGBackbone", "ViTBackbone"])
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 def test_the_plugin_keeps_the_contract_with_every_class_of_backbone(check_presets):
     check_presets(FAMILIES)
 

@@ -151,7 +151,7 @@ def test_the_plugin_keeps_the_contract():
     check_plugin("fundus-retfound", only=only)
 
 
-@pytest.mark.soak
+@pytest.mark.zoo
 def test_the_plugin_and_its_whole_networks_keep_the_contract():
     check_plugin("fundus-retfound")
 
