@@ -32,6 +32,7 @@ from fundus.parameters import invalid
 from fundus.runtime.locks import held
 from fundus.runtime.whole import whole_file, write_error
 from fundus.saving.bundle import load, save
+from fundus.training.checkpoints import kept_in, refuse_orphans
 
 RECORD = "record.json"
 LOCK = "fit.lock"
@@ -121,13 +122,18 @@ class KeptFold:
             If a finished model is damaged or cannot be saved.
         """
         # a process that the killed one has started may be in its last epoch
-        with held(self.folder / f"fold-{self.number}.lock", wait=True):
+        with (
+            held(self.folder / f"fold-{self.number}.lock", wait=True),
+            kept_in(self.epochs, starter=self.starter),
+        ):
             found = self._load(model)
             if found is None:
-                found = fit_fold(model, *data, tell=tell, kept=self.epochs, starter=self.starter)
+                found = fit_fold(model, *data, tell=tell)
                 self._save(found, model)
             if self.model.is_dir():
                 shutil.rmtree(self.epochs, ignore_errors=True)
+            # a worker that sends a model to a dead process would wait for ever
+            refuse_orphans()
             return found
 
     def _load(self, model: Any) -> Any:

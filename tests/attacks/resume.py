@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -30,26 +31,26 @@ MOST_KILLS = 5
 def kills_of_train(count: int, seed: int, folder: Path) -> Counter[str]:
     """Kill trainings `count` times; the outcome is whether results equal a whole run's, to the bit.
 
-    A run is killed with SIGKILL at a moment drawn between its start and the time that a whole run
-    takes, and resumed; several times, until one attempt ends before its moment.
+    A run is killed with SIGKILL a random moment after a random change of its folder, since a moment
+    drawn by the clock alone depends on what else the machine does; sometimes before any change. It
+    is resumed and killed again, until one attempt ends before its moment.
     """
     rng = np.random.default_rng(seed)
     images = folder / "images"
     fundus.make_fundus(48, 48, 0, out_dir=images, grade_weights=[0.2] * 5)
-    wholes: dict[int, tuple[dict[str, object], float]] = {}
+    wholes: dict[int, tuple[dict[str, object], int]] = {}
     outcomes: Counter[str] = Counter()
     n_runs = 0
     while outcomes["kills"] < count:
         turn = n_runs % len(RUNS)
         if turn not in wholes:
-            began = time.monotonic()
-            code = _started(images, RUNS[turn], folder / f"whole{turn}").wait()
+            place = folder / f"whole{turn}"
+            code, changes = _watched(_started(images, RUNS[turn], place), place, None, 0)
             assert code == 0, f"the whole run {turn} ended with {code}"
-            seconds = time.monotonic() - began
-            wholes[turn] = results_of(folder / f"whole{turn}" / "run"), seconds
-        whole, seconds = wholes[turn]
+            wholes[turn] = results_of(place / "run"), changes
+        whole, changes = wholes[turn]
         place = folder / f"killed{n_runs}"
-        code, kills = _until_complete(rng, images, RUNS[turn], place, seconds)
+        code, kills = _until_complete(rng, images, RUNS[turn], place, changes)
         outcomes["kills"] += kills
         if code:
             outcomes[f"ended with {code}"] += 1
@@ -61,19 +62,43 @@ def kills_of_train(count: int, seed: int, folder: Path) -> Counter[str]:
 
 
 def _until_complete(
-    rng: np.random.Generator, images: Path, options: list[str], place: Path, seconds: float
+    rng: np.random.Generator, images: Path, options: list[str], place: Path, changes: int
 ) -> tuple[int, int]:
     kills = 0
     while True:
-        process = _started(images, options, place)
-        # the first third is the start of Python and TensorFlow
-        moment = rng.uniform(0.3, 1.0) * seconds if kills < MOST_KILLS else None
-        try:
-            return process.wait(moment), kills
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
+        most = int(rng.integers(0, max(2, changes // 2))) if kills < MOST_KILLS else None
+        code, _ = _watched(_started(images, options, place), place, most, rng.uniform(0, 0.2))
+        if code is not None:
+            return code, kills
+        kills += 1
+
+
+def _watched(
+    process: subprocess.Popen[bytes], place: Path, most: int | None, delay: float
+) -> tuple[int | None, int]:
+    """Wait for a process, or kill it some seconds after so many changes of its run's folder."""
+    seen, changes = _snapshot(place / "run"), 0
+    while (code := process.poll()) is None:
+        if most is not None and changes >= most:
+            time.sleep(delay)
+            if process.poll() is None:
+                process.kill()
+            # it may have ended first
+            return (None if process.wait() < 0 else process.returncode), changes
+        time.sleep(0.005)
+        now = _snapshot(place / "run")
+        changes += now != seen
+        seen = now
+    return code, changes
+
+
+def _snapshot(run: Path) -> dict[str, int]:
+    found = {}
+    for folder, _, names in os.walk(run):
+        for name in names:
+            with suppress(FileNotFoundError):  # moved meanwhile
+                found[f"{folder}/{name}"] = os.stat(f"{folder}/{name}").st_mtime_ns
+    return found
 
 
 def _started(images: Path, options: list[str], place: Path) -> subprocess.Popen[bytes]:
