@@ -6,8 +6,10 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -361,11 +363,17 @@ for change in (lambda: segment.put_many([(b"a", numpy.ones(2))]), lambda: store.
 """
 
 
+@pytest.fixture
+def another_users_folder():
+    """A folder that another user can get to; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="needs a second user")
-def test_another_user_reads_a_store(tmp_path_factory):
-    top = tmp_path_factory.mktemp("shared")
-    for place in (top, *top.parents[:2]):
-        place.chmod(0o755)  # so that the other user can get here
+def test_another_user_reads_a_store(another_users_folder):
+    top = another_users_folder
     filled(top / "store", 3)
     before = snapshot(top / "store")
     done = subprocess.run(
