@@ -9,7 +9,7 @@ from attacks.many_fits import many_fits
 from attacks.signals import ended_by_signals
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.soak)])
 def test_a_killed_save_leaves_a_whole_model_or_none(count, tmp_path, record_property):
     seen = killed_saves(count, 0, tmp_path)
     record_property("promise", "A save that is killed leaves a whole model or none.")
@@ -23,7 +23,7 @@ def test_a_killed_save_leaves_a_whole_model_or_none(count, tmp_path, record_prop
     assert seen["leftovers"] > 0  # some died in the middle
 
 
-@pytest.mark.parametrize("count", [7, pytest.param(90, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [7, pytest.param(48, marks=pytest.mark.soak)])
 def test_a_full_disk_is_told_and_leaves_nothing_half(count, tmp_path, record_property):
     seen = full_disk(count, 0, tmp_path)
     disks = seen.pop("on small disk", 0)
@@ -41,7 +41,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(count, tmp_path, record_pro
     assert seen["told"] > 0
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [1, pytest.param(12, marks=pytest.mark.soak)])
 def test_a_signal_ends_a_training_in_order(count, tmp_path, record_property):
     seen = ended_by_signals(count, 0, tmp_path)
     record_property("promise", "SIGTERM and SIGHUP end a command in order, as Ctrl-C does.")

@@ -57,7 +57,7 @@ def test_every_row_is_that_of_a_test_and_every_promise_has_a_row():
     for key, row in rows.items():
         said, counts = tests[key]
         assert said in (None, row.promise), key
-        assert row.times in counts, key
+        assert row.times >= max(counts), key  # kills come in groups
         assert "(failed)" not in row.outcome
 
 
