@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import resource
 import shutil
 import time
 import warnings
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attacks.children import peak_megabytes
 from numpy.random import Generator
 
 import fundus
@@ -83,13 +83,13 @@ def attack(targets: Sequence[Target], count: int, seed: int, folder: Path) -> Co
 
 def tried(bad: Path, chosen: Target) -> str:
     """Load a changed copy and predict; the outcome."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    before = peak_megabytes()
     start = time.process_time()
     outcome = _outcome(bad, chosen)
     if time.process_time() - start > SECONDS:
         return f"SLOW {time.process_time() - start:.1f} s, {outcome}"
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - before
-    return f"LARGE {grown} MB, {outcome}" if grown > MEGABYTES else outcome
+    grown = peak_megabytes() - before
+    return f"LARGE {grown:.0f} MB, {outcome}" if grown > MEGABYTES else outcome
 
 
 def _outcome(bad: Path, chosen: Target) -> str:

@@ -6,11 +6,8 @@ Run as a program, it is such a child: it reads the files of some numbers and pri
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import resource
 import struct
-import subprocess
 import sys
 import time
 import zipfile
@@ -18,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from attacks.children import peak_megabytes, run_module
 
 FILLED = 0x5A  # every byte of every storage: anything else in a tensor is foreign memory
 _STORAGES = ["Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool"]
@@ -202,7 +200,7 @@ def read(path: Path, key: str | None, *, filled: bool) -> str:
             return "foreign memory"
     if time.process_time() - started > _SECONDS:
         return "slow"
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MEGABYTES * 1024:
+    if peak_megabytes() > _MEGABYTES:
         return "large"
     return outcome
 
@@ -211,12 +209,8 @@ def attack(count: int, seed: int, folder: Path) -> Counter[str]:
     """Read `count` files, damaged ones and made ones in turn."""
     outcomes: Counter[str] = Counter()
     k = 0
-    paths = os.pathsep.join(path for path in sys.path if path)
     while k < count:
-        command = [sys.executable, __file__, str(folder), str(seed), str(k), str(count)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
-        )
+        done = run_module("checkpoints", folder, seed, k, count, capture_output=True, text=True)
         lines = done.stdout.splitlines()
         outcomes.update(json.loads(line) for line in lines)
         k += len(lines)

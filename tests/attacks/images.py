@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import struct
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from attacks.children import peak_megabytes, run_module
 from PIL import Image
 
 SECONDS = 2.0
@@ -146,8 +146,7 @@ def attack(count: int, seed: int, folder: Path) -> Counter[str]:
     log = folder / "outcomes.jsonl"
     start = 0
     while start < count:
-        command = [sys.executable, __file__, str(start), str(count), str(seed), str(log)]
-        child = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+        child = run_module("images", start, count, seed, log, stderr=subprocess.DEVNULL)
         found = [json.loads(line) for line in log.read_text().splitlines()]
         outcomes.update(ended for _, ended in found)
         start = count
@@ -183,15 +182,14 @@ def _read(files: Iterator[tuple[int, bytes]], log: Path) -> None:
     with log.open("w", buffering=1) as stream:
         for number, data in files:
             print(json.dumps([number, outcome(data, number)]), file=stream)
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEGABYTES * 1024:
+        if peak_megabytes() > MEGABYTES:
             print(json.dumps([-1, "gigabytes"]), file=stream)
 
 
 def read_files(files: list[Path], folder: Path) -> dict[str, str]:
     """Read files one after another in a child process; return how each ended, by its name."""
     log = folder / "outcomes.jsonl"
-    command = [sys.executable, __file__, "files", str(log), *map(str, files)]
-    child = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+    child = run_module("images", "files", log, *files, stderr=subprocess.DEVNULL)
     found = [json.loads(line) for line in log.read_text().splitlines()]
     names = [*(file.name for file in files), "all together"]
     ends = {names[number]: ended for number, ended in found}
