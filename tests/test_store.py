@@ -334,3 +334,12 @@ def test_damaged_claims_are_thrown_away(tmp_path):
     (folder / "claims" / "data.mdb").write_bytes(b"no database" * 1000)
     command = [sys.executable, "-c", code, str(folder)]
     assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "([0], 1)"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no room can be reserved")
+def test_the_file_of_readers_has_its_room_on_the_disk(tmp_path):
+    from fundus.store.environment import Environment
+
+    Environment(tmp_path).write([(b"key", b"value")])
+    found = (tmp_path / "lock.mdb").stat()
+    assert found.st_blocks * 512 >= found.st_size > 0  # no holes, which a full disk cannot fill

@@ -7,6 +7,7 @@ it is read.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -26,6 +27,8 @@ from fundus.store.pages import check_tree
 DATA, LOCK, OPENING = "data.mdb", "lock.mdb", "opening.lock"
 
 _FIRST_MAP = 1 << 26  # bytes; doubled whenever it is full
+_READERS = 512
+_LOCK_BYTES = 64 * (_READERS - 1) + 192  # of LMDB's file of readers
 _PATIENCE = 300  # seconds in which another process opens the same environment
 _LOOKS = 5  # at a file that seems damaged: another process may have been writing its first pages
 _BETWEEN_LOOKS = 0.02  # seconds
@@ -44,7 +47,32 @@ _DAMAGE = (
     lmdb.ProblemError,
 )
 
+#: Where a file system cannot reserve room.
+_NO_ROOM_IN_ADVANCE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
 T = TypeVar("T")
+
+
+def _reserve(lock: Path) -> None:
+    """Give LMDB's file of readers its room on the disk.
+
+    LMDB writes to it through memory: where the disk is full then, the process would end.
+
+    Raises
+    ------
+    OSError
+        If the disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    number = os.open(lock, os.O_CREAT | os.O_RDWR, 0o755)  # the permissions that LMDB gives
+    try:
+        os.posix_fallocate(number, 0, os.fstat(number).st_size or _LOCK_BYTES)
+    except OSError as error:
+        if error.errno not in _NO_ROOM_IN_ADVANCE:
+            raise
+    finally:
+        os.close(number)
 
 
 def unusable(what: str) -> StoreError:
@@ -135,7 +163,7 @@ class Environment:
             self._env = None
 
     def _opened(self, condemned: tuple[int, str] | None) -> lmdb.Environment:
-        options = {"map_size": _FIRST_MAP, "max_readers": 512, "metasync": False}
+        options = {"map_size": _FIRST_MAP, "max_readers": _READERS, "metasync": False}
         options["sync"] = not self._disposable
         try:
             self._refuse(condemned)
@@ -164,6 +192,8 @@ class Environment:
         """Open the file once its first pages are known to be right, and look at the others."""
         if KNOWN_LAYOUT:
             _patiently(lambda: check_metas(self.path / DATA))
+        if not self.read_only:
+            _reserve(self.path / LOCK)
         opened = lmdb.open(str(self.path), **options)
         try:
             self._check_tree(opened)

@@ -309,13 +309,14 @@ def edit_arrays(bad: Path, rng: Generator, targets: Sequence[Target]) -> str:
     array = np.load(io.BytesIO(parts[name]), allow_pickle=False)
     change = int(rng.integers(8))
     if change == 0 and array.dtype.kind == "f":
-        array = np.full_like(array, [np.nan, np.inf, 1e308][rng.integers(3)])
+        array = np.full_like(array, [np.nan, np.inf, np.finfo(array.dtype).max][rng.integers(3)])
     elif change == 1:
         array = np.zeros((3, 4), array.dtype)
     elif change == 2:
         array = array.ravel()[:-1] if array.size > 1 else np.zeros(0)
     elif change == 3:
-        array = array.astype(["U5", "i2", "?", "c16"][rng.integers(4)])
+        with np.errstate(invalid="ignore"):  # of numbers that are too large
+            array = array.astype(["U5", "i2", "?", "c16"][rng.integers(4)])
     elif change == 4:
         array = rng.permutation(array) if array.ndim else array + 1
     elif change == 5:

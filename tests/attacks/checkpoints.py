@@ -95,7 +95,9 @@ def mutated(rng: np.random.Generator, data: bytes) -> bytes:
     """Damage bytes: flips, garbage, cuts, repeats."""
     raw = bytearray(data)
     for _ in range(int(rng.choice([1, 1, 1, 2, 5]))):
-        place = int(rng.integers(len(raw) or 1))
+        if not raw:  # nothing is left to damage
+            break
+        place = int(rng.integers(len(raw)))
         length = int(rng.integers(1, 40))
         kind = rng.integers(8)
         if kind < 4:

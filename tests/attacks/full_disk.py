@@ -129,7 +129,7 @@ def _half(place: Path) -> list[str]:
     import fundus
 
     found = []
-    ends = {".csv": b"\n", ".json": b"}\n", ".png": b"IEND\xaeB`\x82"}
+    ends = {".csv": (b"\n",), ".json": (b"}", b"}\n"), ".png": (b"IEND\xaeB`\x82",)}
     for path in sorted(place.rglob("*")):
         if path.is_dir() and not path.name.endswith(".part"):
             continue
@@ -137,9 +137,9 @@ def _half(place: Path) -> list[str]:
             found.append(path.name)
         elif path.name == "manifest.json":
             fundus.load(path.parent)
-        elif {"model", "cache"} & set(path.relative_to(place).parts):
+        elif (path.parent / "manifest.json").exists() or place / "cache" in path.parents:
             continue  # the manifest's business, and the store's
-        elif not path.read_bytes().endswith(ends.get(path.suffix, b"")):
+        elif not path.read_bytes().endswith(ends.get(path.suffix, (b"",))):
             found.append(path.name)
     return found
 
