@@ -340,6 +340,6 @@ def test_damaged_claims_are_thrown_away(tmp_path):
 def test_the_file_of_readers_has_its_room_on_the_disk(tmp_path):
     from fundus.store.environment import Environment
 
-    Environment(tmp_path).write([(b"key", b"value")])
+    Environment(tmp_path, tmp_path).write([(b"key", b"value")])
     found = (tmp_path / "lock.mdb").stat()
     assert found.st_blocks * 512 >= found.st_size > 0  # no holes, which a full disk cannot fill

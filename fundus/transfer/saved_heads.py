@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
 
-from fundus.backbones.network import Network, all_frozen
+from fundus.backbones.network import Network
 from fundus.heads.base import NeuralHead
 from fundus.runtime.tensorflow import require_tensorflow
 from fundus.saving.codec import Decoder, Encoder
@@ -112,10 +112,12 @@ def read_head(record: Any, decoder: Decoder, network: Network | None, model: Any
 
 
 def _check_freeze(network: Network | None, model: Any) -> None:
-    """Raise if layers of the backbone are trained, while the head has none of them."""
-    if network is not None and network.freeze != "all":
-        require_tensorflow()
-        require(all_frozen(network), model, "freeze", "that of all layers", network.freeze)
+    """Raise if layers of the backbone are trained, while the head has none of them.
+
+    Where all were frozen by another name, such as 1.0, a fit has written "all".
+    """
+    if network is not None:
+        require(network.freeze == "all", model, "freeze", "that of all layers", network.freeze)
 
 
 def width_of(head: Any) -> int | None:

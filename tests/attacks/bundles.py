@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 import warnings
@@ -86,10 +87,16 @@ def tried(bad: Path, chosen: Target) -> str:
     before = peak_megabytes()
     start = time.process_time()
     outcome = _outcome(bad, chosen)
-    if time.process_time() - start > SECONDS:
+    if time.process_time() - start > SECONDS and _side(bad) < 10 * _side(chosen.folder):
         return f"SLOW {time.process_time() - start:.1f} s, {outcome}"
     grown = peak_megabytes() - before
     return f"LARGE {grown:.0f} MB, {outcome}" if grown > MEGABYTES else outcome
+
+
+def _side(folder: Path) -> int:
+    """Largest size of images in a record: a network may be asked for more, and takes its time."""
+    text = (folder / "model.json").read_bytes().decode("utf-8", "replace")
+    return max((int(n) for n in re.findall(r'"image_size": (\d{1,9})\b', text)), default=1)
 
 
 def _outcome(bad: Path, chosen: Target) -> str:
