@@ -1,7 +1,8 @@
 """scikit-learn's own conformance suite on precomputed features: in full for every kind of head.
 
-The ordinal neural heads share everything but their loss with the others, so that the structural
-checks suffice for every run; the full suite, about a minute each, is left to `make zoo`.
+The neural heads share everything but their loss with the softmax head, and a regressor's severities
+with the ridge head, so that the structural checks suffice for every run; the full suite, a minute
+and more each, is left to `make zoo`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,12 @@ def neural(head):
 LOGISTIC = TransferClassifier("precomputed", LogisticHead(C=1.0))
 RIDGE = TransferClassifier("precomputed", RidgeHead(alpha=1.0))
 
-ORDINAL_NEURAL = {"corn": CornHead, "coral": CoralHead, "soft_labels": SoftLabelHead}
+OTHER_NEURAL = {
+    "relu": ReluHead,
+    "corn": CornHead,
+    "coral": CoralHead,
+    "soft_labels": SoftLabelHead,
+}
 
 CASES = {
     "logistic": (LOGISTIC, {}),
@@ -85,10 +91,9 @@ CASES = {
     "OrdinalLogisticRegression": (OrdinalLogisticRegression(), {}),
     "OrdinalRidge": (OrdinalRidge(), LEFT_OUT_ROW),
     "softmax": (neural(SoftmaxHead(units=16, layers=1, dropout=0.0)), INNER_SPLIT),
-    "relu": (neural(ReluHead(units=16, layers=1, dropout=0.0)), INNER_SPLIT),
     **{
         name: (neural(head(units=16, layers=1, dropout=0.0)), INNER_SPLIT)
-        for name, head in ORDINAL_NEURAL.items()
+        for name, head in OTHER_NEURAL.items()
     },
 }
 
@@ -111,7 +116,7 @@ STRUCTURE = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.zoo) if n in ORDINAL_NEURAL else n for n in CASES]
+    "name", [pytest.param(n, marks=pytest.mark.zoo) if n in OTHER_NEURAL else n for n in CASES]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
 def test_check_estimator(name):
@@ -123,7 +128,7 @@ def test_check_estimator(name):
     assert len(passed) >= AT_LEAST, passed
 
 
-@pytest.mark.parametrize("name", ORDINAL_NEURAL)
+@pytest.mark.parametrize("name", OTHER_NEURAL)
 def test_structure(name):
     """The checks of the suite that cost nothing, for heads whose full suite is long."""
     model, _ = CASES[name]
