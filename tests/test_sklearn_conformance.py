@@ -29,7 +29,7 @@ from fundus import (
     TunedCutpointClassifierCV,
 )
 
-#: Checks of the suite on a two-dimensional classifier, as of scikit-learn 1.6; later ones add some.
+#: Checks of the suite on a two-dimensional classifier, as of scikit-learn 1.8; later ones add some.
 AT_LEAST = 50
 
 INNER_SPLIT = dict.fromkeys(
