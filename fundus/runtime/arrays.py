@@ -38,4 +38,5 @@ def save_arrays(
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise ValueError(f"The array {name!r} must hold numbers. Got Python objects instead.")
-    np.savez(file, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez(file, **named)
