@@ -25,8 +25,8 @@ PICTURE = Path(__file__).resolve().with_name("views.png")
 
 #: Edge of the photograph, of a cell of the picture, and of the part that is shown enlarged.
 SIDE, CELL, PART = 320, 112, 56
-#: Top left corner of that part: a bit of an arcade with lesions.
-CORNER = (84, 96)
+#: Top left corner of that part: haemorrhages and exudates.
+CORNER = (118, 92)
 
 #: Nothing but what a row switches on.
 STILL = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from image_samples import retina
+from PIL import Image
 from sklearn.base import BaseEstimator, clone
 
 from fundus import Augmentation
@@ -260,7 +262,10 @@ def test_jpeg_keeps_colours_and_loses_more_at_lower_quality():
     red[...] = (200, 60, 20)
     view = amount("jpeg", 60).augment(red, 0)
     assert np.abs(view.astype(int) - red).max() <= 3
-    image = eye()
+    image, buffer = eye(), io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=30)
+    pillow = np.asarray(Image.open(buffer)).astype(int)
+    assert np.abs(amount("jpeg", 30).augment(image, 0) - pillow).mean() < 0.2
     lost = [
         np.abs(amount("jpeg", quality).augment(image, 0).astype(int) - image).mean()
         for quality in (95, 60, 20)
