@@ -48,6 +48,8 @@ class Augmentation(Warp):
         horizontal; ``None`` for no such reflection.
     fill : {"nearest", "black"}, default="nearest"
         What fills the places outside the image: its nearest pixel, or black.
+    at_ends : bool, default=False
+        Draw one of the two ends of every range, those below too, and nothing between.
     light : tuple of (float, float), default=None
         Uneven illumination, a slope and a bowl: most that it adds or takes, as a share of light.
     hole : tuple of (float, float), default=None
@@ -73,8 +75,6 @@ class Augmentation(Warp):
         Standard deviation of Gaussian noise, for each pixel and channel, in grey levels.
     jpeg : tuple of (int, int), default=None
         Quality, 1–100, of a JPEG file that the picture is written to and read from.
-    at_ends : bool, default=False
-        Draw one of the two ends of every range, those of the warp too, and nothing between.
 
     See Also
     --------
