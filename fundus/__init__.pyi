@@ -23,6 +23,7 @@ from .heads.sklearn_heads import LogisticHead as LogisticHead
 from .heads.sklearn_heads import RidgeHead as RidgeHead
 from .heads.sklearn_heads import SVMHead as SVMHead
 from .images.augment import Augmentation as Augmentation
+from .images.degradations import degradations as degradations
 from .images.limits import ImageLimits as ImageLimits
 from .images.limits import set_image_limits as set_image_limits
 from .meta.calibration import CumulativeCalibratedClassifierCV as CumulativeCalibratedClassifierCV

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, clone
 
 from fundus.exceptions import DataError, InvalidParameterError
 from fundus.images.augment import Augmentation
+from fundus.images.kinds import KINDS
 
 STILL = Augmentation(rotation=0, shift=0, zoom=(1, 1), flip_horizontal=False, flip_vertical=False)
 
@@ -219,6 +220,7 @@ def test_a_switch_leaves_the_other_draws_as_they_were():
         ("zoom_per_axis", "yes", "an instance of 'bool'"),
         ("flip_horizontal", 1, "an instance of 'bool'"),
         ("flip_vertical", None, "an instance of 'bool'"),
+        ("at_ends", 0, "an instance of 'bool'"),
         ("reflect_angle", "none", "a finite float or None"),
         ("fill", "wrap", "a str among {'black', 'nearest'}. Got 'wrap' instead"),
         ("fill", ["nearest"], "a str among"),
@@ -262,8 +264,56 @@ def test_key_names_every_parameter():
         "flip_vertical": False,
         "reflect_angle": 0.0,
         "fill": "black",
+        "at_ends": True,
+        **dict.fromkeys(KINDS, (1, 1)),
     }
     assert set(changed) == set(Augmentation.__dataclass_fields__)
     keys = {Augmentation(**{name: value}).key() for name, value in changed.items()}
     assert len(keys | {Augmentation().key()}) == len(changed) + 1
     assert Augmentation(rotation=20, zoom=[0.8, 1.2]).key() == Augmentation().key()
+
+
+def test_without_kinds_pixels_and_keys_are_those_of_the_warp_alone():
+    def warped(image, seed):
+        rng = np.random.default_rng(seed)
+        turn, right, down = rng.uniform(-1, 1, 3)
+        zoom = rng.uniform(0.8, 1.2, 2)
+        flips = rng.random(3) < 0.5
+        M, b = Augmentation.matrix(
+            image.shape,
+            rotation=20 * turn,
+            shift=(0.1 * right, 0.1 * down),
+            zoom=zoom,
+            flip_horizontal=flips[0],
+            flip_vertical=flips[1],
+        )
+        size = image.shape[1], image.shape[0]
+        return cv2.warpAffine(image, np.column_stack([M, b]), size, borderMode=cv2.BORDER_REPLICATE)
+
+    image = picture()
+    for seed in (*range(8), np.random.SeedSequence([1, 2, 3])):
+        for off in (None, 0):
+            augmentation = Augmentation(**dict.fromkeys(KINDS, off))
+            np.testing.assert_array_equal(augmentation.augment(image, seed), warped(image, seed))
+    assert (
+        augmentation.key()
+        == Augmentation().key()
+        == (
+            "augment=1;rotation=20.0;shift=0.1;zoom=0.8,1.2;per_axis=1;flips=1,1;reflect=None;"
+            "fill=nearest"
+        )
+    )
+
+
+def test_at_the_ends_nothing_between_is_drawn():
+    augmentation = Augmentation(20, 0.1, (0.8, 1.2), zoom_per_axis=False, at_ends=True)
+    seen = set()
+    for seed in range(60):
+        M, b = augmentation.sample(np.random.default_rng(seed), (50, 80))
+        zoom = np.linalg.svd(M)[1][0]
+        angle = math.degrees(math.atan(M[1, 0] / M[0, 0]))  # whatever was reflected
+        moved = (M @ [39.5, 24.5] + b - [39.5, 24.5]) / [80, 50]
+        seen.add((round(zoom, 9), round(abs(angle), 9), *np.round(np.sign(moved)).astype(int)))
+        np.testing.assert_allclose(np.abs(moved), 0.1)
+    assert {entry[:2] for entry in seen} == {(0.8, 20.0), (1.2, 20.0)}
+    assert len({entry[2:] for entry in seen}) == 4
