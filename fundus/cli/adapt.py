@@ -57,7 +57,7 @@ def adapt(
             "best ones.",
             min=0,
         ),
-    ] = 0,
+    ] = 100,
     sensitivity: Annotated[
         float | None,
         option(
@@ -187,8 +187,11 @@ def _digests(graded: Bunch, trained: Run, cache_dir: Path | None) -> list[str]:
 
     digests = digests_of(graded.paths, cache_dir)
     names = names_of(graded.paths, graded.root)
-    what = "ARE AMONG THE TRAINING IMAGES of this model, whose severities for them are too sure"
-    warn_of_training_images(names, digests, trained.digests, what)
+    advice = (
+        "its severities for them are better than for others, which these thresholds will not suit. "
+        "Adapt on other images"
+    )
+    warn_of_training_images(names, digests, trained.digests, advice=advice)
     return digests
 
 

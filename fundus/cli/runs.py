@@ -237,6 +237,8 @@ def warn_of_training_images(
     digests: Sequence[str],
     trained: frozenset[str] | None,
     what: str = "ARE AMONG THE TRAINING IMAGES of this model",
+    advice: str = "the scores are too good. Evaluate on other images, or read the out-of-fold "
+    "scores of the run",
 ) -> int | None:
     """Warn of images that the model was trained on.
 
@@ -247,8 +249,8 @@ def warn_of_training_images(
         SHA-256 of each image.
     trained : frozenset of str or None
         SHA-256 of the training images.
-    what : str
-        What these images are, in the message.
+    what, advice : str
+        What these images are, and what follows from it, in the message.
 
     Returns
     -------
@@ -267,8 +269,7 @@ def warn_of_training_images(
     seen = [name for name, digest in zip(names, digests, strict=True) if digest in trained]
     if seen:
         warnings.warn(
-            f"{len(seen)} of {len(names)} images {what}, such as {seen[0]!r}: the scores are too "
-            "good. Evaluate on other images, or read the out-of-fold scores of the run.",
+            f"{len(seen)} of {len(names)} images {what}, such as {seen[0]!r}: {advice}.",
             DataWarning,
             stacklevel=2,
         )

@@ -66,7 +66,7 @@ def adapt(
     groups: ArrayLike | None = None,
     cv: int = 5,
     scoring: Any = "qwk",
-    n_bootstraps: int = 0,
+    n_bootstraps: int = 100,
     sensitivity: float | None = None,
     specificity: float | None = None,
     min_patients: int = 20,
@@ -96,9 +96,9 @@ def adapt(
         Folds of patients for the scores.
     scoring : "qwk" or array-like of float, shape (n_grades, n_grades), default="qwk"
         What cutpoints are best for, as in `optimal_cutpoints`.
-    n_bootstraps : int, default=0
-        Take the median of the cutpoints of so many resamples of the patients, as in
-        `TunedCutpointClassifierCV`.
+    n_bootstraps : int, default=100
+        Take the median of the cutpoints of so many resamples of the patients, which is steadier
+        for few of them; 0 takes the best cutpoints. As in `TunedCutpointClassifierCV`.
     sensitivity, specificity : float, default=None
         Goals of the operating points; ``None`` takes those of the model's own, else 0.9.
     min_patients : int, default=20
@@ -140,7 +140,7 @@ def adapt(
     -----
     A rule for sets of grades is made again from these photographs, as what it promises is about
     images like those it was made from. Cost: one prediction of every image, and
-    ``(cv + 1) * max(1, n_bootstraps)`` fits of cutpoints, a millisecond each.
+    ``(cv + 1) * (1 + n_bootstraps)`` fits of cutpoints, of about a millisecond each.
 
     Examples
     --------
@@ -299,7 +299,7 @@ def _warn_if_worse(kappa: Change) -> None:
     if kappa.after.value < kappa.before.value:
         warn_caller(
             f"Adapting LOWERS kappa on this site's photographs, from {kappa.before.value:.3f} to "
-            f"{kappa.after.value:.3f} (cross-fitted; change {kappa.difference}): the adapted model "
-            "is made all the same, and the former one is likely the better.",
+            f"{kappa.after.value:.3f}, cross-fitted; the change is {kappa.difference}. The adapted "
+            "model is made all the same: which of the two to use is yours to decide.",
             DataWarning,
         )

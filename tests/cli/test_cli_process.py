@@ -122,6 +122,7 @@ def in_a_process(*command: str, cache: Path) -> subprocess.CompletedProcess:
     [
         (["--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
         (["train", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
+        (["adapt", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
         (["plugins"], "keras tensorflow matplotlib"),
         (["backbones"], "keras tensorflow matplotlib"),
         (["heads"], "keras tensorflow matplotlib"),
