@@ -69,6 +69,19 @@ class Adaptation:
         Operating points that could not be chosen, and the like.
     frame : DataFrame
         A row per image; see `to_frame`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from fundus import adapt
+    >>> X, y = np.linspace(0, 3, 60).reshape(-1, 1), np.repeat([0, 1, 2], 20)
+    >>> site = adapt(LogisticRegression().fit(X, y), (X + 1, y))  # another camera
+    >>> list(site.changes), site.n_images, site.n_patients
+    (['qwk'], 60, None)
+    >>> bool((site.model.predict(X + 1) == y).mean() > 0.9)
+    True
+    >>> print(str(site).splitlines()[0])
+    Adapted on 60 images
     """
 
     model: Any

@@ -29,6 +29,12 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def quick(cache):
+    """Options of an adaptation without resamples."""
+    return [*cache, "--n-bootstraps", "0"]
+
+
+@pytest.fixture(scope="module")
 def adapted(trained, site, document, cache, tmp_path_factory):
     """An adapted run and the document that was printed."""
     out = tmp_path_factory.mktemp("runs") / "dr hier é"
@@ -105,12 +111,12 @@ def test_the_same_as_in_python(adapted, trained, site):
 
 
 def test_the_table_is_shown_and_an_adapted_run_is_adapted(
-    adapted, site, run, cache, tmp_path, monkeypatch
+    adapted, site, run, quick, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     result = run(
-        "adapt", adapted[0], site, "--n-bootstraps", 0, "--sensitivity", 0.8, "--seed", 3,
-        *cache,
+        "adapt", adapted[0], site, "--sensitivity", 0.8, "--seed", 3,
+        *quick,
     )  # fmt: skip
     for words in ("Adapted on 60 images of 30 patients", "quadratic weighted kappa", "difference",
                   "referable at sensitivity 0.8", "30 patients are few"):  # fmt: skip
@@ -121,7 +127,7 @@ def test_the_table_is_shown_and_an_adapted_run_is_adapted(
     assert json.loads((out / "metrics.json").read_text())["adapted"]["from"]["about"]["adapted"]
 
 
-def test_folders_that_are_refused(trained, adapted, site, run, cache, tmp_path):
+def test_folders_that_are_refused(trained, adapted, site, run, quick, tmp_path):
     before = (trained[0] / "metrics.json").read_bytes()
     for out, why in (
         (trained[0], "is the run that is adapted, which stays as it is"),
@@ -129,31 +135,31 @@ def test_folders_that_are_refused(trained, adapted, site, run, cache, tmp_path):
         (trained[0] / "model" / "new", "is the run that is adapted"),
         (adapted[0], "exists and is not an empty folder"),
     ):
-        result = run("adapt", trained[0], site, "--out", out, *cache, code=2)
+        result = run("adapt", trained[0], site, "--out", out, *quick, code=2)
         assert why in told(result)
     (tmp_path / "cut" / "resume").mkdir(parents=True)
-    result = run("adapt", trained[0], site, "--out", tmp_path / "cut", *cache, code=2)
+    result = run("adapt", trained[0], site, "--out", tmp_path / "cut", *quick, code=2)
     assert "holds a run that was interrupted" in told(result)
     assert (trained[0] / "metrics.json").read_bytes() == before
     (tmp_path / "empty").mkdir()
-    run("adapt", trained[0], site, "--out", tmp_path / "empty", "--quiet", *cache)
+    run("adapt", trained[0], site, "--out", tmp_path / "empty", "--quiet", *quick)
     assert (tmp_path / "empty" / "metrics.json").is_file()
 
 
-def test_runs_that_are_refused(trained, site, run, cache, tmp_path):
+def test_runs_that_are_refused(trained, site, run, quick, tmp_path):
     out = tmp_path / "out"
     gone = shutil.copytree(trained[0], tmp_path / "gone")
     (gone / "metrics.json").unlink()
-    assert "not a complete run" in told(run("adapt", gone, site, "--out", out, *cache, code=1))
+    assert "not a complete run" in told(run("adapt", gone, site, "--out", out, *quick, code=1))
     assert "There is no run" in told(run("adapt", tmp_path / "no", site, "--out", out, code=1))
     assert not out.exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gone"]
 
 
-def test_nothing_is_written_where_data_do_not_do(trained, site, run, cache, tmp_path):
+def test_nothing_is_written_where_data_do_not_do(trained, site, run, quick, tmp_path):
     out = tmp_path / "out"
     table = pd.read_csv(site / "labels.csv")
-    options = ["--image-dir", site, "--out", out, *cache]
+    options = ["--image-dir", site, "--out", out, *quick]
 
     def refused(rows, *more, code=1):
         rows.to_csv(tmp_path / "some.csv", index=False)
@@ -175,23 +181,23 @@ def test_nothing_is_written_where_data_do_not_do(trained, site, run, cache, tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["some.csv"], "nothing is left over"
 
 
-def test_a_grade_that_is_missing_may_be(trained, site, run, document, cache, tmp_path):
+def test_a_grade_that_is_missing_may_be(trained, site, run, document, quick, tmp_path):
     table = pd.read_csv(site / "labels.csv")
     table[table["grade"] != 3].to_csv(tmp_path / "some.csv", index=False)
     printed = document(
         "adapt", trained[0], tmp_path / "some.csv", "--image-dir", site, "--out", tmp_path / "out",
-        "--missing-grades", "never", *cache,
+        "--missing-grades", "never", *quick,
     )  # fmt: skip
     assert printed["data"]["n_true"][3] == 0
     data = fundus.load_image_folder(site)
     assert 3 not in fundus.load(tmp_path / "out" / "model").predict(data.paths)
 
 
-def test_files_that_cannot_be_read_are_set_aside(trained, site, run, cache, tmp_path):
+def test_files_that_cannot_be_read_are_set_aside(trained, site, run, quick, tmp_path):
     data = shutil.copytree(site, tmp_path / "data")
     broken = sorted((data / "class0").iterdir())[0]
     broken.write_bytes(broken.read_bytes()[:300])
-    command = ["adapt", trained[0], data, "--out", tmp_path / "out", *cache]
+    command = ["adapt", trained[0], data, "--out", tmp_path / "out", *quick]
     assert broken.name in told(run(*command, code=1))
     assert not (tmp_path / "out").exists()
     run(*command, "--on-error", "skip")
@@ -200,28 +206,28 @@ def test_files_that_cannot_be_read_are_set_aside(trained, site, run, cache, tmp_
     assert len(pd.read_csv(tmp_path / "out" / "oof.csv")) == 59
 
 
-def test_training_images_are_told(trained, folder, run, cache, tmp_path):
-    result = run("adapt", trained[0], folder, "--out", tmp_path / "out", *cache)
+def test_training_images_are_told(trained, folder, run, quick, tmp_path):
+    result = run("adapt", trained[0], folder, "--out", tmp_path / "out", *quick)
     assert "40 of 40 images ARE AMONG THE TRAINING IMAGES of this model" in told(result)
     assert "Adapt on other images." in told(result)
 
 
 @pytest.mark.parametrize("where", ["save", "write_json"])
-def test_it_is_written_whole_or_not_at_all(trained, site, run, cache, tmp_path, monkeypatch, where):
+def test_it_is_written_whole_or_not_at_all(trained, site, run, quick, tmp_path, monkeypatch, where):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     module = {"save": "fundus.saving.bundle", "write_json": "fundus.cli.files"}[where]
     with monkeypatch.context() as patch:
         patch.setattr(f"{module}.{where}", interrupted)
-        result = run("adapt", trained[0], site, "--out", tmp_path / "out", *cache, code=130)
+        result = run("adapt", trained[0], site, "--out", tmp_path / "out", *quick, code=130)
     assert "Interrupted" in told(result)
     assert list(tmp_path.iterdir()) == []
     # what a killed process leaves is a hidden folder, which the next one removes
     killed = tmp_path / ".out.0123abcd.part"
     killed.mkdir()
     (killed / "lock").touch()
-    run("adapt", trained[0], site, "--out", tmp_path / "out", *cache)
+    run("adapt", trained[0], site, "--out", tmp_path / "out", *quick)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -240,10 +246,10 @@ def test_a_changed_record_is_found(adapted, run, tmp_path):
     assert "not what adapt writes" in told(run("verify", bad, code=1))
 
 
-def test_a_model_saved_in_python(site, photographs, run, document, cache, tmp_path):
+def test_a_model_saved_in_python(site, photographs, run, document, quick, tmp_path):
     model = fundus.TransferClassifier("tiny", "logistic", weights="fixed", grades=5)
     model.fit(photographs.paths, photographs.grades).save(tmp_path / "model")
-    printed = document("adapt", tmp_path / "model", site, "--out", tmp_path / "out", *cache)
+    printed = document("adapt", tmp_path / "model", site, "--out", tmp_path / "out", *quick)
     change = printed["changes"]["referable at sensitivity 0.9: sensitivity"]
     assert change["before"] is None
     assert change["after"]["value"] > 0.5
