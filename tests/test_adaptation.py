@@ -283,11 +283,15 @@ def test_too_few_or_too_little(trained, site):
 def test_a_grade_that_is_not_predicted_any_more(trained, site):
     X, y = site
     rows = y != 3
-    found = adapt(trained, (X[rows], y[rows]), groups=PATIENTS[rows], missing_grades="never")
+    found = adapt(
+        trained, (X[rows], y[rows]), groups=PATIENTS[rows], missing_grades="never", n_bootstraps=0
+    )
     assert set(found.model.predict(X)) == {0, 1, 2, 4}
     assert set(found.to_frame()["prediction"]) == {0, 1, 2, 4}
     mild = y < 2
-    found = adapt(trained, (X[mild], y[mild]), groups=PATIENTS[mild], missing_grades="never")
+    found = adapt(
+        trained, (X[mild], y[mild]), groups=PATIENTS[mild], missing_grades="never", n_bootstraps=0
+    )
     assert found.model.operating_points_ == {"referable": [], "sight-threatening": []}
     assert [n for n in found.notes if n.startswith("referable: no operating point: 0 of")]
     assert found.changes["referable at sensitivity 0.8: sensitivity"].after is None
