@@ -31,6 +31,7 @@ from .meta.conformal import OrdinalConformalClassifier as OrdinalConformalClassi
 from .meta.cutpoints import FixedCutpointClassifier as FixedCutpointClassifier
 from .meta.cutpoints import TunedCutpointClassifierCV as TunedCutpointClassifierCV
 from .meta.ensemble import FoldEnsemble as FoldEnsemble
+from .meta.prevalence import PrevalenceCutpointClassifier as PrevalenceCutpointClassifier
 from .meta.second_stage import SecondStageClassifier as SecondStageClassifier
 from .metrics.kappa import adjacent_accuracy as adjacent_accuracy
 from .metrics.kappa import inverse_frequency_weights as inverse_frequency_weights
@@ -48,6 +49,8 @@ from .model_selection.splits import check_split as check_split
 from .plugins.registry import list_backbones as list_backbones
 from .plugins.registry import list_heads as list_heads
 from .plugins.registry import list_preprocessors as list_preprocessors
+from .reporting.adaptation import adapt as adapt
+from .reporting.adapted import Adaptation as Adaptation
 from .reporting.comparison import paired_difference as paired_difference
 from .reporting.coverage import coverage_report as coverage_report
 from .reporting.evaluation import Evaluation as Evaluation

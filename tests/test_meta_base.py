@@ -18,6 +18,7 @@ from fundus import (
     FixedCutpointClassifier,
     FoldEnsemble,
     OrdinalConformalClassifier,
+    PrevalenceCutpointClassifier,
     RidgeHead,
     SecondStageClassifier,
     TransferClassifier,
@@ -131,6 +132,11 @@ def test_a_third_partys_grader_nests_in_all_of_ours(name):
     assert ((low <= y) & (y <= high)).mean() > 0.85
     assert np.array_equal(sets.predict(NEW), folds.predict(NEW))
 
+    shares = np.full(5, 0.2)
+    known = PrevalenceCutpointClassifier(third, prevalence=shares, cv=2, random_state=0).fit(X, y)
+    expected = np.digitize(severity(own, NEW), known.cutpoints_)
+    assert np.array_equal(known.predict(NEW), expected)
+
     second = SecondStageClassifier(third, cv=2, random_state=0).fit(X, y)
     assert second.second_features_[0] == "severity"
     table = np.column_stack([severity(own, NEW), own.predict_proba(NEW)])
@@ -181,6 +187,7 @@ def test_ours_are_taken_as_they_are_and_others_adapted_once():
         FoldEnsemble,
         FixedCutpointClassifier,
         TunedCutpointClassifierCV,
+        PrevalenceCutpointClassifier,
         CumulativeCalibratedClassifierCV,
         OrdinalConformalClassifier,
         SecondStageClassifier,

@@ -19,6 +19,7 @@ from fundus import (
     OrdinalLogisticRegression,
     OrdinalRidge,
     OrdinalRidgeHead,
+    PrevalenceCutpointClassifier,
     ReluHead,
     RidgeHead,
     SecondStageClassifier,
@@ -85,6 +86,10 @@ CASES = {
         INNER_SPLIT | CUT_ELSEWHERE,
     ),
     "fixed cutpoints": (FixedCutpointClassifier(RIDGE), {}),
+    "prevalence": (
+        PrevalenceCutpointClassifier(RIDGE, cv=2, random_state=0),
+        INNER_SPLIT | CUT_ELSEWHERE,
+    ),
     "second stage": (SecondStageClassifier(LOGISTIC, cv=2, random_state=0), INNER_SPLIT),
     "ordinal_logistic": (TransferClassifier("precomputed", OrdinalLogisticHead(C=1.0)), {}),
     "ordinal_ridge": (TransferClassifier("precomputed", OrdinalRidgeHead()), LEFT_OUT_ROW),

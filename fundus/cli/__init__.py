@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fundus import __version__
-from fundus.cli import audit, cache, demo, evaluate, listings, plan, predict, train, verify
+from fundus.cli import adapt, audit, cache, demo, evaluate, listings, plan, predict, train, verify
 from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
 
@@ -28,6 +28,7 @@ app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)
 app.command("heads")(listings.heads)

@@ -72,7 +72,7 @@ def evaluate(
     with patients_do_not_matter():
         graded = load_graded(
             data,
-            **folder_options(_names_of_grades(grades, trained.class_names)),
+            **folder_options(names_of_grades_in(grades, trained.class_names)),
             on_error=on_error.value,
             columns=columns,
             min_classes=1,
@@ -85,7 +85,11 @@ def evaluate(
     skip = on_error is opt.OnError.SKIP or len(graded.skipped) > 0
     outputs = _outputs(output, skip=skip)
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
-    seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
+    digests = digests_of(graded.paths, cache_dir)
+    seen = warn_of_training_images(names, digests, trained.digests)
+    adapted = warn_of_training_images(
+        names, digests, trained.adapted_on, "HAVE SET THE CUTPOINTS of this adapted model"
+    )
     found = evaluation.evaluate(trained.model, graded)
     # written last: while it is missing, the other files may be of two runs
     Path(os.path.realpath(output.with_suffix(".json"))).unlink(missing_ok=True)
@@ -100,14 +104,15 @@ def evaluate(
     scores = found.scores()
     scores.insert(0, "of", "evaluation")
     write_csv(scores, output.with_name(f"{output.stem}-scores.csv"))
-    document |= {"training_images": seen, "scores": found.to_dict(), "figures": list(files)}
+    document |= {"training_images": seen, "adapting_images": adapted}
+    document |= {"scores": found.to_dict(), "figures": list(files)}
     write_json(document, output.with_suffix(".json"))
     screen.emit(document)
     screen.show(found.to_table("Scores of the averaged folds"), f"Predictions: {output}")
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
 
 
-def _names_of_grades(grades: str | None, of_run: list[str]) -> list[str]:
+def names_of_grades_in(grades: str | None, of_run: list[str]) -> list[str]:
     """Return the names of the grades in the data; the run's names without ``--grades``."""
     if grades is None:
         return of_run

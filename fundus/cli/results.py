@@ -121,7 +121,7 @@ def write_run(
     The model was fitted on the images `graded`, those `held_back` are of ``--validation``, and
     `started` is ``time.perf_counter()`` at the start.
     """
-    data = _summary(graded)
+    data = summary_of(graded)
     report = evaluate_out_of_fold(
         model, graded, sensitivity=settings.sensitivity, specificity=settings.specificity
     )
@@ -185,7 +185,7 @@ def _with_decisions(
 
 def describe(graded: Bunch) -> str:
     """Describe the images in one line."""
-    data = _summary(graded)
+    data = summary_of(graded)
     counts = ", ".join(
         f"{label}: {n}"
         for label, n in zip(grade_labels(graded.class_names), data["n_true"], strict=True)
@@ -198,7 +198,8 @@ def describe(graded: Bunch) -> str:
     return f"{data['n_images']} images, {who} ({counts}){more}"
 
 
-def _summary(graded: Bunch) -> dict[str, Any]:
+def summary_of(graded: Bunch) -> dict[str, Any]:
+    """Return how many images, patients and grades there are, as JSON values."""
     known = graded.patients_known
     return {
         "n_images": len(graded.paths),

@@ -34,6 +34,8 @@ METRICS = "metrics.json"
 INTERRUPTED = "resume"
 #: Digests of the training images; saved beside the model, so that a copy of the model has them.
 TRAINING_IMAGES = "training_images.csv"
+#: The same of the images on which ``fundus adapt`` has set the cutpoints.
+ADAPTING_IMAGES = "adapting_images.csv"
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ class Run:
         Name of every grade.
     digests : frozenset of str or None
         SHA-256 of the training images; ``None`` if they were not saved.
+    adapted_on : frozenset of str, default=None
+        SHA-256 of the images that set the cutpoints of an adapted run.
     """
 
     model: Any
     class_names: list[str]
     digests: frozenset[str] | None
+    adapted_on: frozenset[str] | None = None
 
 
 def new_run(out: Path | None, *, resume: bool = False) -> Path:
@@ -81,9 +86,27 @@ def new_run(out: Path | None, *, resume: bool = False) -> Path:
                 return out
             except FileExistsError:
                 number += 1
-    if (out / INTERRUPTED).is_dir() and not (out / METRICS).is_file():
-        if resume:
-            return out
+    if resume and _is_interrupted(out):
+        return out
+    refuse_taken(out)
+    from fundus.runtime.whole import make_folder
+
+    make_folder(out)
+    return out
+
+
+def _is_interrupted(out: Path) -> bool:
+    return (out / INTERRUPTED).is_dir() and not (out / METRICS).is_file()
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse a folder for a new run that is a file or has files in it.
+
+    Raises
+    ------
+    typer.BadParameter
+    """
+    if _is_interrupted(out):
         raise typer.BadParameter(
             f"{str(out)!r} holds a run that was interrupted, or is at work: pass --resume to go "
             "on, or remove it, or choose another.",
@@ -94,10 +117,6 @@ def new_run(out: Path | None, *, resume: bool = False) -> Path:
             f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",
             param_hint="--out",
         )
-    from fundus.runtime.whole import make_folder
-
-    make_folder(out)
-    return out
 
 
 def remove_if_empty(run: Path) -> None:
@@ -154,7 +173,8 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         reader.model.set_params(
             cache=True if cache_dir is None else cache_dir, verbose=int(verbose)
         )
-    return Run(model, names_of_grades(model), read_digests(folder))
+    adapted_on = read_digests(folder, ADAPTING_IMAGES)
+    return Run(model, names_of_grades(model), read_digests(folder), adapted_on)
 
 
 def files_of_run(path: Path) -> list[Path]:
@@ -178,8 +198,15 @@ def digests_table(digests: Sequence[str], folds: NDArray[np.intp]) -> bytes:
     return csv_text(pd.DataFrame({"pixels_sha256": digests, "fold": folds})).encode()
 
 
-def read_digests(model: Path) -> frozenset[str] | None:
+def read_digests(model: Path, name: str = TRAINING_IMAGES) -> frozenset[str] | None:
     """Read the digests of the training images of a saved model, if they were saved with it.
+
+    Parameters
+    ----------
+    model : Path
+        Its folder.
+    name : str
+        The table of digests.
 
     Raises
     ------
@@ -190,7 +217,7 @@ def read_digests(model: Path) -> frozenset[str] | None:
 
     from fundus.saving.bundle import read_more
 
-    found = read_more(model, TRAINING_IMAGES)
+    found = read_more(model, name)
     if found is None:
         return None
     try:
@@ -201,13 +228,18 @@ def read_digests(model: Path) -> frozenset[str] | None:
         return frozenset(digests)
     except (ValueError, KeyError, AttributeError, OverflowError) as error:
         raise BundleError(
-            f"The file {str(model / TRAINING_IMAGES)!r} is damaged: it must be a CSV file with a "
+            f"The file {str(model / name)!r} is damaged: it must be a CSV file with a "
             f"column 'pixels_sha256' ({error})."
         ) from None
 
 
 def warn_of_training_images(
-    names: Sequence[str], digests: Sequence[str], trained: frozenset[str] | None
+    names: Sequence[str],
+    digests: Sequence[str],
+    trained: frozenset[str] | None,
+    what: str = "ARE AMONG THE TRAINING IMAGES of this model",
+    advice: str = "the scores are too good. Evaluate on other images, or read the out-of-fold "
+    "scores of the run",
 ) -> int | None:
     """Warn of images that the model was trained on.
 
@@ -218,6 +250,8 @@ def warn_of_training_images(
         SHA-256 of each image.
     trained : frozenset of str or None
         SHA-256 of the training images.
+    what, advice : str
+        What these images are, and what follows from it, in the message.
 
     Returns
     -------
@@ -236,9 +270,7 @@ def warn_of_training_images(
     seen = [name for name, digest in zip(names, digests, strict=True) if digest in trained]
     if seen:
         warnings.warn(
-            f"{len(seen)} of {len(names)} images ARE AMONG THE TRAINING IMAGES of this model, "
-            f"such as {seen[0]!r}: the scores are too good. Evaluate on other images, or read the "
-            "out-of-fold scores of the run.",
+            f"{len(seen)} of {len(names)} images {what}, such as {seen[0]!r}: {advice}.",
             DataWarning,
             stacklevel=2,
         )

@@ -88,6 +88,8 @@ def checks_of(run: Path, folder: Path, trusted: tuple[str, ...]) -> list[Check]:
     if loaded:
         checks.append(_checked("prediction", lambda: _prediction(loaded[0])))
     checks.append(_checked("training images", lambda: _training_images(folder, loaded)))
+    adapted = _checked("adapting images", lambda: _adapted(folder))
+    checks += [adapted] * (adapted.sound is not None)
     if run != folder:
         checks.append(_checked("results", lambda: _results(run)))
     return checks
@@ -175,6 +177,29 @@ def _training_images(folder: Path, loaded: list[Any]) -> str | None:
             )
     listed = "with" if more[1] else "without, as an earlier release wrote them,"
     return f"digests of {len(digests)} images, {listed} a SHA-256 in the manifest"
+
+
+def _adapted(folder: Path) -> str | None:
+    from fundus.cli.runs import ADAPTING_IMAGES, read_digests
+    from fundus.saving.bundle import read_record
+
+    about = read_record(folder)["about"].get("adapted")
+    digests = read_digests(folder, ADAPTING_IMAGES)
+    if about is None and digests is None:
+        return None
+    try:
+        source, date, n_images = about["from"], about["date"], about["n_images"]
+        named = f"{source['run']} ({source['manifest_sha256'][:12]})"
+    except (TypeError, KeyError) as error:
+        raise BundleError(
+            f"The record of the adaptation is not what adapt writes ({error!r})."
+        ) from None
+    if digests is None or len(digests) > n_images:
+        raise BundleError(
+            f"{ADAPTING_IMAGES} must have the {n_images} images that the model was adapted on. Got "
+            f"{len(digests or ())}."
+        )
+    return f"adapted from {named} on {date}; digests of {len(digests)} of its {n_images} images"
 
 
 def _results(run: Path) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fundus.exceptions import DataError, DataWarning, warn_caller
+from fundus.exceptions import DataError
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.curves import plot_reliability, plot_roc
 from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion, rounding
-from fundus.reporting.graded import Graded, read_graded
+from fundus.reporting.graded import Graded, read_graded, warn_of_oedema
 from fundus.reporting.predictions import (
     Predictions,
     averaged,
@@ -255,15 +255,8 @@ def evaluate(model: Any, data: Any) -> Evaluation:
     if found.severity is not None and len(graded.called):
         of_called = predict_images(model, graded.called["path"].tolist()).severity
     screening = graded.screening(found.severity, of_called, points_of(model))
-    with_dme = getattr(model, "referable_with_dme_", None)
-    if with_dme is not None and screening and with_dme != screening.with_dme:
-        then, now = ("with", "without") if with_dme else ("without", "with")
-        warn_caller(
-            f"The operating points were chosen {then} macular oedema, and these images are scored "
-            f"{now} it, so they do not match: give both tables a column 'dme', or "
-            "none.",
-            DataWarning,
-        )
+    if screening:
+        warn_of_oedema(model, with_dme=screening.with_dme)
     return _evaluation(model, graded, found, screening, "Scores")
 
 

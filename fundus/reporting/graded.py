@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fundus.exceptions import DataError, Mention, Message
+from fundus.exceptions import DataError, DataWarning, Mention, Message, warn_caller
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import to_positions
 from fundus.grades.patients import known_patients
@@ -142,4 +142,22 @@ def read_graded(data: Any, scale: NDArray[Any]) -> Graded:
         data.patients,
         data.dme,
         data.ungradable,
+    )
+
+
+def warn_of_oedema(model: Any, *, with_dme: bool) -> None:
+    """Warn if macular oedema counts now, and did not for a model's operating points, or vice versa.
+
+    Warns
+    -----
+    DataWarning
+    """
+    then_with = getattr(model, "referable_with_dme_", None)
+    if then_with is None or then_with == with_dme:
+        return
+    then, now = ("with", "without") if then_with else ("without", "with")
+    warn_caller(
+        f"The operating points were chosen {then} macular oedema, and these images are scored "
+        f"{now} it, so they do not match: give both tables a column 'dme', or none.",
+        DataWarning,
     )

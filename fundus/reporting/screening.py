@@ -230,7 +230,7 @@ def screening_report(
         counts = ~called | (name == REFERABLE)
         if operating_points is None:
             own = counts & ~failed
-            points, notes = _choose(score[own], truth[own], sensitivity, specificity)
+            points, notes = choose_points(score[own], truth[own], sensitivity, specificity)
         else:
             points, notes = list(operating_points.get(name, ())), []
             if not points:
@@ -291,12 +291,13 @@ def _scores(
     return score, failed
 
 
-def _choose(
+def choose_points(
     score: NDArray[np.float64],
     truth: NDArray[np.bool_],
     sensitivity: float | None,
     specificity: float | None,
 ) -> tuple[list[OperatingPoint], list[str]]:
+    """Return the operating points for two goals, and why one could not be chosen."""
     points, notes = [], []
     if not truth.any() or truth.all():
         return [], [f"no operating point: {truth.sum()} of {len(truth)} images have it"]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+    from fundus.reporting.adapted import Adaptation
     from fundus.reporting.bootstrap import Measure
     from fundus.reporting.coverage import CoverageReport
     from fundus.reporting.report import Report
@@ -149,3 +150,34 @@ def coverage_table(report: CoverageReport) -> Table:
     for name, measure in rows:
         table.add_row(name, f"{measure.value:.3f}", measure.span)
     return table
+
+
+def adaptation_table(found: Adaptation) -> Group:
+    """Return scores and cutpoints before and after adapting."""
+    from rich.console import Group
+
+    scores = new_table(
+        f"Adapted on {found.n_images} images{_of(found.n_patients)}",
+        caption=f"After: each patient's images are cut by thresholds that the others have set, in "
+        f"{found.n_folds} folds. Intervals are {_how(found.n_patients)}.",
+    )
+    first = found.changes["qwk"].before
+    assert first is not None
+    _headings(scores, "score", first)
+    for name, change in found.changes.items():
+        scores.add_row(f"[bold]{_LABELS.get(name, name)}[/bold]")
+        for what, measure in vars(change).items():
+            if measure is None:
+                scores.add_row(f"  {what}", "-", "")
+            else:
+                sign = "+" if what == "difference" else ""
+                scores.add_row(f"  {what}", f"{measure.value:{sign}.3f}", measure.span)
+    before, after = found.cutpoints
+    cuts = new_table("Cutpoints of the severity")
+    cuts.add_column("from grade")
+    cuts.add_column("before", justify="right")
+    cuts.add_column("after", justify="right")
+    for k, name in enumerate(grade_labels(found.class_names)[1:]):
+        was = "none" if before is None else f"{before[k]:.3f}"
+        cuts.add_row(_plain(name), was, f"{after[k]:.3f}")
+    return Group(scores, cuts, *(_plain(note) for note in found.notes))

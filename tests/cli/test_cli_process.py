@@ -122,6 +122,7 @@ def in_a_process(*command: str, cache: Path) -> subprocess.CompletedProcess:
     [
         (["--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy filelock"),
         (["train", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy filelock"),
+        (["adapt", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy filelock"),
         (["plugins"], "keras tensorflow matplotlib"),
         (["backbones"], "keras tensorflow matplotlib"),
         (["heads"], "keras tensorflow matplotlib"),
