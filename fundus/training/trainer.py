@@ -71,10 +71,12 @@ class KerasTrainer(BaseWrapper):
         source: Source,
         validation: TrainingRows | None,
         checkpoint: Checkpoint | None,
+        n_views: int,
     ) -> None:
         training = self.training
+        size, seed = training.batch_size, training.seed
         batches = batches_of(
-            TrainingRows(source, X[:, 0], y, sample_weight, training.batch_size, training.seed)
+            TrainingRows(source, X[:, 0], y, sample_weight, size, seed, n_views)
         )
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
@@ -198,6 +200,8 @@ def train_net(
     positions: NDArray[np.intp],
     weights: NDArray[np.float64] | None,
     held_out: NDArray[np.intp] | None,
+    *,
+    n_views: int = 0,
 ) -> TrainedNet:
     """Train a neural head, and the backbone's layers after the cut, on rows of a source.
 
@@ -210,6 +214,9 @@ def train_net(
     weights : ndarray of float, shape (n_samples,), or None
     held_out : ndarray of int, shape (n_held_out,), or None
         Rows whose loss early stopping monitors.
+    n_views : int, default=0
+        Augmented rows that follow each of `rows` in the source. An epoch draws one of them, or the
+        row itself, for each.
     """
     require_tensorflow()
     targets = tail.head.encode(positions, tail.n_grades)
@@ -220,7 +227,7 @@ def train_net(
             source, held_out, targets[held_out], kept, training.batch_size, None
         )
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
-    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out)
+    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out, n_views)
     found = None if checkpoint is None else checkpoint.found
     if found is not None and found.about["finished"]:
         trainer.history_, trainer.weights_ = found.about["history"], found.arrays["weights"]
@@ -234,6 +241,7 @@ def train_net(
             source=source,
             validation=validation,
             checkpoint=checkpoint,
+            n_views=n_views,
         )
     check_training(tail.head, training, trainer.history_, trainer.weights_)
     if checkpoint is not None and checkpoint.path.exists():
