@@ -87,11 +87,13 @@ def test_an_image_is_decoded_once_for_all_its_views(photographs, tmp_path, monke
 
 def test_a_head_is_fitted_on_all_views(photographs, monkeypatch):
     X, y = photographs.paths, photographs.grades
-    rows = []
-    fit = StandardScaler.fit
-    monkeypatch.setattr(
-        StandardScaler, "fit", lambda self, X, *a, **k: rows.append(len(X)) or fit(self, X, *a, **k)
-    )
+    rows, fit = [], StandardScaler.fit
+
+    def counted(self, X, y=None, sample_weight=None):
+        rows.append(len(X))
+        return fit(self, X, y, sample_weight)
+
+    monkeypatch.setattr(StandardScaler, "fit", counted)
     model = tiny(LogisticHead(C=1.0)).fit(X, y)
     assert rows == [3 * len(X)]
     # which share the weight of their image

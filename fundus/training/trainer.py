@@ -75,9 +75,7 @@ class KerasTrainer(BaseWrapper):
     ) -> None:
         training = self.training
         size, seed = training.batch_size, training.seed
-        batches = batches_of(
-            TrainingRows(source, X[:, 0], y, sample_weight, size, seed, n_views)
-        )
+        batches = batches_of(TrainingRows(source, X[:, 0], y, sample_weight, size, seed, n_views))
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
         log = keras.callbacks.History()
