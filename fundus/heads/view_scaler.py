@@ -83,21 +83,22 @@ class ViewStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If no row has weight.
         """
         check_real(self, "strength", low=0)
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
-        weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        features: NDArray[Any] = validate_data(self, X, dtype=[np.float64, np.float32])
+        weights = _check_sample_weight(sample_weight, features, ensure_non_negative=True)
         if not weights.sum() > 0:
             raise DataError("sample_weight must not be zero in every row.")
-        plain = StandardScaler().fit(X, sample_weight=None if sample_weight is None else weights)
+        given = None if sample_weight is None else weights
+        plain = StandardScaler().fit(features, sample_weight=given)
         self.mean_, self.scale_ = plain.mean_, plain.scale_
-        self.within_var_, self.between_var_ = np.zeros(X.shape[1]), plain.var_
+        self.within_var_, self.between_var_ = np.zeros(len(plain.var_)), plain.var_
         if groups is not None:
             named = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-            check_consistent_length(X, named)
-            self.within_var_, self.between_var_ = _variances(X, named, weights)
+            check_consistent_length(features, named)
+            self.within_var_, self.between_var_ = _variances(features, named, weights)
         noise = self.strength * self.within_var_
         # the scaler has taken what is left by rounding for no variance
         varies = plain.scale_ == np.sqrt(plain.var_)
-        share = np.ones(X.shape[1])
+        share = np.ones(len(noise))
         total = self.between_var_ + noise
         np.divide(self.between_var_, total, out=share, where=(noise > 0) & varies)
         self.weights_ = np.sqrt(share)
@@ -115,10 +116,12 @@ class ViewStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ndarray of float, shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        scaled = X - self.mean_.astype(X.dtype)
-        scaled /= self.scale_.astype(X.dtype)
-        scaled *= self.weights_.astype(X.dtype)
+        dtypes = [np.float64, np.float32]
+        features: NDArray[Any] = validate_data(self, X, reset=False, dtype=dtypes)
+        dtype = features.dtype
+        scaled = features - self.mean_.astype(dtype)
+        scaled /= self.scale_.astype(dtype)
+        scaled *= self.weights_.astype(dtype)
         return scaled
 
     def __sklearn_tags__(self) -> Any:
