@@ -225,7 +225,7 @@ def train_net(
             source, held_out, targets[held_out], kept, training.batch_size, None
         )
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
-    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out, n_views)
+    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out)
     found = None if checkpoint is None else checkpoint.found
     if found is not None and found.about["finished"]:
         trainer.history_, trainer.weights_ = found.about["history"], found.arrays["weights"]
