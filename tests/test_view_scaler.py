@@ -94,11 +94,12 @@ def test_features_without_variance():
     groups = np.repeat(np.arange(30), 3)
     X = np.column_stack([
         np.full(90, 0.1),
-        1e8 + rng.normal(size=90) * 1e-9,
+        1e8 + rng.integers(0, 3, 90) * 2e-8,
         np.tile([-1.0, 0.0, 1.0], 30),
         rng.normal(size=30)[groups],
     ])  # fmt: skip
     scaler = ViewStandardScaler(3.0).fit(X, groups=groups)
+    assert scaler.within_var_[1] > 0
     assert scaler.scale_[:2].tolist() == [1.0, 1.0]
     assert scaler.weights_.tolist() == [1.0, 1.0, 0.0, 1.0]
     got = scaler.transform(X)
