@@ -67,10 +67,8 @@ test-oldest: $(PINNED)
 	$(TOOLS)/bin/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python -r $(PINNED)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . -e plugins/fundus-example
-	# old packages warn of what newer ones below them have renamed; the stored bundles were written
-	# with a newer scikit-learn, whose estimators an older one cannot read
-	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -W ignore::DeprecationWarning \
-	  --ignore tests/test_old_bundles.py --ignore tests/test_format2_bundles.py $(TESTS)
+	# old packages warn of what newer ones below them have renamed
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -W ignore::DeprecationWarning $(TESTS)
 
 # the attacks in full, in under an hour, and their table in docs/reliability.md
 soak: setup

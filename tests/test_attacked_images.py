@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 from attacks import bombs, images
+from attacks.bombs import add_bad_files
 from image_samples import encode, scene
 
 import fundus
@@ -65,23 +66,8 @@ def test_no_small_image_costs_seconds_or_gigabytes(within, tmp_path, record_prop
 @pytest.fixture
 def nasty(tmp_path):
     """A folder with four photographs and one of each kind of bad file."""
-    folder = tmp_path / "new"
-    fundus.make_fundus(4, 32, 0, out_dir=folder)
-    made = bombs.bombs()
-    for number, (name, data) in enumerate(made.items()):
-        (folder / f"bad{number}.{name[:3].lower()}").write_bytes(data)
-    whole = bytearray(encode(scene(), "PNG"))
-    at = whole.index(b"IDAT") + 8  # whole by its structure, but its pixels cannot be unpacked
-    whole[at : at + 40] = b"\xff" * 40
-    images._checksums(whole)
-    (folder / "unpacked.png").write_bytes(whole)
-    twelve = bytearray(encode(scene(), "JPEG"))
-    twelve[twelve.index(b"\xff\xc0") + 4] = 12  # bits a sample, which are 8 here
-    (folder / "twelve.jpg").write_bytes(twelve)
-    os.mkfifo(folder / "pipe.jpg")
-    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
-    (folder / "empty.jpg").touch()
-    return folder
+    fundus.make_fundus(4, 32, 0, out_dir=tmp_path / "new")
+    return add_bad_files(tmp_path / "new")
 
 
 def test_bad_files_among_good_ones_are_set_aside(nasty):

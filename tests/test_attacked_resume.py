@@ -6,9 +6,15 @@ import pytest
 from attacks.resume import kills_of_train
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(32, marks=pytest.mark.soak)])
-def test_a_killed_training_goes_on_with_the_same_result(count, tmp_path, record_property):
-    outcomes = kills_of_train(count, 0, tmp_path)
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [
+        (1, {"epochs": 5, "each": 2}),
+        pytest.param(32, {}, marks=pytest.mark.soak),
+    ],
+)
+def test_a_killed_training_goes_on_with_the_same_result(count, size, tmp_path, record_property):
+    outcomes = kills_of_train(count, 0, tmp_path, **size)
     kills = outcomes.pop("kills")
     promise = "A killed `fundus train` goes on, with the same result to the bit"
     record_property("promise", promise)

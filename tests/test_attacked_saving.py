@@ -9,7 +9,7 @@ from attacks.many_fits import many_fits
 from attacks.signals import ended_by_signals
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [5, pytest.param(60, marks=pytest.mark.soak)])
 def test_a_killed_save_leaves_a_whole_model_or_none(count, tmp_path, record_property):
     seen = killed_saves(count, 0, tmp_path)
     record_property("promise", "A save that is killed leaves a whole model or none.")
@@ -58,7 +58,7 @@ def test_a_signal_ends_a_training_in_order(count, tmp_path, record_property):
     assert set(seen) <= {"in order", "had ended", "had not begun"}
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [6, pytest.param(30, marks=pytest.mark.soak)])
 def test_many_fits_leave_nothing_behind(count, tmp_path, record_property):
     seen = many_fits(count, 0, tmp_path)
     growth = seen["rss"] / seen["rss early"] - 1

@@ -38,7 +38,8 @@ def graded_by(head, **options):
 
 def neural(head):
     small = head(units=16, layers=1, dropout=0.0)
-    return graded_by(small, epochs=12, learning_rate=0.01, batch_size=32)
+    # 14 of 67 images are held out, so that a regressor needs no inner folds for its residuals
+    return graded_by(small, epochs=12, learning_rate=0.01, batch_size=32, validation_fraction=0.2)
 
 
 ESTIMATORS = {

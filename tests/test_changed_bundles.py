@@ -412,7 +412,7 @@ def test_arrays_of_a_head_must_be_finite_and_fit(copy):
         {"w0001": arrays["w0001"].astype("i4")},
         {"w9999": arrays["w0000"]},
     ):
-        np.savez(path, allow_pickle=False, **{**arrays, **change})
+        np.savez(path, **{**arrays, **change})
         sign(folder)
         with pytest.raises(BundleError, match="'weights' of head"):
             fundus.load(folder)

@@ -469,7 +469,9 @@ def test_invalid_grade_error_is_a_value_error():
     assert issubclass(InvalidGradeError, ValueError)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50", "inception_v3"])
+@pytest.mark.parametrize(
+    "name", ["vgg16", "resnet50", pytest.param("inception_v3", marks=pytest.mark.zoo)]
+)
 def test_the_chapters_freezing(photographs, name):
     """Ten initial layers stay as they are, their batch statistics too; the others move."""
     X, y = photographs.paths[:8], photographs.grades[:8] >= 2

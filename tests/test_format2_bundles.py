@@ -10,6 +10,8 @@ import pytest
 
 import fundus
 
+# they are written once, and read with every scikit-learn that comes after
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 STORED = Path(__file__).parent / "data" / "format2"
 KINDS = sorted(path.name for path in STORED.iterdir() if path.is_dir())
 METHODS = ("predict", "predict_proba", "predict_severity", "predict_set")

@@ -18,6 +18,8 @@ from fundus.images import ImageRecipe, prepare_array
 from fundus.plugins import registry
 from fundus.saving.bundle import FORMAT
 
+# they are written once, and read with every scikit-learn that comes after
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 STORED = Path(__file__).parent / "data" / "format1"
 NAMES = ["backbone", "ben_graham", "corpus_mean", "image_mean"]
 

@@ -17,10 +17,8 @@ SPECS = {
 }
 #: One small network of every family.
 FAMILIES = (
-    *("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0"),
-    *("inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
-    *("nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "vgg19", "xception"),
-    *("efficientnet_lite0", "tiny"),
+    *("convnext_tiny", "inception_v3", "mobilenet_v3_small", "nasnet_mobile", "resnet50"),
+    *("vgg16", "efficientnet_lite0", "tiny"),
 )
 
 
@@ -252,7 +250,7 @@ def with_head(backbone, optimizer):
 
 @pytest.mark.parametrize(
     ("name", "freeze"),
-    [("tiny", "block2_conv"), ("efficientnet_lite0", 0.8), ("densenet121", 0.9), ("vgg16", 10)],
+    [("tiny", "block2_conv"), ("efficientnet_lite0", 0.8), ("vgg16", 10)],
 )
 def test_training_the_suffix_is_training_the_network(name, freeze):
     whole, cut_model = small(name), small(name)

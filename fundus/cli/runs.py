@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fundus.exceptions import BundleError, DataWarning
-from fundus.runtime.whole import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +94,8 @@ def new_run(out: Path | None, *, resume: bool = False) -> Path:
             f"{str(out)!r} exists and is not an empty folder: remove it, or choose another.",
             param_hint="--out",
         )
+    from fundus.runtime.whole import make_folder
+
     make_folder(out)
     return out
 

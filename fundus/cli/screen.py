@@ -133,9 +133,10 @@ class CommandGroup(TyperGroup):
         }
         # code that calls a command within its own process keeps its own signals
         signals = ending_by_signals() if ctx.obj == PROGRAM else nullcontext()
-        with one_line_warnings(options), signals:
+        with one_line_warnings(options):
             try:
-                return super().invoke(ctx)
+                with signals:
+                    return super().invoke(ctx)
             except FundusError as error:
                 tell_error(_told(error, options))
                 of_usage = isinstance(error, (InvalidParameterError, UnknownNameError))

@@ -32,27 +32,32 @@ def ending_by_signals() -> Iterator[None]:
 
     Only the first one counts: ``timeout`` and clusters send several, and the others would cut off
     what the first one has begun to put in order. Signals that are ignored, as under ``nohup``, or
-    that other code handles, are left alone.
+    that other code handles, are left alone. Compiled code that the exception passes may replace it
+    by one of its own, so whatever else leaves the block after a signal becomes `Ended` too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     known = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  # none on Windows
     ours = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
-    ended = False
+    ended: Ended | None = None
 
     def end(number: int, _: FrameType | None) -> None:
         nonlocal ended
-        ended = True
+        ended = Ended(number)
         for other in (*ours, signal.SIGINT):
             signal.signal(other, signal.SIG_IGN)
-        raise Ended(number)
+        raise ended
 
     for number in ours:
         signal.signal(number, end)
     try:
         yield
+    except Exception as error:
+        if ended is None:
+            raise
+        raise ended from error
     finally:
-        if not ended:
+        if ended is None:
             for number in ours:
                 signal.signal(number, signal.SIG_DFL)

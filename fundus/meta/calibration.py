@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -107,11 +108,14 @@ def fit_map(
     yes, no = weight[positive].sum(), weight[~positive].sum()
     target = np.where(positive, (yes + 1) / (yes + 2), 1 / (no + 2))
     # a row with a target between 0 and 1 is a positive and a negative one that share its weight
-    model = LogisticRegression(C=np.inf, max_iter=1000).fit(
-        np.tile(score, 2).reshape(-1, 1),
-        np.repeat([1, 0], len(score)),
-        sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
-    )
+    model = LogisticRegression(C=np.inf, max_iter=1000)
+    with warnings.catch_warnings():  # scikit-learn 1.8 warns of the infinite C that it asks for
+        warnings.filterwarnings("ignore", "Setting penalty=None will ignore the C", UserWarning)
+        model.fit(
+            np.tile(score, 2).reshape(-1, 1),
+            np.repeat([1, 0], len(score)),
+            sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
+        )
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
     if slope <= 0:
         share = float(weight @ target / weight.sum())

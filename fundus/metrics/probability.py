@@ -88,7 +88,7 @@ def brier_score(
     -------
     float
         In [0, 2]; 0 is perfect. scikit-learn's ``brier_score_loss`` with
-        ``scale_by_half=False`` (from 1.7).
+        ``scale_by_half=False``.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def brier_score(
     0.25
     """
     true, proba = read_proba(y_true, y_proba, n_grades)
-    # not `brier_score_loss`: its classes came with scikit-learn 1.7, and rounded rows are refused
+    # not `brier_score_loss`, which takes no rounded rows
     return float(brier_losses(true, proba).mean())
 
 

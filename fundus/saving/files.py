@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import skops.io
 from numpy.typing import NDArray
 
 from fundus.exceptions import BundleError
+from fundus.runtime.arrays import save_arrays
 from fundus.saving.archives import check_skops, read_npz
 from fundus.saving.of_a_run import as_written, with_defaults
 from fundus.saving.old_names import with_todays_names
@@ -129,7 +129,7 @@ class BundleWriter:
 
     def save_arrays(self, name: str, arrays: dict[str, NDArray[Any]]) -> None:
         """Write arrays without pickle."""
-        np.savez(self.folder / name, allow_pickle=False, **arrays)
+        save_arrays(self.folder / name, arrays)
 
     def estimator(self, estimator: Any) -> str:
         """Write a scikit-learn estimator with skops; return the file's name."""

@@ -44,7 +44,7 @@ _DAMAGE = (
     lmdb.CursorFullError,
     lmdb.IncompatibleError,
     lmdb.PanicError,
-    lmdb.ProblemError,
+    getattr(lmdb, "ProblemError", lmdb.PanicError),  # came with lmdb 3.0
 )
 
 #: Where a file system cannot reserve room.

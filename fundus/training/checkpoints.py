@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from fundus.exceptions import FundusWarning, ResumeError
 from fundus.frozen.sources import Source, source_key
+from fundus.runtime.arrays import save_arrays
 from fundus.runtime.identity import code_identity
 from fundus.runtime.keras_objects import as_config
 from fundus.runtime.whole import make_folder, whole_file, writing
@@ -155,7 +156,7 @@ class Checkpoint:
         }
         # a power cut may then cost the file, which is noticed, and a kill may not
         with whole_file(self.path, fsync=False) as part, part.open("wb") as file:
-            np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+            save_arrays(file, {"about": np.array(json.dumps(about)), **arrays})
 
     def begin_anew(self, why: str) -> None:
         """Say that a fit that was begun before begins anew, as its state cannot be kept.

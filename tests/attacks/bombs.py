@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
-from attacks.images import encoded
+from attacks.images import checksums, encoded
+from image_samples import encode, scene
 from PIL import Image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -161,3 +164,21 @@ def costly() -> dict[str, bytes]:
         "TIFF, LZW": encoded(flat, "TIFF", compression="tiff_lzw"),
         "TIFF, G4": encoded(Image.new("1", (side, side)), "TIFF", compression="group4"),
     }
+
+
+def add_bad_files(folder: Path) -> Path:
+    """Write one of each kind of bad file into a folder of photographs; return the folder."""
+    for number, (name, data) in enumerate(bombs().items()):
+        (folder / f"bad{number}.{name[:3].lower()}").write_bytes(data)
+    whole = bytearray(encode(scene(), "PNG"))
+    at = whole.index(b"IDAT") + 8  # whole by its structure, but its pixels cannot be unpacked
+    whole[at : at + 40] = b"\xff" * 40
+    checksums(whole)
+    (folder / "unpacked.png").write_bytes(whole)
+    twelve = bytearray(encode(scene(), "JPEG"))
+    twelve[twelve.index(b"\xff\xc0") + 4] = 12  # bits a sample, which are 8 here
+    (folder / "twelve.jpg").write_bytes(twelve)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "empty.jpg").touch()
+    return folder

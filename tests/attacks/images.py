@@ -114,7 +114,7 @@ def _truncate(data: bytearray, rng: np.random.Generator) -> None:
 _CHANGES = (_integer, _integer, _bytes, _bit, _cut, _repeat, _truncate)
 
 
-def _checksums(data: bytearray) -> None:
+def checksums(data: bytearray) -> None:
     """Make the checksums of a PNG right again, so that its decoder sees what was changed."""
     at = 8
     while at + 12 <= len(data):
@@ -136,7 +136,7 @@ def mutated(number: int, seed: int, whole: list[bytes]) -> bytes:
     if rng.random() < 0.05:  # the end of another file
         data += whole[int(rng.integers(len(whole)))][int(rng.integers(64)) :]
     if data[:4] == b"\x89PNG" and rng.random() < 0.7:
-        _checksums(data)
+        checksums(data)
     return bytes(data)
 
 

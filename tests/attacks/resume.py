@@ -24,16 +24,15 @@ RUNS = (
     ["--head", "relu", "--freeze", "0.5", "--augment", "--epochs", "3", "--learning-rate", "0.001"],
 )
 
-#: After so many kills a run is left to end.
-MOST_KILLS = 5
 
-
-def kills_of_train(count: int, seed: int, folder: Path) -> Counter[str]:
+def kills_of_train(
+    count: int, seed: int, folder: Path, *, epochs: int = 25, each: int = 5
+) -> Counter[str]:
     """Kill trainings `count` times; the outcome is whether results equal a whole run's, to the bit.
 
     A run is killed with SIGKILL a random moment after a random change of its folder, since a moment
     drawn by the clock alone depends on what else the machine does; sometimes before any change. It
-    is resumed and killed again, until one attempt ends before its moment.
+    is resumed and killed again, until one attempt ends before its moment, or after `each` kills.
     """
     rng = np.random.default_rng(seed)
     images = folder / "images"
@@ -43,14 +42,15 @@ def kills_of_train(count: int, seed: int, folder: Path) -> Counter[str]:
     n_runs = 0
     while outcomes["kills"] < count:
         turn = n_runs % len(RUNS)
+        options = ["--epochs", str(epochs), *RUNS[turn]]
         if turn not in wholes:
             place = folder / f"whole{turn}"
-            code, changes = _watched(_started(images, RUNS[turn], place), place, None, 0)
+            code, changes = _watched(_started(images, options, place), place, None, 0)
             assert code == 0, f"the whole run {turn} ended with {code}"
             wholes[turn] = results_of(place / "run"), changes
         whole, changes = wholes[turn]
         place = folder / f"killed{n_runs}"
-        code, kills = _until_complete(rng, images, RUNS[turn], place, changes)
+        code, kills = _until_complete(rng, images, options, place, changes, each)
         outcomes["kills"] += kills
         if code:
             outcomes[f"ended with {code}"] += 1
@@ -62,11 +62,16 @@ def kills_of_train(count: int, seed: int, folder: Path) -> Counter[str]:
 
 
 def _until_complete(
-    rng: np.random.Generator, images: Path, options: list[str], place: Path, changes: int
+    rng: np.random.Generator,
+    images: Path,
+    options: list[str],
+    place: Path,
+    changes: int,
+    each: int,
 ) -> tuple[int, int]:
     kills = 0
     while True:
-        most = int(rng.integers(0, max(2, changes // 2))) if kills < MOST_KILLS else None
+        most = int(rng.integers(0, max(2, changes // 2))) if kills < each else None
         code, _ = _watched(_started(images, options, place), place, most, rng.uniform(0, 0.2))
         if code is not None:
             return code, kills
@@ -105,7 +110,7 @@ def _started(images: Path, options: list[str], place: Path) -> subprocess.Popen[
     place.mkdir(exist_ok=True)
     command = [
         *(sys.executable, "-m", "fundus.cli", "train", str(images), "--backbone", "tiny"),
-        *("--weights", "fixed", "--image-size", "32", "--folds", "3", "--epochs", "25"),
+        *("--weights", "fixed", "--image-size", "32", "--folds", "3"),
         *("--out", "run", "--resume", "--quiet", "--cache-dir", str(images.parent / "cache")),
         *options,
     ]  # fmt: skip

@@ -120,8 +120,8 @@ def in_a_process(*command: str, cache: Path) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("arguments", "heavy"),
     [
-        (["--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
-        (["train", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy"),
+        (["--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy filelock"),
+        (["train", "--help"], "keras tensorflow sklearn pandas matplotlib cv2 numpy filelock"),
         (["plugins"], "keras tensorflow matplotlib"),
         (["backbones"], "keras tensorflow matplotlib"),
         (["heads"], "keras tensorflow matplotlib"),
