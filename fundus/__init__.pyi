@@ -22,6 +22,7 @@ from .heads.ordinal_ridge import OrdinalRidgeHead as OrdinalRidgeHead
 from .heads.sklearn_heads import LogisticHead as LogisticHead
 from .heads.sklearn_heads import RidgeHead as RidgeHead
 from .heads.sklearn_heads import SVMHead as SVMHead
+from .heads.view_scaler import ViewStandardScaler as ViewStandardScaler
 from .images.augment import Augmentation as Augmentation
 from .images.degradations import degradations as degradations
 from .images.limits import ImageLimits as ImageLimits

@@ -405,9 +405,9 @@ def test_inner_validation_keeps_patients_together(photographs, monkeypatch):
     seen = {}
     original = trainer.train_net
 
-    def spy(tail, training, source, rows, positions, weights, held_out):
+    def spy(tail, training, source, rows, positions, weights, held_out, **views):
         seen.update(rows=rows, held_out=held_out)
-        return original(tail, training, source, rows, positions, weights, held_out)
+        return original(tail, training, source, rows, positions, weights, held_out, **views)
 
     monkeypatch.setattr(trainer, "train_net", spy)
     frame, y = photographs.frame, photographs.grades

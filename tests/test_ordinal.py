@@ -306,6 +306,50 @@ def test_leave_one_out_is_leaving_one_out(ordered):
         assert left_out[k] == pytest.approx(without.predict(X[[k]])[0])
 
 
+@pytest.mark.parametrize("n_features", [6, 60])
+def test_groups_are_left_out_together(n_features):
+    """Of one to four rows; a row and a group have no weight."""
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.repeat(np.arange(14), [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 2, 2]))
+    X, y = rng.normal(size=(34, n_features)), rng.integers(0, 5, 34).astype(float)
+    weights = rng.uniform(0.5, 2.0, 34) * (groups != 2)
+    weights[np.flatnonzero(groups == 7)[1]] = 0.0
+    alphas = np.array([0.5, 30.0])
+    fits = ridge_fits(X, y, weights, alphas, groups)
+    for alpha, (coef, intercept, left_out), plain in zip(
+        alphas, fits, ridge_fits(X, y, weights, alphas), strict=True
+    ):
+        assert_array_equal(coef, plain[0])
+        assert intercept == plain[1]
+        for group in range(14):
+            out = groups == group
+            without = Ridge(alpha).fit(X[~out], y[~out], weights[~out])
+            assert_allclose(left_out[out], without.predict(X[out]), atol=1e-9)
+
+
+def test_a_group_of_each_row_changes_no_bit(ordered):
+    X, y, weights = ordered
+    plain = OrdinalRidge().fit(X, y, weights)
+    rows = OrdinalRidge().fit(X, y, weights, groups=[f"image {k}" for k in range(120)])
+    assert_array_equal(rows.loo_severity_, plain.loo_severity_)
+    assert_array_equal(rows.thresholds_, plain.thresholds_)
+
+
+def test_copies_do_not_make_it_too_sure(ordered):
+    X, y, weights = ordered[0][:60], ordered[1][:60], ordered[2][:60]
+    noise = np.column_stack([X, np.random.default_rng(0).normal(size=(60, 100))])
+    rows, images = np.repeat(noise, 3, axis=0), np.repeat(np.arange(60), 3)
+    plain = OrdinalRidge().fit(noise, y, weights)
+    apart = OrdinalRidge().fit(rows, y[images], weights[images] / 3, groups=images)
+    sure = OrdinalRidge().fit(rows, y[images], weights[images] / 3)
+    assert apart.alpha_ == plain.alpha_ != sure.alpha_
+    assert_allclose(apart.loo_severity_, plain.loo_severity_[images], atol=1e-8)
+    assert_allclose(apart.predict_proba(noise), plain.predict_proba(noise), atol=1e-6)
+    assert sure.slope_ > 2 * plain.slope_
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        OrdinalRidge().fit(rows, y[images], groups=images[1:])
+
+
 def test_the_penalty_is_that_of_ridge_cv():
     rng = np.random.default_rng(0)
     y = np.arange(50) % 5

@@ -168,6 +168,25 @@ def test_layers_of_a_backbone_and_augmentation_go_on(photographs, tmp_path, monk
         assert said(clone(model).fit(X, y)) == whole
 
 
+@pytest.mark.parametrize("freeze", ["all", 0.5])
+def test_the_draw_of_views_goes_on(freeze, photographs, tmp_path, monkeypatch):
+    X, y = photographs.frame[:16], photographs.grades[:16] > 0
+    model = TransferClassifier(
+        "tiny", HEAD, weights="fixed", image_size=32, freeze=freeze, augment=True, augment_views=2,
+        epochs=4, random_state=0, cache=tmp_path / "cache", patience=None, learning_rate=0.02,
+    )  # fmt: skip
+    whole = said(clone(model).fit(X, y))
+    for at, written in ((1, True), (2, False), (1, True)):
+        with killed(monkeypatch, at=at, written=written) as calls, kept_in(tmp_path / "epochs"):
+            clone(model).fit(X, y)
+        assert calls[-1] == "killed"
+    with killed(monkeypatch, at=0, written=True) as calls, kept_in(tmp_path / "epochs"):
+        again = clone(model).fit(X, y)
+    assert calls == [4, None], "only the last epoch was left"
+    assert said(again) == whole
+    assert said(clone(model).set_params(augment_views=3).fit(X, y)) != whole
+
+
 # the log of a killed process is closed by the system
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

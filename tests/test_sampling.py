@@ -77,9 +77,9 @@ def test_images_held_out_for_early_stopping_are_not_drawn(photographs, monkeypat
     calls = []
     train_net = trainer.train_net
 
-    def recorded(tail, training, source, rows, positions, weights, held_out):
+    def recorded(tail, training, source, rows, positions, weights, held_out, **views):
         calls.append((rows, positions, weights, held_out))
-        return train_net(tail, training, source, rows, positions, weights, held_out)
+        return train_net(tail, training, source, rows, positions, weights, held_out, **views)
 
     monkeypatch.setattr(trainer, "train_net", recorded)
     y = photographs.grades % 2

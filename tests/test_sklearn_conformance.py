@@ -28,6 +28,7 @@ from fundus import (
     SVMHead,
     TransferClassifier,
     TunedCutpointClassifierCV,
+    ViewStandardScaler,
 )
 
 #: Checks of the suite on a two-dimensional classifier, as of scikit-learn 1.8; later ones add some.
@@ -131,6 +132,17 @@ def test_check_estimator(name):
     assert failed == []
     passed = [r["check_name"] for r in records if r["status"] == "passed"]
     assert len(passed) >= AT_LEAST, passed
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_check_transformer():
+    records = check_estimator(ViewStandardScaler(), on_fail=None)
+    failed = [f"{r['check_name']}: {r['exception']!r}" for r in records if r["status"] == "failed"]
+    assert failed == []
+    passed = {r["check_name"] for r in records if r["status"] == "passed"}
+    assert len(passed) >= 35, passed
+    assert "check_sample_weight_equivalence_on_dense_data" in passed
+    assert "check_transformer_preserve_dtypes" in passed
 
 
 @pytest.mark.parametrize("name", OTHER_NEURAL)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
 
-from fundus import Augmentation, FoldEnsemble, LogisticHead, SoftmaxHead, TransferClassifier
+from fundus import (
+    Augmentation,
+    FoldEnsemble,
+    LogisticHead,
+    ReluHead,
+    SoftmaxHead,
+    TransferClassifier,
+)
 from fundus.data.inputs import as_images
 from fundus.exceptions import InvalidParameterError
+from fundus.frozen.sources import ArraySource
 from fundus.frozen.views import with_views
 from fundus.frozen.work import digests, work_done
 from fundus.images import ImageRecipe, load_image
@@ -76,11 +85,19 @@ def test_an_image_is_decoded_once_for_all_its_views(photographs, tmp_path, monke
     assert len(decoded) == len(photographs.paths)
 
 
-def test_a_head_is_fitted_on_all_views(photographs):
+def test_a_head_is_fitted_on_all_views(photographs, monkeypatch):
     X, y = photographs.paths, photographs.grades
+    rows, fit = [], StandardScaler.fit
+
+    def counted(self, X, y=None, sample_weight=None):
+        rows.append(len(X))
+        return fit(self, X, y, sample_weight)
+
+    monkeypatch.setattr(StandardScaler, "fit", counted)
     model = tiny(LogisticHead(C=1.0)).fit(X, y)
-    scaler = model.model_.steps[0][1]
-    assert scaler.n_samples_seen_ == 3 * len(X)
+    assert rows == [3 * len(X)]
+    # which share the weight of their image
+    assert model.model_.steps[0][1].n_samples_seen_ == pytest.approx(len(X), rel=1e-5)
 
 
 @pytest.mark.parametrize("freeze", ["all", 5])
@@ -90,19 +107,126 @@ def test_views_stay_with_their_image_in_the_inner_split(photographs, monkeypatch
     seen = {}
     original = trainer.train_net
 
-    def spy(tail, training, source, rows, positions, weights, held_out):
+    def spy(tail, training, source, rows, positions, weights, held_out, *, n_views):
         seen.update(rows=rows, held_out=held_out, positions=positions, n=len(source))
-        return original(tail, training, source, rows, positions, weights, held_out)
+        return original(tail, training, source, rows, positions, weights, held_out, n_views=n_views)
 
     monkeypatch.setattr(trainer, "train_net", spy)
     frame, y = photographs.frame, photographs.grades
     tiny(SMALL_HEAD, freeze=freeze, epochs=1, validation_fraction=0.3).fit(frame, y)
     assert seen["n"] == 3 * len(y)
     assert (seen["held_out"] % 3 == 0).all(), "held-out images are watched as they are"
+    assert (seen["rows"] % 3 == 0).all(), "each is followed by its views"
     patients = frame["patient"].to_numpy()
     assert not set(patients[seen["rows"] // 3]) & set(patients[seen["held_out"] // 3])
     assert np.array_equal(seen["positions"][seen["rows"]], y[seen["rows"] // 3])
-    assert len(seen["rows"]) == 3 * (len(y) - len(seen["held_out"]))
+    assert len(seen["rows"]) == len(y) - len(seen["held_out"])
+
+
+class Inputs:
+    """A source that remembers which rows were asked for."""
+
+    def __init__(self, n):
+        self.n, self.asked = n, []
+
+    def __len__(self):
+        return self.n
+
+    def batch(self, rows, epoch):
+        self.asked.append(rows)
+        return [rows.astype(np.float32)[:, np.newaxis]]
+
+
+def rows_of(batches, epoch):
+    """Rows of the source that Keras gets in an epoch, in order, with targets and weights."""
+    batches.on_epoch_begin(epoch)
+    parts = [np.concatenate(part) for part in zip(*batches.data, strict=True)]
+    return (parts[0][:, 0].astype(int), *parts[1:])
+
+
+def of_images(n_views, kind, n=30, seed=5):
+    from fundus.training import batches
+
+    features = np.arange(n * (n_views + 1), dtype=np.float32)[:, np.newaxis]
+    source = Inputs(len(features)) if kind == "streamed" else ArraySource(features)
+    images = np.arange(n)
+    rows = batches.TrainingRows(
+        source, images * (n_views + 1), images * 10, images / 2, 8, seed, n_views
+    )
+    made = batches.batches_of(rows)
+    assert type(made).__name__ == {"streamed": "StreamedBatches"}.get(kind, "FeatureBatches")
+    return made
+
+
+@pytest.mark.parametrize("kind", ["streamed", "in memory"])
+@pytest.mark.parametrize("n_views", [1, 3])
+def test_an_epoch_takes_one_view_of_each_image(n_views, kind):
+    each, batches = n_views + 1, of_images(n_views, kind)
+    assert len(batches.data) == 4, "as many steps as without views"
+    drawn = {}
+    for epoch in range(12):
+        rows, targets, weights = rows_of(batches, epoch)
+        images = rows // each
+        assert sorted(images) == list(range(30))
+        assert np.array_equal(targets, images * 10)
+        assert np.array_equal(weights, np.float32(images / 2))
+        drawn[epoch] = dict(zip(images.tolist(), (rows % each).tolist(), strict=True))
+    # all views of every image are seen sooner or later, and no epoch is like the one before
+    seen = [{views[image] for views in drawn.values()} for image in range(30)]
+    assert np.mean([len(views) for views in seen]) > 0.9 * each
+    assert len({tuple(sorted(views.items())) for views in drawn.values()}) == 12
+    share = np.bincount([v for views in drawn.values() for v in views.values()]) / (12 * 30)
+    assert np.allclose(share, 1 / each, atol=0.1)
+
+
+def test_the_draw_is_that_of_the_seed_and_the_epoch_whatever_came_before():
+    one, two = of_images(2, "streamed"), of_images(2, "in memory")
+    for epoch in (7, 0, 3):
+        for a, b in zip(rows_of(one, epoch), rows_of(two, epoch), strict=True):
+            assert np.array_equal(a, b)
+    again = of_images(2, "in memory")
+    assert np.array_equal(rows_of(again, 3)[0], rows_of(two, 3)[0])
+    other = of_images(2, "in memory", seed=6)
+    assert not np.array_equal(rows_of(other, 3)[0], rows_of(two, 3)[0])
+    # images that follow do not change the draw, nor does the size of batches
+    more = of_images(2, "streamed", n=40)
+    assert np.array_equal(more.run.views(3)[:30], one.run.views(3))
+
+
+def test_a_network_without_views_is_the_one_it_was(blobs):
+    """Its rows and their order are those of earlier releases."""
+    from fundus.training.batches import TrainingRows
+
+    rows = TrainingRows(ArraySource(blobs[0]), np.arange(90), blobs[1], None, 16, 3)
+    assert not rows.views(4).any()
+    assert np.array_equal(rows.order(4), np.random.default_rng([3, 4]).permutation(90))
+
+
+@pytest.mark.parametrize("head", [SMALL_HEAD, ReluHead(units=8, layers=1, dropout=0.0)])
+def test_a_network_on_warps_of_nothing_is_trained_as_without(photographs, tmp_path, head):
+    X, y = photographs.paths, photographs.grades
+    still = Augmentation(0, 0, (1, 1), flip_horizontal=False, flip_vertical=False)
+    # enough are held out for a regressor's error, which is thus not trained for
+    options = {"epochs": 3, "cache": tmp_path, "learning_rate": 0.01, "validation_fraction": 0.4}
+    plain = tiny(head, augment=None, augment_views=None, **options).fit(X, y)
+    views = tiny(head, augment=still, **options).fit(X, y)
+    assert np.allclose(views.predict_severity(X), plain.predict_severity(X), atol=1e-4)
+    assert len(views.history_["val_loss"]) == 3
+    if head is not SMALL_HEAD:
+        assert views.head_.residual_std == pytest.approx(plain.head_.residual_std, rel=1e-4)
+
+
+def test_the_plan_counts_one_view_an_epoch(photographs):
+    plans = [
+        tiny(SMALL_HEAD, freeze=4, epochs=4, augment_views=k, augment=bool(k), cache=False).plan(
+            photographs.paths
+        )
+        for k in (None, 2)
+    ]
+    assert [plan.n_images for plan in plans] == [40, 120]
+    assert [plan.chosen.forward_passes for plan in plans] == [4 * 40, 4 * 40]
+    # every view is decoded once before the training, so that a bad file is told
+    assert [plan.chosen.decodes for plan in plans] == [40 + 4 * 40, 120 + 4 * 40]
 
 
 def test_in_a_search_and_an_ensemble(photographs, tmp_path):

@@ -126,7 +126,8 @@ class EstimatorHead(Head):
     def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return an unfitted estimator for features ``(n_samples, n_features)``.
 
-        Its ``y`` holds positions on the scale; its ``fit`` takes ``sample_weight`` where it can.
+        Its ``y`` holds positions on the scale; its ``fit`` takes ``sample_weight`` where it can,
+        which class weights and ``augment_views`` need.
 
         Parameters
         ----------

@@ -13,13 +13,13 @@ from scipy.special import expit, log_expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fundus.exceptions import DataError
 from fundus.grades.labels import as_labels, read_labels, to_positions
 from fundus.grades.severity import ordered_logit_proba
 from fundus.heads.base import EstimatorHead
+from fundus.heads.view_scaler import view_scaler
 from fundus.parameters import check_int, check_real
 
 
@@ -274,6 +274,9 @@ class OrdinalLogisticHead(EstimatorHead):
         Inverse strength of the penalty; there are more features than images, so it is strong.
     max_iter : int, default=1000
         Most iterations of the solver.
+    view_strength : float, default=0.0
+        Strength of the `ViewStandardScaler` of the features, which needs ``augment_views``; 0 only
+        standardises them.
 
     Examples
     --------
@@ -283,12 +286,13 @@ class OrdinalLogisticHead(EstimatorHead):
 
     assumes_order = True
 
-    def __init__(self, C: float = 1e-3, max_iter: int = 1000) -> None:
+    def __init__(self, C: float = 1e-3, max_iter: int = 1000, view_strength: float = 0.0) -> None:
         self.C = C
         self.max_iter = max_iter
+        self.view_strength = view_strength
 
     def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a standardised proportional-odds model."""
         return make_pipeline(
-            StandardScaler(), OrdinalLogisticRegression(C=self.C, max_iter=self.max_iter)
+            view_scaler(self), OrdinalLogisticRegression(C=self.C, max_iter=self.max_iter)
         )

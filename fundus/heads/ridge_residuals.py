@@ -12,6 +12,8 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fundus.heads.view_scaler import ViewStandardScaler
+
 
 def ridge_step(estimator: Any) -> tuple[Any, list[Any]] | None:
     """Tell a fitted ridge regression, and the scaling before it, from other estimators.
@@ -28,7 +30,7 @@ def ridge_step(estimator: Any) -> tuple[Any, list[Any]] | None:
         estimator = estimator.steps[-1][1]
     if type(estimator) not in (Ridge, RidgeCV) or getattr(estimator, "positive", False):
         return None
-    if any(type(step) is not StandardScaler for step in before):
+    if any(type(step) not in (StandardScaler, ViewStandardScaler) for step in before):
         return None
     return estimator, before
 

@@ -16,6 +16,7 @@ from sklearn.svm import SVC
 
 from fundus.exceptions import DataError
 from fundus.heads.base import EstimatorHead
+from fundus.heads.view_scaler import view_scaler
 from fundus.parameters import invalid
 
 
@@ -28,6 +29,9 @@ class LogisticHead(EstimatorHead):
         Inverse strength of the L2 penalty; there are more features than images, so it is strong.
     max_iter : int, default=1000
         Most iterations of the solver.
+    view_strength : float, default=0.0
+        Strength of the `ViewStandardScaler` of the features, which needs ``augment_views``; 0 only
+        standardises them.
 
     Examples
     --------
@@ -35,14 +39,15 @@ class LogisticHead(EstimatorHead):
     LogisticHead(C=0.01)
     """
 
-    def __init__(self, C: float = 1e-3, max_iter: int = 1000) -> None:
+    def __init__(self, C: float = 1e-3, max_iter: int = 1000, view_strength: float = 0.0) -> None:
         self.C = C
         self.max_iter = max_iter
+        self.view_strength = view_strength
 
     def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a standardised logistic regression."""
         return make_pipeline(
-            StandardScaler(),
+            view_scaler(self),
             LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=random_state),
         )
 
@@ -92,6 +97,9 @@ class RidgeHead(EstimatorHead):
     ----------
     alpha : float, default=1000.0
         Strength of the L2 penalty.
+    view_strength : float, default=0.0
+        Strength of the `ViewStandardScaler` of the features, which needs ``augment_views``; 0 only
+        standardises them.
 
     Examples
     --------
@@ -101,12 +109,13 @@ class RidgeHead(EstimatorHead):
 
     is_regressor = True
 
-    def __init__(self, alpha: float = 1000.0) -> None:
+    def __init__(self, alpha: float = 1000.0, view_strength: float = 0.0) -> None:
         self.alpha = alpha
+        self.view_strength = view_strength
 
     def make_estimator(self, *, grade_counts: NDArray[np.intp], random_state: int | None) -> Any:
         """Return a standardised ridge regression."""
-        return make_pipeline(StandardScaler(), Ridge(alpha=self.alpha, random_state=random_state))
+        return make_pipeline(view_scaler(self), Ridge(alpha=self.alpha, random_state=random_state))
 
 
 class EstimatorAsHead(EstimatorHead):

@@ -27,6 +27,8 @@ TRUSTED = (
     "sklearn.model_selection._split.StratifiedKFold",
     "fundus.heads.ordinal_estimators.OrdinalLogisticRegression",
     "fundus.heads.ordinal_ridge.OrdinalRidge",
+    "fundus.heads.view_folds.ViewFolds",
+    "fundus.heads.view_scaler.ViewStandardScaler",
     # an imputer's; read from an empty array, without pickle
     "numpy.dtype",
     # a pipeline that begins with a FeatureExtractor

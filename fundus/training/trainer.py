@@ -71,11 +71,11 @@ class KerasTrainer(BaseWrapper):
         source: Source,
         validation: TrainingRows | None,
         checkpoint: Checkpoint | None,
+        n_views: int,
     ) -> None:
         training = self.training
-        batches = batches_of(
-            TrainingRows(source, X[:, 0], y, sample_weight, training.batch_size, training.seed)
-        )
+        size, seed = training.batch_size, training.seed
+        batches = batches_of(TrainingRows(source, X[:, 0], y, sample_weight, size, seed, n_views))
         held_out = None if validation is None else batches_of(validation)
         watched = "loss" if held_out is None else "val_loss"
         log = keras.callbacks.History()
@@ -198,6 +198,8 @@ def train_net(
     positions: NDArray[np.intp],
     weights: NDArray[np.float64] | None,
     held_out: NDArray[np.intp] | None,
+    *,
+    n_views: int = 0,
 ) -> TrainedNet:
     """Train a neural head, and the backbone's layers after the cut, on rows of a source.
 
@@ -210,6 +212,9 @@ def train_net(
     weights : ndarray of float, shape (n_samples,), or None
     held_out : ndarray of int, shape (n_held_out,), or None
         Rows whose loss early stopping monitors.
+    n_views : int, default=0
+        Augmented rows that follow each of `rows` in the source. An epoch draws one of them, or the
+        row itself, for each.
     """
     require_tensorflow()
     targets = tail.head.encode(positions, tail.n_grades)
@@ -234,6 +239,7 @@ def train_net(
             source=source,
             validation=validation,
             checkpoint=checkpoint,
+            n_views=n_views,
         )
     check_training(tail.head, training, trainer.history_, trainer.weights_)
     if checkpoint is not None and checkpoint.path.exists():

@@ -84,7 +84,10 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Random warps of training images, new in every epoch; True is ``Augmentation()``.
     augment_views : int or None, default=None
         Number of fixed warps per training image instead, made once and kept; the only form that
-        heads on frozen features can use.
+        heads on frozen features can use. An image and its warps share its weight, so that ``C`` and
+        ``alpha`` mean the same for any number; a scikit-learn head must take ``sample_weight``. A
+        neural head is trained on one of them in each epoch, drawn at random; images held out for
+        early stopping are not warped.
     class_weight : dict, "balanced", "inverse_frequency" or None, default="balanced"
         Weight of each grade in training. A dict's keys are labels; a missing label has
         weight 1, and is an error if a key is not a label of ``y`` or the scale.

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import has_fit_parameter
 
 from fundus.frozen.sources import ArraySource
 from fundus.heads.base import EstimatorHead
@@ -17,7 +15,15 @@ from fundus.parameters import invalid
 from fundus.runtime.threads import one_blas_thread
 from fundus.training.fitted import FittedEstimator
 from fundus.transfer.residuals import residual_std, std_of_inner_folds, units_of
-from fundus.transfer.sampling import Samples, with_their_views
+from fundus.transfer.sampling import Samples
+from fundus.transfer.view_rows import (
+    check_takes_views,
+    keep_views_together,
+    row_weights,
+    steps_of,
+    takes,
+    with_their_views,
+)
 
 
 def fit_head_on_features(head: EstimatorHead, samples: Samples) -> FittedEstimator:
@@ -61,12 +67,13 @@ def fit_estimator(
     fit_weight : ndarray or None
         The caller's weights times the class weights; they reach the last step.
     n_views : int
-        Augmented rows that follow each image's own.
+        Augmented rows that follow each image's own. All rows of an image share its weight, its
+        number is given to steps that take `groups`, and inner folds keep them together.
 
     Raises
     ------
     InvalidParameterError
-        If there are weights and the estimator takes none.
+        If there are weights or views and the estimator takes no weights.
     """
     images = np.repeat(np.arange(len(positions)), n_views + 1)
     if sample_weight is not None:
@@ -75,30 +82,47 @@ def fit_estimator(
             # rows that a bootstrap left out: SVMs lose a grade whose rows all have weight 0
             X, images = X[used], images[used]
     positions = positions[images]
-    sample_weight, fit_weight = (
-        None if w is None else w[images] for w in (sample_weight, fit_weight)
-    )
     counts = np.bincount(positions) // (n_views + 1)
     estimator = head.make_estimator(grade_counts=counts[counts > 0], random_state=seed)
-    steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
+    check_takes_views(estimator, n_views)
+    keep_views_together(estimator, n_views)
+    weights = _weights_by_step(
+        estimator,
+        row_weights(sample_weight, images, n_views),
+        row_weights(fit_weight, images, n_views),
+        images if n_views else None,
+    )
+    # weights are passed by step name, whatever the caller's metadata routing
+    with one_blas_thread(), config_context(enable_metadata_routing=False):
+        return estimator.fit(X, positions, **weights)
+
+
+def _weights_by_step(
+    estimator: Any,
+    sample_weight: NDArray[np.float64] | None,
+    fit_weight: NDArray[np.float64] | None,
+    groups: NDArray[np.intp] | None,
+) -> dict[str, Any]:
+    """Arguments of ``fit`` by the names of steps; all of shape (n_rows,)."""
+    steps = steps_of(estimator)
     weights: dict[str, Any] = {}
-    if sample_weight is not None:
-        for name, step in steps[:-1]:
-            if has_fit_parameter(step, "sample_weight"):
-                weights[f"{name}__sample_weight"] = sample_weight
+    for prefix, step in steps:
+        if groups is not None and takes(step, "groups"):
+            weights[f"{prefix}groups"] = groups
+    for prefix, step in steps[:-1]:
+        if sample_weight is not None and takes(step, "sample_weight"):
+            weights[f"{prefix}sample_weight"] = sample_weight
     if fit_weight is not None:
-        name, last = steps[-1]
-        if not has_fit_parameter(last, "sample_weight"):
+        prefix, last = steps[-1]
+        if not takes(last, "sample_weight"):
             raise invalid(
                 "TransferClassifier",
                 "class_weight",
                 f"None, and sample_weight too, for the head {last!r}, which takes no weights",
                 "weights",
             )
-        weights[f"{name}__sample_weight" if name else "sample_weight"] = fit_weight
-    # weights are passed by step name, whatever the caller's metadata routing
-    with one_blas_thread(), config_context(enable_metadata_routing=False):
-        return estimator.fit(X, positions, **weights)
+        weights[f"{prefix}sample_weight"] = fit_weight
+    return weights
 
 
 def estimator_std(
@@ -141,7 +165,7 @@ def estimator_std(
             estimator,
             X,
             np.repeat(positions, each),
-            None if fit_weight is None else np.repeat(fit_weight, each),
+            row_weights(fit_weight, np.repeat(np.arange(len(positions)), each), n_views),
             np.repeat(units, each),
         )
     if residuals is not None:

@@ -66,12 +66,13 @@ def _request(
     """The work, on augmented views if there are any, and the request for its plan."""
     samples, training = parameters.samples, parameters.training
     augmentation = samples.augmentation
+    neural = isinstance(parameters.head, NeuralHead)
     if augmentation is not None and samples.augment_views:
         images = with_views(images, augmentation, seed, samples.augment_views)
         augmentation = None
     work = start_work(parameters.frozen, images, frozen)
-    epochs = training.epochs if isinstance(parameters.head, NeuralHead) else 1
-    return work, Request(augmentation, epochs, training.batch_size, **measure)
+    epochs, each = (training.epochs, samples.n_views + 1) if neural else (1, 1)
+    return work, Request(augmentation, epochs, training.batch_size, each, **measure)
 
 
 def _follow(plan: Plan, work: Work, request: Request, seed: int) -> Source:

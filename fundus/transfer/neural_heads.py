@@ -24,7 +24,7 @@ from fundus.transfer.residuals import (
     std_of_inner_folds,
     units_of,
 )
-from fundus.transfer.sampling import Samples, with_their_views
+from fundus.transfer.sampling import Samples
 from fundus.transfer.validation_split import inner_split
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Fit:
     def train(
         self, training: Training, images: NDArray[np.intp], watched: NDArray[np.intp] | None
     ) -> TrainedNet:
-        """Train on images with their views; monitor the loss of the others, without views."""
+        """Train on a view of each image an epoch; monitor the loss of the others, without views."""
         require_tensorflow()  # before the module of the training, which imports Keras
         from fundus.training.trainer import train_net
 
@@ -101,10 +101,11 @@ class _Fit:
             self.tail,
             training,
             samples.source,
-            with_their_views(drawn, samples.n_views),
+            drawn * each,
             np.repeat(samples.grades.positions, each),
             None if weights is None else np.repeat(weights, each),
             None if watched is None else watched * each,
+            n_views=samples.n_views,
         )
 
     def severity(self, net: FittedHead, images: NDArray[np.intp]) -> NDArray[np.float64]:

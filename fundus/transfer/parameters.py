@@ -17,6 +17,7 @@ from fundus.parameters import Settings, check_int, check_option, invalid
 from fundus.plugins.registry import PRECOMPUTED, get_registry
 from fundus.training.settings import TrainingSettings
 from fundus.transfer.sampling import SAMPLINGS, make_sampler
+from fundus.transfer.view_rows import check_takes_views
 
 
 def is_precomputed(backbone: Any) -> bool:
@@ -159,6 +160,7 @@ class Parameters:
         read = cls(make_head(classifier.head, classifier), frozen, samples, training)
         if read.head.needs_frozen:
             _check_frozen(read, classifier.head)
+        _check_views(read)
         if isinstance(read.head, NeuralHead):
             training.run()  # raises if there is no such optimizer
         else:
@@ -186,6 +188,16 @@ def _check_frozen(read: Parameters, head: Any) -> None:
             "how many augmented views of each image it is fitted on"
         )
         raise invalid(read.samples, "augment", expected, read.samples.augment)
+
+
+def _check_views(read: Parameters) -> None:
+    head, n_views = read.head, read.samples.n_views
+    strength = getattr(head, "view_strength", 0)
+    if strength != 0 and n_views == 0:
+        expected = "0 unless augment_views gives views, among which it compares features"
+        raise invalid(head, "view_strength", expected, strength)
+    if isinstance(head, EstimatorAsHead):  # others are known when they are fitted
+        check_takes_views(head.estimator, n_views)
 
 
 #: Parameters of a training with Keras, which a scikit-learn head ignores.

@@ -34,6 +34,8 @@ class Request:
         Drawn again at every use, so that only decoded images can be kept.
     epochs : int
         Uses of every image; 1 for a head that is fitted on features, and for prediction.
+    each : int
+        Rows of an image, of which an epoch uses one.
     measure : bool
         Run two batches, whose results are kept, to compare costs; otherwise
         everything that there is room for is kept.
@@ -44,6 +46,7 @@ class Request:
     augmentation: Augmentation | None
     epochs: int
     batch_size: int
+    each: int = 1
     measure: bool = False
     measure_training: bool = False
 
@@ -58,6 +61,7 @@ def make_plan(work: Work, request: Request) -> Plan:
         return _live_plan(work, request)
     distinct = list(dict.fromkeys(keys))
     n, n_distinct, n_missing = len(keys), len(distinct), len(missing_rows(segment, keys))
+    uses = n // request.each * epochs
     probed = None
     if request.measure and n_missing:
         train = batch_size if request.measure_training and trained else None
@@ -80,16 +84,16 @@ def make_plan(work: Work, request: Request) -> Plan:
             "images",
             n_distinct * (picture + _ENTRY_BYTES),
             undecoded,
-            n * epochs,
+            uses,
             _fits(store, n_distinct, undecoded, picture),
         )
     if probed is not None:
-        keep = replace(keep, seconds=_seconds(keep, probed, n, epochs, 1.0))
+        keep = replace(keep, seconds=_seconds(keep, probed, n, uses, 1.0))
     if probed is not None and again is not None:
         size = again.disk_bytes / keep.disk_bytes
-        again = replace(again, seconds=_seconds(again, probed, n, epochs, size))
+        again = replace(again, seconds=_seconds(again, probed, n, uses, size))
     chosen, others, reason = _choose(keep, again)
-    training = None if probed is None or probed.train is None else probed.train * n * epochs
+    training = None if probed is None or probed.train is None else probed.train * uses
     held = width * (batch_size if chosen.way != "features" else n)
     return Plan(
         n, n_distinct, n_distinct - n_missing, _where(frozen), width, held, epochs,
@@ -102,13 +106,14 @@ def _live_plan(work: Work, request: Request) -> Plan:
     frozen, store = work.frozen, work.store
     augmentation, epochs = request.augmentation, request.epochs
     n, picture = len(work.images), 3 * frozen.recipe.image_size**2
+    uses = n // request.each * epochs
     if store is None:
         reason = "cache=False: nothing is kept"
         if augmentation is None and all_frozen(frozen.network):
             chosen = Option("features", 0, n, n)
             reason += ", so every fit computes the features again"
         else:
-            chosen = Option("files", 0, n * (epochs + 1), n * epochs)
+            chosen = Option("files", 0, n + uses, uses)
     else:
         fits = _fits(store, n, n, picture)
         reason = (
@@ -116,7 +121,7 @@ def _live_plan(work: Work, request: Request) -> Plan:
             if augmentation is not None
             else "no layer is frozen"
         )
-        chosen = Option("images", n * (picture + _ENTRY_BYTES), n, n * epochs, fits)
+        chosen = Option("images", n * (picture + _ENTRY_BYTES), n, uses, fits)
     network = frozen.network
     width = 4 * sum(math.prod(s) for s in find_cut(network).shapes) or 4 * picture
     if find_cut(network).prefix is None:
@@ -141,14 +146,14 @@ def _choose(keep: Option, again: Option | None) -> tuple[Option, tuple[Option, .
     return keep, (again,), f"running the layers again would cost {ratio:.1f} times as much"
 
 
-def _seconds(option: Option, probed: Probe, n: int, epochs: int, size: float) -> float:
+def _seconds(option: Option, probed: Probe, n: int, uses: int, size: float) -> float:
     """Expected time; `size` is the size of an entry relative to a result of the frozen part."""
     read = probed.read * size
     if option.way == "images":
         each = read + probed.forward
-        return option.decodes * (probed.decode + probed.write * size) + n * epochs * each
+        return option.decodes * (probed.decode + probed.write * size) + uses * each
     first = option.forward_passes * (probed.decode + probed.forward + probed.write)
-    return first + n * read * (1 if option.way == "features" else epochs)
+    return first + read * (n if option.way == "features" else uses)
 
 
 def _fits(store: Store, n_entries: int, n_missing: int, n_bytes: int) -> bool:

@@ -67,12 +67,6 @@ def drawn_rows(
     return rows[np.sort(sampler.sample_indices_)]
 
 
-def with_their_views(rows: NDArray[np.intp], n_views: int) -> NDArray[np.intp]:
-    """Rows of a source in which every image is followed by `n_views` views of it."""
-    each = n_views + 1
-    return (rows[:, np.newaxis] * each + np.arange(each)).ravel()
-
-
 @dataclass(frozen=True)
 class Samples:
     """The images that a head is trained on.
