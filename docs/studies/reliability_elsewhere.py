@@ -234,13 +234,13 @@ def full(library: Library) -> str:
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))\n"
         "try:\n    save(model, sys.argv[1] + '-full' + os.environ['ENDING'])\n"
         "except BaseException as error:\n    print('told', type(error).__name__, flush=True)\n"
-        "os._exit(0)\n"
+        "else:\n    print('told **no error**', flush=True)\nos._exit(0)\n"
     )
     library.env["ENDING"] = "".join(library.path.suffixes)
-    lines, error = library.run(code)
+    lines, _ = library.run(code)
     left = library.folder / f"{library.path.name}-full{library.env['ENDING']}"
     what = "nothing left" if not left.exists() else "a half file left"
-    return f"{lines[0].split()[1] if lines else 'no error: ' + error[:60]}, {what}"
+    return f"{lines[0].partition(' ')[2] if lines else '**the process ended**'}, {what}"
 
 
 def cut(library: Library, expected: str) -> str:
@@ -356,16 +356,20 @@ def main() -> None:
             columns[library] = column(Library(library, python, Path(name) / str(number)))
             print(library, columns[library], flush=True)
             if not arguments.only:  # each column as soon as it is known
-                write(columns)
+                write(columns, arguments.aucmedi)
 
 
-def write(columns: dict[str, list[str]]) -> None:
+def write(columns: dict[str, list[str]], aucmedi: str | None) -> None:
     """Write the table into the page."""
     lines = ["| case | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for row, case in enumerate(CASES):
         lines.append(f"| {case} | " + " | ".join(cells[row] for cells in columns.values()) + " |")
     packages = ("scikit-learn", "scikeras", "joblib", "keras", "tensorflow")
     told = "Versions: " + ", ".join(f"{name} {version(name)}" for name in packages)
+    if aucmedi:
+        code = "from importlib.metadata import version as v; print(v('aucmedi'), v('keras'))"
+        said = subprocess.run([aucmedi, "-c", code], capture_output=True, text=True, check=True)
+        told += ", aucmedi {} with keras {}".format(*said.stdout.split())
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(START)
     made = "\n".join([START, "", *lines, "", f"{told}.", "", END])
