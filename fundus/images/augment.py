@@ -296,6 +296,55 @@ class Augmentation:
         M, b = self.sample(np.random.default_rng(seed), image.shape)
         return self.apply(image, M, b)
 
+    def augment_pair(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        seed: int | np.random.SeedSequence,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Warp an image as `augment` does, and with the same map a mask of it.
+
+        Places outside the image are not in the mask, whatever fills them in the image.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (height, width, 3)
+            RGB, 0–255.
+        mask : ndarray of bool, shape (height, width)
+        seed : int or numpy.random.SeedSequence
+
+        Returns
+        -------
+        image : ndarray of uint8, shape (height, width, 3)
+        mask : ndarray of bool, shape (height, width)
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter lies outside what it accepts.
+        DataError
+            If `image` has another dtype or shape.
+
+        Examples
+        --------
+        >>> image, mask = np.full((4, 6, 3), 8, np.uint8), np.ones((4, 6), bool)
+        >>> moved, inside = Augmentation(fill="black").augment_pair(image, mask, seed=1)
+        >>> bool((moved[~inside] < 8).all()), bool(inside.all())
+        (True, False)
+        """
+        check_rgb(image)
+        height, width = image.shape[:2]
+        M, b = self.sample(np.random.default_rng(seed), image.shape)
+        grey = cv2.warpAffine(
+            np.where(mask, np.uint8(255), np.uint8(0)),
+            np.column_stack([M, b]),
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
+        return self.apply(image, M, b), grey >= 128
+
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

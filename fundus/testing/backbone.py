@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from fundus.backbones.build import build_backbone, weights_digest
-from fundus.backbones.pooling import pooled, stage_outputs
+from fundus.backbones.pooling import pooled
 from fundus.backbones.splitting import one_or_list, split
+from fundus.backbones.stages import stage_outputs
 from fundus.frozen.normaliser import Normaliser, fit_normaliser
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec

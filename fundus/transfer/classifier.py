@@ -74,9 +74,19 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         The scale; by default the one the backbone was trained with. For weights that were trained
         with another one, its name, or a function of uint8 RGB images that returns float32.
     pooling : str, default="avg"
-        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
-        "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
-        stage of the network, which needs ``freeze="all"``.
+        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean), "std"
+        (standard deviation) or "flatten" of the last one; "multilevel", "multilevel_max",
+        "multilevel_avg+max" or "multilevel_std" of every stage of the network, which needs
+        ``freeze="all"``.
+    pool_over : {"auto", "fov", "all"}, default="auto"
+        Over which positions of a map: "fov" are those in the field of view, each with the share of
+        it that lies inside, so that features do not depend on how much of the square is black
+        border; it needs ``freeze="all"``, and of tokens takes those of patches. "all" are all, as
+        in earlier releases. "auto" is "fov" for frozen networks whose maps have a height and a
+        width, else "all"; ``plan_`` says which.
+    stages : slice, int, str or sequence of int and str, default=None
+        Which stages a multilevel pooling takes: their numbers, from 0 for the first, or names of
+        the layers they end with; None is all. ``slice(None, -1)`` leaves the last one out.
     power : float or None, default=None
         Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
         square root. Needs ``freeze="all"``.
@@ -178,6 +188,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
+        pool_over: str = "auto",
+        stages: Any = None,
         power: float | None = None,
         augment: Any = None,
         augment_views: int | None = None,
@@ -209,6 +221,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.photometric = photometric
         self.normalise = normalise
         self.pooling = pooling
+        self.pool_over = pool_over
+        self.stages = stages
         self.power = power
         self.augment = augment
         self.augment_views = augment_views
@@ -311,7 +325,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Warns
         -----
         DataWarning
-            Where more than two names are sorted alphabetically.
+            Where more than two names are sorted alphabetically; once in a process, for a
+            photograph without a field of view, whose mask is then everything.
         """
         parameters = Parameters.of(self)
         data = self._read(X, reset=True)
