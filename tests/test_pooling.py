@@ -361,20 +361,23 @@ def test_a_mask_of_everything_or_of_nothing_is_pooling_over_all(how):
     np.testing.assert_allclose(found, pooled(network, how)(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["multilevel", "multilevel_max", "multilevel_std"])
-def test_every_stage_has_its_own_weights(how):
+def test_every_stage_has_its_own_weights():
     spec = get_registry().find("backbone", "efficientnet_lite0").spec
     network = build_backbone(spec, image_size=64)
     maps = [network.get_layer(name).output for name in STAGES["efficientnet_lite0"].split()]
     x = np.random.default_rng(0).normal(size=(3, 64, 64, 3)).astype("float32")
-    masks, kind = masks_of(64), how.partition("_")[2] or "avg"
-    by_hand = []
-    for tensor in keras.Model(network.input, maps)(x):
-        a = np.asarray(tensor)
-        weights = area_of(masks, *a.shape[1:3]).reshape(3, -1)
-        by_hand.append(weighted(kind, a.reshape(3, -1, a.shape[-1]), weights))
-    found = pooled(network, how, pool_over="fov").predict_on_batch([x, masks])
-    np.testing.assert_allclose(found, np.hstack(by_hand), rtol=1e-3, atol=1e-5)
+    masks, outputs = masks_of(64), [np.asarray(m) for m in keras.Model(network.input, maps)(x)]
+    for how in ("multilevel", "multilevel_max", "multilevel_std"):
+        by_hand = [
+            weighted(
+                how.partition("_")[2] or "avg",
+                a.reshape(3, -1, a.shape[-1]),
+                area_of(masks, *a.shape[1:3]).reshape(3, -1),
+            )
+            for a in outputs
+        ]
+        found = pooled(network, how, pool_over="fov")([x, masks])
+        np.testing.assert_allclose(found, np.hstack(by_hand), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("extras", [0, 1, 5])
@@ -403,12 +406,13 @@ def blackened(pictures, share):
 @pytest.mark.parametrize(
     ("backbone", "size", "options"),
     [
-        ("tiny", 64, {"weights": "fixed", "pooling": "multilevel_std"}),
-        ("efficientnet_lite0", 96, {"pooling": "avg"}),
-        ("efficientnet_lite0", 96, {"pooling": "multilevel", "stages": slice(None, -1)}),
+        ("tiny", 64, {"weights": "fixed", "stages": [0]}),
+        ("efficientnet_lite0", 96, {"stages": [0, 1]}),
     ],
 )
 def test_features_move_less_with_the_aperture(photographs, backbone, size, options):
+    """Those of early stages: a position of the last map sees the border from everywhere."""
+    options = {"pooling": "multilevel", **options}
     whole = np.stack([load_image(path, ImageRecipe(size)) for path in photographs.paths[:8]])
     smaller = blackened(whole, 0.8).astype(np.uint8)
     moved = {}
@@ -418,8 +422,8 @@ def test_features_move_less_with_the_aperture(photographs, backbone, size, optio
         ).fit(whole)
         F, G = extract.transform(whole), extract.transform(smaller)
         spread = F.std(axis=0).mean()  # how far photographs are from each other
-        moved[place] = np.abs(G - F).mean() / spread
-    assert moved["fov"] < 0.6 * moved["all"]
+        moved[place] = np.abs((G - F).mean(axis=0)).mean() / spread
+    assert moved["fov"] < 0.5 * moved["all"]
 
 
 def test_auto_is_the_field_of_view_of_frozen_maps_alone(photographs):
@@ -462,9 +466,9 @@ def test_what_cannot_be_pooled_over_the_field_of_view(photographs):
         extractor(pool_over="disc").fit(X[:1])
     inputs = keras.Input((32, 32, 3))
     vector = keras.Model(inputs, layers.GlobalAveragePooling2D()(inputs), name="vector")
-    odd = keras.Model(inputs, layers.Reshape((341, 9))(layers.Cropping1D((0, 3))(
+    odd = keras.Model(inputs, layers.Reshape((350, 8))(layers.Cropping1D((0, 272))(
         layers.Reshape((3072, 1))(inputs))), name="odd")  # fmt: skip
-    for network, what in ((vector, "a vector without"), (odd, "341 tokens, no square")):
+    for network, what in ((vector, "a vector without"), (odd, "350 tokens, no square")):
         spec = BackboneSpec.from_model(network, normalise="tf")
         with pytest.raises(InvalidParameterError, match=f"'auto' or 'all' .* gives {what}"):
             FeatureExtractor(spec, pool_over="fov", cache=False).fit(X[:1])

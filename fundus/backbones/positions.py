@@ -23,8 +23,10 @@ def area_weights(n_in: int, n_out: int) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> area_weights(3, 2).round(2).tolist()
-    [[0.67, 0.0], [0.33, 0.33], [0.0, 0.67]]
+    >>> area_weights(4, 2).tolist()
+    [[0.5, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 0.5]]
+    >>> area_weights(3, 2)[1].round(2)
+    array([0.33, 0.33], dtype=float32)
     """
     edges = np.arange(n_out + 1) * (n_in / n_out)
     pixels = np.arange(n_in)[:, None]
@@ -44,7 +46,7 @@ def patch_grid(n_tokens: int) -> tuple[int, int] | None:
     --------
     >>> patch_grid(196), patch_grid(197), patch_grid(261), patch_grid(180)
     ((14, 0), (14, 1), (16, 5), (13, 11))
-    >>> patch_grid(340) is None
+    >>> patch_grid(350) is None
     True
     """
     edge = math.isqrt(n_tokens)

@@ -327,10 +327,10 @@ class Augmentation:
 
         Examples
         --------
-        >>> image, mask = np.full((4, 6, 3), 8, np.uint8), np.ones((4, 6), bool)
-        >>> moved, inside = Augmentation(fill="black").augment_pair(image, mask, seed=1)
-        >>> bool((moved[~inside] < 8).all()), bool(inside.all())
-        (True, False)
+        >>> image, mask = np.full((40, 60, 3), 8, np.uint8), np.ones((40, 60), bool)
+        >>> moved, inside = Augmentation(zoom=(0.5, 0.5)).augment_pair(image, mask, seed=1)
+        >>> bool((moved == 8).all()), bool(0.2 < inside.mean() < 0.3)
+        (True, True)
         """
         check_rgb(image)
         height, width = image.shape[:2]
