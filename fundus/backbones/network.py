@@ -199,8 +199,8 @@ def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
     parts = _frozen(network) if network.freeze == "all" else network.split()
     prefix, shapes = parts.prefix, parts.cut_shapes
     if prefix is not None and network.freeze == "all":
-        how = {"pool_over": network.pool_over, "stages": network.stages}
-        prefix = pooled(prefix, network.pooling, **how)
+        place, stages = network.pool_over, network.stages
+        prefix = pooled(prefix, network.pooling, pool_over=place, stages=stages)
         shapes = [tuple(prefix.output_shape[1:])]
     return Cut(prefix, parts.suffix is None, parts.n_frozen, parts.cut_names, shapes)
 

@@ -79,14 +79,13 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         "multilevel_avg+max" or "multilevel_std" of every stage of the network, which needs
         ``freeze="all"``.
     pool_over : {"auto", "fov", "all"}, default="auto"
-        Over which positions of a map: "fov" are those in the field of view, each with the share of
-        it that lies inside, so that features do not depend on how much of the square is black
-        border; it needs ``freeze="all"``, and of tokens takes those of patches. "all" are all, as
-        in earlier releases. "auto" is "fov" for frozen networks whose maps have a height and a
-        width, else "all"; ``plan_`` says which.
+        Positions of a map that are pooled: "fov" are those in the field of view, each with the
+        share of it that lies inside, and needs ``freeze="all"``; of tokens it takes the patches.
+        "auto" is "fov" for frozen networks whose maps have a height and a width, else "all";
+        ``plan_`` says which.
     stages : slice, int, str or sequence of int and str, default=None
-        Which stages a multilevel pooling takes: their numbers, from 0 for the first, or names of
-        the layers they end with; None is all. ``slice(None, -1)`` leaves the last one out.
+        Stages that a multilevel pooling takes: numbers, from 0, or names of the layers they end
+        with; None is all. ``slice(None, -1)`` leaves the last one out.
     power : float or None, default=None
         Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
         square root. Needs ``freeze="all"``.
@@ -279,7 +278,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         return {**super().__getstate__(), **plain}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "optimizer": unpacked(state["optimizer"])})
+        former = {"pool_over": "all", "stages": None}  # of a pickle from before they existed
+        super().__setstate__({**former, **state, "optimizer": unpacked(state["optimizer"])})
 
     def fit(
         self,

@@ -48,13 +48,13 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         (standard deviation) or "flatten" of the last one; "multilevel", "multilevel_max",
         "multilevel_avg+max" or "multilevel_std" of every stage of the network.
     pool_over : {"auto", "fov", "all"}, default="auto"
-        Over which positions of a map: "fov" are those in the field of view, each with the share of
-        it that lies inside, so that features do not depend on how much of the square is black
-        border; of tokens it takes those of patches. "all" are all, as in earlier releases. "auto"
-        is "fov" for networks whose maps have a height and a width, else "all".
+        Positions of a map that are pooled: "fov" are those in the field of view, each with the
+        share of it that lies inside, so that features depend less on how much of the square is
+        black border; of tokens it takes the patches. "all" are all, as in earlier releases.
+        "auto" is "fov" for networks whose maps have a height and a width, else "all".
     stages : slice, int, str or sequence of int and str, default=None
-        Which stages a multilevel pooling takes: their numbers, from 0 for the first, or names of
-        the layers they end with; None is all. ``slice(None, -1)`` leaves the last one out.
+        Stages that a multilevel pooling takes: numbers, from 0, or names of the layers they end
+        with; None is all. ``slice(None, -1)`` leaves the last one out.
     power : float or None, default=None
         Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
         square root.
