@@ -178,10 +178,11 @@ class StoreWarning(FundusWarning):
     """The cache met something wrong and recovered."""
 
 
-def warn_once(message: str, category: type[Warning]) -> None:
-    """Warn, unless the same message has been given in this process."""
-    if (message, category) not in _given:
-        _given.add((message, category))
+def warn_once(message: str, category: type[Warning], key: str | None = None) -> None:
+    """Warn, unless this was done in this process: with the same message, or the same `key`."""
+    given = (message if key is None else key, category)
+    if given not in _given:
+        _given.add(given)
         warnings.warn(message, category, stacklevel=3)
 
 

@@ -126,6 +126,8 @@ REFUSED = {
     "weights elsewhere": ("classifier", ("frozen", "weights", "/etc/passwd"), "'weights'"),
     "a huge picture": ("classifier", ("frozen", "image_size", 10**6), "'image_size'"),
     "another pooling": ("classifier", ("frozen", "pooling", "median"), "'pooling'"),
+    "another place": ("classifier", ("frozen", "pool_over", "disc"), "'pool_over'"),
+    "stages of no kind": ("classifier", ("frozen", "stages", "0; 1"), "'stages'"),
     "no state": ("weights", ("frozen", "photometric", "state", []), "cannot be built"),
     "another state": ("weights", ("frozen", "photometric", "state", [["x", [1]]]), "be built"),
     "a million units": ("net", (*PARAMS, 2, ["units", 10**9]), "weights"),
@@ -253,7 +255,7 @@ def test_a_file_that_is_replaced_after_it_was_read_does_not_matter(name, copy, m
 
 
 def test_weights_that_are_replaced_after_loading_are_refused(copy):
-    from fundus.backbones.network import _built, _digest
+    from fundus.backbones.network import _built, _digest, _split_frozen
 
     folder = copy("weights")
     model = fundus.load(folder)
@@ -263,8 +265,8 @@ def test_weights_that_are_replaced_after_loading_are_refused(copy):
     with h5py.File(weights, "r+") as file:
         name = next(n for n in _arrays(file) if file[n].ndim > 1)
         file[name][...] = 0
-    _built.cache_clear()
-    _digest.cache_clear()
+    for kept in (_built, _split_frozen, _digest):
+        kept.cache_clear()
     with pytest.raises(BundleError, match="is not the one that the model was loaded with"):
         model.predict_severity(IMAGES)
     assert np.isfinite(expected).all()

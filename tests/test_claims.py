@@ -62,7 +62,7 @@ def test_work_that_another_has_taken_on_is_waited_for(store, photographs, monkey
     images, segment = as_images(photographs.paths[:5]), store.segment(NAME, dict)
     made = []
 
-    def compute(rows, batch):
+    def compute(rows, batch, masks):
         made.extend(rows)
         return [(KEYS[row], np.zeros(1)) for row in rows]
 
@@ -104,7 +104,7 @@ def test_two_processes_do_the_work_once_between_them(photographs, tmp_path):
 
 
 def test_failed_work_gives_the_claims_back(photographs, store):
-    def compute(rows, batch):
+    def compute(rows, batch, masks):
         raise RuntimeError("no")
 
     segment = store.segment(NAME, dict)

@@ -188,9 +188,10 @@ def test_random_weights_in_threads(photographs):
         return extractor.fit_transform(photographs.paths[:3])
 
     expected = {seed: extract(seed) for seed in range(4)}
-    from fundus.backbones.network import _built
+    from fundus.backbones.network import _built, _split_frozen
 
     _built.cache_clear()
+    _split_frozen.cache_clear()
     seeds = [0, 1, 2, 3] * 2
     results = Parallel(n_jobs=4, backend="threading")(delayed(extract)(s) for s in seeds)
     for seed, result in zip(seeds, results, strict=True):

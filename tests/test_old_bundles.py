@@ -80,6 +80,8 @@ def test_their_networks_get_the_same_input(photos, name):
     state = dict(json.loads((STORED / name / "model.json").read_text())["model"]["frozen"]["state"])
     x = as_then(name, images, state)
     assert np.array_equal(model.frozen_.normaliser.apply(images), x)
+    # over all positions, also where the estimator is fitted again
+    assert model.frozen_.network.pool_over == model.get_params()["pool_over"] == "all"
     padded = np.concatenate([x, np.repeat(x[:1], 32 - len(x), axis=0)])
     features = load_frozen(model.frozen_.network).predict_on_batch(padded)[: len(x)]
     if name == "image_mean":  # a ridge regression

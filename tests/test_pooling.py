@@ -20,10 +20,15 @@ from fundus import (
     load,
 )
 from fundus.backbones.build import build_backbone
-from fundus.backbones.pooling import pooled, signed_power, stage_outputs
+from fundus.backbones.network import load_frozen
+from fundus.backbones.pooling import POOLINGS, of_all_stages, pooled, signed_power
 from fundus.backbones.splitting import graph_nodes
+from fundus.backbones.stages import stage_outputs
 from fundus.exceptions import InvalidParameterError
 from fundus.frozen.work import work_done
+from fundus.hookspecs import BackboneSpec
+from fundus.images import ImageRecipe, load_image
+from fundus.images.aperture import field_of_view
 from fundus.plugins import get_registry
 
 SMALL_HEAD = SoftmaxHead(units=4, layers=1, dropout=0.0)
@@ -78,6 +83,7 @@ LAST = {
     "max": lambda a: over_positions(np.max, a),
     "avg+max": lambda a: np.hstack([over_positions(np.mean, a), over_positions(np.max, a)]),
     "gem": lambda a: np.cbrt(over_positions(np.mean, np.maximum(a, 0.0) ** 3)),
+    "std": lambda a: over_positions(np.std, a),
     "flatten": lambda a: a.reshape(len(a), -1),
 }
 
@@ -107,7 +113,12 @@ def test_vectors_stay_and_unknown_words_are_refused():
 
 @pytest.mark.parametrize(
     ("pooling", "functions"),
-    [("multilevel", "avg"), ("multilevel_max", "max"), ("multilevel_avg+max", "avg+max")],
+    [
+        ("multilevel", "avg"),
+        ("multilevel_max", "max"),
+        ("multilevel_avg+max", "avg+max"),
+        ("multilevel_std", "std"),
+    ],
 )
 def test_multilevel_equals_a_computation_by_hand(pooling, functions):
     spec = get_registry().find("backbone", "efficientnet_lite0").spec
@@ -129,6 +140,8 @@ def check_family(name):
     edges = [tensor.shape[1] for tensor in maps]
     assert all(2 * b <= a + 1 for a, b in itertools.pairwise(edges))
     assert all(2 * b >= a - 5 for a, b in itertools.pairwise(edges))  # none is left out
+    # so a frozen one is pooled over the field of view, without being built to find out
+    assert all(len(tensor.shape) == 4 for tensor in maps)
     if name != "nasnet_mobile":
         flat = keras.Model(inputs[0], maps[-1])
         assert all(cuts(flat, tensor) for tensor in maps)
@@ -231,6 +244,261 @@ def test_a_vector_takes_the_place_of_the_last_map():
     assert widths(keras.Model(inputs, x)) == [(16, 16, 4), (5,)]
 
 
+# --- some stages -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stages", "chosen"),
+    [
+        (":-1", [0, 1]),
+        ("1:", [1, 2]),
+        ("::2", [0, 2]),
+        ("-1", [2]),
+        ("2,0,0", [0, 2]),
+        (None, [0, 1, 2]),
+    ],
+)
+def test_stages_by_number(stages, chosen):
+    model = nested(lambda m: m)
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    parts = np.split(np.asarray(pooled(model, "multilevel")(x)), [6, 13], axis=1)
+    found = pooled(model, "multilevel", stages=stages)(x)
+    np.testing.assert_allclose(found, np.hstack([parts[k] for k in chosen]), rtol=1e-5)
+
+
+def test_stages_by_name_are_kept_by_number(photographs):
+    spec = get_registry().find("backbone", "tiny").spec
+    first, _ = stage_outputs(build_backbone(spec, weights=None))[1]
+    named = extractor(pooling="multilevel", stages=[first._keras_history.operation.name])
+    F = named.fit_transform(photographs.paths[:2])
+    assert named.frozen_.network.stages == "0"
+    assert np.array_equal(
+        F, extractor(pooling="multilevel", stages=[0]).fit_transform(photographs.paths[:2])
+    )
+    assert F.shape == (2, 8)
+
+
+@pytest.mark.parametrize("stages", [[2], -3, "block9", slice(5, None), [0, "x"]])
+def test_a_stage_that_there_is_not_is_refused_with_those_that_there_are(photographs, stages):
+    message = r"'stages' parameter .* 'tiny', which has 2 \(0 '\w+' 16x16x8, 1 '\w+' 8x8x16\)"
+    with pytest.raises(InvalidParameterError, match=message):
+        extractor(pooling="multilevel", stages=stages).fit_transform(photographs.paths[:1])
+
+
+@pytest.mark.parametrize("stages", [True, [], "0,1", 1.0, [None], slice("a", None), slice(0, 1, 0)])
+def test_what_are_no_stages(photographs, stages):
+    with pytest.raises(InvalidParameterError, match="'stages' .* None, a slice, or numbers or nam"):
+        extractor(pooling="multilevel", stages=stages).fit(photographs.paths[:1])
+
+
+def test_stages_need_a_multilevel_pooling(photographs):
+    message = r"'stages' .* None unless 'pooling' is one of 'multilevel', .*pooling='std'"
+    with pytest.raises(InvalidParameterError, match=message):
+        extractor(pooling="std", stages=[0]).fit(photographs.paths[:1])
+    with pytest.raises(InvalidParameterError, match="'stages' parameter .* must be None"):
+        TransferClassifier("precomputed", stages=[0]).fit(np.eye(4), [0, 1, 0, 1])
+
+
+# --- the field of view -------------------------------------------------------------------------
+
+
+def area_of(mask, height, width):
+    """Share of each cell that is in the mask, by counting on a grid fine enough for all."""
+    size = mask.shape[-1]
+    fine = np.repeat(np.repeat(mask.astype(float), height, -2), width, -1)
+    return fine.reshape(-1, height, size, width, size).mean(axis=(2, 4))
+
+
+def weighted(how, a, w):
+    """Poolings by hand: maps (n, positions, channels) and weights (n, positions)."""
+    if how == "avg+max":
+        return np.hstack([weighted("avg", a, w), weighted("max", a, w)])
+    if how == "max":
+        least = np.minimum(0.5, w.max(axis=1))
+        return np.stack([x[v >= k].max(axis=0) for x, v, k in zip(a, w, least, strict=True)])
+    if how == "flatten":
+        return (a * w[..., None]).reshape(len(a), -1)
+    if how == "gem":
+        return np.cbrt(weighted("avg", np.maximum(a, 0) ** 3, w))
+    mean = np.stack([np.average(x, axis=0, weights=v) for x, v in zip(a, w, strict=True)])
+    if how == "avg":
+        return mean
+    return np.sqrt(weighted("avg", (a - mean[:, None]) ** 2, w))
+
+
+def masks_of(size, n=3):
+    rows, columns = np.mgrid[:size, :size]
+    made = [np.hypot(rows - 0.4 * size, columns - 0.5 * size) < r * size for r in (0.5, 0.3)]
+    made.append((rows == 0) & (columns < 2))  # less than half of any position
+    return np.stack(made)[:n]
+
+
+LAST_ONLY = [how for how in POOLINGS if not of_all_stages(how)]
+
+
+@pytest.mark.parametrize("how", LAST_ONLY)
+@pytest.mark.parametrize("shape", [(5, 7, 3), (4, 4, 3), (1, 1, 3)])
+def test_pooling_over_the_field_of_view(how, shape):
+    height, width, channels = shape
+    inputs = keras.Input((18, 18, 3))
+    maps = layers.Resizing(height, width)(inputs)
+    model = pooled(keras.Model(inputs, maps), how, pool_over="fov")
+    x = np.random.default_rng(0).normal(size=(3, 18, 18, 3)).astype("float32")
+    masks = masks_of(18)
+    a = np.asarray(keras.Model(inputs, maps)(x), np.float64).reshape(3, -1, channels)
+    expected = weighted(how, a, area_of(masks, height, width).reshape(3, -1))
+    found = model.predict_on_batch([x, masks])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", LAST_ONLY)
+def test_a_mask_of_everything_or_of_nothing_is_pooling_over_all(how):
+    inputs = keras.Input((12, 12, 3))
+    network = keras.Model(inputs, layers.Conv2D(4, 3, 3)(inputs))
+    x = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+    masks = np.stack([np.ones((12, 12), bool), np.zeros((12, 12), bool)])
+    found = pooled(network, how, pool_over="fov").predict_on_batch([x, masks])
+    np.testing.assert_allclose(found, pooled(network, how)(x), rtol=1e-5, atol=1e-6)
+
+
+def test_every_stage_has_its_own_weights():
+    spec = get_registry().find("backbone", "efficientnet_lite0").spec
+    network = build_backbone(spec, image_size=64)
+    maps = [network.get_layer(name).output for name in STAGES["efficientnet_lite0"].split()]
+    x = np.random.default_rng(0).normal(size=(3, 64, 64, 3)).astype("float32")
+    masks, outputs = masks_of(64), [np.asarray(m) for m in keras.Model(network.input, maps)(x)]
+    for how in ("multilevel_max", "multilevel_std"):
+        by_hand = [
+            weighted(
+                how.partition("_")[2] or "avg",
+                a.reshape(3, -1, a.shape[-1]),
+                area_of(masks, *a.shape[1:3]).reshape(3, -1),
+            )
+            for a in outputs
+        ]
+        found = pooled(network, how, pool_over="fov")([x, masks])
+        np.testing.assert_allclose(found, np.hstack(by_hand), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("extras", [0, 1, 5])
+@pytest.mark.parametrize("how", ["avg", "max", "std", "flatten"])
+def test_patches_of_tokens_are_selected(how, extras):
+    inputs = keras.Input((16, 16, 3))
+    patches = layers.Reshape((16, 6))(layers.Conv2D(6, 4, 4)(inputs))
+    tokens = layers.Concatenate(axis=1)([patches[:, :extras] + 9.0, patches]) if extras else patches
+    network = keras.Model(inputs, tokens)
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    a, masks = np.asarray(network(x)), masks_of(16, 2)
+    expected = weighted(how, a[:, extras:], area_of(masks, 4, 4).reshape(2, -1))
+    if how == "flatten":
+        expected = np.hstack([a[:, :extras].reshape(2, -1), expected])
+    found = pooled(network, how, pool_over="fov").predict_on_batch([x, masks])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def blackened(pictures, share):
+    """The same photographs through a smaller aperture."""
+    size = pictures.shape[1]
+    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+    return np.where((np.hypot(rows, columns) < share * size / 2)[..., None], pictures, 0)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "options"),
+    [
+        ("tiny", 64, {"weights": "fixed", "stages": [0]}),
+        ("efficientnet_lite0", 96, {"stages": [0, 1]}),
+    ],
+)
+def test_features_move_less_with_the_aperture(photographs, backbone, size, options):
+    """Those of early stages: a position of the last map sees the border from everywhere."""
+    options = {"pooling": "multilevel", **options}
+    whole = np.stack([load_image(path, ImageRecipe(size)) for path in photographs.paths[:8]])
+    smaller = blackened(whole, 0.8).astype(np.uint8)
+    moved = {}
+    for place in ("fov", "all"):
+        extract = FeatureExtractor(
+            backbone, image_size=size, crop=None, pool_over=place, cache=False, **options
+        ).fit(whole)
+        F, G = extract.transform(whole), extract.transform(smaller)
+        spread = F.std(axis=0).mean()  # how far photographs are from each other
+        moved[place] = np.abs((G - F).mean(axis=0)).mean() / spread
+    assert moved["fov"] < 0.5 * moved["all"]
+
+
+def test_auto_is_the_field_of_view_of_frozen_maps_alone(photographs):
+    X, y = photographs.paths[:20], photographs.grades[:20]
+    model = tiny(pool_over="auto").fit(X, y)
+    assert model.frozen_.network.pool_over == "fov"
+    assert model.plan_.cut == "all layers of tiny, avg pooling over the field of view"
+    trained = tiny(SMALL_HEAD, freeze=5, epochs=1, pool_over="auto").fit(X, y)
+    assert trained.frozen_.network.pool_over == "all"
+    assert "then trained layers and avg pooling over all positions" in trained.plan_.cut
+    everywhere = tiny(pool_over="all", pooling="multilevel", stages=[1]).fit(X, y)
+    assert everywhere.plan_.cut.endswith("multilevel pooling of stages 1 over all positions")
+
+
+def test_auto_is_all_for_tokens_and_vectors(photographs):
+    X = np.stack([load_image(path, ImageRecipe(32)) for path in photographs.paths[:3]])
+    spec = BackboneSpec.from_model(transformer(), normalise="tf")
+
+    def made(**options):
+        how = {"cache": False, "crop": None, **options}
+        return FeatureExtractor(options.pop("backbone", spec), **how).fit(X)
+
+    auto, fov, everywhere = made(pool_over="auto"), made(pool_over="fov"), made(pool_over="all")
+    assert auto.frozen_.key() == everywhere.frozen_.key() != fov.frozen_.key()
+    assert np.array_equal(auto.transform(X), everywhere.transform(X))
+    tokens = transformer()
+    tokens.set_weights(load_frozen(auto.network_).get_weights())
+    a = np.asarray(tokens(auto.frozen_.normaliser.apply(X)))
+    expected = weighted("avg", a, area_of(field_of_view(X), 4, 4).reshape(3, -1))
+    np.testing.assert_allclose(fov.transform(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_pooled_over_the_field_of_view(photographs):
+    X, y = photographs.paths, photographs.grades
+    with pytest.raises(InvalidParameterError, match=r"'pool_over' .* unless freeze='all', as .*=5"):
+        tiny(SMALL_HEAD, freeze=5, pool_over="fov").fit(X, y)
+    with pytest.raises(InvalidParameterError, match="'pool_over' .* for backbone='precomputed'"):
+        TransferClassifier("precomputed", pool_over="fov").fit(np.eye(4), [0, 1, 0, 1])
+    with pytest.raises(InvalidParameterError, match="'pool_over' .* one of 'auto', 'fov', 'all'"):
+        extractor(pool_over="disc").fit(X[:1])
+    inputs = keras.Input((32, 32, 3))
+    vector = keras.Model(inputs, layers.GlobalAveragePooling2D()(inputs), name="vector")
+    odd = keras.Model(inputs, layers.Reshape((350, 8))(layers.Cropping1D((0, 272))(
+        layers.Reshape((3072, 1))(inputs))), name="odd")  # fmt: skip
+    for network, what in ((vector, "a vector without"), (odd, "350 tokens, no square")):
+        spec = BackboneSpec.from_model(network, normalise="tf")
+        with pytest.raises(InvalidParameterError, match=f"'auto' or 'all' .* gives {what}"):
+            FeatureExtractor(spec, pool_over="fov", cache=False).fit(X[:1])
+
+
+def test_the_key_of_all_positions_is_that_of_earlier_releases(photographs):
+    import hashlib
+    import json
+
+    from fundus.backbones.network import release_of, weights_identity
+    from fundus.frozen.function import _origin
+
+    def key_then(frozen):
+        network = frozen.network
+        what = {
+            "backbone": "tiny", "origin": _origin("tiny"), "keras": release_of("keras"),
+            "tensorflow": release_of("tensorflow"), "precision": "float32",
+            "weights": weights_identity(network), "image": frozen.recipe.key(),
+            "normaliser": frozen.normaliser.key(), "freeze": "str all", "pooling": "multilevel",
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    X, keys = photographs.paths[:1], []
+    for place, stages in (("all", None), ("fov", None), ("fov", [0]), ("all", [0])):
+        frozen = extractor(pooling="multilevel", pool_over=place, stages=stages).fit(X).frozen_
+        keys.append(frozen.key())
+        assert (frozen.key() == key_then(frozen)) == (place == "all" and stages is None)
+    assert len(set(keys)) == 4
+
+
 # --- the estimators ----------------------------------------------------------------------------
 
 
@@ -288,8 +556,9 @@ def test_extractors_clone_and_pickle(photographs):
         (SMALL_HEAD, {"pooling": "multilevel", "freeze": 1.0, "epochs": 1}),
         (SMALL_HEAD, {"pooling": "flatten", "epochs": 1}),
         (SMALL_HEAD, {"pooling": "gem", "augment": True, "epochs": 1}),
+        ("ridge", {"pooling": "multilevel_std", "stages": slice(None, -1), "pool_over": "all"}),
     ],
-    ids=["estimator", "neural", "streamed", "live"],
+    ids=["estimator", "neural", "streamed", "live", "stages"],
 )
 def test_classifiers_with_a_power_predict_the_same_after_loading(
     photographs, tmp_path, head, options
@@ -301,7 +570,9 @@ def test_classifiers_with_a_power_predict_the_same_after_loading(
     assert again.get_params()["power"] == 0.5
     assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
     (source,) = model.read_images(X).sources.values()
-    first = extractor(pooling=options["pooling"], power=0.5).fit_transform(X[:2])
+    features = {k: options[k] for k in ("pooling", "stages", "pool_over") if k in options}
+    assert features.items() <= again.get_params().items()
+    first = extractor(power=0.5, **features).fit_transform(X[:2])
     np.testing.assert_allclose(source.batch(np.arange(2), None)[0], first, rtol=1e-4, atol=1e-5)
 
 

@@ -174,7 +174,7 @@ def _():
     assert small_model().outputs[0]._keras_history.operation.name == "last"
 
 
-@relied_on("_functional", "backbones/pooling.py")
+@relied_on("_functional", "backbones/stages.py")
 def _():
     import keras
 

@@ -14,13 +14,19 @@ from fundus import (
     ReluHead,
     SoftmaxHead,
     TransferClassifier,
+    exceptions,
 )
+from fundus.backbones.network import load_frozen
 from fundus.data.inputs import as_images
-from fundus.exceptions import InvalidParameterError
+from fundus.exceptions import DataWarning, InvalidParameterError
+from fundus.frozen import sources
+from fundus.frozen.prepare import draw_seed
+from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.sources import ArraySource
 from fundus.frozen.views import with_views
-from fundus.frozen.work import digests, work_done
+from fundus.frozen.work import digests, features, start_work, work_done
 from fundus.images import ImageRecipe, load_image
+from fundus.images.aperture import field_of_view
 
 RECIPE = ImageRecipe(32)
 SMALL_HEAD = SoftmaxHead(units=8, layers=1, dropout=0.0)
@@ -57,6 +63,64 @@ def test_arrays_have_views_too():
     viewed = with_views(as_images(arrays), Augmentation(), 0, 1)
     assert np.array_equal(viewed.picture(2, ImageRecipe(32, None)), arrays[1])
     assert len(set(digests(viewed, None))) == 6
+
+
+def test_a_views_field_of_view_is_that_of_the_image_warped_with_it(photographs):
+    images = as_images(photographs.paths[:2])
+    augmentation = Augmentation(zoom=(0.5, 0.7), fill="nearest")
+    viewed = with_views(images, augmentation, 7, 2)
+    for row in range(6):
+        picture, mask = viewed.picture_and_mask(row, RECIPE)
+        assert np.array_equal(picture, viewed.picture(row, RECIPE))
+        clean, plain = images.picture_and_mask(row // 3, RECIPE)
+        assert np.array_equal(plain, field_of_view(clean[None])[0])
+        if row % 3 == 0:
+            assert np.array_equal(mask, plain)
+            continue
+        assert 0.2 < mask.sum() / plain.sum() < 0.6  # the square of the zoom
+        seed = viewed._seed(row % 3, clean)
+        assert np.array_equal(mask, augmentation.augment_pair(clean, plain, seed)[1])
+        # what is found in the view is more: where the rim touches the edge, it fills the outside
+        assert not np.array_equal(mask, field_of_view(picture[None])[0])
+
+
+def test_features_of_views_are_pooled_over_their_masks(photographs, tmp_path):
+    X, y = photographs.paths[:12], photographs.grades[:12]
+    warp = Augmentation(zoom=(0.4, 0.5), rotation=0, shift=0)
+    model = tiny(augment=warp, augment_views=1, cache=tmp_path, class_weight=None).fit(X, y)
+    viewed = with_views(as_images(X), warp, draw_seed(0), 1)
+    network = load_frozen(model.frozen_.network)
+    pairs = [viewed.picture_and_mask(row, RECIPE) for row in range(24)]
+    x = model.frozen_.normaliser.apply(np.stack([picture for picture, _ in pairs]))
+    expected = network.predict_on_batch([x, np.stack([mask for _, mask in pairs])])
+    kept = features(start_work(FrozenSettings.of(model), viewed, model.frozen_))
+    np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-5)
+    without = features(start_work(FrozenSettings.of(model, cache=False), viewed, model.frozen_))
+    np.testing.assert_allclose(without, expected, rtol=1e-4, atol=1e-5)
+    found = network.predict_on_batch([x, field_of_view(np.stack([p for p, _ in pairs]))])
+    assert np.abs(found[1::2] - expected[1::2]).max() > 1e-3
+
+
+def test_augmented_in_every_epoch_pictures_keep_their_field_of_view(photographs, monkeypatch):
+    seen = []
+    original = sources.run_frozen
+
+    def spy(frozen, pictures, *, masks=None, **options):
+        seen.append((pictures, masks))
+        return original(frozen, pictures, masks=masks, **options)
+
+    monkeypatch.setattr(sources, "run_frozen", spy)
+    warp = Augmentation(zoom=(0.4, 0.4), rotation=0, shift=0)
+    options = {"augment": warp, "augment_views": None, "epochs": 1, "validation_fraction": 0.0}
+    tiny(SMALL_HEAD, **options).fit(photographs.paths[:16], photographs.grades[:16] > 1)
+    shares = [mask.mean() for pictures, masks in seen for mask in masks]
+    assert min(shares) < 0.2
+    monkeypatch.setattr(exceptions, "_given", set())
+    far = Augmentation(shift=1.0, zoom=(0.1, 0.1))
+    with pytest.warns(DataWarning, match="A view of row .* shows nothing of its field of view"):
+        tiny(SMALL_HEAD, **{**options, "augment": far}).fit(
+            photographs.paths[:16], photographs.grades[:16] > 1
+        )
 
 
 @pytest.mark.parametrize("head", ["logistic", "ridge", SMALL_HEAD])

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fundus.backbones.build import build_backbone, weights_digest
-from fundus.backbones.pooling import pooled
+from fundus.backbones.pooling import maps_to_pool, pooled, refuse_without_positions
 from fundus.backbones.splitting import Split, split
+from fundus.backbones.stages import chosen_stages, names_in, stage_outputs
 from fundus.hookspecs import BackboneSpec
-from fundus.plugins.registry import get_registry
+from fundus.plugins.registry import BUILTIN, get_registry
 from fundus.runtime.keras_settings import dtype_policy
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Network:
         Seed of random weights.
     sha256 : str or None
         Digest of the weights file, if only this one may be read.
+    pool_over : {"all", "fov"}
+        Whether all positions of a map are pooled, or those in the field of view; where all is
+        frozen.
+    stages : str or None
+        Which stages a multilevel pooling takes, as `stages_text` writes their numbers.
     """
 
     backbone: str | BackboneSpec
@@ -51,6 +57,8 @@ class Network:
     pooling: str
     seed: int | None = None
     sha256: str | None = None
+    pool_over: str = "all"
+    stages: str | None = None
     # 1, 1.0 and True are equal, and mean different cuts
     kind: str = field(init=False)
 
@@ -134,8 +142,12 @@ def _stamp(network: Network) -> tuple[int, ...]:
 
 def model_digest(network: Network) -> str:
     """SHA-256 of all weights of a built network, as hexadecimal digits."""
-    # the cut and the pooling are no part of the weights
-    return _digest(replace(network, freeze="all", pooling="avg"), _stamp(network))
+    return _digest(_plain(network), _stamp(network))
+
+
+def _plain(network: Network) -> Network:
+    """The same weights, cut and pooled in one way, as these are no part of them."""
+    return replace(network, freeze="all", pooling="avg", pool_over="all", stages=None)
 
 
 @lru_cache(maxsize=8)
@@ -184,12 +196,68 @@ def find_cut(network: Network) -> Cut:
 
 @lru_cache(maxsize=4)
 def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
-    parts = network.split()
+    parts = _frozen(network) if network.freeze == "all" else network.split()
     prefix, shapes = parts.prefix, parts.cut_shapes
     if prefix is not None and network.freeze == "all":
-        prefix = pooled(prefix, network.pooling)
+        place, stages = network.pool_over, network.stages
+        prefix = pooled(prefix, network.pooling, pool_over=place, stages=stages)
         shapes = [tuple(prefix.output_shape[1:])]
     return Cut(prefix, parts.suffix is None, parts.n_frozen, parts.cut_names, shapes)
+
+
+def _frozen(network: Network) -> Split:
+    """The network with all layers frozen, not pooled; one for several poolings."""
+    return _split_frozen(_plain(network), _stamp(network), dtype_policy())
+
+
+@lru_cache(maxsize=2)
+def _split_frozen(network: Network, stamp: tuple[int, ...], precision: str) -> Split:
+    return network.split()
+
+
+def pooled_as(network: Network, pool_over: str, stages: str | None) -> Network:
+    """Return a network, all of whose layers are frozen, with its pooling decided.
+
+    It is built for this only where a plugin brings it, whose output may be tokens or a vector, or
+    where stages have names.
+
+    Parameters
+    ----------
+    network : Network
+    pool_over : {"auto", "fov", "all"}
+        ``"auto"`` is the field of view where all pooled maps have a height and a width.
+    stages : str or None
+        As `stages_text` writes it.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such stage, or ``"fov"`` is asked for and no map has the positions of the
+        picture.
+    """
+    if names_in(stages):
+        model = _frozen(network).prefix
+        places = chosen_stages(model, stage_outputs(model)[1], stages)
+        stages = ",".join(map(str, places))
+    if pool_over == "auto":
+        pool_over = "fov" if _has_planes(network) or _only_planes(network, stages) else "all"
+    elif pool_over == "fov" and not _has_planes(network):
+        model = _frozen(network).prefix
+        refuse_without_positions(model, maps_to_pool(model, network.pooling, stages)[1])
+    return replace(network, pool_over=pool_over, stages=stages)
+
+
+def _only_planes(network: Network, stages: str | None) -> bool:
+    """Whether all pooled maps have a height and a width; a vector that is no map does not count."""
+    _, maps = maps_to_pool(_frozen(network).prefix, network.pooling, stages)
+    return {len(tensor.shape) for tensor in maps} - {2} == {4}
+
+
+def _has_planes(network: Network) -> bool:
+    """Whether it is known, without building it, that all maps have a height and a width."""
+    name = network.backbone
+    # the zoo's are convolutional, without a classification top; tests look at each
+    return isinstance(name, str) and get_registry().find("backbone", name).plugin == BUILTIN
 
 
 def all_frozen(network: Network) -> bool:

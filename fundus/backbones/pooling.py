@@ -1,15 +1,17 @@
-"""Turn feature maps into one vector per image: of the last map, or of every stage's."""
+"""Turn feature maps into one vector per image: of the last map, or of several stages'."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.backbones.splitting import call_again, graph_nodes, one_or_list
+from fundus.backbones import positions
+from fundus.backbones.splitting import one_or_list
+from fundus.backbones.stages import chosen_stages, stage_outputs
 from fundus.parameters import invalid
 
 if TYPE_CHECKING:
@@ -17,20 +19,25 @@ if TYPE_CHECKING:
 
 #: Values of ``pooling``; those of every stage start with ``"multilevel"``.
 POOLINGS = (
-    *("avg", "max", "avg+max", "gem", "flatten"),
-    *("multilevel", "multilevel_max", "multilevel_avg+max"),
+    *("avg", "max", "avg+max", "gem", "std", "flatten"),
+    *("multilevel", "multilevel_max", "multilevel_avg+max", "multilevel_std"),
 )
+
+#: Values of ``pool_over``; a `fundus.backbones.network.Network` holds one of the last two.
+POOL_OVERS = ("auto", "fov", "all")
 
 GEM_POWER = 3.0
 _GEM_FLOOR = 1e-6
 
 
 def of_all_stages(pooling: str) -> bool:
-    """Whether a pooling needs the map of every stage, not the last one alone."""
+    """Whether a pooling takes the maps of several stages, not the last one alone."""
     return pooling.startswith("multilevel")
 
 
-def pooled(model: keras.Model, pooling: str) -> keras.Model:
+def pooled(
+    model: keras.Model, pooling: str, *, pool_over: str = "all", stages: str | None = None
+) -> keras.Model:
     """Turn a model's feature map into one vector per image.
 
     Parameters
@@ -40,10 +47,18 @@ def pooled(model: keras.Model, pooling: str) -> keras.Model:
         ``(batch, channels)``; the last stays as it is.
     pooling : str
         ``"avg"``, ``"max"``: mean or maximum over the positions; ``"avg+max"``: one after the
-        other; ``"gem"``: generalised mean [1]_ with exponent 3, negative values as 0;
-        ``"flatten"``: all values one after another. ``"multilevel"``, ``"multilevel_max"`` and
-        ``"multilevel_avg+max"``: mean, maximum or both of every stage of the network, first stage
-        first; see `stage_outputs`.
+        other; ``"gem"``: generalised mean [1]_ with exponent 3, negative values as 0; ``"std"``:
+        standard deviation; ``"flatten"``: all values one after another. ``"multilevel"``,
+        ``"multilevel_max"``, ``"multilevel_avg+max"`` and ``"multilevel_std"``: mean, maximum, both
+        or standard deviation of every stage of the network, first stage first; see `stage_outputs`.
+    pool_over : {"all", "fov"}, default="all"
+        Over all positions, or over the field of view, whose mask is then a second input, bool of
+        shape ``(batch, size, size)``. A position weighs as much as the mask covers of it; for a
+        maximum, those of at least one half count, or the largest where none is; flattened values
+        are multiplied. Of tokens, the square of patches at the end counts; others before it are
+        left out.
+    stages : str or None, default=None
+        For a multilevel pooling, which stages: see `stages_text`.
 
     Returns
     -------
@@ -53,8 +68,8 @@ def pooled(model: keras.Model, pooling: str) -> keras.Model:
     Raises
     ------
     InvalidParameterError
-        If `pooling` is none of these, or the network has one stage only and every stage is asked
-        for.
+        If `pooling` is none of these, a stage is asked for that is none, the network has one stage
+        only and every stage is asked for, or no map has the positions of the picture.
 
     References
     ----------
@@ -67,28 +82,77 @@ def pooled(model: keras.Model, pooling: str) -> keras.Model:
         )
     import keras
 
+    inputs, maps = maps_to_pool(model, pooling, stages)
+    if pool_over == "fov":
+        refuse_without_positions(model, maps)
+    how = pooling
     if of_all_stages(pooling):
-        _, _, how = pooling.partition("_")
-        inputs, maps = stage_outputs(model)
-        if len(maps) == 1:
-            expected = (
-                f"'avg', 'max', 'avg+max', 'gem' or 'flatten' for the backbone {model.name!r}, "
-                "whose maps all have one size, so that it has one stage"
-            )
-            raise invalid("TransferClassifier", "pooling", expected, pooling)
-        vectors = [_pool(tensor, how or "avg") for tensor in maps]
+        how = pooling.partition("_")[2] or "avg"
+    elif len(maps[0].shape) == 2:
+        return model
+    weigh: Callable[[int, int], Any] | None = None
+    if pool_over == "fov":
+        edges = model.inputs[0].shape[1:3]
+        mask = keras.Input(edges, dtype="bool", name="field_of_view")
+        inputs = [*inputs, mask]
+        weigh = cache(lambda height, width: positions.weights_of(mask, height, width))
+    vectors = [
+        _pool(tensor, how) if weigh is None else _weighed(tensor, how, weigh) for tensor in maps
+    ]
+    if of_all_stages(pooling) and len(vectors) > 1:
         features = keras.layers.Concatenate(name="pool_stages")(vectors)
     else:
-        inputs, (output,) = model.inputs, model.outputs
-        if len(output.shape) == 2:
-            return model
-        features = _pool(output, pooling)
+        (features,) = vectors
     # a layer's name has no plus sign
     name = f"{model.name}_{pooling.replace('+', '_')}"
     return keras.Model(one_or_list(inputs), features, name=name)
 
 
+def maps_to_pool(
+    model: keras.Model, pooling: str, stages: str | None
+) -> tuple[list[Any], list[Any]]:
+    """Return the inputs of a model and the maps that a pooling takes, first stage first.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is one stage only for a multilevel pooling, or a stage is asked for that is none.
+    """
+    if not of_all_stages(pooling):
+        return model.inputs, model.outputs
+    inputs, maps = stage_outputs(model)
+    if len(maps) == 1:
+        *others, last = (repr(name) for name in POOLINGS if not of_all_stages(name))
+        expected = (
+            f"{', '.join(others)} or {last} for the backbone {model.name!r}, "
+            "whose maps all have one size, so that it has one stage"
+        )
+        raise invalid("TransferClassifier", "pooling", expected, pooling)
+    return inputs, [maps[place] for place in chosen_stages(model, maps, stages)]
+
+
+def refuse_without_positions(model: keras.Model, maps: list[Any]) -> None:
+    """Raise where no map, or a map of tokens, cannot be told which of it is the field of view.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    shapes = [tensor.shape[1:] for tensor in maps if len(tensor.shape) > 2]
+    odd = [shape[0] for shape in shapes if len(shape) == 2 and not positions.patch_grid(shape[0])]
+    if shapes and not odd:
+        return
+    what = (
+        f"which gives {odd[0]} tokens, no square of patches"
+        if odd
+        else "which gives a vector without positions"
+    )
+    expected = f"'auto' or 'all' for the backbone {model.name!r}, {what}"
+    raise invalid("TransferClassifier", "pool_over", expected, "fov")
+
+
 def _pool(tensor: Any, how: str) -> Any:
+    """A map's vector, over all its positions; a vector stays."""
     from keras import layers, ops
 
     if len(tensor.shape) == 2:
@@ -104,7 +168,42 @@ def _pool(tensor: Any, how: str) -> Any:
     if how == "gem":
         raised = ops.power(ops.maximum(tensor, _GEM_FLOOR), GEM_POWER)
         return ops.power(_pool(raised, "avg"), 1 / GEM_POWER)
+    if how == "std":
+        return positions.deviation(positions.as_rows(tensor), None)
     return layers.Flatten()(tensor)
+
+
+def _weighed(tensor: Any, how: str, weigh: Callable[[int, int], Any]) -> Any:
+    """A map's vector, over its positions with their weights in the field of view."""
+    from keras import ops
+
+    if len(tensor.shape) == 2:
+        return tensor
+    extras = 0
+    if len(tensor.shape) == 4:
+        height, width = tensor.shape[1:3]
+    else:
+        height, extras = positions.patch_grid(tensor.shape[1]) or (0, 0)
+        width = height
+    weights = weigh(height, width)
+    rows = positions.as_rows(tensor, extras)
+    if how == "flatten":
+        inside = ops.reshape(
+            rows * ops.expand_dims(weights, 2), (-1, rows.shape[1] * rows.shape[2])
+        )
+        if not extras:
+            return inside
+        outside = positions.as_rows(tensor)[:, :extras]
+        others = ops.reshape(outside, (-1, extras * rows.shape[2]))
+        return ops.concatenate([others, inside], axis=1)
+    if how == "gem":
+        raised = ops.power(ops.maximum(rows, _GEM_FLOOR), GEM_POWER)
+        return ops.power(positions.mean(raised, weights), 1 / GEM_POWER)
+    if how == "avg+max":
+        parts = [positions.mean(rows, weights), positions.maximum(rows, weights)]
+        return ops.concatenate(parts, axis=1)
+    of = {"avg": positions.mean, "max": positions.maximum, "std": positions.deviation}
+    return of[how](rows, weights)
 
 
 def signed_power(features: NDArray[Any], power: float | None) -> NDArray[Any]:
@@ -137,125 +236,3 @@ def signed_power(features: NDArray[Any], power: float | None) -> NDArray[Any]:
     if power is None:
         return features
     return np.copysign(np.abs(features) ** features.dtype.type(power), features)
-
-
-def stage_outputs(model: keras.Model) -> tuple[list[Any], list[Any]]:
-    """Find the output of every stage of a network: what stands before each down-sampling.
-
-    A stage is the part of the network at one size of the maps; it ends where the edge is at least
-    halved, whatever layer does that. Its output is the last map that all paths through the network
-    cross, so a block's sum and not one of its branches. Where paths run past every map of a stage
-    (NASNet), it is the one that most of them cross. Padding, and what comes before the first
-    layer with a kernel, is no output. Nested models are looked into.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Functional, with one output.
-
-    Returns
-    -------
-    inputs : list of KerasTensor
-        Of the graph the maps belong to.
-    maps : list of KerasTensor
-        First stage first; the last is the output of the model. One only where nothing is
-        down-sampled after the first kernel, as in a plain vision transformer. Where the output is
-        a vector already, it takes the place of the last map.
-
-    Examples
-    --------
-    >>> from fundus.builtin.tiny import build
-    >>> _, maps = stage_outputs(build(image_size=32, weights=None))
-    >>> [tuple(m.shape[1:]) for m in maps]
-    [(16, 16, 8), (8, 8, 16)]
-    """
-    flat = _unnested(model)
-    (output,) = flat.outputs
-    order, level, may_be = _levels(flat)
-    crossed = _paths(flat)
-    total = crossed[id(output)]
-    whole = [t for t in order if len(t.shape) > 2 and crossed[id(t)] == total]
-    last = level[id(whole[-1])] if whole else 0
-    best: dict[int, Any] = {}
-    for tensor in order:
-        key = id(tensor)
-        if may_be[key] and level[key] < last:
-            rival = best.get(level[key], tensor)
-            best[level[key]] = tensor if crossed[key] >= crossed[id(rival)] else rival
-    return flat.inputs, [*(best[k] for k in sorted(best)), output]
-
-
-def _levels(model: keras.Model) -> tuple[list[Any], dict[int, int], dict[int, bool]]:
-    """All tensors in order, how often each was down-sampled, and whether it may end a stage."""
-    order: list[Any] = []
-    level = {id(tensor): 0 for tensor in model.inputs}
-    learned = {id(tensor): False for tensor in model.inputs}
-    may_be = dict(learned)
-    for node in graph_nodes(model):
-        sources = node.input_tensors
-        weights = getattr(node.operation, "weights", [])
-        has_kernel = any(len(weight.shape) > 1 for weight in weights)
-        for tensor in node.outputs:
-            key, edge = id(tensor), _edge(tensor)
-            # the least, as a gate's global mean, or attention's scores, come back to larger maps
-            level[key] = min(level[id(t)] + _halves(_edge(t), edge) for t in sources)
-            learned[key] = has_kernel or any(learned[id(t)] for t in sources)
-            grown = edge > max(_edge(t) for t in sources)
-            may_be[key] = learned[key] and len(tensor.shape) > 2 and not grown
-            order.append(tensor)
-    return order, level, may_be
-
-
-def _edge(tensor: Any) -> float:
-    """Edge of a square map in positions; of a list of tokens, the square root of its length."""
-    return math.sqrt(math.prod(size or 1 for size in tensor.shape[1:-1]))
-
-
-def _halves(before: float, after: float) -> bool:
-    # an odd edge is rounded up; 1 stays 1
-    return after < before and after <= (before + 1) / 2
-
-
-def _paths(model: keras.Model) -> Counter[int]:
-    """How many paths from the input to the output cross each tensor, by its id."""
-    nodes = list(graph_nodes(model))
-    reached = Counter({id(tensor): 1 for tensor in model.inputs})
-    for node in nodes:
-        total = sum(reached[id(t)] for t in node.input_tensors)
-        reached.update({id(t): total for t in node.outputs})
-    left = Counter({id(tensor): 1 for tensor in model.outputs})
-    for node in reversed(nodes):
-        total = sum(left[id(t)] for t in node.outputs)
-        for tensor in node.input_tensors:
-            left[id(tensor)] += total
-    return Counter({key: reached[key] * left[key] for key in reached})
-
-
-def _unnested(model: keras.Model) -> keras.Model:
-    """The same graph with the calls of nested functional models in the place of these."""
-    import keras
-
-    plain = keras.Model(one_or_list(model.inputs), one_or_list(model.outputs), name=model.name)
-    functional = type(plain).call
-
-    def inside(operation: Any) -> Any:
-        inner = getattr(operation, "_functional", None) or operation  # Sequential holds one
-        return inner if getattr(type(inner), "call", None) is functional else None
-
-    if not any(inside(node.operation) for node in graph_nodes(model)):
-        return plain
-
-    def replay(graph: Any, inputs: list[Any]) -> list[Any]:
-        replaced = dict(zip(map(id, graph.inputs), inputs, strict=True))
-        for node in graph_nodes(graph):
-            inner = inside(node.operation)
-            if inner is None or node.arguments.kwargs.get("training"):
-                outputs = call_again(node, replaced)
-            else:
-                outputs = replay(inner, [replaced[id(t)] for t in node.input_tensors])
-            replaced.update(zip(map(id, node.outputs), outputs, strict=True))
-        return [replaced[id(tensor)] for tensor in graph.outputs]
-
-    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in model.inputs]
-    outputs = replay(model, inputs)
-    return keras.Model(one_or_list(inputs), one_or_list(outputs), name=model.name)

@@ -139,7 +139,7 @@ def _whole(model: keras.Model, n_frozen: int, *, frozen: bool) -> Split:
         suffix=None if frozen else model,
         n_frozen=n_frozen,
         cut_shapes=[_shape(model, tensor) for tensor in tensors],
-        cut_names=[_source(tensor) for tensor in tensors],
+        cut_names=[source_name(tensor) for tensor in tensors],
     )
 
 
@@ -174,7 +174,7 @@ def _cut(model: keras.Model, n_frozen: int) -> Split:
         suffix=_replay(model, suffix_nodes, cut, constants),
         n_frozen=n_frozen,
         cut_shapes=[_shape(model, tensor) for tensor in cut],
-        cut_names=[_source(tensor) for tensor in cut],
+        cut_names=[source_name(tensor) for tensor in cut],
     )
 
 
@@ -209,7 +209,7 @@ def _constants(model: keras.Model, tensors: list[Any]) -> dict[int, Any]:
         if not np.array_equal(value, other):
             raise PluginError(
                 f"The backbone {model.name!r} must have only tensors of shape (batch, ...) at the "
-                f"cut, or the same for all images, but {_source(tensor)!r} gives "
+                f"cut, or the same for all images, but {source_name(tensor)!r} gives "
                 f"{tuple(tensor.shape)}, and other values for other images."
             )
     return {id(tensor): value for tensor, value in zip(without, values, strict=True)}
@@ -258,7 +258,8 @@ def one_or_list(tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _source(tensor: Any) -> str:
+def source_name(tensor: Any) -> str:
+    """Return the name of the layer or operation that a tensor comes from."""
     return tensor._keras_history.operation.name
 
 
@@ -267,6 +268,6 @@ def _shape(model: keras.Model, tensor: Any) -> tuple[int, ...]:
     if batch is not None or None in shape:
         raise PluginError(
             f"The backbone {model.name!r} must have only tensors of shape (batch, ...) with known "
-            f"sizes at the cut, but {_source(tensor)!r} gives {tuple(tensor.shape)}."
+            f"sizes at the cut, but {source_name(tensor)!r} gives {tuple(tensor.shape)}."
         )
     return tuple(shape)

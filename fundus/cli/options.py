@@ -162,6 +162,23 @@ def as_freeze(text: str) -> str | int | float:
     return text
 
 
+def as_stages(text: str | None) -> slice | list[int | str] | None:
+    """Read ``--stages``: a slice, or numbers and names that are separated by commas.
+
+    Examples
+    --------
+    >>> as_stages(":-1"), as_stages("0,block3"), as_stages(None)
+    (slice(None, -1, None), [0, 'block3'], None)
+    """
+    if text is None:
+        return None
+    end = r"(-?\d+)?"
+    if re.fullmatch(rf"{end}:{end}(:{end})?", text.strip()):
+        return slice(*(int(end) if end else None for end in text.strip().split(":")))
+    parts = (part.strip() for part in text.split(","))
+    return [int(part) if re.fullmatch(r"-?\d+", part) else part for part in parts]
+
+
 def as_learning_rate(text: str) -> str | float:
     """Read ``--learning-rate``: a number or "auto"."""
     if text == "auto":

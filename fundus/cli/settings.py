@@ -63,11 +63,28 @@ class Settings:
     pooling: Annotated[
         str,
         option(
-            "How maps become a vector: avg, max, avg+max, gem or flatten of the last; "
-            "multilevel, multilevel_max or multilevel_avg+max of every stage.",
+            "How maps become a vector: avg, max, avg+max, gem, std or flatten of the last; "
+            "multilevel, multilevel_max, multilevel_avg+max or multilevel_std of every stage.",
             MODEL,
         ),
     ] = parameter("avg")
+    pool_over: Annotated[
+        str,
+        option(
+            "Positions of a map that are pooled: fov, those in the field of view; all; or auto, "
+            "fov where all layers are frozen and the maps have a height and a width.",
+            MODEL,
+        ),
+    ] = parameter("all")
+    stages: Annotated[
+        str | None,
+        option(
+            "Stages of a multilevel pooling, by number from 0 or name: 0,2 or as a slice, :-1 "
+            "for all but the last; by default all.",
+            MODEL,
+            show_default=False,
+        ),
+    ] = parameter(None, opt.as_stages)
     power: Annotated[
         float | None,
         option(

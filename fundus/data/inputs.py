@@ -23,6 +23,7 @@ from fundus.images import (
     read_bytes,
     verify,
 )
+from fundus.images.aperture import picture_mask
 from fundus.images.memory import is_pillow, pillow_rgb
 
 _ACCEPTED = (
@@ -105,6 +106,13 @@ class Images:
         if isinstance(content, bytes):
             return decode(content, recipe, name=self.where(row))
         return prepare_array(content, recipe)
+
+    def picture_and_mask(
+        self, row: int, recipe: ImageRecipe
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Decode one row as `picture` does, and find its field of view, of the same size."""
+        picture = self.picture(row, recipe)
+        return picture, picture_mask(picture, self.where(row))
 
     def digest_of(self, row: int, content: str) -> str:
         """SHA-256 that names what `picture` makes of a row, whose content has the one given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
-from fundus.frozen.loading import FORWARD_BATCH, load_rows
+from fundus.frozen.loading import FORWARD_BATCH, Masks, load_with_masks
 from fundus.images import ImageRecipe
 from fundus.runtime.progress import track
 from fundus.store import Segment, Store
@@ -21,6 +21,7 @@ from fundus.store.claims import Claims
 _LOOK_AGAIN = 0.05  # seconds between two checks of what other processes have finished
 
 Entries = list[tuple[bytes, NDArray[Any]]]
+Loaded = tuple[list[int], NDArray[np.uint8], Masks]
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,27 @@ class Job:
     keys : sequence of bytes
         Key of every row.
     compute : callable
-        From rows and their decoded images to entries.
+        From rows, their decoded images and their fields of view to entries.
     what : str
         Label of the progress bar.
+    masks : bool, default=False
+        Whether fields of view are wanted; otherwise they are ``None``.
     """
 
     images: Images
     recipe: ImageRecipe
     #: Key of every row.
     keys: Sequence[bytes]
-    #: From rows and their decoded images to entries.
-    compute: Callable[[Sequence[int], NDArray[np.uint8]], Entries]
+    #: From rows, their decoded images and their fields of view to entries.
+    compute: Callable[[Sequence[int], NDArray[np.uint8], Masks], Entries]
     #: Label of the progress bar.
     what: str
+    #: Whether fields of view are wanted.
+    masks: bool = False
+
+    def load(self, rows: Iterable[int], n_jobs: int | None) -> Iterator[Loaded]:
+        """Decode rows in batches, as `load_with_masks` does."""
+        return load_with_masks(self.images, rows, self.recipe, masks=self.masks, n_jobs=n_jobs)
 
 
 def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbose: int) -> None:
@@ -69,13 +78,13 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
         while rows:
             took_any = False
             chosen = claimed(job, segment, claims, rows)
-            batches = load_rows(job.images, chosen, job.recipe, n_jobs=n_jobs)
+            batches = job.load(chosen, n_jobs)
             shown = track(batches, total=len(rows), what=job.what, show=verbose)
             with ThreadPoolExecutor(1) as writer:  # writes to disk during the next batch
                 written: Future[None] | None = None
-                for done, batch in shown:
+                for done, batch, masks in shown:
                     took_any = True
-                    entries = job.compute(done, batch)
+                    entries = job.compute(done, batch, masks)
                     if written is not None:
                         written.result()
                     names = [job.keys[row] for row in done]

@@ -12,6 +12,7 @@ from fundus.backbones.network import Network, release_of, weights_identity
 from fundus.frozen.normaliser import Normaliser
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
+from fundus.images.aperture import APERTURE_VERSION
 from fundus.plugins.registry import get_registry
 from fundus.runtime.identity import code_identity
 from fundus.runtime.keras_settings import dtype_policy
@@ -37,6 +38,11 @@ class Frozen:
     normaliser: Normaliser
     power: float | None = None
 
+    @property
+    def pools_fov(self) -> bool:
+        """Whether the frozen part takes the mask of the field of view beside the picture."""
+        return self.network.freeze == "all" and self.network.pool_over == "fov"
+
     def about(self) -> dict[str, Any]:
         """Describe the function for people."""
         network, photometric = self.network, self.normaliser.photometric
@@ -45,6 +51,8 @@ class Frozen:
             "weights": network.weights,
             "freeze": network.freeze,
             "pooling": network.pooling if network.freeze == "all" else None,
+            "pool_over": network.pool_over if network.freeze == "all" else None,
+            "stages": network.stages,
             "image_size": network.image_size,
             "crop": self.recipe.crop,
             "photometric": None if photometric is None else str(photometric.function),
@@ -69,6 +77,11 @@ class Frozen:
             "freeze": f"{network.kind} {network.freeze}",
             "pooling": network.pooling if network.freeze == "all" else None,
         }
+        # only where they are used, so that the keys of earlier releases stay valid
+        if self.pools_fov:
+            what["pool_over"] = f"fov {APERTURE_VERSION}"
+        if network.stages is not None:
+            what["stages"] = network.stages
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,6 +17,9 @@ from fundus.runtime.threads import prefetch, thread_count
 
 R = TypeVar("R")
 
+#: Fields of view of pictures, or of one, where they are wanted.
+Masks = NDArray[np.bool_] | None
+
 #: Images per forward pass of a frozen part; every batch is padded to it to avoid retracing.
 FORWARD_BATCH = 32
 
@@ -71,21 +74,62 @@ def load_rows(
     ImageReadError
         After all rows have been tried, if any could not be decoded.
     """
+    for done, pictures, _ in load_with_masks(images, rows, recipe, masks=False, n_jobs=n_jobs):
+        yield done, pictures
+
+
+def load_with_masks(
+    images: Images,
+    rows: Iterable[int],
+    recipe: ImageRecipe,
+    *,
+    masks: bool = True,
+    n_jobs: int | None = None,
+) -> Iterator[tuple[list[int], NDArray[np.uint8], Masks]]:
+    """Decode rows as `load_rows` does, and find their fields of view in the same threads.
+
+    Parameters
+    ----------
+    masks : bool, default=True
+        Otherwise they are ``None``.
+
+    Yields
+    ------
+    tuple of list of int, ndarray of uint8, shape (n, size, size, 3), and ndarray of bool, shape \
+(n, size, size), or None
+
+    Raises
+    ------
+    ImageReadError
+        After all rows have been tried, if any could not be decoded.
+    """
+
+    def read(row: int) -> tuple[NDArray[np.uint8], Masks]:
+        return (
+            images.picture_and_mask(row, recipe) if masks else (images.picture(row, recipe), None)
+        )
 
     errors: dict[int, ImageReadError] = {}
     batch_rows: list[int] = []
-    batch: list[NDArray[np.uint8]] = []
-    one = _tried(lambda row: images.picture(row, recipe))
-    for row, image in prefetch(one, rows, threads=thread_count(n_jobs), ahead=FORWARD_BATCH):
-        if isinstance(image, ImageReadError):
-            errors[row] = image
+    batch: list[tuple[NDArray[np.uint8], Masks]] = []
+    for row, found in prefetch(
+        _tried(read), rows, threads=thread_count(n_jobs), ahead=FORWARD_BATCH
+    ):
+        if isinstance(found, ImageReadError):
+            errors[row] = found
             continue
         work_done["decodes"] += images.is_encoded(row)
         batch_rows.append(row)
-        batch.append(image)
+        batch.append(found)
         if len(batch) == FORWARD_BATCH:
-            yield batch_rows, np.stack(batch)
+            yield batch_rows, *stacked(batch)
             batch_rows, batch = [], []
     if batch:
-        yield batch_rows, np.stack(batch)
+        yield batch_rows, *stacked(batch)
     _raise_unreadable(errors)
+
+
+def stacked(pairs: Sequence[tuple[NDArray[np.uint8], Masks]]) -> tuple[NDArray[np.uint8], Masks]:
+    """Join pictures, and their masks unless they have none."""
+    masks = [mask for _, mask in pairs if mask is not None]
+    return np.stack([picture for picture, _ in pairs]), np.stack(masks) if masks else None

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from fundus.backbones.network import Network, all_frozen
-from fundus.backbones.pooling import POOLINGS, of_all_stages
+from fundus.backbones.network import Network, all_frozen, pooled_as
+from fundus.backbones.pooling import POOL_OVERS, POOLINGS, of_all_stages
+from fundus.backbones.stages import stages_text
 from fundus.data.inputs import Images
 from fundus.exceptions import FundusWarning
 from fundus.frozen.function import Frozen
@@ -67,6 +68,8 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
         raise invalid(settings, "backbone", f"a name ({names}, …) or a BackboneSpec", backbone)
     check_int(settings, "image_size", low=spec.min_image_size, none=True)
     check_option(settings, "pooling", POOLINGS)
+    check_option(settings, "pool_over", POOL_OVERS)
+    _check_stages(settings)
     check_option(settings, "crop", ("fov", "square", None))
     check_real(settings, "power", low=0, high=1, low_open=True, also=(None,))
     weights = _weights(settings, spec)
@@ -78,6 +81,15 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
         pooling=settings.pooling,
         seed=seed if weights is None else None,
     )
+
+
+def _check_stages(settings: FrozenSettings) -> None:
+    """Refuse what are no stages, and stages for a pooling of the last map alone."""
+    if stages_text(settings, settings.stages) is None or of_all_stages(settings.pooling):
+        return
+    of_stages = ", ".join(repr(name) for name in POOLINGS if of_all_stages(name))
+    expected = f"None unless 'pooling' is one of {of_stages} (pooling={settings.pooling!r})"
+    raise invalid(settings, "stages", expected, settings.stages)
 
 
 def _weights(settings: FrozenSettings, spec: BackboneSpec) -> str | None:
@@ -113,6 +125,9 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
         network = replace(network, freeze="all")
     if network.freeze != "all":
         _check_trained(settings)
+    else:
+        stages = stages_text(settings, settings.stages)
+        network = pooled_as(network, settings.pool_over, stages)
     recipe = ImageRecipe(network.image_size, settings.crop)
 
     def batches() -> Any:
@@ -135,6 +150,12 @@ def _check_trained(settings: FrozenSettings) -> None:
             f"in training (freeze={settings.freeze!r})"
         )
         raise invalid(settings, "pooling", expected, settings.pooling)
+    if settings.pool_over == "fov":
+        expected = (
+            "'auto' or 'all' unless freeze='all', as the trained layers are given what crosses the "
+            f"cut, and no mask of the field of view (freeze={settings.freeze!r})"
+        )
+        raise invalid(settings, "pool_over", expected, settings.pool_over)
     if settings.power is not None:
         expected = (
             "None unless freeze='all', as the slope of a root is infinite at 0 "

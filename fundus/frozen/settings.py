@@ -19,6 +19,8 @@ class FrozenSettings(Settings):
     photometric: Any
     normalise: Any
     pooling: str
+    pool_over: str
+    stages: Any
     power: float | None
     cache: Any
     n_jobs: int | None

@@ -15,9 +15,11 @@ from fundus.backbones.network import cut_size
 from fundus.backbones.pooling import signed_power
 from fundus.data.inputs import Images
 from fundus.frozen.filling import Entries, Job, fill
-from fundus.frozen.loading import load_rows
+from fundus.frozen.loading import Masks, load_rows, stacked
+from fundus.frozen.views import view_with_mask
 from fundus.frozen.work import Frozen, Work, frozen_job, part_key, run_frozen, tolerating
 from fundus.images import ImageRecipe
+from fundus.images.aperture import picture_mask
 from fundus.images.augment import Augmentation
 from fundus.runtime.threads import opencv_in_our_threads, thread_count
 from fundus.store import Segment, Store
@@ -71,14 +73,19 @@ class StoredSource:
         ]
         lost = sorted({k for arrays in parts for k, a in enumerate(arrays) if a is None})
         if lost:
-            pictures = [self.images.picture(int(rows[k]), self.frozen.recipe) for k in lost]
-            fresh = run_frozen(self.frozen, np.stack(pictures))
-            for part, outputs in enumerate(fresh):
+            for part, outputs in enumerate(self._computed([int(rows[k]) for k in lost])):
                 for k, output in zip(lost, outputs, strict=True):
                     parts[part][k] = output
                     with tolerating(self.segment.store):
                         self.segment.put_many([(part_key(self.keys[rows[k]], part), output)])
         return [np.stack(arrays) for arrays in parts]  # type: ignore[arg-type]
+
+    def _computed(self, rows: list[int]) -> list[NDArray[np.float32]]:
+        images, recipe = self.images, self.frozen.recipe
+        if not self.frozen.pools_fov:
+            return run_frozen(self.frozen, np.stack([images.picture(row, recipe) for row in rows]))
+        pictures, masks = stacked([images.picture_and_mask(row, recipe) for row in rows])
+        return run_frozen(self.frozen, pictures, masks=masks)
 
 
 @dataclass
@@ -103,18 +110,21 @@ class LiveSource:
         if self.decoded is not None:
             stored = self.decoded.get_many([self.keys[row] for row in rows])
 
-        def make(k: int) -> NDArray[np.uint8]:
+        def make(k: int) -> tuple[NDArray[np.uint8], Masks]:
             row, picture = int(rows[k]), stored[k]
             if picture is None:
                 picture = self.images.picture(row, self.frozen.recipe)
+            name = self.images.where(row)
             if self.augmentation is None or epoch is None:
-                return picture
+                return picture, picture_mask(picture, name) if self.frozen.pools_fov else None
             seed = np.random.SeedSequence([self.seed, epoch, row])
-            return self.augmentation.augment(picture, seed)
+            if self.frozen.pools_fov:
+                return view_with_mask(self.augmentation, picture, seed, name)
+            return self.augmentation.augment(picture, seed), None
 
         with opencv_in_our_threads(), ThreadPoolExecutor(thread_count(self.n_jobs)) as pool:
-            pictures = np.stack(list(pool.map(make, range(len(rows)))))
-        return run_frozen(self.frozen, pictures, pad_to=self.batch_size)
+            pictures, masks = stacked(list(pool.map(make, range(len(rows)))))
+        return run_frozen(self.frozen, pictures, masks=masks, pad_to=self.batch_size)
 
 
 @dataclass
@@ -187,7 +197,7 @@ def fill_decoded(work: Work) -> Segment:
     assert work.store is not None
     keys = work.keys
 
-    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8], masks: Masks) -> Entries:
         return [(keys[row], picture) for row, picture in zip(rows, batch, strict=True)]
 
     segment = decoded_segment(work.frozen.recipe, work.store)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.data.inputs import Images
+from fundus.exceptions import DataWarning, warn_once
 from fundus.images import ImageRecipe
+from fundus.images.aperture import picture_mask
 from fundus.images.augment import Augmentation
 
 _STRIPES = 64  # number of locks, and of decoded pictures that are kept for their next view
@@ -52,6 +54,20 @@ class ViewedImages(Images):
 
     def picture(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
         """Decode a row, once for neighbouring views of one image, and warp it."""
+        whole = self._whole(row, recipe)
+        view = int(self.views[row])
+        return whole if view == 0 else self.augmentation.augment(whole, self._seed(view, whole))
+
+    def picture_and_mask(
+        self, row: int, recipe: ImageRecipe
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Make a view, and warp the mask of the image's field of view with it."""
+        whole, view = self._whole(row, recipe), int(self.views[row])
+        if view == 0:
+            return whole, picture_mask(whole, self.where(row))
+        return view_with_mask(self.augmentation, whole, self._seed(view, whole), self.where(row))
+
+    def _whole(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
         name = str(row) if self.paths is None else self.paths[row]
         with self._locks[hash(name) % _STRIPES]:
             whole = self._decoded.get(name)
@@ -60,12 +76,50 @@ class ViewedImages(Images):
                 self._decoded[name] = whole
                 if len(self._decoded) > _STRIPES:
                     self._decoded.popitem(last=False)
-        view = int(self.views[row])
-        if view == 0:
-            return whole
+        return whole
+
+    def _seed(self, view: int, whole: NDArray[np.uint8]) -> np.random.SeedSequence:
         content = int.from_bytes(hashlib.sha256(whole.tobytes()).digest()[:8], "big")
-        seed = np.random.SeedSequence([self.seed, view, content])
-        return self.augmentation.augment(whole, seed)
+        return np.random.SeedSequence([self.seed, view, content])
+
+
+def view_with_mask(
+    augmentation: Augmentation,
+    picture: NDArray[np.uint8],
+    seed: np.random.SeedSequence,
+    name: str,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Augment a picture, and warp the mask of its field of view with it.
+
+    Parameters
+    ----------
+    augmentation : Augmentation
+    picture : ndarray of uint8, shape (size, size, 3)
+        Not augmented, since light and blur would change what is found in it.
+    seed : SeedSequence
+    name : str
+        Names the picture in a warning.
+
+    Returns
+    -------
+    picture : ndarray of uint8, shape (size, size, 3)
+    mask : ndarray of bool, shape (size, size)
+
+    Warns
+    -----
+    DataWarning
+        For the first picture of this process that has no field of view, or of which the
+        augmentation leaves none.
+    """
+    view, mask = augmentation.augment_pair(picture, picture_mask(picture, name), seed)
+    if not mask.any():
+        warn_once(
+            f"A view of {name} shows nothing of its field of view, so that all of it is pooled, as "
+            "of other such views, of which no more is told: augment with smaller shifts and zooms.",
+            DataWarning,
+            key="view of nothing",
+        )
+    return view, mask
 
 
 def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: int) -> ViewedImages:

@@ -7,17 +7,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.backbones.network import load_frozen
+from fundus.backbones.splitting import one_or_list
 from fundus.data.inputs import Images
 from fundus.exceptions import DivergedError, StoreError, StoreWarning, warn_once
 from fundus.frozen.filling import Entries, Job, fill
 from fundus.frozen.function import Frozen
-from fundus.frozen.loading import FORWARD_BATCH, load_rows, read_rows, work_done
+from fundus.frozen.loading import FORWARD_BATCH, Masks, read_rows, work_done
 from fundus.frozen.settings import FrozenSettings
+from fundus.images.aperture import field_of_view
 from fundus.runtime.forks import refuse_after_fork
 from fundus.runtime.progress import track
 from fundus.runtime.threads import renewed_after_fork
@@ -32,6 +35,7 @@ def run_frozen(
     frozen: Frozen,
     images: NDArray[np.uint8],
     *,
+    masks: Masks = None,
     pad_to: int = FORWARD_BATCH,
     where: Callable[[int], str] = "row {} of a batch".format,
 ) -> list[NDArray[np.float32]]:
@@ -41,6 +45,9 @@ def run_frozen(
     ----------
     images : ndarray of uint8, shape (n, size, size, 3)
         RGB, 0–255.
+    masks : ndarray of bool, shape (n, size, size), or None
+        Fields of view, for a frozen part that pools over them; found in the images where they are
+        not given.
     pad_to : int, default=32
         Smaller batches are padded to this length to avoid retracing.
     where : callable
@@ -62,15 +69,24 @@ def run_frozen(
     if model is None:
         return [x]
     n = len(x)
-    padded = np.concatenate([x, np.repeat(x[:1], pad_to - n, axis=0)]) if n < pad_to else x
+    inputs = [_padded(x, pad_to)]
+    if frozen.pools_fov:
+        inputs.append(_padded(field_of_view(images) if masks is None else masks, pad_to))
     work_done["forward_passes"] += n
     with _one_at_a_time:
-        outputs = model.predict_on_batch(padded)
+        outputs = model.predict_on_batch(one_or_list(inputs))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     arrays = [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
     for array in arrays:
         check_features(array, where, frozen.network.spec.name)
     return arrays
+
+
+def _padded(array: NDArray[Any], length: int) -> NDArray[Any]:
+    n = len(array)
+    return (
+        np.concatenate([array, np.repeat(array[:1], length - n, axis=0)]) if n < length else array
+    )
 
 
 def check_features(
@@ -234,10 +250,10 @@ def _compute_features(work: Work) -> NDArray[np.float32]:
     first = {digest: row for row, digest in reversed(list(enumerate(work.digests)))}
     rows = sorted(first.values())
     results: dict[int, NDArray[np.float32]] = {}
-    batches = load_rows(work.images, rows, work.frozen.recipe, n_jobs=work.n_jobs)
+    batches = frozen_job(work).load(rows, work.n_jobs)
     shown = track(batches, total=len(rows), what="Extracting features", show=work.verbose)
-    for done, batch in shown:
-        (output,) = run_frozen(work.frozen, batch, where=work.namer(done))
+    for done, batch, masks in shown:
+        (output,) = run_frozen(work.frozen, batch, masks=masks, where=work.namer(done))
         results.update(zip(done, output, strict=True))
     return np.stack([results[first[digest]] for digest in work.digests])
 
@@ -246,15 +262,16 @@ def frozen_job(work: Work) -> Job:
     """Return the job of running a frozen part on its images."""
     keys = work.keys
 
-    def compute(rows: Sequence[int], batch: NDArray[np.uint8]) -> Entries:
-        outputs = run_frozen(work.frozen, batch, where=work.namer(rows))
+    def compute(rows: Sequence[int], batch: NDArray[np.uint8], masks: Masks) -> Entries:
+        outputs = run_frozen(work.frozen, batch, masks=masks, where=work.namer(rows))
         return [
             (part_key(keys[row], k), output[j])
             for j, row in enumerate(rows)
             for k, output in enumerate(outputs)
         ]
 
-    return Job(work.images, work.frozen.recipe, keys, compute, "Running the frozen layers")
+    what, masks = "Running the frozen layers", work.frozen.pools_fov
+    return Job(work.images, work.frozen.recipe, keys, compute, what, masks)
 
 
 def part_key(key: bytes, k: int) -> bytes:

@@ -30,7 +30,7 @@ OF_A_RUN = ("n_jobs", "verbose", "cache", "log_dir", "resume_dir")
 #: Releases that decide the bits of a result.
 PACKAGES = ("fundus-zoo", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "opencv-python")
 
-_PLAIN = (type(None), bool, int, float, str)
+_PLAIN = (type(None), bool, int, float, str, slice)
 
 #: Digits of the digest of a row; the digests are for changes, not against forgery.
 _DIGITS = 16

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
-T = TypeVar("T", bound=tuple[Sized, Any])
+T = TypeVar("T", bound=tuple[Sized, *tuple[Any, ...]])
 
 
 def new_bar(*columns: ProgressColumn) -> Progress:

@@ -74,6 +74,9 @@ class Encoder:
             return os.fspath(value)
         if isinstance(value, np.random.RandomState):
             return None  # the fitted model holds what it drew; its state cannot be restored
+        if isinstance(value, slice):
+            ends = (value.start, value.stop, value.step)
+            return {"slice": [self.value(end, name) for end in ends]}
         if isinstance(value, dict):
             items = value.items()
             return {"dict": [[self.value(k, name), self.value(v, name)] for k, v in items]}
@@ -127,6 +130,7 @@ class Encoder:
 _FORMS = (
     ("dict",),
     ("tuple",),
+    ("slice",),
     ("labels", "dtype"),
     ("array", "file"),
     ("fields", "kind"),
@@ -184,6 +188,8 @@ class Decoder:
             return {self.value(k): self.value(v) for k, v in pairs}
         if form == "tuple":
             return tuple(self.value(part) for part in _listed(value["tuple"], form))
+        if form == "slice":
+            return slice(*_ends(value["slice"]))
         if form == "labels":
             return labels_of(value)
         if form == "array":
@@ -226,6 +232,12 @@ def _checked(value: Any) -> Any:
 def _text(value: Any, name: str) -> str:
     if not is_text(value):
         raise wrong("the model", name, "text", value)
+    return value
+
+
+def _ends(value: Any) -> list[int | None]:
+    if any(end is not None and type(end) is not int for end in _listed(value, "slice", 3)):
+        raise wrong("the model", "slice", "whole numbers or none", value)
     return value
 
 

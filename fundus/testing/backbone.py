@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from fundus.backbones.build import build_backbone, weights_digest
-from fundus.backbones.pooling import pooled, stage_outputs
+from fundus.backbones.pooling import pooled
 from fundus.backbones.splitting import one_or_list, split
+from fundus.backbones.stages import stage_outputs
 from fundus.frozen.normaliser import Normaliser, fit_normaliser
 from fundus.heads.neural import SoftmaxHead
 from fundus.hookspecs import BackboneSpec
@@ -31,7 +32,7 @@ from fundus.testing.checks import (
     run_checks,
 )
 from fundus.testing.preprocessor import check_apply, probes_of
-from fundus.testing.probes import probe_images
+from fundus.testing.probes import in_aperture, probe_images
 from fundus.testing.ranges import check_range
 from fundus.transfer.classifier import TransferClassifier
 
@@ -351,7 +352,7 @@ def _check_training(case: BackboneCase) -> None:
 def _check_in_classifier(case: BackboneCase) -> None:
     entry, size, weights = case.entry, case.size, case.weights
     freeze = 4 * len(case.model.layers) // 5
-    images, y = probe_images(9, size)[3:], np.arange(6) % 3
+    images, y = in_aperture(probe_images(9, size)[3:]), np.arange(6) % 3
     training: dict[str, Any] = {"epochs": 1, "batch_size": 6, "validation_fraction": 0.0}
     for frozen, head in (("all", "logistic"), (freeze, SoftmaxHead(units=4, layers=1))):
         options = {} if frozen == "all" else training  # which `logistic` would ignore

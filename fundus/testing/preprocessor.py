@@ -22,7 +22,7 @@ from fundus.testing.checks import (
     registered,
     run_checks,
 )
-from fundus.testing.probes import probe_images
+from fundus.testing.probes import in_aperture, probe_images
 from fundus.testing.ranges import check_range
 from fundus.transfer.classifier import TransferClassifier
 
@@ -209,7 +209,7 @@ def plain_state(state: dict[str, Any]) -> dict[str, Any]:
 
 def _check_in_classifier(case: PreprocessorCase) -> None:
     name, what = case.entry.qualified_name, case.what
-    images, y = probe_images(11, 24)[3:], np.arange(8) % 2
+    images, y = in_aperture(probe_images(11, 24)[3:]), np.arange(8) % 2
     parameter = "photometric" if case.entry.spec.kind == "photometric" else "normalise"
     # random weights, since a scale belongs to its own networks
     model = TransferClassifier("tiny", "logistic", weights=None, cache=False, random_state=0)

@@ -36,6 +36,24 @@ def probe_images(n: int = 4, image_size: int = 16) -> NDArray[np.uint8]:
     return np.stack(images[:n])
 
 
+def in_aperture(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return images that are black outside a disc, as photographs are.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, image_size, image_size, 3)
+
+    Examples
+    --------
+    >>> in_aperture(np.full((1, 4, 4, 3), 9, np.uint8))[0, :, :, 0].tolist()
+    [[0, 9, 9, 0], [9, 9, 9, 9], [9, 9, 9, 9], [0, 9, 9, 0]]
+    """
+    edge = images.shape[1]
+    y, x = np.indices((edge, edge)) - (edge - 1) / 2
+    inside = y**2 + x**2 <= edge**2 / 4
+    return np.where(inside[..., None], images, np.uint8(0))
+
+
 def _noise(x: NDArray[np.intp], y: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     # the mixing steps of the splitmix64 generator, with integers only
     z = (x + 4096 * y + 16777216 * (k + 1)).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)

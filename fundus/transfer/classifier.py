@@ -74,9 +74,16 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         The scale; by default the one the backbone was trained with. For weights that were trained
         with another one, its name, or a function of uint8 RGB images that returns float32.
     pooling : str, default="avg"
-        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
-        "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
-        stage of the network, which needs ``freeze="all"``.
+        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean), "std"
+        (standard deviation) or "flatten" of the last one; "multilevel", "multilevel_max",
+        "multilevel_avg+max" or "multilevel_std" of every stage of the network, which needs
+        ``freeze="all"``.
+    pool_over : {"auto", "fov", "all"}, default="all"
+        Positions of a map that are pooled: "fov" weighs each by the share of it in the field of
+        view, and needs ``freeze="all"``; of tokens it takes the patches. "auto" is "fov" for frozen
+        networks whose maps have a height and a width; ``plan_`` says which.
+    stages : slice, int, str or sequence of int and str, default=None
+        Stages of a multilevel pooling, by number or the name of their last layer; None is all.
     power : float or None, default=None
         Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
         square root. Needs ``freeze="all"``.
@@ -181,6 +188,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
+        pool_over: str = "all",
+        stages: Any = None,
         power: float | None = None,
         augment: Any = None,
         augment_views: int | None = None,
@@ -212,6 +221,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.photometric = photometric
         self.normalise = normalise
         self.pooling = pooling
+        self.pool_over = pool_over
+        self.stages = stages
         self.power = power
         self.augment = augment
         self.augment_views = augment_views
@@ -268,7 +279,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         return {**super().__getstate__(), **plain}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "optimizer": unpacked(state["optimizer"])})
+        former = {"pool_over": "all", "stages": None}  # of a pickle from before they existed
+        super().__setstate__({**former, **state, "optimizer": unpacked(state["optimizer"])})
 
     def fit(
         self,
@@ -314,7 +326,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Warns
         -----
         DataWarning
-            Where more than two names are sorted alphabetically.
+            Where more than two names are sorted alphabetically; once in a process, for a
+            photograph without a field of view, whose mask is then everything.
         """
         parameters = Parameters.of(self)
         data = self._read(X, reset=True)

@@ -44,9 +44,17 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         The scale; by default the one the backbone was trained with. For weights that were trained
         with another one, its name, or a function of uint8 RGB images that returns float32.
     pooling : str, default="avg"
-        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean) or
-        "flatten" of the last one; "multilevel", "multilevel_max" or "multilevel_avg+max" of every
-        stage of the network.
+        How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean), "std"
+        (standard deviation) or "flatten" of the last one; "multilevel", "multilevel_max",
+        "multilevel_avg+max" or "multilevel_std" of every stage of the network.
+    pool_over : {"auto", "fov", "all"}, default="all"
+        Positions of a map that are pooled: "fov" are those in the field of view, each with the
+        share of it that lies inside, so that features depend less on how much of the square is
+        black border; of tokens it takes the patches. "all" are all, as in earlier releases.
+        "auto" is "fov" for networks whose maps have a height and a width, else "all".
+    stages : slice, int, str or sequence of int and str, default=None
+        Stages that a multilevel pooling takes: numbers, from 0, or names of the layers they end
+        with; None is all. ``slice(None, -1)`` leaves the last one out.
     power : float or None, default=None
         Exponent in (0, 1] of the features' absolute values, their signs kept; 0.5 is the signed
         square root.
@@ -88,6 +96,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
+        pool_over: str = "all",
+        stages: Any = None,
         power: float | None = None,
         cache: Any = True,
         n_jobs: int | None = None,
@@ -101,11 +111,17 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.photometric = photometric
         self.normalise = normalise
         self.pooling = pooling
+        self.pool_over = pool_over
+        self.stages = stages
         self.power = power
         self.cache = cache
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # one that an earlier release has saved pools as it did
+        super().__setstate__({"pool_over": "all", "stages": None} | state)
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> FeatureExtractor:
         """Check the parameters, and fit the normaliser if it needs images.
@@ -151,6 +167,12 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ------
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
+
+        Warns
+        -----
+        DataWarning
+            Once in a process, for a photograph without a field of view, whose mask is then
+            everything.
         """
         check_is_fitted(self)
         settings = FrozenSettings.of(self, freeze="all")

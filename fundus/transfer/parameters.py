@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sklearn.base import BaseEstimator, clone
 
+from fundus.backbones.pooling import POOL_OVERS
 from fundus.exceptions import FundusWarning, warn_caller
 from fundus.frozen.settings import FrozenSettings
 from fundus.heads.base import Head, NeuralHead
@@ -176,6 +177,11 @@ def _check_precomputed(frozen: FrozenSettings, samples: SampleSettings) -> None:
         raise invalid(frozen, "power", f"None {as_they_are}", frozen.power)
     if frozen.freeze != "all":
         raise invalid(frozen, "freeze", f"'all' {as_they_are}", frozen.freeze)
+    check_option(frozen, "pool_over", POOL_OVERS)
+    if frozen.pool_over == "fov":
+        raise invalid(frozen, "pool_over", f"'auto' or 'all' {as_they_are}", frozen.pool_over)
+    if frozen.stages is not None:
+        raise invalid(frozen, "stages", f"None {as_they_are}", frozen.stages)
 
 
 def _check_frozen(read: Parameters, head: Any) -> None:

@@ -178,10 +178,13 @@ def _result_bytes(frozen: Frozen, segment: Segment, keys: list[bytes]) -> int:
 def _where(frozen: Frozen) -> str:
     network = frozen.network
     if network.freeze == "all":
-        return f"all layers of {network.spec.name}, {network.pooling} pooling"
+        place = "the field of view" if frozen.pools_fov else "all positions"
+        some = "" if network.stages is None else f" of stages {network.stages}"
+        return f"all layers of {network.spec.name}, {network.pooling} pooling{some} over {place}"
     cut = find_cut(network)
+    then = f"then trained layers and {network.pooling} pooling over all positions"
     if cut.prefix is None:
-        return f"no layer of {network.spec.name}"
+        return f"no layer of {network.spec.name}, {then}"
     shapes = ["x".join(map(str, shape)) for shape in cut.shapes]
     tensors = ", ".join(f"{name} ({s})" for name, s in zip(cut.names, shapes, strict=False))
-    return f"the first {cut.n_frozen} layers of {network.spec.name}, up to {tensors}"
+    return f"the first {cut.n_frozen} layers of {network.spec.name}, up to {tensors}, {then}"

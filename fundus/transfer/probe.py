@@ -11,7 +11,7 @@ import numpy as np
 from fundus.exceptions import ImageReadError
 from fundus.frozen.filling import claimed, missing_rows
 from fundus.frozen.function import Frozen
-from fundus.frozen.loading import FORWARD_BATCH, load_rows
+from fundus.frozen.loading import FORWARD_BATCH
 from fundus.frozen.work import Work, frozen_job, run_frozen
 from fundus.store import Segment, Store
 
@@ -62,11 +62,11 @@ def probe(
         for part in (rows[:FORWARD_BATCH], rows[FORWARD_BATCH:]):
             marks = [time.perf_counter()]
             try:
-                ((done, batch),) = load_rows(job.images, part, job.recipe, n_jobs=work.n_jobs)
+                ((done, batch, masks),) = job.load(part, work.n_jobs)
             except ImageReadError:
                 return None
             marks.append(time.perf_counter())
-            entries = job.compute(done, batch)
+            entries = job.compute(done, batch, masks)
             marks.append(time.perf_counter())
             segment.put_many(entries)
             marks.append(time.perf_counter())

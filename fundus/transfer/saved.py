@@ -10,6 +10,7 @@ import numpy as np
 
 from fundus.backbones.network import Network, model_digest, weights_identity
 from fundus.backbones.pooling import POOLINGS
+from fundus.backbones.stages import is_stages_text
 from fundus.exceptions import BundleError, InvalidParameterError
 from fundus.frozen.function import Frozen
 from fundus.frozen.normaliser import Normaliser, Photometric, normaliser_record
@@ -72,6 +73,8 @@ _FROZEN = {
         "'all', a name or a number", lambda v: is_text(v) or is_number(v, 0, 1_000_000)
     ),
     "pooling": option(*POOLINGS),
+    "pool_over": option("all", "fov").or_absent,
+    "stages": Field("numbers of stages", is_stages_text).or_none.or_absent,
     "crop": option("fov", "square", None),
     "power": number(0, 1).or_none.or_absent,
     "normalise": TEXT,
@@ -110,7 +113,8 @@ class SavesClassifier(Saves):
 
     @classmethod
     def _todays_params(cls, params: dict[str, Any]) -> dict[str, Any]:
-        return renamed(params)
+        # models of earlier releases were pooled over all positions, and say so if they are cloned
+        return renamed({"pool_over": "all"} | params)
 
     @classmethod
     def _from_record(cls, record: dict[str, Any], decoder: Decoder) -> Self:
@@ -164,6 +168,8 @@ def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
         "image_size": network.image_size,
         "freeze": network.freeze,
         "pooling": network.pooling,
+        "pool_over": network.pool_over,
+        "stages": network.stages,
         "crop": frozen.recipe.crop,
         "power": frozen.power,
         **normaliser_record(normaliser, network.spec),
@@ -198,6 +204,8 @@ def _frozen_of(record: Any, reader: BundleReader) -> Frozen:
         freeze=record["freeze"],
         pooling=record["pooling"],
         sha256=digest,
+        pool_over=record.get("pool_over", "all"),  # bundles of earlier releases have none
+        stages=record.get("stages"),
     )
     found = model_digest(network) if "file" in record else weights_identity(network)
     if found != record["weights_sha256"]:

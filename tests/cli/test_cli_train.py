@@ -160,6 +160,17 @@ def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_pa
     run("predict", out, others, "-o", tmp_path / "grades.csv")
 
 
+def test_train_pools_where_and_what_it_is_told(document, logistic, folder, tmp_path):
+    out = tmp_path / "run"
+    options = ["--pooling", "multilevel_std", "--stages", ":-1", "--pool-over", "all"]
+    document("train", folder, *logistic, *options, "--out", out)
+    model = fundus.load(out / "model").ensemble_.estimators_[0]
+    assert (model.pooling, model.stages) == ("multilevel_std", slice(None, -1))
+    network = model.frozen_.network
+    assert (network.pool_over, network.stages) == ("all", ":-1")
+    assert model.model_.n_features_in_ == 8  # channels of the first of two stages
+
+
 def test_train_takes_a_power_of_the_features(document, run, logistic, folder, others, tmp_path):
     out = tmp_path / "run"
     document("train", folder, *logistic, "--power", "0.5", "--out", out)
@@ -308,6 +319,8 @@ def test_killed_run_is_not_taken_for_a_run(run, logistic, folder, tmp_path, monk
         (["--learning-rate", "fast"], "must be a number or 'auto'"),
         (["--learning-rate", "-1"], "option --learning-rate must be"),
         (["--pooling", "mean"], "option --pooling must be"),
+        (["--pool-over", "disc"], "option --pool-over must be one of 'auto', 'fov', 'all'"),
+        (["--stages", "0"], "option --stages must be None unless"),
         (["--power", "1.5"], "option --power must be"),
         (["--cutpoints", "--calibrate", "sigmoid"], "cannot go with --calibrate"),
         (["--folds", "1"], "Invalid value for '--folds'"),
