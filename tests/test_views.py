@@ -87,7 +87,8 @@ def test_a_views_field_of_view_is_that_of_the_image_warped_with_it(photographs):
 def test_features_of_views_are_pooled_over_their_masks(photographs, tmp_path):
     X, y = photographs.paths[:12], photographs.grades[:12]
     warp = Augmentation(zoom=(0.4, 0.5), rotation=0, shift=0)
-    model = tiny(augment=warp, augment_views=1, cache=tmp_path, class_weight=None).fit(X, y)
+    options = {"augment": warp, "augment_views": 1, "cache": tmp_path, "class_weight": None}
+    model = tiny(pool_over="fov", **options).fit(X, y)
     viewed = with_views(as_images(X), warp, draw_seed(0), 1)
     network = load_frozen(model.frozen_.network)
     pairs = [viewed.picture_and_mask(row, RECIPE) for row in range(24)]
@@ -112,6 +113,7 @@ def test_augmented_in_every_epoch_pictures_keep_their_field_of_view(photographs,
     monkeypatch.setattr(sources, "run_frozen", spy)
     warp = Augmentation(zoom=(0.4, 0.4), rotation=0, shift=0)
     options = {"augment": warp, "augment_views": None, "epochs": 1, "validation_fraction": 0.0}
+    options["pool_over"] = "fov"
     tiny(SMALL_HEAD, **options).fit(photographs.paths[:16], photographs.grades[:16] > 1)
     shares = [mask.mean() for pictures, masks in seen for mask in masks]
     assert min(shares) < 0.2
