@@ -88,11 +88,11 @@ def tried(bad: Path, chosen: Target) -> str:
     start = time.process_time()
     outcome = _outcome(bad, chosen)
     took, grown = time.process_time() - start, peak_megabytes() - before
+    if took <= SECONDS and grown <= MEGABYTES:
+        return outcome
     if _side(bad) >= 10 * _side(chosen.folder):
         return outcome  # the changed model asks for larger images, and gets them
-    if took > SECONDS:
-        return f"SLOW {took:.1f} s, {outcome}"
-    return f"LARGE {grown:.0f} MB, {outcome}" if grown > MEGABYTES else outcome
+    return f"SLOW {took:.1f} s, {outcome}" if took > SECONDS else f"LARGE {grown:.0f} MB, {outcome}"
 
 
 def _side(folder: Path) -> int:
