@@ -26,9 +26,8 @@ LITE = {spec.name: spec for spec in efficientnet_lite.fundus_backbones()}
 
 #: One small network of every family.
 FAMILIES = (
-    *("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0"),
-    *("inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
-    *("nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "vgg19", "xception"),
+    *("convnext_tiny", "efficientnet_b0", "inception_v3", "mobilenet_v3_small"),
+    *("resnet50", "resnet50_v2", "vgg16"),
 )
 
 

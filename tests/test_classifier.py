@@ -470,7 +470,8 @@ def test_invalid_grade_error_is_a_value_error():
 
 
 @pytest.mark.parametrize(
-    "name", ["vgg16", "resnet50", pytest.param("inception_v3", marks=pytest.mark.zoo)]
+    "name",
+    ["vgg16", *(pytest.param(n, marks=pytest.mark.zoo) for n in ("resnet50", "inception_v3"))],
 )
 def test_the_chapters_freezing(photographs, name):
     """Ten initial layers stay as they are, their batch statistics too; the others move."""

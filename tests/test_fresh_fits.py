@@ -146,11 +146,22 @@ def under_other_settings(X, y, monkeypatch):
 BEFORE = [diverged, interrupted, with_callbacks, other_data, in_a_thread, under_other_settings]
 
 
+def often(before, name):
+    """Whether a pair is tried in every run; the others are left to `make zoo`."""
+    return name in ("float32", "mixed_float16") or before is under_other_settings
+
+
 @pytest.mark.filterwarnings(
     "ignore:Even though the `tf.config:UserWarning"
 )  # tf.data stays a graph
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        pytest.param(before, name, marks=() if often(before, name) else pytest.mark.zoo)
+        for before in BEFORE
+        for name in SETTINGS
+    ],
+)
 def test_a_fit_is_that_of_a_fresh_process(blobs, fresh, monkeypatch, before, name):
     X, y = blobs
     compiled._kept.clear()

@@ -242,7 +242,7 @@ def test_a_class_that_keras_does_not_know_is_copied(blobs):
     assert np.array_equal(one.oof_proba_, two.oof_proba_)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.zoo), 2])
 def test_searches_over_optimizers_and_rates(blobs, n_jobs):
     X, y = blobs
     grid = [

@@ -1,8 +1,8 @@
-"""scikit-learn's own conformance suite on precomputed features: in full for every kind of head.
+"""scikit-learn's own conformance suite on precomputed features.
 
-The neural heads share everything but their loss with the softmax head, and a regressor's severities
-with the ridge head, so that the structural checks suffice for every run; the full suite, a minute
-and more each, is left to `make zoo`.
+It runs in full for every head of scikit-learn and every meta-estimator. Neural heads share all of
+it but the training of a network, so that the structural checks suffice for every run; the full
+suite, a minute and more each, is left to `make zoo`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def neural(head):
 LOGISTIC = TransferClassifier("precomputed", LogisticHead(C=1.0))
 RIDGE = TransferClassifier("precomputed", RidgeHead(alpha=1.0))
 
-OTHER_NEURAL = {
+NEURAL = {
+    "softmax": SoftmaxHead,
     "relu": ReluHead,
     "corn": CornHead,
     "coral": CoralHead,
@@ -96,10 +97,9 @@ CASES = {
     "ordinal_ridge": (TransferClassifier("precomputed", OrdinalRidgeHead()), LEFT_OUT_ROW),
     "OrdinalLogisticRegression": (OrdinalLogisticRegression(), {}),
     "OrdinalRidge": (OrdinalRidge(), LEFT_OUT_ROW),
-    "softmax": (neural(SoftmaxHead(units=16, layers=1, dropout=0.0)), INNER_SPLIT),
     **{
         name: (neural(head(units=16, layers=1, dropout=0.0)), INNER_SPLIT)
-        for name, head in OTHER_NEURAL.items()
+        for name, head in NEURAL.items()
     },
 }
 
@@ -122,7 +122,7 @@ STRUCTURE = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.zoo) if n in OTHER_NEURAL else n for n in CASES]
+    "name", [pytest.param(n, marks=pytest.mark.zoo) if n in NEURAL else n for n in CASES]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
 def test_check_estimator(name):
@@ -145,7 +145,7 @@ def test_check_transformer():
     assert "check_transformer_preserve_dtypes" in passed
 
 
-@pytest.mark.parametrize("name", OTHER_NEURAL)
+@pytest.mark.parametrize("name", NEURAL)
 def test_structure(name):
     """The checks of the suite that cost nothing, for heads whose full suite is long."""
     model, _ = CASES[name]

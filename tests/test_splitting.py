@@ -277,7 +277,9 @@ def test_training_the_suffix_is_training_the_network(name, freeze):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50", "inception_v3"])
+@pytest.mark.parametrize(
+    "name", ["vgg16", "resnet50", pytest.param("inception_v3", marks=pytest.mark.zoo)]
+)
 def test_freeze_10_trains_exactly_the_other_layers(name):
     model = small(name)
     cut = split(model, 10)
