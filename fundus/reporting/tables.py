@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fundus.reporting.coverage import CoverageReport
     from fundus.reporting.report import Report
     from fundus.reporting.screening import Condition, ScreeningReport
+    from fundus.reporting.stress_scores import StressReport
 
 _LABELS = {
     "qwk": "quadratic weighted kappa",
@@ -149,3 +150,46 @@ def coverage_table(report: CoverageReport) -> Table:
     for name, measure in rows:
         table.add_row(name, f"{measure.value:.3f}", measure.span)
     return table
+
+
+def stress_table(report: StressReport, title: str) -> Table:
+    """Return kappa, referral and movement of unchanged and of changed photographs."""
+    notes = "".join(f" Note: {note}." for note in report.notes)
+    referable = ""
+    if report.referable is not None:
+        referable = f" Sens. and spec.: of predicted grades from {report.referable} up."
+    table = new_table(
+        f"{title}: {report.n_images} images{_of(report.n_patients)}",
+        caption=f"Intervals, 95 %, are {_how(report.n_patients)}.{referable} Moved: root mean "
+        f"square of the change of severity, in grades.{notes}",
+    )
+    table.add_column("change")
+    for heading in ("QWK", "", "less by", "", "sens.", "spec.", "moved"):
+        table.add_column(heading, justify="right")
+    rows = [report.unchanged, *report.scores, *report.means.values()]
+    for k, score in enumerate(rows):
+        if k and score.kind != rows[k - 1].kind:
+            table.add_section()
+        found = score.measures
+        name = "mean of kinds" if score.kind == "mean" else score.kind
+        table.add_row(
+            f"{name} {score.strength}" if score.strength else name,
+            _short(found.get("qwk")),
+            _short_span(found.get("qwk")),
+            _short(found.get("qwk_change")),
+            _short_span(found.get("qwk_change")),
+            _short(found.get("sensitivity")),
+            _short(found.get("specificity")),
+            _short(found.get("severity_change_rms")),
+        )
+    return table
+
+
+def _short(measure: Measure | None) -> str:
+    return "" if measure is None else f"{measure.value:.2f}"
+
+
+def _short_span(measure: Measure | None) -> str:
+    if measure is None or measure.span == "-":
+        return ""
+    return f"{measure.interval.low:.2f} to {measure.interval.high:.2f}"
