@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -290,7 +291,7 @@ def _read(
 ) -> tuple[Images, NDArray[np.intp], NDArray[Any] | None]:
     """Return images, positions of their grades and known patients, before any image is read."""
     check_is_fitted(model)
-    if not _reads_images(grader, model) or not (isinstance(X, Images) or is_image_data(X)):
+    if not _reads_images(model) or not (isinstance(X, Images) or is_image_data(X)):
         refuse_single(X)
         raise DataError(
             f"{asked.owner} changes images, and needs a model of nothing but images, such as "
@@ -314,14 +315,23 @@ def _read(
     return images, true, None if groups is None else read_patients(groups, len(images))
 
 
-def _reads_images(grader: Grader, model: Any) -> bool:
+def _reads_images(model: Any) -> bool:
     """Whether a model predicts from images alone; a Pipeline does if its first step takes them."""
-    if grader.takes_images:
-        return True
-    model = unwrapped(model)
-    if grader.readers() or not hasattr(model, "__sklearn_tags__"):
+    grader, model = as_grader(model), unwrapped(model)
+    if grader.takes_images or grader.readers():
+        return grader.takes_images
+    if isinstance(model, Pipeline):
+        return _takes_images(model.steps[0][1])
+    if isinstance(model, FoldEnsemble):
+        return _reads_images(model.estimators_[0])
+    inner = getattr(model, "estimator_", None)
+    return _takes_images(model) if inner is None else _reads_images(inner)
+
+
+def _takes_images(step: Any) -> bool:
+    if not hasattr(step, "__sklearn_tags__"):
         return False
-    takes = get_tags(model).input_tags
+    takes = get_tags(step).input_tags
     return bool(takes.string and not takes.two_d_array)
 
 
