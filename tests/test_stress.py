@@ -169,6 +169,7 @@ def test_the_report_is_told_drawn_and_written():
     assert "mean 3: qwk_change" in scores.index
     assert "Under stress, out of fold: 60 images" in shown(report)
     assert max(map(len, shown(report).splitlines())) <= 80
+    assert len([line for line in shown(report).splitlines() if " to " in line]) == 10
     with pytest.raises(AttributeError, match="before it is drawn"):
         _ = report.figure_
     ax = report.plot().ax_

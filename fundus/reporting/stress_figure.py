@@ -63,10 +63,10 @@ def draw(report: StressReport, ax: Axes | None) -> Axes:
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=11)
     ax.set_xlabel("quadratic weighted kappa, 95 % interval", fontsize=12)
-    ax.set_title(f"{report.title}: {report.n_images} photographs", fontsize=13, loc="left")
+    ax.set_title(f"{report.title}: {report.n_images} photographs", fontsize=13, loc="left", pad=30)
     ax.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=4, frameon=False, fontsize=11,
-        handletextpad=0.4, columnspacing=1.4,
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=12,
+        handletextpad=0.4, columnspacing=1.4, borderaxespad=0.2, borderpad=0.2,
     )  # fmt: skip
     return ax
 

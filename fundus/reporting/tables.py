@@ -161,19 +161,19 @@ def stress_table(report: StressReport, title: str) -> Table:
     table = new_table(
         f"{title}: {report.n_images} images{_of(report.n_patients)}",
         caption=f"Intervals, 95 %, are {_how(report.n_patients)}.{referable} Moved: root mean "
-        f"square of the change of severity, in grades.{notes}",
+        f"square of the change of severity, in grades. Mean: over the kinds.{notes}",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("change")
-    for heading in ("QWK", "", "less by", "", "sens.", "spec.", "moved"):
-        table.add_column(heading, justify="right")
-    rows = [report.unchanged, *report.scores, *report.means.values()]
-    for k, score in enumerate(rows):
-        if k and score.kind != rows[k - 1].kind:
+    table.add_column("kind", no_wrap=True)
+    for heading in ("QWK", "", "change", "", "sens.", "spec.", "moved"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for score in (report.unchanged, *report.scores, *report.means.values()):
+        if score.kind == "mean" and score.strength == min(report.means):
             table.add_section()
         found = score.measures
-        name = "mean of kinds" if score.kind == "mean" else score.kind
         table.add_row(
-            f"{name} {score.strength}" if score.strength else name,
+            f"{score.kind} {score.strength}" if score.strength else score.kind,
             _short(found.get("qwk")),
             _short_span(found.get("qwk")),
             _short(found.get("qwk_change")),
@@ -182,6 +182,8 @@ def stress_table(report: StressReport, title: str) -> Table:
             _short(found.get("specificity")),
             _short(found.get("severity_change_rms")),
         )
+        if not score.strength:
+            table.add_section()
     return table
 
 
