@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +55,11 @@ class ViewedImages(Images):
             return str(self.paths[row])
         return row if self.items is None else id(self.items[row])
 
-    def subset(self, rows: NDArray[np.intp]) -> Images:
+    def subset(self, rows: NDArray[np.intp]) -> Self:
         """Return some of the rows; arrays are then others, so none that was decoded is kept."""
-        return replace(super().subset(rows), _decoded=OrderedDict())
+        some = super().subset(rows)
+        assert isinstance(some, type(self))
+        return replace(some, _decoded=OrderedDict())
 
     def digest_of(self, row: int, content: str) -> str:
         """SHA-256 that names a view of an image; `content` is that of the image itself."""
@@ -114,7 +117,7 @@ class ChangedImages(ViewedImages):
                 self._contents[name] = super().content_digest(row)
             return self._contents[name]
 
-    def subset(self, rows: NDArray[np.intp]) -> Images:
+    def subset(self, rows: NDArray[np.intp]) -> Self:
         """Return some of the rows."""
         return replace(super().subset(rows), _contents={})
 

@@ -194,7 +194,7 @@ class StressReport:
             for name, measure in score.measures.items():
                 ends = measure.interval
                 cells = {name: measure.value, f"{name}_low": ends.low, f"{name}_high": ends.high}
-                row.update(cells)  # type: ignore[arg-type]
+                row.update(cells)
             rows.append(row)
         names = list(dict.fromkeys(name for row in sorted(rows, key=len)[::-1] for name in row))
         return pd.DataFrame(rows, columns=names)
