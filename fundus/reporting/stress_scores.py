@@ -117,7 +117,7 @@ class StressReport:
     referable: int | None
     out_of_fold: bool = False
     notes: tuple[str, ...] = ()
-    _drawn: dict[str, Any] = field(default_factory=dict, repr=False)
+    _drawn: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __getitem__(self, change: Change) -> StressScore:
         """Return the scores of a kind at a strength."""
