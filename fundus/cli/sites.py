@@ -224,7 +224,7 @@ def fit_sites(
     )
     with warnings.catch_warnings():
         # told before: a site held by one grade has no kappa
-        warnings.filterwarnings("ignore", "Kappa is undefined")
+        warnings.filterwarnings("ignore", "Quadratic weighted kappa is undefined")
         ensemble.fit(graded.frame, graded.grades)
     tested = ensemble.oof_fold_ >= 0
     predicted = ensemble.oof_prediction_

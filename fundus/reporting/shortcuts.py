@@ -153,9 +153,9 @@ def shortcut_report(
         Out of fold, or of images that no model has seen.
     y : array-like of int, shape (n_samples,)
         True grades in ``range(n_grades)``.
-    X : images, default=None
-        As `TransferClassifier` takes them: each is decoded once, and its measures are kept in the
-        store. They are ``fov_share``, the area of the field of view as a share of the square
+    X : images or DataFrame, default=None
+        Images as `TransferClassifier` takes them, of a frame those in its column ``path``: each is
+        decoded once, and its measures are kept in the store. They are ``fov_share``, the area of the field of view as a share of the square
         around it; ``brightness`` and ``sharpness`` inside it; ``jpeg_quality``, from the
         quantisation tables of the file; and ``pixels``, its height times width.
     measures : DataFrame or mapping of str to array-like, default=None
@@ -276,11 +276,13 @@ def _from_images(
     X: Any, columns: Sequence[str] | None, cache: Any, n_jobs: int | None
 ) -> _LookedAt:
     found: _LookedAt = {}
-    if X is not None and is_image_data(X):
+    # a frame of one column of text is one of sites or cameras here
+    framed = isinstance(X, pd.DataFrame)
+    if X is not None and ("path" in X.columns if framed else is_image_data(X)):
         table = measure_photographs(as_images(X), open_store(cache), n_jobs=n_jobs)
         found = {str(name): (table[name].to_numpy(), False) for name in table.columns}
     if columns is None:
-        own = X.columns if isinstance(X, pd.DataFrame) else ()
+        own = X.columns if framed else ()
         columns = [name for name in own if normal_name(name) in _RECOGNISED]
         columns = [name for name in columns if X[name].notna().any()]
     for name in columns:
