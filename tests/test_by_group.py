@@ -85,7 +85,8 @@ def test_scores_of_a_group_are_those_of_its_images_alone():
         (None, True),
     ]
     one = found.groups[2]
-    assert np.isnan(one.qwk.value) and one.n_images == 1
+    assert np.isnan(one.qwk.value)
+    assert one.n_images == 1
     json.dumps(found.to_dict(), allow_nan=False)
     assert [str(cell) for cell in found.to_table().columns[0].cells] == ["a", "b", "unknown *"]
 
@@ -94,7 +95,8 @@ def test_a_group_of_one_grade_has_no_kappa_whatever_is_predicted():
     true, pred = np.array([1, 1, 1, 0, 2]), np.array([1, 2, 0, 0, 2])
     grouping = Grouping("site", ("a", "b"), np.array([0, 0, 0, 1, 1]))
     found = group_report(true, pred, grouping, n_grades=5, groups=np.array([*"xxyzz"]))
-    assert np.isnan(found.groups[0].qwk.value) and found.groups[1].qwk.value == 1
+    assert np.isnan(found.groups[0].qwk.value)
+    assert found.groups[1].qwk.value == 1
     assert [group.n_patients for group in found.groups] == [2, 1]
 
 
@@ -118,18 +120,21 @@ def test_evaluation_by_column_and_at_a_prevalence(scored):
     assert [group["n_images"] for group in groups] == [80, 80]
     assert "the point for sensitivity 0.9" in found.by[0].rule
     names = found.scores()["score"].tolist()
-    assert "sex 1: qwk" in names and "referable at sensitivity 0.9: ppv" in names
+    assert "sex 1: qwk" in names
+    assert "referable at sensitivity 0.9: ppv" in names
     point, ppv = found.screening.conditions[0].points[0], found.predictive.ppv[0]
     sens, spec = point.sensitivity.value, point.specificity.value
     assert ppv.value == pytest.approx(0.1 * sens / (0.1 * sens + 0.9 * (1 - spec)))
     assert ppv.interval.low < ppv.value < ppv.interval.high
-    assert "Predictive values where 10 %" in str(found) and "By sex" in str(found)
+    assert "Predictive values where 10 %" in str(found)
+    assert "By sex" in str(found)
 
 
 def test_predictive_values_are_shares_of_the_referred():
     ill, well = np.array([1] * 9 + [0]), np.array([1] * 18 + [0] * 72)
     ppv, npv = fundus.predictive_values(ill.mean(), 1 - well.mean(), 10 / 100)
-    assert ppv == pytest.approx(9 / 27) and npv == pytest.approx(72 / 73)
+    assert ppv == pytest.approx(9 / 27)
+    assert npv == pytest.approx(72 / 73)
     assert np.isnan(fundus.predictive_values(0, 1, 0.5)[0])
 
 

@@ -70,4 +70,5 @@ def test_points_chosen_on_the_images_are_told_as_chosen_here():
     pairs = zip(found.conditions, found.by_patient.conditions, strict=True)
     for by_image, by_patient in pairs:
         assert [p.point for p in by_image.points] == [p.point for p in by_patient.points]
-        assert by_patient.points[0].chosen_here and by_patient.notes == by_image.notes
+        assert by_patient.points[0].chosen_here
+        assert by_patient.notes == by_image.notes

@@ -64,7 +64,8 @@ def test_grades_are_pooled_by_their_numbers_of_images(graded):
 def test_a_shortcut_is_not_the_grade_itself(graded):
     y, severity, _, who = graded
     found = shortcut_report(severity, y, measures={"grade": y + 0.0}, groups=who, n_grades=3)
-    assert np.isnan(found.shortcuts[0].pooled.value) and not found.strong
+    assert np.isnan(found.shortcuts[0].pooled.value)
+    assert not found.strong
     assert found.n_patients == 60
 
 

@@ -155,9 +155,10 @@ def shortcut_report(
         True grades in ``range(n_grades)``.
     X : images or DataFrame, default=None
         Images as `TransferClassifier` takes them, of a frame those in its column ``path``: each is
-        decoded once, and its measures are kept in the store. They are ``fov_share``, the area of the field of view as a share of the square
-        around it; ``brightness`` and ``sharpness`` inside it; ``jpeg_quality``, from the
-        quantisation tables of the file; and ``pixels``, its height times width.
+        decoded once, and its measures are kept in the store. They are ``fov_share``, the area of
+        the field of view as a share of the square around it; ``brightness`` and ``sharpness``
+        inside it; ``jpeg_quality``, from the quantisation tables of the file; and ``pixels``, its
+        height times width.
     measures : DataFrame or mapping of str to array-like, default=None
         Measures of your own beside those, or instead of them: numbers, or categories as text.
     columns : sequence of str, default=None
