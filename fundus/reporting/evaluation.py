@@ -327,7 +327,11 @@ def evaluate_out_of_fold(
         graded by a model that was not trained on other photographs of its patient.
     sensitivity, specificity : float, default=0.9
         Goals of the operating points.
-    by, prevalence, shortcuts
+    by : str or sequence of str, default=()
+        As in `evaluate`.
+    prevalence : float, default=None
+        As in `evaluate`.
+    shortcuts : bool, default=False
         As in `evaluate`.
 
     Returns

@@ -91,6 +91,13 @@ class ShortcutReport:
         ``None`` if patients are unknown.
     n_by_grade : tuple of int
         Images of each grade.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=(2, 60))
+    >>> found = shortcut_report(noise[0], np.arange(60) % 3, measures={"light": noise[1]})
+    >>> found.n_by_grade, found.strong, list(found.to_dict()["shortcuts"])
+    ((20, 20, 20, 0, 0), (), ['light'])
     """
 
     shortcuts: tuple[Shortcut, ...]
@@ -219,6 +226,7 @@ def shortcut_report(
     >>> rng = np.random.default_rng(0)
     >>> y, light = rng.integers(0, 5, 200), rng.normal(size=200)
     >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
     ...     found = shortcut_report(y + light, y, measures={"light": light})
     >>> round(found.shortcuts[0].pooled.value, 3), found.strong, len(told)
     (1.0, ('light',), 1)
