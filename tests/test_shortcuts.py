@@ -81,6 +81,16 @@ def test_a_strong_shortcut_is_warned_of_by_name(graded):
     assert json.loads(text)["shortcuts"]["camera"]["kind"] == "eta squared"
 
 
+def test_a_perfect_correlation_is_strong_though_it_has_no_interval():
+    light = np.random.default_rng(0).normal(size=60)
+    y = np.arange(60) % 3
+    with pytest.warns(DataWarning, match="follows light"):
+        found = shortcut_report(y - light, y, measures={"light": light}, n_grades=3, **FEW)
+    assert found.shortcuts[0].pooled.value == pytest.approx(-1)
+    few = shortcut_report(light[:5], [0] * 5, measures={"m": light[:5]}, n_grades=3, **FEW)
+    assert few.strong == ()
+
+
 @pytest.mark.filterwarnings("error")
 def test_few_images_are_no_reason_to_warn():
     rng = np.random.default_rng(3)

@@ -20,7 +20,7 @@ from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.grades.patients import patients_of
 from fundus.metrics.rank_correlation import Within
-from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of
+from fundus.reporting.bootstrap import FEW, Bootstrap, Measure, bootstrap_of
 from fundus.reporting.shortcut_views import plot_shortcuts, shortcut_table
 from fundus.store import open_store
 
@@ -58,7 +58,8 @@ class Shortcut:
         Number of images where it is known.
     strong : bool
         Whether it is far from 0: at least 0.3, and its interval beyond 0.15; of the share of the
-        variance the squares of these, 0.09 and 0.0225.
+        variance the squares of these, 0.09 and 0.0225. A perfect one, which has no interval, is
+        strong from ten patients on.
     """
 
     name: str
@@ -342,6 +343,9 @@ def _shortcut(
     found = measure(float(pooled[0]), resampled["pooled"])
     strong, weak = (STRONG**2, WEAK**2) if categories else (STRONG, WEAK)
     interval = found.interval
+    beyond = interval.low > weak or interval.high < -weak
+    # resamples that are all alike have no interval: a perfect correlation, such as of a copy
+    alike = np.isfinite(resampled["pooled"]).all() and np.ptp(resampled["pooled"]) < 1e-9
     return Shortcut(
         name,
         "eta squared" if categories else "rank correlation",
@@ -351,5 +355,5 @@ def _shortcut(
             for value, drawn in zip(each[0], resampled["each"].T, strict=True)
         ),
         int((values >= 0).sum() if categories else np.isfinite(values).sum()),
-        abs(found.value) >= strong and (interval.low > weak or interval.high < -weak),
+        bool(abs(found.value) >= strong and (beyond or (alike and bootstrap.n_patients >= FEW))),
     )
