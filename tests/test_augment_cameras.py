@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, clone
 
 from fundus import Augmentation
 from fundus.exceptions import DataError, InvalidParameterError
-from fundus.images.fov import fov_mask
+from fundus.images.aperture import field_of_view
 from fundus.images.kinds import KINDS, draw_kinds
 from fundus.saving.codec import Decoder, Encoder
 
@@ -137,7 +137,7 @@ def test_amounts_lie_in_their_ranges_and_reach_both_ends():
 @pytest.mark.parametrize("kind", MASKED)
 def test_the_border_stays_black(kind):
     image = eye()
-    inside = fov_mask(image)
+    inside = field_of_view(image[None])[0]
     for seed in range(3):
         view = still(**{kind: ON[kind]}).augment(image, seed)
         np.testing.assert_array_equal(view[~inside], image[~inside])
@@ -155,7 +155,7 @@ def test_a_mask_that_is_given_says_what_is_inside(kind):
     np.testing.assert_array_equal(view[:, 30:], image[:, 30:])
     assert not np.array_equal(view[:, :30], image[:, :30])
     np.testing.assert_array_equal(warped, mask)
-    found = fov_mask(eye())
+    found = field_of_view(eye()[None])[0]
     pair = still(**{kind: ON[kind]}).augment_pair(eye(), found, 2)[0]
     np.testing.assert_array_equal(pair, still(**{kind: ON[kind]}).augment(eye(), 2))
 
@@ -199,7 +199,7 @@ def test_tone_contrast_and_gains_are_what_they_say():
         view, _ = amount("tone", gamma).augment_pair(ramp, whole, 0)
         np.testing.assert_array_equal(view, np.rint(255 * (ramp / 255) ** gamma))
     image = eye()
-    inside = fov_mask(image)
+    inside = field_of_view(image[None])[0]
     flat = amount("contrast", 0.5).augment(image, 0)[inside].astype(float)
     colours = image[inside].astype(float)
     np.testing.assert_allclose(flat.mean(axis=0), colours.mean(axis=0), atol=0.3)
@@ -244,7 +244,7 @@ def test_detail_is_what_it_says():
         ),
     ):
         np.testing.assert_array_equal(amount(kind, value).augment(image, 0), expected)
-    inside = fov_mask(image)
+    inside = field_of_view(image[None])[0]
 
     def edges(view):
         return cv2.Laplacian(view[..., 1], cv2.CV_32F)[inside].var()

@@ -308,3 +308,12 @@ def test_in_a_search_and_an_ensemble(photographs, tmp_path):
 def test_what_is_refused(photographs, options):
     with pytest.raises(InvalidParameterError, match="'augment(_views)?' parameter"):
         tiny(**options).fit(photographs.paths, photographs.grades)
+
+
+@pytest.mark.parametrize("size", [33, 320])
+def test_a_view_is_the_same_with_and_without_its_mask(photographs, size):
+    """Changes of colour end at the field of view that pooling is given."""
+    recipe = ImageRecipe(size)
+    viewed = with_views(as_images(photographs.paths[:2]), Augmentation.cameras(), 3, 2)
+    for row in range(6):
+        assert np.array_equal(viewed.picture_and_mask(row, recipe)[0], viewed.picture(row, recipe))

@@ -23,7 +23,7 @@ _SAMPLED = 40
 
 
 def field_of_view(pictures: Any, xp: Any = np) -> Any:
-    """Find the field of view of square pictures: all that lies between what is lit.
+    """Find the field of view of pictures of one size: all that lies between what is lit.
 
     The brightest channel is averaged over 3 × 3 pixels. A pixel is lit if it is brighter than the
     darkest corner by 8 and by 12 % of the way to the light, which is the 95th percentile. It is
@@ -32,14 +32,14 @@ def field_of_view(pictures: Any, xp: Any = np) -> Any:
 
     Parameters
     ----------
-    pictures : array of uint8, shape (n, size, size, 3)
-        RGB, 0–255, cropped and resized as a network gets them.
+    pictures : array of uint8, shape (n, height, width, 3)
+        RGB, 0–255; a network gets squares, cropped and resized.
     xp : module, default=numpy
         ``numpy``, or ``keras.ops`` for tensors.
 
     Returns
     -------
-    array of bool, shape (n, size, size)
+    array of bool, shape (n, height, width)
         True everywhere where no corner is dark, or nothing is lit.
 
     Examples
@@ -51,18 +51,18 @@ def field_of_view(pictures: Any, xp: Any = np) -> Any:
     >>> int(mask.sum()), bool(mask[0, 20, 20])
     (744, True)
     """
-    size = pictures.shape[1]
+    height, width = pictures.shape[1:3]
     if xp is not np:
         pictures = xp.cast(pictures, "int32")  # few operations of a backend take uint8
     red, green, blue = (pictures[..., channel] for channel in range(3))
     # the rim of a retina is lit in red long before the others
     grey = xp.maximum(xp.maximum(red, green), blue)
     nine = _summed(_summed(grey.astype(np.int16) if xp is np else grey, 1, xp), 2, xp)
-    border, light = _border(nine, size, xp), _light(nine, size, xp)
+    border, light = _border(nine, height, width, xp), _light(nine, height, width, xp)
     threshold = border + xp.maximum(xp.floor_divide(12 * (light - border), 100), 9 * 8)
     lit = nine > _in_each(threshold, xp)
     none = xp.logical_or(100 * border > 35 * light, light - border <= 9 * 8)
-    return xp.logical_or(_between(lit, size, xp), none[:, None, None])
+    return xp.logical_or(_between(lit, height, width, xp), none[:, None, None])
 
 
 def picture_mask(picture: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
@@ -112,30 +112,32 @@ def _summed(values: Any, axis: int, xp: Any) -> Any:
     return part(wide, -2) + part(wide, 1, -1) + part(wide, 2, None)
 
 
-def _border(values: Any, size: int, xp: Any) -> Any:
+def _border(values: Any, height: int, width: int, xp: Any) -> Any:
     """Median of the darkest corner of each picture, int32."""
-    edge = max(1, size // _CORNER)
-    ends = (slice(edge), slice(size - edge, size))
-    corners = [values[:, rows, columns] for rows in ends for columns in ends]
-    flat = xp.stack([xp.reshape(corner, (-1, edge * edge)) for corner in corners], axis=1)
-    medians = xp.sort(flat, axis=-1)[..., edge * edge // 2]
+    tall, wide = max(1, height // _CORNER), max(1, width // _CORNER)
+    ends = (slice(tall), slice(height - tall, height)), (slice(wide), slice(width - wide, width))
+    corners = [values[:, rows, columns] for rows in ends[0] for columns in ends[1]]
+    flat = xp.stack([xp.reshape(corner, (-1, tall * wide)) for corner in corners], axis=1)
+    medians = xp.sort(flat, axis=-1)[..., tall * wide // 2]
     return _wide(xp.min(medians, axis=1), xp)
 
 
-def _light(values: Any, size: int, xp: Any) -> Any:
+def _light(values: Any, height: int, width: int, xp: Any) -> Any:
     """95th percentile of each picture, of pixels of a grid, int32."""
-    step = max(1, size // _SAMPLED)
-    n = len(range(0, size, step)) ** 2
-    flat = xp.reshape(values[:, ::step, ::step], (-1, n))
+    down, right = max(1, height // _SAMPLED), max(1, width // _SAMPLED)
+    n = len(range(0, height, down)) * len(range(0, width, right))
+    flat = xp.reshape(values[:, ::down, ::right], (-1, n))
     return _wide(xp.sort(flat, axis=-1)[..., (95 * (n - 1)) // 100], xp)
 
 
-def _between(lit: Any, size: int, xp: Any) -> Any:
+def _between(lit: Any, height: int, width: int, xp: Any) -> Any:
     """Which pixels have lit ones, or are lit, on either side in their row and their column."""
-    there = lit.astype(np.int16) if xp is np else xp.cast(lit, "int32")
-    forth = np.arange(1, size + 1, dtype=np.int16 if xp is np else np.int32)
+    number = np.int16 if xp is np and max(height, width) < np.iinfo(np.int16).max else np.int32
+    there = lit.astype(number) if xp is np else xp.cast(lit, "int32")
     inside = None
-    for places, axis in ((forth[None, None, :], 2), (forth[None, :, None], 1)):
+    for size, axis in ((width, 2), (height, 1)):
+        forth = np.arange(1, size + 1, dtype=number)
+        places = forth[None, None, :] if axis == 2 else forth[None, :, None]
         for along in (places, size + 1 - places):
             last = xp.max(there * along, axis=axis, keepdims=True)
             before = last >= along  # a tensor first, as numpy would convert it

@@ -8,9 +8,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.images.aperture import field_of_view
 from fundus.images.colour import LIGHTS, TONES, recolour
 from fundus.images.detail import degrade
-from fundus.images.fov import check_rgb, fov_mask
+from fundus.images.fov import check_rgb
 from fundus.images.kinds import KINDS, check_range, draw_kinds, is_off, key_of
 from fundus.images.warp import Warp, inside_of, warp_mask, warped
 
@@ -217,8 +218,8 @@ class Augmentation(Warp):
         check_rgb(image)
         inside = None
         if any(name in self._ranges for name in (*LIGHTS, *TONES, "noise")):
-            mask = fov_mask(image)
-            inside = None if mask is None else mask.view(np.uint8)
+            # the mask that pooling is given too, so that both make the same view
+            inside = field_of_view(image[None])[0].view(np.uint8)
         return self._view(image, inside, seed)[0]
 
     def augment_pair(
