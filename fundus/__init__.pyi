@@ -47,6 +47,7 @@ from .metrics.probability import ranked_probability_score as ranked_probability_
 from .model_selection.near_duplicates import find_near_duplicates as find_near_duplicates
 from .model_selection.splits import GuardedSplit as GuardedSplit
 from .model_selection.splits import check_split as check_split
+from .model_selection.view_scorer import make_view_scorer as make_view_scorer
 from .plugins.registry import list_backbones as list_backbones
 from .plugins.registry import list_heads as list_heads
 from .plugins.registry import list_preprocessors as list_preprocessors
@@ -58,6 +59,9 @@ from .reporting.evaluation import Evaluation as Evaluation
 from .reporting.evaluation import evaluate as evaluate
 from .reporting.evaluation import evaluate_out_of_fold as evaluate_out_of_fold
 from .reporting.screening import screening_report as screening_report
+from .reporting.stress import stress_out_of_fold as stress_out_of_fold
+from .reporting.stress import stress_report as stress_report
+from .reporting.stress_scores import StressReport as StressReport
 from .saving.bundle import load as load
 from .store import Cache as Cache
 from .transfer.classifier import TransferClassifier as TransferClassifier

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fundus import __version__
-from fundus.cli import adapt, audit, cache, demo, evaluate, listings, plan, predict, train, verify
+from fundus.cli import adapt, audit, cache, demo, evaluate, listings, plan, predict, stress, train, verify
 from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
 
@@ -27,6 +27,7 @@ app.command("audit")(audit.audit)
 app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
+app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.utils import Bunch
 
+    from fundus.cli.data import ColumnOptions
+    from fundus.cli.runs import Run
     from fundus.reporting.evaluation import Evaluation
 
 #: The ``kind`` of the JSON document that evaluate writes.
@@ -49,37 +51,17 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Score the average of a run's folds on graded images that it has not seen."""
-    from fundus.cli.data import (
-        ColumnOptions,
-        aside_table,
-        check_columns,
-        digests_of,
-        folder_options,
-        guess_of,
-        load_graded,
-        names_of,
-        patients_do_not_matter,
-    )
+    from fundus.cli.data import ColumnOptions, aside_table, digests_of, names_of
     from fundus.cli.files import write_csv, write_figures, write_json
     from fundus.cli.outputs import claim, claim_beside, read_of
-    from fundus.cli.runs import SKIPPED, files_of_run, open_run, warn_of_training_images
+    from fundus.cli.runs import SKIPPED, files_of_run, warn_of_training_images
     from fundus.reporting import evaluation
 
     screen = Screen(json=json, quiet=quiet)
-    trained = open_run(run, cache_dir, verbose=not screen.silent)
     columns = ColumnOptions(image_dir, path_column, grade_column, patient_column)
-    check_columns(columns, data)
-    with patients_do_not_matter():
-        graded = load_graded(
-            data,
-            **folder_options(names_of_grades_in(grades, trained.class_names)),
-            on_error=on_error.value,
-            columns=columns,
-            min_classes=1,
-            patients_unknown=patients_unknown.value,
-        )
-    if guess := guess_of(graded):
-        screen.note(guess)
+    trained, graded = open_with_data(
+        run, data, grades, columns, on_error, patients_unknown, cache_dir, screen
+    )
     names = names_of(graded.paths, graded.root)
     claim_beside(output, "scores and figures")
     skip = on_error is opt.OnError.SKIP or len(graded.skipped) > 0
@@ -110,6 +92,42 @@ def evaluate(
     screen.emit(document)
     screen.show(found.to_table("Scores of the averaged folds"), f"Predictions: {output}")
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
+
+
+def open_with_data(
+    run: Path,
+    data: Path,
+    grades: str | None,
+    columns: ColumnOptions,
+    on_error: opt.OnError,
+    patients_unknown: opt.PatientsUnknown,
+    cache_dir: Path | None,
+    screen: Screen,
+) -> tuple[Run, Bunch]:
+    """Load a run, and graded images for it; the parameters are options of ``fundus evaluate``."""
+    from fundus.cli.data import (
+        check_columns,
+        folder_options,
+        guess_of,
+        load_graded,
+        patients_do_not_matter,
+    )
+    from fundus.cli.runs import open_run
+
+    trained = open_run(run, cache_dir, verbose=not screen.silent)
+    check_columns(columns, data)
+    with patients_do_not_matter():
+        graded = load_graded(
+            data,
+            **folder_options(names_of_grades_in(grades, trained.class_names)),
+            on_error=on_error.value,
+            columns=columns,
+            min_classes=1,
+            patients_unknown=patients_unknown.value,
+        )
+    if guess := guess_of(graded):
+        screen.note(guess)
+    return trained, graded
 
 
 def names_of_grades_in(grades: str | None, of_run: list[str]) -> list[str]:

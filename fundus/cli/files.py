@@ -14,6 +14,7 @@ from fundus.runtime.whole import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from fundus.reporting.evaluation import Evaluation
 
@@ -92,7 +93,12 @@ def write_figures(
     files = {}
     for name, figure in evaluation.plot(title).items():
         target = path(f"{name}.png")
-        with whole_file(target) as part:
-            figure.savefig(part, format="png", dpi=120, metadata={"Software": SOFTWARE})
+        write_figure(figure, target)
         files[target.name] = FIGURES[name]
     return files
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure as PNG, with the text by which it is recognised."""
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=120, metadata={"Software": SOFTWARE})

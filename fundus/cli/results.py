@@ -17,10 +17,11 @@ from fundus import __version__
 from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import write_csv, write_figures, write_json
-from fundus.grades.icdr import grade_labels
+from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
 from fundus.reporting.evaluation import Evaluation, evaluate, evaluate_out_of_fold
+from fundus.reporting.stress import FEW_KINDS, stress_out_of_fold
 from fundus.runtime.terminal import new_table
 from fundus.saving.bundle import save
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from fundus.cli.settings import Settings
     from fundus.meta.ensemble import FoldEnsemble
+    from fundus.reporting.stress_scores import StressReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,8 @@ class Results:
         Evaluation of the averaged folds on the validation images.
     validation_seen : int or None
         How many of the validation images are training images.
+    stress : StressReport or None
+        Scores of changed photographs, out of fold; ``None`` without ``--stress``.
     seconds : float
     files : dict of str to str
         Description of each file in the folder, by its name.
@@ -64,6 +68,7 @@ class Results:
     report: Evaluation
     validation: Evaluation | None
     validation_seen: int | None
+    stress: StressReport | None
     seconds: float
     files: dict[str, str]
 
@@ -83,6 +88,7 @@ class Results:
             "validation": None
             if self.validation is None
             else {**self.validation.to_dict(), "training_images": self.validation_seen},
+            **({} if self.stress is None else {"stress": self.stress.to_dict()}),
             "seconds": round(self.seconds, 1),
             "files": self.files,
         }
@@ -90,6 +96,8 @@ class Results:
     def tables(self) -> list[Any]:
         """Return the results for a terminal."""
         shown: list[Any] = [self._fold_table(), self.report.to_table()]
+        if self.stress is not None:
+            shown.append(self.stress.to_table())
         if self.validation is not None:
             shown.append(self.validation.to_table("Validation, averaged folds"))
         shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
@@ -154,16 +162,43 @@ def write_run(
     if skipped:
         write_csv(pd.concat(skipped), run / runs.SKIPPED)
         files[runs.SKIPPED] = "files set aside, and why"
-    rows = pd.concat({of: found.scores() for of, found in scored.items()}, names=["of"])
+    rows_of = {of: found.scores() for of, found in scored.items()}
+    stress = _stress(model, graded, settings) if settings.stress else None
+    if stress is not None:
+        rows_of["stress"] = stress.to_scores()
+    rows = pd.concat(rows_of, names=["of"])
     write_csv(rows.reset_index("of"), run / runs.SCORES)
     files[runs.SCORES] = "these scores as a table"
     files[runs.METRICS] = "these scores"
     seconds = time.perf_counter() - started
     results = Results(
-        run, settings.to_dict(), data, model.cv_results_, report, validation, seen, seconds, files
+        run,
+        settings.to_dict(),
+        data,
+        model.cv_results_,
+        report,
+        validation,
+        seen,
+        stress,
+        seconds,
+        files,
     )
     write_json(results.to_dict(), run / runs.METRICS)
     return results
+
+
+def _stress(model: FoldEnsemble, graded: Bunch, settings: Settings) -> StressReport:
+    """Score the training images, changed, out of fold: a few kinds, of medium strength."""
+    return stress_out_of_fold(
+        model,
+        list(graded.paths),
+        graded.grades,
+        kinds=FEW_KINDS,
+        strengths=[2],
+        groups=graded.patients if graded.patients_known else None,
+        referable=REFERABLE_GRADE if graded.n_grades == N_GRADES else None,
+        random_state=settings.seed,
+    )
 
 
 def _with_decisions(

@@ -28,6 +28,8 @@ LOCK = "train.lock"
 
 #: Settings that may differ, as they do not change results.
 _OF_A_RUN = ("out", "jobs", "cache_dir")
+#: Options that runs of earlier releases do not know, as if they had not been given.
+_NEWER = {"stress": False}
 _PATHS = ("data", "validation", "image_dir")
 
 
@@ -118,6 +120,7 @@ def _refuse_others(
     """Raise `typer.BadParameter` if a run was begun with other options."""
     now = _plain(settings)
     found = []
+    then = _NEWER | then
     for name in sorted({*then, *now} - {*_OF_A_RUN}):
         was, is_ = then.get(name), now.get(name)
         if name in _PATHS and not whole_paths and was is not None and is_ is not None:

@@ -148,6 +148,15 @@ class Settings:
             max=0.999,
         ),
     ] = of_training(0.1)
+    stress: Annotated[
+        bool,
+        option(
+            "Score photographs changed in tone, resolution and zoom too, out of fold: three more "
+            "passes of the network for each.",
+            SCORES,
+            "--stress/--no-stress",
+        ),
+    ] = of_training(False)
     seed: Annotated[int, option("Seed of all random choices.", TRAINING, min=0)] = of_training(0)
     jobs: Annotated[
         int, option("Folds trained at a time, each in its own process.", TRAINING, min=1)

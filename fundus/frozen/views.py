@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,35 +42,53 @@ class ViewedImages(Images):
     _locks: list[threading.Lock] = field(
         default_factory=lambda: [threading.Lock() for _ in range(_STRIPES)], compare=False
     )
-    _decoded: OrderedDict[str, NDArray[np.uint8]] = field(
+    _decoded: OrderedDict[Hashable, NDArray[np.uint8]] = field(
         default_factory=OrderedDict, compare=False
     )
 
+    def _view_of(self, row: int) -> tuple[Augmentation, int] | None:
+        """What draws the view of a row, and its number; ``None`` for the unchanged image."""
+        view = int(self.views[row])
+        return None if view == 0 else (self.augmentation, view)
+
+    def _image_of(self, row: int) -> Hashable:
+        """Name the image of a row; all its views have the same name."""
+        if self.paths is not None:
+            return str(self.paths[row])
+        return row if self.items is None else id(self.items[row])
+
+    def subset(self, rows: NDArray[np.intp]) -> Self:
+        """Return some of the rows; arrays are then others, so none that was decoded is kept."""
+        some = super().subset(rows)
+        assert isinstance(some, type(self))
+        return replace(some, _decoded=OrderedDict())
+
     def digest_of(self, row: int, content: str) -> str:
         """SHA-256 that names a view of an image; `content` is that of the image itself."""
-        view = int(self.views[row])
-        if view == 0:
+        view = self._view_of(row)
+        if view is None:
             return content
-        what = f"{content} view {view} of {self.seed} {self.augmentation.key()}"
+        augmentation, number = view
+        what = f"{content} view {number} of {self.seed} {augmentation.key()}"
         return hashlib.sha256(what.encode()).hexdigest()
 
     def picture(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
         """Decode a row, once for neighbouring views of one image, and warp it."""
         whole = self._whole(row, recipe)
-        view = int(self.views[row])
-        return whole if view == 0 else self.augmentation.augment(whole, self._seed(view, whole))
+        view = self._view_of(row)
+        return whole if view is None else view[0].augment(whole, self._seed(view[1], whole))
 
     def picture_and_mask(
         self, row: int, recipe: ImageRecipe
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Make a view, and warp the mask of the image's field of view with it."""
-        whole, view = self._whole(row, recipe), int(self.views[row])
-        if view == 0:
+        whole, view = self._whole(row, recipe), self._view_of(row)
+        if view is None:
             return whole, picture_mask(whole, self.where(row))
-        return view_with_mask(self.augmentation, whole, self._seed(view, whole), self.where(row))
+        return view_with_mask(view[0], whole, self._seed(view[1], whole), self.where(row))
 
     def _whole(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
-        name = str(row) if self.paths is None else self.paths[row]
+        name = self._image_of(row)
         with self._locks[hash(name) % _STRIPES]:
             whole = self._decoded.get(name)
             if whole is None:
@@ -122,6 +142,46 @@ def view_with_mask(
     return view, mask
 
 
+@dataclass(frozen=True)
+class ChangedImages(ViewedImages):
+    """Rows of images, each changed in one of several ways; ``views`` says by which of `ways`.
+
+    A row is the first view that its way draws, so its name and its pixels do not depend on the
+    other ways.
+
+    Parameters
+    ----------
+    paths, arrays, patients, items, views, augmentation, seed
+        As in `ViewedImages`; `augmentation` is not used.
+    ways : tuple of Augmentation
+    """
+
+    ways: tuple[Augmentation, ...] = ()
+    _contents: dict[Hashable, str] = field(default_factory=dict, compare=False)
+
+    def _view_of(self, row: int) -> tuple[Augmentation, int]:
+        return self.ways[int(self.views[row])], 1
+
+    def picture_and_mask(
+        self, row: int, recipe: ImageRecipe
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Change an image, and find the field of view in what came of it, as of a photograph."""
+        picture = self.picture(row, recipe)
+        return picture, picture_mask(picture, self.where(row))
+
+    def content_digest(self, row: int) -> str:
+        """SHA-256 of the image of a row, which is read once for all its rows."""
+        name = self._image_of(row)
+        with self._locks[hash(name) % _STRIPES]:
+            if name not in self._contents:
+                self._contents[name] = super().content_digest(row)
+            return self._contents[name]
+
+    def subset(self, rows: NDArray[np.intp]) -> Self:
+        """Return some of the rows."""
+        return replace(super().subset(rows), _contents={})
+
+
 def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: int) -> ViewedImages:
     """Add augmented views of every image: row ``i * (n_views + 1) + v`` is view v of image i.
 
@@ -137,4 +197,25 @@ def with_views(images: Images, augmentation: Augmentation, seed: int, n_views: i
         np.tile(np.arange(n_views + 1), len(images)),
         augmentation,
         seed,
+    )
+
+
+def changed(images: Images, ways: Sequence[Augmentation], seed: int) -> ChangedImages:
+    """Change every image in each of several ways: row ``i * len(ways) + k`` is image i by way k.
+
+    The images themselves are not among the rows.
+    """
+    if images.arrays is not None:  # a row of one array is a copy, an item is not
+        items = np.empty(len(images), dtype=object)
+        items[:] = [*images.arrays]
+        images = replace(images, arrays=None, items=items)
+    base = images.subset(np.repeat(np.arange(len(images)), len(ways)))
+    return ChangedImages(
+        base.paths,
+        base.arrays,
+        base.patients,
+        base.items,
+        np.tile(np.arange(len(ways)), len(images)),
+        seed=seed,
+        ways=tuple(ways),
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fundus.reporting.coverage import CoverageReport
     from fundus.reporting.report import Report
     from fundus.reporting.screening import Condition, ScreeningReport
+    from fundus.reporting.stress_scores import StressReport
 
 _LABELS = {
     "qwk": "quadratic weighted kappa",
@@ -181,3 +182,48 @@ def adaptation_table(found: Adaptation) -> Group:
         was = "none" if before is None else f"{before[k]:.3f}"
         cuts.add_row(_plain(name), was, f"{after[k]:.3f}")
     return Group(scores, cuts, *(_plain(note) for note in found.notes))
+
+
+def stress_table(report: StressReport, title: str) -> Table:
+    """Return kappa, referral and movement of unchanged and of changed photographs."""
+    notes = "".join(f" Note: {note}." for note in report.notes)
+    referable = ""
+    if report.referable is not None:
+        referable = f" Sens. and spec.: of predicted grades from {report.referable} up."
+    table = new_table(
+        f"{title}: {report.n_images} images{_of(report.n_patients)}",
+        caption=f"Intervals, 95 %, are {_how(report.n_patients)}.{referable} Moved: root mean "
+        f"square of the change of severity, in grades. Mean: over the kinds.{notes}",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("kind", no_wrap=True)
+    for heading in ("QWK", "", "change", "", "sens.", "spec.", "moved"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for score in (report.unchanged, *report.scores, *report.means.values()):
+        if score.kind == "mean" and score.strength == min(report.means):
+            table.add_section()
+        found = score.measures
+        table.add_row(
+            f"{score.kind} {score.strength}" if score.strength else score.kind,
+            _short(found.get("qwk")),
+            _short_span(found.get("qwk")),
+            _short(found.get("qwk_change")),
+            _short_span(found.get("qwk_change")),
+            _short(found.get("sensitivity")),
+            _short(found.get("specificity")),
+            _short(found.get("severity_change_rms")),
+        )
+        if not score.strength:
+            table.add_section()
+    return table
+
+
+def _short(measure: Measure | None) -> str:
+    return "" if measure is None else f"{measure.value:.2f}"
+
+
+def _short_span(measure: Measure | None) -> str:
+    if measure is None or measure.span == "-":
+        return ""
+    return f"{measure.interval.low:.2f} to {measure.interval.high:.2f}"
