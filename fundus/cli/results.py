@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.settings import Settings
+    from fundus.cli.sites import SiteReport
     from fundus.meta.ensemble import FoldEnsemble
 
 
@@ -52,6 +53,8 @@ class Results:
         Evaluation of the averaged folds on the validation images.
     validation_seen : int or None
         How many of the validation images are training images.
+    sites : SiteReport or None
+        Scores of every site by a model that was trained without it.
     seconds : float
     files : dict of str to str
         Description of each file in the folder, by its name.
@@ -64,6 +67,7 @@ class Results:
     report: Evaluation
     validation: Evaluation | None
     validation_seen: int | None
+    sites: SiteReport | None
     seconds: float
     files: dict[str, str]
 
@@ -83,6 +87,7 @@ class Results:
             "validation": None
             if self.validation is None
             else {**self.validation.to_dict(), "training_images": self.validation_seen},
+            "sites": None if self.sites is None else self.sites.to_dict(),
             "seconds": round(self.seconds, 1),
             "files": self.files,
         }
@@ -92,6 +97,8 @@ class Results:
         shown: list[Any] = [self._fold_table(), self.report.to_table()]
         if self.validation is not None:
             shown.append(self.validation.to_table("Validation, averaged folds"))
+        if self.sites is not None:
+            shown.append(self.sites.to_table())
         shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
         width = max(map(len, self.files))
         shown += [f"  {name.ljust(width)}  {what}" for name, what in self.files.items()]
@@ -113,17 +120,22 @@ def write_run(
     model: FoldEnsemble,
     graded: Bunch,
     held_back: Bunch | None,
+    sites: SiteReport | None,
     settings: Settings,
     started: float,
 ) -> Results:
     """Write model, predictions, figures and, last, the scores.
 
-    The model was fitted on the images `graded`, those `held_back` are of ``--validation``, and
-    `started` is ``time.perf_counter()`` at the start.
+    The model was fitted on the images `graded`, those `held_back` are of ``--validation``, `sites`
+    of ``--site-column``, and `started` is ``time.perf_counter()`` at the start.
     """
     data = summary_of(graded)
     report = evaluate_out_of_fold(
-        model, graded, sensitivity=settings.sensitivity, specificity=settings.specificity
+        model,
+        graded,
+        sensitivity=settings.sensitivity,
+        specificity=settings.specificity,
+        shortcuts=True,
     )
     decided = _with_decisions(model, report, graded, settings)
     shutil.rmtree(run / runs.MODEL, ignore_errors=True)  # of a run that was interrupted here
@@ -149,6 +161,9 @@ def write_run(
         scored["validation"] = validation = evaluate(decided, held_back)
         write_csv(graded_table(validation, held_back), run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
+    if sites is not None:
+        write_csv(sites.to_frame(), run / runs.SITES)
+        files[runs.SITES] = "scores of each site by a model that was trained without it"
     loaded = [graded] if held_back is None else [graded, held_back]
     skipped = [aside_table(part) for part in loaded if len(part.skipped)]
     if skipped:
@@ -159,9 +174,8 @@ def write_run(
     files[runs.SCORES] = "these scores as a table"
     files[runs.METRICS] = "these scores"
     seconds = time.perf_counter() - started
-    results = Results(
-        run, settings.to_dict(), data, model.cv_results_, report, validation, seen, seconds, files
-    )
+    of_folds = data, model.cv_results_, report
+    results = Results(run, settings.to_dict(), *of_folds, validation, seen, sites, seconds, files)
     write_json(results.to_dict(), run / runs.METRICS)
     return results
 
