@@ -40,6 +40,7 @@ from .metrics.kappa import kappa_scorer as kappa_scorer
 from .metrics.kappa import make_kappa_scorer as make_kappa_scorer
 from .metrics.kappa import quadratic_weighted_kappa as quadratic_weighted_kappa
 from .metrics.operating_points import operating_point as operating_point
+from .metrics.predictive import predictive_values as predictive_values
 from .metrics.probability import brier_score as brier_score
 from .metrics.probability import expected_calibration_error as expected_calibration_error
 from .metrics.probability import macro_auc as macro_auc
@@ -59,6 +60,8 @@ from .reporting.evaluation import Evaluation as Evaluation
 from .reporting.evaluation import evaluate as evaluate
 from .reporting.evaluation import evaluate_out_of_fold as evaluate_out_of_fold
 from .reporting.screening import screening_report as screening_report
+from .reporting.shortcuts import ShortcutReport as ShortcutReport
+from .reporting.shortcuts import shortcut_report as shortcut_report
 from .reporting.stress import stress_out_of_fold as stress_out_of_fold
 from .reporting.stress import stress_report as stress_report
 from .reporting.stress_scores import StressReport as StressReport

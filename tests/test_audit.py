@@ -23,7 +23,6 @@ from fundus import (
     patient_grades,
 )
 from fundus.audit import BLURRED, DARK, LEAST_FOV
-from fundus.audit.quality import MEASURED_AT, measure_quality
 from fundus.audit.report import Audit
 from fundus.exceptions import (
     DataError,
@@ -33,6 +32,7 @@ from fundus.exceptions import (
     SplitError,
 )
 from fundus.images import load_image, prepare_array
+from fundus.images.quality import MEASURED_AT, measure_quality
 
 TINY = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "2"]
 

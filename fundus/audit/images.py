@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length
 
-from fundus.audit.quality import MEASURED_AT, Quality, measure_quality
 from fundus.audit.report import ISSUES, SUSPECT_SHARE, Audit
 from fundus.data.inputs import Images, as_images
 from fundus.exceptions import DataWarning, ImageReadError
@@ -18,6 +17,7 @@ from fundus.frozen.pixel_digests import pixel_digests
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.grades.patients import read_patients
+from fundus.images.quality import MEASURED_AT, Quality, measure_quality
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.model_selection.near_duplicates import find_near_duplicates
 from fundus.model_selection.splits import make_cv

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from fundus import __version__
-from fundus.cli import adapt, audit, cache, demo, evaluate, listings, plan, predict, stress, train, verify
+from fundus.cli import (
+    adapt,
+    audit,
+    cache,
+    demo,
+    evaluate,
+    listings,
+    plan,
+    predict,
+    stress,
+    train,
+    verify,
+)
 from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
 

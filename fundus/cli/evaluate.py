@@ -38,6 +38,21 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of the table whose groups are scored each by itself, such as camera; "
+            "may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of referable disease, in (0, 1), at which predictive values are given.",
+            show_default=False,
+        ),
+    ] = None,
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
@@ -72,7 +87,9 @@ def evaluate(
     adapted = warn_of_training_images(
         names, digests, trained.adapted_on, "HAVE SET THE CUTPOINTS of this adapted model"
     )
-    found = evaluation.evaluate(trained.model, graded)
+    found = evaluation.evaluate(
+        trained.model, graded, by=by or (), prevalence=prevalence, shortcuts=True
+    )
     # written last: while it is missing, the other files may be of two runs
     Path(os.path.realpath(output.with_suffix(".json"))).unlink(missing_ok=True)
     write_csv(graded_table(found, graded), output, plain_text=plain_text)

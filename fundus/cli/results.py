@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.settings import Settings
+    from fundus.cli.sites import SiteReport
     from fundus.meta.ensemble import FoldEnsemble
     from fundus.reporting.stress_scores import StressReport
 
@@ -56,6 +57,8 @@ class Results:
         How many of the validation images are training images.
     stress : StressReport or None
         Scores of changed photographs, out of fold; ``None`` without ``--stress``.
+    sites : SiteReport or None
+        Scores of every site by a model that was trained without it.
     seconds : float
     files : dict of str to str
         Description of each file in the folder, by its name.
@@ -69,6 +72,7 @@ class Results:
     validation: Evaluation | None
     validation_seen: int | None
     stress: StressReport | None
+    sites: SiteReport | None
     seconds: float
     files: dict[str, str]
 
@@ -88,7 +92,8 @@ class Results:
             "validation": None
             if self.validation is None
             else {**self.validation.to_dict(), "training_images": self.validation_seen},
-            **({} if self.stress is None else {"stress": self.stress.to_dict()}),
+            "stress": None if self.stress is None else self.stress.to_dict(),
+            "sites": None if self.sites is None else self.sites.to_dict(),
             "seconds": round(self.seconds, 1),
             "files": self.files,
         }
@@ -100,6 +105,8 @@ class Results:
             shown.append(self.stress.to_table())
         if self.validation is not None:
             shown.append(self.validation.to_table("Validation, averaged folds"))
+        if self.sites is not None:
+            shown.append(self.sites.to_table())
         shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
         width = max(map(len, self.files))
         shown += [f"  {name.ljust(width)}  {what}" for name, what in self.files.items()]
@@ -121,17 +128,22 @@ def write_run(
     model: FoldEnsemble,
     graded: Bunch,
     held_back: Bunch | None,
+    sites: SiteReport | None,
     settings: Settings,
     started: float,
 ) -> Results:
     """Write model, predictions, figures and, last, the scores.
 
-    The model was fitted on the images `graded`, those `held_back` are of ``--validation``, and
-    `started` is ``time.perf_counter()`` at the start.
+    The model was fitted on the images `graded`, those `held_back` are of ``--validation``, `sites`
+    of ``--site-column``, and `started` is ``time.perf_counter()`` at the start.
     """
     data = summary_of(graded)
     report = evaluate_out_of_fold(
-        model, graded, sensitivity=settings.sensitivity, specificity=settings.specificity
+        model,
+        graded,
+        sensitivity=settings.sensitivity,
+        specificity=settings.specificity,
+        shortcuts=True,
     )
     decided = _with_decisions(model, report, graded, settings)
     shutil.rmtree(run / runs.MODEL, ignore_errors=True)  # of a run that was interrupted here
@@ -157,6 +169,9 @@ def write_run(
         scored["validation"] = validation = evaluate(decided, held_back)
         write_csv(graded_table(validation, held_back), run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
+    if sites is not None:
+        write_csv(sites.to_frame(), run / runs.SITES)
+        files[runs.SITES] = "scores of each site by a model that was trained without it"
     loaded = [graded] if held_back is None else [graded, held_back]
     skipped = [aside_table(part) for part in loaded if len(part.skipped)]
     if skipped:
@@ -180,6 +195,7 @@ def write_run(
         validation,
         seen,
         stress,
+        sites,
         seconds,
         files,
     )

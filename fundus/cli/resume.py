@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The folds, in the folder of an interrupted run; `FoldEnsemble` has it as ``resume_dir``.
 FOLDS = "folds"
+#: The models that are trained without a site, likewise.
+SITES = "sites"
 SETTINGS = "settings.json"
 #: It holds while the run is trained and written.
 LOCK = "train.lock"
@@ -95,7 +97,7 @@ def begun(settings: Settings) -> Iterator[Path]:
 
 def _is_of_use(kept: Path) -> bool:
     """Whether there is anything to go on from: a fold, or a network after an epoch."""
-    return any((kept / FOLDS).glob("fold-*/*"))
+    return any(any((kept / part).glob("fold-*/*")) for part in (FOLDS, SITES))
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -26,6 +26,7 @@ LOGS = "logs"
 OOF = "oof.csv"
 SCORES = "scores.csv"
 VALIDATION = "validation.csv"
+SITES = "sites.csv"
 SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
 #: Written last: a run that has it is complete.

@@ -170,6 +170,15 @@ class Settings:
             show_default=False,
         ),
     ] = of_training(None)
+    site_column: Annotated[
+        str | None,
+        option(
+            "Column of a table with the site or camera of each image: besides the folds, a model "
+            "is trained without each site and scored on it.",
+            SCORES,
+            show_default=False,
+        ),
+    ] = of_training(None)
     image_dir: opt.ImageDir = None
     path_column: opt.PathColumn = None
     grade_column: opt.GradeColumn = None

@@ -13,6 +13,7 @@ def run_training(settings: Settings) -> None:
     """Cross-validate a model, and keep the models of all folds."""
     from fundus.cli.results import describe, write_run
     from fundus.cli.resume import begun, complete_run
+    from fundus.cli.sites import fit_sites, plan_sites
     from fundus.cli.training import fit_folds, load_data, make_classifier
 
     started = time.perf_counter()
@@ -26,8 +27,10 @@ def run_training(settings: Settings) -> None:
     with begun(settings) as run:
         graded, held_back = load_data(settings)
         screen.note(describe(graded))
+        sites = plan_sites(graded, settings)
         model = fit_folds(classifier, graded, settings, run)
-        results = write_run(run, model, graded, held_back, settings, started)
+        by_site = fit_sites(sites, classifier, graded, settings, run)
+        results = write_run(run, model, graded, held_back, by_site, settings, started)
     screen.emit(results.to_dict())
     screen.show(*results.tables())
 

@@ -126,7 +126,21 @@ def fit_folds(
     """Fit one model per fold; neural heads log into the run's folder."""
     from fundus.meta.ensemble import FoldEnsemble
 
-    classifier.set_params(grades=graded.n_grades, log_dir=run / LOGS)
+    ensemble = FoldEnsemble(
+        make_model(classifier, graded, settings, run / LOGS),
+        cv=settings.folds,
+        n_jobs=settings.jobs,
+        random_state=settings.seed,
+        resume_dir=run / INTERRUPTED / FOLDS,
+    )
+    return ensemble.fit(graded.frame, graded.grades)
+
+
+def make_model(
+    classifier: TransferClassifier, graded: Bunch, settings: Settings, logs: Path
+) -> Any:
+    """Return the model of a fold, not fitted: the classifier, calibrated or with cutpoints."""
+    classifier.set_params(grades=graded.n_grades, log_dir=logs)
     model: Any = classifier
     if settings.calibrate is not opt.Calibrate.NONE:
         from fundus.meta.calibration import CumulativeCalibratedClassifierCV
@@ -138,11 +152,4 @@ def fit_folds(
         from fundus.meta.cutpoints import TunedCutpointClassifierCV
 
         model = TunedCutpointClassifierCV(classifier, cv=5, random_state=settings.seed)
-    ensemble = FoldEnsemble(
-        model,
-        cv=settings.folds,
-        n_jobs=settings.jobs,
-        random_state=settings.seed,
-        resume_dir=run / INTERRUPTED / FOLDS,
-    )
-    return ensemble.fit(graded.frame, graded.grades)
+    return model

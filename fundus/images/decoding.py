@@ -171,6 +171,30 @@ def _examined(data: bytes, name: str, limits: ImageLimits) -> tuple[str, Frame, 
     return kind, frame, page
 
 
+def frame_of(data: bytes, *, name: str) -> Frame:
+    """Height and width of the picture in a file, in pixels, without decoding it.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        Path of the file, for messages.
+
+    Raises
+    ------
+    ImageReadError
+        If the data are no image, damaged or larger than `image_limits`.
+
+    Examples
+    --------
+    >>> frame = frame_of(b"P5 2 1 255\\n" + bytes([0, 200]), name="grey.pgm")
+    >>> frame.height, frame.width
+    (1, 2)
+    """
+    return _examined(data, name, image_limits())[1]
+
+
 def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     """Factor 1, 2, 4 or 8 by which `decode_bytes` shrinks a file while it decodes it.
 

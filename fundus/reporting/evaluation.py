@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
 from fundus.meta.ensemble import FoldEnsemble
+from fundus.reporting.asked import Asked
 from fundus.reporting.coverage import CoverageReport, coverage_report
 from fundus.reporting.curves import plot_reliability, plot_roc
 from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion, rounding
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fundus.reporting.bootstrap import Measure
+    from fundus.reporting.by_group import GroupReport
+    from fundus.reporting.predictive import PredictiveReport
+    from fundus.reporting.shortcuts import ShortcutReport
 
 #: Description of each figure of an evaluation, by its name.
 FIGURES = {
@@ -39,6 +44,7 @@ FIGURES = {
     "severity": "severity by true grade",
     "reliability": "predicted probabilities by how often they hold",
     "roc": "ROC curves and operating points",
+    "shortcuts": "what the severity follows within a grade",
 }
 
 
@@ -65,6 +71,12 @@ class Evaluation:
         Whether the predicted grade is the one nearest to the severity.
     title : str, default="Scores"
         Title of tables and figures.
+    by : tuple of GroupReport, default=()
+        Scores by the groups of columns.
+    predictive : PredictiveReport, default=None
+        Predictive values at a given prevalence.
+    shortcuts : ShortcutReport, default=None
+        What the severity follows among images of one grade.
 
     Examples
     --------
@@ -87,13 +99,19 @@ class Evaluation:
     fold: NDArray[np.intp] | None = None
     rounds_severity: bool = False
     title: str = "Scores"
+    by: tuple[GroupReport, ...] = ()
+    predictive: PredictiveReport | None = None
+    shortcuts: ShortcutReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON values; ``nan`` becomes ``None``."""
+        asked = {"predictive_values": self.predictive, "shortcuts": self.shortcuts}
         return {
             **self.report.to_dict(),
             "screening": None if self.screening is None else self.screening.to_dict(),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            **({"by": {part.column: part.to_dict() for part in self.by}} if self.by else {}),
+            **{name: part.to_dict() for name, part in asked.items() if part is not None},
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -117,12 +135,12 @@ class Evaluation:
         named: dict[str, Measure] = dict(self.report.measures)
         for k, measure in enumerate(self.report.sensitivities):
             named[f"sensitivity_of_grade_{k}"] = measure
-        for condition in () if self.screening is None else self.screening.conditions:
-            named[f"{condition.name} auc"] = condition.auc
-            for scored in condition.points:
-                point = f"{condition.name} at {scored.point.wanted} {scored.point.goal:g}"
-                named[f"{point}: sensitivity"] = scored.sensitivity
-                named[f"{point}: specificity"] = scored.specificity
+        if self.screening is not None:
+            named |= self.screening.measures()
+            if self.screening.by_patient is not None:
+                named |= self.screening.by_patient.measures(" by patient")
+        for part in (*self.by, self.predictive, self.shortcuts):
+            named |= {} if part is None else part.measures()
         if self.coverage is not None:
             named |= {"coverage": self.coverage.coverage, "set_size": self.coverage.size}
             named["deferred"] = self.coverage.deferred
@@ -148,7 +166,8 @@ class Evaluation:
         """
         from rich.console import Group
 
-        more = [part.to_table() for part in (self.screening, self.coverage) if part is not None]
+        parts = (self.screening, self.predictive, self.coverage, *self.by, self.shortcuts)
+        more = [part.to_table() for part in parts if part is not None]
         return Group(self.report.to_table(title or self.title), *more)
 
     def __str__(self) -> str:
@@ -170,8 +189,8 @@ class Evaluation:
         Returns
         -------
         dict of matplotlib.figure.Figure
-            "confusion"; "severity" and "reliability" where there are any; "roc" where there is a
-            screening report.
+            "confusion"; "severity" and "reliability" where there are any; "roc" and "shortcuts"
+            where there is such a report.
         """
         title, report = title or self.title, self.report
         n_grades, predicted = len(report.class_names), self.predictions
@@ -193,6 +212,8 @@ class Evaluation:
             )
         if self.screening is not None:
             figures["roc"] = plot_roc(self.screening, title=f"{title}: screening")
+        if self.shortcuts is not None:
+            figures["shortcuts"] = self.shortcuts.plot()
         return figures
 
     def keep_with(self, model: Any) -> None:
@@ -210,7 +231,14 @@ class Evaluation:
             model.referable_with_dme_ = self.screening.with_dme
 
 
-def evaluate(model: Any, data: Any) -> Evaluation:
+def evaluate(
+    model: Any,
+    data: Any,
+    *,
+    by: str | Sequence[str] = (),
+    prevalence: float | None = None,
+    shortcuts: bool = False,
+) -> Evaluation:
     """Score a fitted model on graded images that it has not seen.
 
     Parameters
@@ -221,6 +249,13 @@ def evaluate(model: Any, data: Any) -> Evaluation:
     data : Bunch or tuple of (X, y)
         Result of `load_image_folder` or `load_image_table`; or images and their labels. A
         frame's columns ``patient`` and ``dme`` are used, as in a Bunch.
+    by : str or sequence of str, default=()
+        Columns of the frame whose groups are scored each by itself, such as "camera" or "eye".
+        Ages are grouped into bands of ten years, other measurements at their quartiles.
+    prevalence : float, default=None
+        Share of referable disease, in (0, 1), at which predictive values are given.
+    shortcuts : bool, default=False
+        Whether to measure the photographs for a `shortcut_report`.
 
     Returns
     -------
@@ -229,15 +264,18 @@ def evaluate(model: Any, data: Any) -> Evaluation:
     Raises
     ------
     DataError
-        If the scale of the data is not as long as the model's.
+        If the scale of the data is not as long as the model's, there is no column `by`, or no
+        severity for predictive values.
     InvalidGradeError
         If a label is not on the model's scale.
+    InvalidParameterError
+        If `prevalence` is not in (0, 1).
 
     Warns
     -----
     DataWarning
         If macular oedema counted when the operating points were chosen and not here, or the other
-        way round.
+        way round; or the severity follows how the photographs were taken.
 
     See Also
     --------
@@ -251,17 +289,25 @@ def evaluate(model: Any, data: Any) -> Evaluation:
     >>> found.report.qwk, found.screening.conditions[0].auc.value  # doctest: +SKIP
     """
     graded = read_graded(data, averaged(model).grades_)
+    asked = Asked.of(graded, by, prevalence, shortcuts=shortcuts)
     found, of_called = predict_images(model, graded.X), None
     if found.severity is not None and len(graded.called):
         of_called = predict_images(model, graded.called["path"].tolist()).severity
     screening = graded.screening(found.severity, of_called, points_of(model))
     if screening:
         warn_of_oedema(model, with_dme=screening.with_dme)
-    return _evaluation(model, graded, found, screening, "Scores")
+    return _evaluation(model, graded, found, screening, asked, "Scores")
 
 
 def evaluate_out_of_fold(
-    ensemble: FoldEnsemble, data: Any, *, sensitivity: float = 0.9, specificity: float = 0.9
+    ensemble: FoldEnsemble,
+    data: Any,
+    *,
+    sensitivity: float = 0.9,
+    specificity: float = 0.9,
+    by: str | Sequence[str] = (),
+    prevalence: float | None = None,
+    shortcuts: bool = False,
 ) -> Evaluation:
     """Score each fold's model on the images it has not seen, and choose operating points.
 
@@ -274,6 +320,12 @@ def evaluate_out_of_fold(
         graded by a model that was not trained on other photographs of its patient.
     sensitivity, specificity : float, default=0.9
         Goals of the operating points.
+    by : str or sequence of str, default=()
+        As in `evaluate`.
+    prevalence : float, default=None
+        As in `evaluate`.
+    shortcuts : bool, default=False
+        As in `evaluate`.
 
     Returns
     -------
@@ -286,6 +338,7 @@ def evaluate_out_of_fold(
         If the images are not those the ensemble was fitted on, or some were in no test fold.
     """
     graded = read_graded(data, ensemble.grades_)
+    asked = Asked.of(graded, by, prevalence, shortcuts=shortcuts)
     fold = ensemble.oof_fold_
     if len(fold) != len(graded.y) or (fold < 0).any():
         raise DataError(
@@ -303,7 +356,7 @@ def evaluate_out_of_fold(
     screening = graded.screening(
         found.severity, of_called, None, sensitivity=sensitivity, specificity=specificity
     )
-    return _evaluation(ensemble, graded, found, screening, "Out-of-fold scores", fold)
+    return _evaluation(ensemble, graded, found, screening, asked, "Out-of-fold scores", fold)
 
 
 def _evaluation(
@@ -311,6 +364,7 @@ def _evaluation(
     graded: Graded,
     found: Predictions,
     screening: ScreeningReport | None,
+    asked: Asked,
     title: str,
     fold: NDArray[np.intp] | None = None,
 ) -> Evaluation:
@@ -328,4 +382,6 @@ def _evaluation(
         groups=patients,
     )
     rounds = averaged(model).rounds_severity
-    return Evaluation(found, y, graded.names, report, screening, coverage, fold, rounds, title)
+    of_model = found, y, graded.names, report, screening, coverage, fold, rounds, title
+    by, predictive = asked.by(graded, found, screening), asked.predictive(screening)
+    return Evaluation(*of_model, by, predictive, asked.shortcuts(model, graded, found))

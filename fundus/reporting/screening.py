@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fundus.metrics.operating_points import OperatingPoint, chosen_thresholds, o
 from fundus.metrics.resampled import Ranking, share_of
 from fundus.parameters import renamed_parameter
 from fundus.reporting.bootstrap import Bootstrap, Measure, bootstrap_of, finite_or_none
+from fundus.reporting.by_patient import worse_eyes
 from fundus.reporting.tables import screening_table
 
 REFERABLE = "referable"
@@ -106,7 +107,12 @@ class ScreeningReport:
     with_dme : bool
         Whether macular oedema counts.
     n_called_ungradable : int, default=0
-        Number of images that graders called ungradable, which count as truly referable.
+        Number of those that graders called ungradable, which count as truly referable.
+    by_patient : ScreeningReport, default=None
+        The same by patient, where patients are known and some have several images: disease of the
+        worse eye, and the highest severity. A patient with an image that could not be graded is
+        referred. The operating points are those of the images; where they were chosen here, the
+        intervals leave the choice out.
     """
 
     conditions: tuple[Condition, ...]
@@ -115,6 +121,7 @@ class ScreeningReport:
     n_ungradable: int
     with_dme: bool
     n_called_ungradable: int = 0
+    by_patient: ScreeningReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; ``nan`` becomes ``None``."""
@@ -125,11 +132,23 @@ class ScreeningReport:
             "n_called_ungradable": self.n_called_ungradable,
             "with_dme": self.with_dme,
             **{condition.name: condition.to_dict() for condition in self.conditions},
+            "by_patient": None if self.by_patient is None else self.by_patient.to_dict(),
         }
 
     def operating_points(self) -> dict[str, list[OperatingPoint]]:
         """Return the operating points by condition, to save them with a model."""
         return {c.name: [scored.point for scored in c.points] for c in self.conditions}
+
+    def measures(self, more: str = "") -> dict[str, Measure]:
+        """Return every score by its name, to which `more` is added."""
+        named: dict[str, Measure] = {}
+        for condition in self.conditions:
+            named[f"{condition.name} auc{more}"] = condition.auc
+            for scored in condition.points:
+                point = f"{condition.name} at {scored.point.wanted} {scored.point.goal:g}"
+                named[f"{point}: sensitivity{more}"] = scored.sensitivity
+                named[f"{point}: specificity{more}"] = scored.specificity
+        return named
 
     def to_table(self) -> Any:
         """Return the report for a terminal."""
@@ -242,6 +261,19 @@ def screening_report(
             )
         )  # fmt: skip
     n_patients = bootstrap.n_patients if groups is not None else None
+    by_patient = None
+    if groups is not None and bootstrap.n_patients < len(true):
+        by_patient = screening_report(
+            **worse_eyes(bootstrap.codes, true, ranked, oedema, called),
+            groups=np.arange(bootstrap.n_patients),
+            operating_points={c.name: [p.point for p in c.points] for c in conditions},
+            n_resamples=n_resamples,
+            confidence=confidence,
+            random_state=random_state,
+        )
+        parts = zip(by_patient.conditions, conditions, strict=True)
+        told = tuple(_chosen_as(part, whole) for part, whole in parts)
+        by_patient = replace(by_patient, conditions=told)
     return ScreeningReport(
         tuple(conditions),
         len(true),
@@ -249,7 +281,15 @@ def screening_report(
         int(failed.sum()),
         dme is not None,
         int(called.sum()),
+        by_patient,
     )
+
+
+def _chosen_as(by_patient: Condition, by_image: Condition) -> Condition:
+    """Tell of points that are scored by patient where they were chosen: on images."""
+    pairs = zip(by_patient.points, by_image.points, strict=True)
+    points = tuple(replace(own, chosen_here=of.chosen_here) for own, of in pairs)
+    return replace(by_patient, points=points, notes=by_image.notes)
 
 
 def _truths(

@@ -66,18 +66,22 @@ def screening_table(report: ScreeningReport) -> Table:
         caption=f"Intervals are {_how(report.n_patients)}. {CONTEXT}",
     )
     _headings(table, "finding", report.conditions[0].auc)
-    for condition in report.conditions:
-        _screening_rows(table, condition)
+    others: tuple[Condition | None, ...] = (None,) * len(report.conditions)
+    if report.by_patient is not None:
+        others = report.by_patient.conditions
+        table.caption = f"{table.caption} By patient: the worse eye; one ungradable eye refers."
+    for condition, of_patients in zip(report.conditions, others, strict=True):
+        _screening_rows(table, condition, of_patients)
     return table
 
 
-def _screening_rows(table: Table, condition: Condition) -> None:
+def _screening_rows(table: Table, condition: Condition, by_patient: Condition | None) -> None:
     table.add_row(
         f"[bold]{condition.name}[/bold], {condition.n_positive} of "
         f"{condition.n_positive + condition.n_negative}"
     )
     table.add_row("  ROC AUC", f"{condition.auc.value:.3f}", condition.auc.span)
-    for scored in condition.points:
+    for k, scored in enumerate(condition.points):
         point = scored.point
         where = "chosen here" if scored.chosen_here else "chosen in training"
         table.add_row(
@@ -86,6 +90,9 @@ def _screening_rows(table: Table, condition: Condition) -> None:
         for name in ("sensitivity", "specificity"):
             measure = getattr(scored, name)
             table.add_row(f"    {name}", f"{measure.value:.3f}", measure.span)
+            if by_patient is not None:
+                measure = getattr(by_patient.points[k], name)
+                table.add_row(f"    {name} by patient", f"{measure.value:.3f}", measure.span)
     for note in condition.notes:
         table.add_row(f"  {note}")
     table.add_section()

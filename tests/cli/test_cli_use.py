@@ -114,7 +114,8 @@ def test_evaluate_applies_the_points_of_the_training(document, trained, others, 
         assert point["specificity"]["value"] == pytest.approx(1 - flagged[~positive].mean())
     assert printed["scores"]["coverage"]["n_images"] == 20
     names = {p.name for p in tmp_path.iterdir()}
-    figures = {"confusion.png", "severity.png", "reliability.png", "roc.png", "scores.csv"}
+    figures = {"confusion.png", "severity.png", "reliability.png", "roc.png", "shortcuts.png"}
+    figures |= {"scores.csv"}
     assert names == {"results.csv", "results.json"} | {f"results-{f}" for f in figures}
 
 
