@@ -50,6 +50,14 @@ def adapt(
     folds: Annotated[
         int, option("Folds of patients: each is scored by thresholds of the others.", min=2)
     ] = 5,
+    distribution: Annotated[
+        opt.Distribution | None,
+        option(
+            "What the cutpoints are best for: normal distributions fitted to the severities of "
+            "each grade, which is steadier, or the severities; by default as in the run.",
+            show_default=False,
+        ),
+    ] = None,
     n_bootstraps: Annotated[
         int,
         option(
@@ -128,6 +136,7 @@ def adapt(
             trained.model,
             graded,
             cv=folds,
+            distribution=None if distribution is None else distribution.value,
             n_bootstraps=n_bootstraps,
             sensitivity=sensitivity,
             specificity=specificity,

@@ -40,6 +40,13 @@ class Sampling(StrEnum):
     UNDER = "under"
 
 
+class Distribution(StrEnum):
+    """Values of ``--distribution``."""
+
+    EMPIRICAL = "empirical"
+    NORMAL = "normal"
+
+
 class Calibrate(StrEnum):
     """How probabilities are calibrated."""
 

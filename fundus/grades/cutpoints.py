@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from fundus.exceptions import DataError, InvalidGradeError
 from fundus.grades.common_scale import common_scale
 from fundus.grades.labels import to_positions
 from fundus.parameters import invalid
+
+#: Steps in which normal distributions are cut, and how many standard deviations these reach.
+_STEPS = 2000
+_REACH = 6.0
 
 
 def optimal_cutpoints(
@@ -22,6 +27,7 @@ def optimal_cutpoints(
     scoring: Any = "qwk",
     sample_weight: ArrayLike | None = None,
     allowed: ArrayLike | None = None,
+    distribution: str = "empirical",
 ) -> tuple[NDArray[np.float64], float]:
     """Find the cutpoints on the severity axis with the best score; the optimum is exact.
 
@@ -42,6 +48,10 @@ def optimal_cutpoints(
         At least 0; rows with weight 0 are ignored.
     allowed : array-like of labels, default=None
         The grades that may be predicted; ``None`` is the whole scale.
+    distribution : {"empirical", "normal"}, default="empirical"
+        What they are best for: the severities themselves, or normal distributions fitted to those
+        of each grade, all of one standard deviation. The latter depend less on single images, and
+        suit severities that lie about each grade's mean symmetrically, as a regressor's do.
 
     Returns
     -------
@@ -50,7 +60,7 @@ def optimal_cutpoints(
         two neighbouring severities; where no severity lies below (above) it, it is ``-inf``
         (``inf``), so that no image, however mild (severe), gets a grade that lowers the score.
     score : float
-        Kappa, or minus the mean cost.
+        Kappa, or minus the mean cost, of the severities themselves.
 
     Raises
     ------
@@ -59,7 +69,7 @@ def optimal_cutpoints(
     InvalidGradeError
         If a grade is off the scale, or all grades are the same, for which kappa is undefined.
     InvalidParameterError
-        If `scoring` is neither "qwk" nor such a matrix.
+        If `scoring` is neither "qwk" nor such a matrix, or `distribution` is another.
 
     Warns
     -----
@@ -74,8 +84,9 @@ def optimal_cutpoints(
 
     Of several optima the one with the lowest cutpoints is taken, which errs towards the higher
     grade; where nothing does better than chance, all images get the grade of least mean squared
-    distance. Optimal cutpoints follow the prevalence: on a population with another share of each
-    grade they are not optimal.
+    distance. Normal distributions are cut at the ends of 2,000 equal steps that they fill to six
+    standard deviations. Optimal cutpoints follow the prevalence: on a population with another share
+    of each grade they are not optimal.
 
     References
     ----------
@@ -92,6 +103,10 @@ def optimal_cutpoints(
     scale = common_scale(n_grades, grades, names=("grades",))
     true = to_positions(grades, scale, name="grades")
     values, weights = _tally(severity, true, sample_weight, len(scale))
+    check_distribution("optimal_cutpoints", distribution)
+    found, counted = values, weights
+    if distribution == "normal":
+        values, weights = _as_normal(values, weights)
     positions = np.arange(len(scale))
     if allowed is not None:
         positions = np.unique(to_positions(allowed, scale, name="allowed"))
@@ -101,7 +116,16 @@ def optimal_cutpoints(
         costs = weights @ check_cost(scoring, len(scale))[:, positions]
         bounds = _cheapest(costs)
         score = -_spent(costs, bounds) / float(weights.sum())
-    return _between(values, bounds, positions, len(scale)), score
+    cutpoints = _between(values, bounds, positions, len(scale))
+    if values is not found:
+        score = _score_at(cutpoints, found, counted, scoring)
+    return cutpoints, score
+
+
+def check_distribution(owner: Any, distribution: Any) -> None:
+    """Raise `InvalidParameterError` unless cutpoints can be best for it."""
+    if not isinstance(distribution, str) or distribution not in ("empirical", "normal"):
+        raise invalid(owner, "distribution", "'empirical' or 'normal'", distribution)
 
 
 def grades_at(severity: ArrayLike, cutpoints: ArrayLike) -> NDArray[np.intp]:
@@ -184,6 +208,47 @@ def _tally(
     cells = np.zeros((len(values), n_grades))
     np.add.at(cells, (codes, true[heavy]), weight[heavy])
     return values, cells
+
+
+def _as_normal(
+    values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Replace severities by normal distributions: steps of the axis, and each grade's weight there.
+
+    Where all severities of a grade are the same, for every grade, there is nothing to smooth.
+    """
+    totals = weights.sum(axis=0)
+    there = np.flatnonzero(totals)
+    means = values @ weights[:, there] / totals[there]
+    squares = (values[:, np.newaxis] - means) ** 2
+    deviation = np.sqrt((weights[:, there] * squares).sum() / totals.sum())
+    # a deviation of rounding errors alone is none
+    if deviation <= 1e-9 * max(1.0, float(np.abs(values).max())):
+        return values, weights
+    edges = np.linspace(
+        means.min() - _REACH * deviation, means.max() + _REACH * deviation, _STEPS + 1
+    )
+    below = ndtr((edges[:, np.newaxis] - means) / deviation)
+    cells = np.zeros((_STEPS, weights.shape[1]))
+    cells[:, there] = np.diff(below, axis=0) * totals[there]
+    return (edges[:-1] + edges[1:]) / 2, cells
+
+
+def _score_at(
+    cutpoints: NDArray[np.float64],
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    scoring: Any,
+) -> float:
+    """Score of cutpoints on severities, each with a weight by grade."""
+    n_grades = weights.shape[1]
+    predicted = np.eye(n_grades)[grades_at(values, cutpoints)]
+    confusion = weights.T @ predicted
+    if isinstance(scoring, str):
+        penalty = (np.arange(n_grades)[:, np.newaxis] - np.arange(n_grades)) ** 2.0
+        expected = confusion.sum(axis=1) @ penalty @ confusion.sum(axis=0) / confusion.sum()
+        return 1.0 - float((confusion * penalty).sum() / expected)
+    return -float((confusion * check_cost(scoring, n_grades)).sum() / confusion.sum())
 
 
 def _best_kappa(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from fundus.grades.cutpoints import check_cost, grades_at
+from fundus.grades.cutpoints import check_cost, check_distribution, grades_at
 from fundus.grades.foreign import as_grader, given_scale, is_frozen, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
@@ -117,6 +117,9 @@ class TunedCutpointClassifierCV(CutpointClassifier):
         ``None`` is 5. An int means `StratifiedGroupKFold` where there are patients, else
         `StratifiedKFold`, both shuffled. A split with a patient or an image on both sides is
         refused. Rows in no test fold are not used for the cutpoints.
+    distribution : {"empirical", "normal"}, default="empirical"
+        What the cutpoints are best for: the out-of-fold severities themselves, or normal
+        distributions fitted to them, which is steadier; see `optimal_cutpoints`.
     refit : bool, default=True
         Whether to fit the estimator on all images at the end. ``False`` keeps the model of the only
         fold, and needs a `cv` with one fold.
@@ -178,6 +181,7 @@ class TunedCutpointClassifierCV(CutpointClassifier):
         *,
         scoring: Any = "qwk",
         cv: Any = None,
+        distribution: str = "empirical",
         refit: bool = True,
         n_bootstraps: int = 0,
         n_jobs: int | None = None,
@@ -186,6 +190,7 @@ class TunedCutpointClassifierCV(CutpointClassifier):
         self.estimator = estimator
         self.scoring = scoring
         self.cv = cv
+        self.distribution = distribution
         self.refit = refit
         self.n_bootstraps = n_bootstraps
         self.n_jobs = n_jobs
@@ -199,6 +204,7 @@ class TunedCutpointClassifierCV(CutpointClassifier):
             require(found == shape, self, "cutpoint_samples_", f"of shape {shape}", found)
 
     def _check(self) -> None:
+        check_distribution(self, self.distribution)
         check_option(self, "refit", (True, False))
         check_int(self, "n_bootstraps", low=0)
         if isinstance(self.cv, str):
@@ -248,6 +254,7 @@ class TunedCutpointClassifierCV(CutpointClassifier):
             weight=None if weight is None else weight[tested],
             allowed=np.unique(y),
             groups=None if groups is None else groups[tested],
+            distribution=self.distribution,
             n_bootstraps=self.n_bootstraps,
             random_state=self.random_state,
         )

@@ -40,6 +40,14 @@ def cuttable(model: Any) -> Grader:
     return grader
 
 
+def distribution_of(model: Any) -> str:
+    """What the cutpoints of a fitted model are best for; of an ensemble, those of its folds."""
+    inner = unwrapped(_graded_by(model))
+    if folds := getattr(inner, "estimators_", None):
+        inner = unwrapped(folds[0])
+    return inner.distribution if isinstance(inner, TunedCutpointClassifierCV) else "empirical"
+
+
 def recut(
     model: Any,
     severity: NDArray[np.float64],
@@ -47,6 +55,7 @@ def recut(
     groups: NDArray[Any] | None,
     *,
     scoring: Any,
+    distribution: str,
     n_bootstraps: int,
     random_state: Any,
 ) -> Any:
@@ -63,7 +72,7 @@ def recut(
         Labels that the model knows.
     groups : ndarray, shape (n_samples,), or None
         Patients.
-    scoring, n_bootstraps, random_state
+    scoring, distribution, n_bootstraps, random_state
         As of `TunedCutpointClassifierCV`.
 
     Returns
@@ -77,6 +86,7 @@ def recut(
     tuned = TunedCutpointClassifierCV(
         FrozenEstimator(inner),
         scoring=scoring,
+        distribution=distribution,
         n_bootstraps=n_bootstraps,
         random_state=random_state,
     )

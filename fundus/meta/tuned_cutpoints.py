@@ -25,6 +25,7 @@ def tuned_cutpoints(
     weight: NDArray[np.float64] | None = None,
     allowed: ArrayLike | None = None,
     groups: NDArray[Any] | None = None,
+    distribution: str = "empirical",
     n_bootstraps: int = 0,
     random_state: Any = None,
 ) -> tuple[NDArray[np.float64], float, NDArray[np.float64] | None]:
@@ -43,6 +44,8 @@ def tuned_cutpoints(
         The grades that may be predicted.
     groups : ndarray, shape (n_samples,), default=None
         Patients.
+    distribution : {"empirical", "normal"}, default="empirical"
+        As in `optimal_cutpoints`.
     n_bootstraps : int, default=0
         ``0`` takes the best cutpoints, else the median of those of so many resamples.
     random_state : int, RandomState or None, default=None
@@ -66,6 +69,7 @@ def tuned_cutpoints(
             scoring=scoring,
             sample_weight=drawn,
             allowed=allowed,
+            distribution=distribution,
         )
 
     cutpoints, score = best(weight)

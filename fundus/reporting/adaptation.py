@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from fundus.exceptions import DataWarning, warn_caller
-from fundus.grades.cutpoints import check_cost
+from fundus.grades.cutpoints import check_cost, check_distribution
 from fundus.grades.foreign import unwrapped
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels, is_referable
 from fundus.grades.labels import to_positions
 from fundus.grades.patients import read_patients
 from fundus.meta.out_of_fold import cache_of
-from fundus.meta.recut import cuttable, recut
+from fundus.meta.recut import cuttable, distribution_of, recut
 from fundus.metrics.operating_points import OperatingPoint
 from fundus.model_selection.leaks import Folds
 from fundus.parameters import Settings, check_int, check_option, check_real, refused
@@ -43,6 +43,7 @@ class _Options(Settings):
     """The parameters of `adapt`."""
 
     cv: Any
+    distribution: Any
     n_bootstraps: Any
     sensitivity: Any
     specificity: Any
@@ -52,6 +53,8 @@ class _Options(Settings):
     def check(self) -> None:
         """Raise for a parameter that cannot be used, before any work."""
         check_int(self, "cv", low=2)
+        if self.distribution is not None:
+            check_distribution(self, self.distribution)
         check_int(self, "n_bootstraps", low=0)
         check_int(self, "min_patients", low=2)
         check_option(self, "missing_grades", ("raise", "never"))
@@ -66,6 +69,7 @@ def adapt(
     groups: ArrayLike | None = None,
     cv: int = 5,
     scoring: Any = "qwk",
+    distribution: str | None = None,
     n_bootstraps: int = 100,
     sensitivity: float | None = None,
     specificity: float | None = None,
@@ -96,6 +100,8 @@ def adapt(
         Folds of patients for the scores.
     scoring : "qwk" or array-like of float, shape (n_grades, n_grades), default="qwk"
         What cutpoints are best for, as in `optimal_cutpoints`.
+    distribution : {"empirical", "normal"}, default=None
+        As in `optimal_cutpoints`; ``None`` is that of the model's own cutpoints, else "empirical".
     n_bootstraps : int, default=100
         Take the median of the cutpoints of so many resamples of the patients, which is steadier
         for few of them; 0 takes the best cutpoints. As in `TunedCutpointClassifierCV`.
@@ -159,6 +165,7 @@ def adapt(
     options = _Options(
         owner="adapt",
         cv=cv,
+        distribution=distribution,
         n_bootstraps=n_bootstraps,
         sensitivity=sensitivity,
         specificity=specificity,
@@ -193,7 +200,12 @@ def adapt(
     labels = target.labels_of(reading) if votes.best is None else target.classes_[votes.best]
     before = to_positions(labels, scale)
     severity = np.asarray(votes.severity, dtype=np.float64)
-    how = {"scoring": scoring, "n_bootstraps": n_bootstraps, "random_state": random_state}
+    how = {
+        "scoring": scoring,
+        "distribution": distribution_of(model) if distribution is None else distribution,
+        "n_bootstraps": n_bootstraps,
+        "random_state": random_state,
+    }
     adapted = recut(model, severity, scale[y], who, **how)
     after = crossed_grades(severity, y, who, folds, len(scale), **how)
     referrals: dict[str, Referrals] = {}
@@ -216,7 +228,7 @@ def adapt(
     n_patients = None if graded.patients is None else count_patients(who, np.arange(len(y)))
     if (n := n_patients or len(y)) < ENOUGH:
         whom = "photographs" if n_patients is None else "patients"
-        notes.append(f"{n} {whom} are few: from about {ENOUGH} patients on adapting pays.")
+        notes.append(f"{n} {whom} are few: see whether the scores rise before trusting them.")
     fold = np.full(len(y), -1)
     for k, (_, test) in enumerate(folds):
         fold[test] = k

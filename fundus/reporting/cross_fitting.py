@@ -17,7 +17,7 @@ from fundus.metrics.operating_points import operating_point
 from fundus.model_selection.leaks import Folds
 from fundus.model_selection.splits import check_split, make_cv
 
-#: From about how many patients on adapting is worth while: a rule of thumb.
+#: Of fewer patients than about so many cutpoints are too uncertain to trust without a look.
 ENOUGH = 100
 
 #: How often folds are shuffled anew until every training part holds every grade.
@@ -179,7 +179,7 @@ def check_amounts(
     if n < min_patients:
         text = (
             f"{n} {whom} are too few to fit cutpoints on: at least {min_patients} are needed, and "
-            f"from about {ENOUGH} on it pays. Grade photographs of more patients"
+            f"less than about {ENOUGH} are few. Grade photographs of more patients"
         )
         if n < 2:
             raise DataError(f"{text}.")
