@@ -127,9 +127,9 @@ class _Commands:
         if what == "store":
             other = self.place / "cache"
             return self.run("predict", self.saved, self.labels, "-o", out, cache=other)
-        options = "--recipe fast --backbone tiny --weights fixed --image-size 32 --folds 2".split()
-        options += ["--head", "logistic", "--out", self.place / "run"]
-        return self.run("train", self.labels, *options)
+        options = "--recipe fast --backbone tiny --weights fixed --image-size 32 --folds 2"
+        words = [*options.split(), "--head", "logistic", "--out", self.place / "run"]
+        return self.run("train", self.labels, *words)
 
 
 def _half(place: Path) -> list[str]:
