@@ -162,12 +162,11 @@ def test_it_is_searched_and_cross_validated(evenly_graded, tmp_path):
     assert not np.isnan(ensemble.oof_severity_).any()
 
 
-@pytest.mark.parametrize(
-    "around", [lambda grader: grader, lambda grader: FoldEnsemble(grader, cv=2)]
-)
-def test_it_is_saved_and_loaded(around, evenly_graded, tmp_path):
+@pytest.mark.parametrize("folds", [0, 2])
+def test_it_is_saved_and_loaded(folds, evenly_graded, tmp_path):
     X, y = evenly_graded.frame, evenly_graded.grades
-    model = around(small()).fit(X, y)
+    model = FoldEnsemble(small(), cv=folds, random_state=0) if folds else small()
+    model.fit(X, y)
     model.save(tmp_path / "model")
     loaded = fundus.load(tmp_path / "model")
     assert np.array_equal(loaded.predict(X), model.predict(X))

@@ -131,9 +131,8 @@ def test_the_plan_prints_every_value_and_its_source(document, run, eyes, tmp_pat
     given = {"backbone", "weights", "image_size", "class_weight"}
     assert {name for name, source in sources.items() if source == "option"} == given
     of_recipe = {key.removeprefix("head__") for key in RECIPES["default"].values} - given
-    of_recipe = {
-        {"augment": "augmentation", "n_bootstraps": "bootstraps"}.get(n, n) for n in of_recipe
-    }
+    called = {"augment": "augmentation", "n_bootstraps": "bootstraps"}
+    of_recipe = {called.get(name, name) for name in of_recipe}
     assert {name for name, source in sources.items() if source == "recipe"} == of_recipe
     assert {*sources.values()} == {"option", "recipe", "default"}
     assert found["values"]["class_weight"] == {"value": "balanced", "from": "option"}
