@@ -176,8 +176,8 @@ class Settings:
     view_strength: Annotated[
         float,
         option(
-            "How much smaller features are made that vary among the views of an image; heads "
-            "logistic, ordinal_logistic, ordinal_ridge and ridge.",
+            "How much smaller features are made that vary among the views of an image; of heads "
+            "that are linear in the features, such as ridge and logistic.",
             TRAINING,
             min=0,
         ),

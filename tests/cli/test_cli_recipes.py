@@ -14,6 +14,8 @@ from fundus.cli import app
 from fundus.cli import options as opt
 from fundus.cli.choosing import choose
 from fundus.cli.settings import Settings, key_of, parameters
+from fundus.cli.training import make_classifier as chosen_classifier
+from fundus.cli.training import make_model
 from fundus.meta.resume import KeptFold
 from fundus.recipes.grader import make_classifier
 from fundus.recipes.table import AUGMENTATIONS, RECIPES
@@ -211,6 +213,16 @@ def test_what_cannot_be_is_an_error_before_any_image_is_read(given, told, run, t
     result = run("train", nowhere, *NETWORK, *given, "--out", tmp_path / "run", code=2)
     assert told in words(result)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("head", "logs"), [("ridge", False), ("softmax", True)])
+def test_only_a_neural_head_logs(head, logs, eyes, evenly_graded, tmp_path):
+    """Any other would warn that it ignores the folder, in every run of the default recipe."""
+    chosen = choose(Settings(eyes, backbone="tiny", weights="fixed", head=head, cutpoints=False))
+    classifier = chosen_classifier(chosen, verbose=False)
+    model = make_model(classifier, evenly_graded, chosen.settings, tmp_path)
+    assert model.log_dir == (tmp_path if logs else None)
+    assert model.grades == 5
 
 
 def test_augment_is_short_for_an_augmentation(eyes):
