@@ -38,7 +38,8 @@ def demo(
     train_on, new, results = folder / "images", folder / "new-images", folder / "results.csv"
     screen.note(f"Drawing {images} synthetic photographs into {train_on}")
     make_fundus(images, EDGE, random_state=0, out_dir=train_on)
-    # the default recipe takes ten times as long: five pictures for one, each of twice the pixels
+    # the network of the default recipe has ten times the work: five pictures of one, and each of
+    # twice the pixels
     run_training(Settings(train_on, "fast", out=folder / "run", cache_dir=cache_dir))
     make_fundus(20, EDGE, random_state=1, out_dir=new)
     predict(folder / "run", [new], output=results, cache_dir=cache_dir)
