@@ -45,7 +45,7 @@ FLOORS = (
     ("transfer",),
     ("model_selection", "testing"),
     ("meta",),
-    ("audit", "reporting"),
+    ("audit", "recipes", "reporting"),
     ("cli", "pytest_plugin"),
     ("__main__", "__init__"),
 )
@@ -56,6 +56,7 @@ ROOMS = {
     "pytest_plugin": ("report", "--fundus-plugin"),
     "audit": ("report", "what is odd in a data set"),
     "reporting": ("report", "evaluation, intervals, figures"),
+    "recipes": ("report", "make_grader, sets of values"),
     "meta": ("grade", "folds, cutpoints, calibration, sets"),
     "model_selection": ("grade", "splits, leaks, near duplicates"),
     "testing": ("report", "the kit for plugins of others"),

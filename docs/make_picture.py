@@ -1,6 +1,6 @@
 """Draw ``docs/overview.png``: synthetic photographs of each grade, and a real run's severities.
 
-fundus train labels.csv --head relu --out run/
+fundus train labels.csv --recipe fast --head relu --out run/
 python docs/make_picture.py run/
 """
 

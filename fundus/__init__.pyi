@@ -52,6 +52,7 @@ from .model_selection.view_scorer import make_view_scorer as make_view_scorer
 from .plugins.registry import list_backbones as list_backbones
 from .plugins.registry import list_heads as list_heads
 from .plugins.registry import list_preprocessors as list_preprocessors
+from .recipes.grader import make_grader as make_grader
 from .reporting.adaptation import adapt as adapt
 from .reporting.adapted import Adaptation as Adaptation
 from .reporting.comparison import paired_difference as paired_difference

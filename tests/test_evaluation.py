@@ -54,7 +54,8 @@ def run_folder(photographs, tmp_path_factory):
     base = tmp_path_factory.mktemp("evaluation")
     folder, others = Path(photographs.paths[0]).parents[1], base / "others"
     fundus.make_fundus(20, 64, 1, out_dir=others)
-    options = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "3"]
+    options = ["--recipe", "fast", "--backbone", "tiny", "--weights", "fixed"]
+    options += ["--image-size", "32", "--folds", "3"]
     options += ["--head", "ridge", "--out", str(base / "run"), "--cache-dir", str(base / "cache")]
     for words in (
         ["train", str(folder), *options],

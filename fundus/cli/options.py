@@ -33,6 +33,14 @@ class ClassWeight(StrEnum):
     NONE = "none"
 
 
+class Augmentation(StrEnum):
+    """How training images are changed at random; `fundus.recipes.table` has the same names."""
+
+    NONE = "none"
+    WARP = "warp"
+    CAMERAS = "cameras"
+
+
 class Sampling(StrEnum):
     """How training images are drawn."""
 
@@ -184,6 +192,20 @@ def as_stages(text: str | None) -> slice | list[int | str] | None:
         return slice(*(int(end) if end else None for end in text.strip().split(":")))
     parts = (part.strip() for part in text.split(","))
     return [int(part) if re.fullmatch(r"-?\d+", part) else part for part in parts]
+
+
+def stages_as_given(stages: slice | None) -> str | None:
+    """Write stages as ``--stages`` has them: those of a recipe are a slice or None.
+
+    Examples
+    --------
+    >>> stages_as_given(slice(None, -1)), stages_as_given(None)
+    (':-1', None)
+    """
+    if stages is None:
+        return None
+    ends = [stages.start, stages.stop, *([] if stages.step is None else [stages.step])]
+    return ":".join("" if end is None else str(end) for end in ends)
 
 
 def as_learning_rate(text: str) -> str | float:

@@ -14,7 +14,9 @@ import typer
 
 from fundus.cli.files import write_json
 from fundus.cli.runs import INTERRUPTED, METRICS, new_run, remove_if_empty
+from fundus.cli.settings import values_by_recipe
 from fundus.exceptions import ResumeError
+from fundus.recipes.table import RECIPES
 from fundus.runtime.locks import held
 
 if TYPE_CHECKING:
@@ -30,8 +32,14 @@ LOCK = "train.lock"
 
 #: Settings that may differ, as they do not change results.
 _OF_A_RUN = ("out", "jobs", "cache_dir")
-#: Options that runs of earlier releases do not know, as if they had not been given.
-_NEWER = {"stress": False}
+#: Options that runs of earlier releases do not know, as they were then.
+_NEWER = {
+    "stress": False,
+    "recipe": "fast",
+    "augment_views": 0,
+    "view_strength": 0.0,
+    "bootstraps": 0,
+}
 _PATHS = ("data", "validation", "image_dir")
 
 
@@ -122,8 +130,9 @@ def _refuse_others(
     """Raise `typer.BadParameter` if a run was begun with other options."""
     now = _plain(settings)
     found = []
-    then = _NEWER | then
-    for name in sorted({*then, *now} - {*_OF_A_RUN}):
+    then = _todays(then)
+    explained = _by_recipes(then, now)
+    for name in sorted({*then, *now} - {*_OF_A_RUN} - explained):
         was, is_ = then.get(name), now.get(name)
         if name in _PATHS and not whole_paths and was is not None and is_ is not None:
             was, is_ = Path(str(was)).name, Path(is_).name
@@ -136,6 +145,22 @@ def _refuse_others(
             "same ones to go on, or another --out to begin anew.",
             param_hint="--resume",
         )
+
+
+def _todays(then: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an earlier release as this one has them."""
+    warped = "warp" if then.get("augment") else "none"
+    known = {name: value for name, value in then.items() if name != "augment"}
+    return {**_NEWER, "augmentation": warped, **known}
+
+
+def _by_recipes(then: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    """Options that differ as the recipes do, which is told once."""
+    recipes = then["recipe"], now["recipe"]
+    if recipes[0] == recipes[1] or not {*recipes} <= {*RECIPES}:
+        return set()
+    was, is_ = map(values_by_recipe, recipes)
+    return {name for name in is_ if (then.get(name), now[name]) == (was[name], is_[name])}
 
 
 def _remove(folder: Path) -> None:

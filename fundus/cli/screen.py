@@ -47,12 +47,14 @@ _WIDTH_OF_A_PIPE = 160
 
 #: Options whose names differ from those of the parameters.
 _CALLED = {
+    "augment": "--augmentation",
     "cache": "--cache-dir",
     "cache_elsewhere": "--cache-dir to another folder",
     "class_names": "--grades",
     "confidence_level": "--alpha",
     "cv": "--folds",
     "grade": "--grade-column",
+    "n_bootstraps": "--bootstraps",
     "n_jobs": "--jobs",
     "only_scored": "score them with fundus evaluate",
     "path": "--path-column",

@@ -4,23 +4,55 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import fundus.cli.options as opt
 from fundus.cli.options import MODEL, SCORES, TRAINING, option
+from fundus.recipes.table import DEFAULT, RECIPES
 
 
-def parameter(default: Any, read: Callable[[Any], Any] | None = None, *, plan: bool = True) -> Any:
-    """Declare an option that `read` converts to a parameter of `TransferClassifier`.
+def parameter(
+    default: Any,
+    read: Callable[[Any], Any] | None = None,
+    write: Callable[[Any], Any] | None = None,
+    *,
+    key: str | None = None,
+) -> Any:
+    """Declare an option that a recipe may decide; it is ``None`` where it is not given.
 
-    With `plan`, ``fundus plan`` has it too.
+    Parameters
+    ----------
+    default : object
+        As it would be given: what it is where the recipe does not say.
+    read : callable, default=None
+        Makes the value that a recipe would have of the one that was given.
+    write : callable, default=None
+        The reverse.
+    key : str, default=None
+        Its name in recipes, if not the option's own.
     """
-    return field(default=default, metadata={"read": read or (lambda value: value), "plan": plan})
+
+    def same(value: Any) -> Any:
+        return value
+
+    more = {"default": default, "read": read or same, "write": write or same, "key": key}
+    return field(default=None, metadata=more)
+
+
+def parameters() -> list[Field[Any]]:
+    """Return the options that a recipe may decide."""
+    return [f for f in fields(Settings) if "read" in f.metadata]
+
+
+def key_of(option: Field[Any]) -> str:
+    """Return the name in recipes of an option that a recipe may decide."""
+    return option.metadata["key"] or option.name
 
 
 def of_training(default: Any) -> Any:
@@ -32,18 +64,38 @@ def _value(choice: Enum | None) -> Any:
     return None if choice is None else opt.or_none(choice.value)
 
 
+def _named(kind: type[Enum]) -> Callable[[Any], Any]:
+    """Return what makes the choice of a value, of which ``None`` is called "none"."""
+    return lambda value: kind(value or "none")
+
+
+def _or_none_text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of `train`; a new one is declared here and nowhere else."""
 
     data: opt.Data
+    recipe: Annotated[
+        str,
+        option(
+            f"Set of values for what follows: {', '.join(RECIPES)}. An option that is given "
+            "replaces that value alone; what the rest cannot use is left out, and told.",
+            MODEL,
+        ),
+    ] = DEFAULT
     backbone: opt.Backbone = parameter("efficientnet_lite0")
     head: Annotated[str, option("Name that 'fundus heads' lists.", MODEL)] = parameter("softmax")
-    weights: opt.Weights = parameter("imagenet", opt.or_none)
-    image_size: opt.ImageSize = parameter(None)
+    weights: opt.Weights = parameter("imagenet", opt.or_none, _or_none_text)
+    image_size: Annotated[
+        int | None,
+        option("Edge of the square input in pixels; 0 is the backbone's own.", MODEL, min=0),
+    ] = parameter(None, lambda pixels: pixels or None)
     crop: Annotated[
         opt.Crop, option("Crop to the field of view, pad to a square, or squash.", MODEL)
-    ] = parameter(opt.Crop.FOV, _value)
+    ] = parameter(opt.Crop.FOV, _value, _named(opt.Crop))
     photometric: Annotated[
         str,
         option(
@@ -51,7 +103,7 @@ class Settings:
             "clahe, corpus_mean, green, grey_world, image_mean, or a plugin's.",
             MODEL,
         ),
-    ] = parameter("none", opt.or_none)
+    ] = parameter("none", opt.or_none, _or_none_text)
     freeze: Annotated[
         str,
         option(
@@ -59,7 +111,7 @@ class Settings:
             "those up to a named one, or 0.",
             MODEL,
         ),
-    ] = parameter("all", opt.as_freeze)
+    ] = parameter("all", opt.as_freeze, str)
     pooling: Annotated[
         str,
         option(
@@ -80,31 +132,58 @@ class Settings:
         str | None,
         option(
             "Stages of a multilevel pooling, by number from 0 or name: 0,2 or as a slice, :-1 "
-            "for all but the last; by default all.",
+            "for all but the last, : for all.",
             MODEL,
-            show_default=False,
         ),
-    ] = parameter(None, opt.as_stages)
+    ] = parameter(None, opt.as_stages, opt.stages_as_given)
     power: Annotated[
         float | None,
-        option(
-            "Exponent of the features, in (0, 1]; 0.5 is the signed square root.",
-            MODEL,
-            show_default=False,
-        ),
+        option("Exponent of the features, in (0, 1]; 0.5 is the signed square root.", MODEL),
     ] = parameter(None)
     learning_rate: Annotated[
         str, option("auto is 1e-5 where the backbone is trained, else 1e-3.", TRAINING)
-    ] = parameter("auto", opt.as_learning_rate, plan=False)
+    ] = parameter("auto", opt.as_learning_rate, str)
     batch_size: Annotated[int, option("Images per step.", TRAINING, min=1)] = parameter(16)
     epochs: Annotated[int, option("Most passes over the training images.", TRAINING, min=1)] = (
         parameter(40)
     )
+    augmentation: Annotated[
+        opt.Augmentation,
+        option(
+            "How training images are changed at random: not, by warps, or as photographs of other "
+            "cameras differ.",
+            TRAINING,
+        ),
+    ] = parameter(opt.Augmentation.NONE, lambda given: given.value, opt.Augmentation, key="augment")
     augment: Annotated[
-        bool, option("Warp training images at random.", TRAINING, "--augment/--no-augment")
-    ] = parameter(False, lambda given: True if given else None)
+        bool | None,
+        option(
+            "The same as --augmentation warp, or none.",
+            TRAINING,
+            "--augment/--no-augment",
+            show_default=False,
+        ),
+    ] = None
+    augment_views: Annotated[
+        int,
+        option(
+            "Changed views of each training image, made once and kept; 0 for new ones in every "
+            "epoch, which only a neural head can use.",
+            TRAINING,
+            min=0,
+        ),
+    ] = parameter(0, lambda number: number or None, lambda number: number or 0)
+    view_strength: Annotated[
+        float,
+        option(
+            "How much smaller features are made that vary among the views of an image; of heads "
+            "that are linear in the features, such as ridge and logistic.",
+            TRAINING,
+            min=0,
+        ),
+    ] = parameter(0.0, key="head__view_strength")
     class_weight: Annotated[opt.ClassWeight, option("Weight of each grade.", TRAINING)] = parameter(
-        opt.ClassWeight.BALANCED, _value, plan=False
+        opt.ClassWeight.BALANCED, _value, _named(opt.ClassWeight)
     )
     sampling: Annotated[
         opt.Sampling | None,
@@ -112,9 +191,8 @@ class Settings:
             "Repeat training images at random until every grade has as many as the most "
             "frequent, or leave out until as few as the rarest; weights then count what was drawn.",
             TRAINING,
-            show_default=False,
         ),
-    ] = parameter(None, _value, plan=False)
+    ] = parameter(None, _value, lambda value: None if value is None else opt.Sampling(value))
     folds: Annotated[int, option("Folds of the cross-validation.", TRAINING, min=2)] = of_training(
         5
     )
@@ -132,7 +210,15 @@ class Settings:
             SCORES,
             "--cutpoints/--no-cutpoints",
         ),
-    ] = of_training(False)
+    ] = parameter(False)
+    bootstraps: Annotated[
+        int,
+        option(
+            "Resamples of which the cutpoints are the median; 0 takes the best of all images.",
+            SCORES,
+            min=0,
+        ),
+    ] = parameter(0, key="n_bootstraps")
     sensitivity: Annotated[
         float, option("Choose an operating point of this sensitivity.", SCORES, min=0.01, max=1.0)
     ] = of_training(0.9)
@@ -206,25 +292,44 @@ class Settings:
     json: opt.Json = False
     quiet: opt.Quiet = of_training(False)
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters of `TransferClassifier` that are options."""
-        return {
-            f.name: f.metadata["read"](getattr(self, f.name))
-            for f in fields(self)
-            if "read" in f.metadata
-        }
-
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, Enum):
-                return value.value
-            return str(value) if isinstance(value, Path) else value
-
-        of_the_screen = ("json", "quiet", "resume")
-        plain_values = {k: plain(v) for k, v in asdict(self).items() if k not in of_the_screen}
+        not_kept = ("json", "quiet", "resume", "augment")
+        plain_values = {k: plain(v) for k, v in asdict(self).items() if k not in not_kept}
         return plain_values | {"grades": opt.as_grades(self.grades)}
+
+
+def plain(value: Any) -> Any:
+    """Return the value of an option as a JSON value."""
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def values_by_recipe(name: str) -> dict[str, Any]:
+    """Return the options that a recipe may decide as JSON values, where none is given."""
+    values = RECIPES[name].values
+    return {
+        own.name: plain(
+            own.metadata["write"](values[key_of(own)])
+            if key_of(own) in values
+            else own.metadata["default"]
+        )
+        for own in parameters()
+    }
+
+
+def in_words(value: Any) -> str:
+    """Return the value of an option as text for people.
+
+    Examples
+    --------
+    >>> in_words(True), in_words(1.0), in_words(None), in_words(opt.Crop.FOV)
+    ('yes', '1.0', '-', 'fov')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(plain(value))
 
 
 def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[..., None]:
@@ -237,6 +342,7 @@ def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[.
         run(Settings(**options))
 
     types = get_type_hints(Settings, include_extras=True)
+    types |= {own.name: _or_by_recipe(own, types[own.name]) for own in parameters()}
     arguments = inspect.signature(Settings).parameters
     called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
@@ -248,3 +354,15 @@ def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[.
     called.__annotations__ = types
     called.__doc__ = run.__doc__
     return called
+
+
+def _or_by_recipe(own: Field[Any], kind: Any) -> Any:
+    """Return the type of an option that need not be given; its help says what it is then."""
+    values, key = RECIPES[DEFAULT].values, key_of(own)
+    by_recipe = key in values
+    value = own.metadata["write"](values[key]) if by_recipe else own.metadata["default"]
+    given, described = get_args(kind)
+    described = copy.copy(described)
+    known = value is not None and in_words(value)
+    described.show_default = f"by recipe: {known}" if by_recipe else known
+    return Annotated[given | None, described]

@@ -11,6 +11,7 @@ from fundus.cli.settings import Settings, command
 
 def run_training(settings: Settings) -> None:
     """Cross-validate a model, and keep the models of all folds."""
+    from fundus.cli.choosing import choose
     from fundus.cli.results import describe, write_run
     from fundus.cli.resume import begun, complete_run
     from fundus.cli.sites import fit_sites, plan_sites
@@ -18,12 +19,15 @@ def run_training(settings: Settings) -> None:
 
     started = time.perf_counter()
     screen = Screen(json=settings.json, quiet=settings.quiet)
+    chosen = choose(settings)
+    settings = chosen.settings
     if (document := complete_run(settings)) is not None:
         screen.note(f"The run in {settings.out} is complete: there is nothing to go on with.")
         screen.emit(document)
         screen.show(f"Its scores are in {METRICS}.")
         return
-    classifier = make_classifier(settings, verbose=not screen.silent)
+    chosen.tell(screen)
+    classifier = make_classifier(chosen, verbose=not screen.silent)
     with begun(settings) as run:
         graded, held_back = load_data(settings)
         screen.note(describe(graded))

@@ -17,17 +17,18 @@ from fundus.exceptions import DataWarning
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
+    from fundus.cli.choosing import Chosen
     from fundus.cli.settings import Settings
     from fundus.meta.ensemble import FoldEnsemble
     from fundus.transfer.classifier import TransferClassifier
 
 
-def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
+def make_classifier(chosen: Chosen, *, verbose: bool) -> TransferClassifier:
     """Make the classifier, and check its parameters before any image is read.
 
     Parameters
     ----------
-    settings : Settings
+    chosen : Chosen
     verbose : bool
         Whether progress is shown.
 
@@ -45,6 +46,7 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     typer.BadParameter
         If both ``--cutpoints`` and ``--calibrate`` are given.
     """
+    settings = chosen.settings
     if settings.cutpoints and settings.calibrate is not opt.Calibrate.NONE:
         raise typer.BadParameter(
             "it cannot go with --calibrate, whose prediction is the most probable grade, not the "
@@ -53,11 +55,11 @@ def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
         )
     from fundus.frozen.prepare import resolve_network
     from fundus.frozen.steps import choose_steps
-    from fundus.transfer.classifier import TransferClassifier
+    from fundus.recipes.grader import make_classifier as classifier_of
     from fundus.transfer.parameters import Parameters
 
-    classifier = TransferClassifier(
-        **settings.parameters(),
+    classifier = classifier_of(
+        chosen.values,
         cache=True if settings.cache_dir is None else settings.cache_dir,
         random_state=settings.seed,
         # bars of several processes would overwrite each other
@@ -140,7 +142,12 @@ def make_model(
     classifier: TransferClassifier, graded: Bunch, settings: Settings, logs: Path
 ) -> Any:
     """Return the model of a fold, not fitted: the classifier, calibrated or with cutpoints."""
-    classifier.set_params(grades=graded.n_grades, log_dir=logs)
+    from fundus.heads.base import NeuralHead
+    from fundus.transfer.parameters import make_head
+
+    neural = isinstance(make_head(classifier.head, classifier), NeuralHead)
+    # other heads have no epochs to log, and would say so
+    classifier.set_params(grades=graded.n_grades, log_dir=logs if neural else None)
     model: Any = classifier
     if settings.calibrate is not opt.Calibrate.NONE:
         from fundus.meta.calibration import CumulativeCalibratedClassifierCV
@@ -149,7 +156,8 @@ def make_model(
             classifier, method=settings.calibrate.value, random_state=settings.seed
         )
     if settings.cutpoints:
-        from fundus.meta.cutpoints import TunedCutpointClassifierCV
+        from fundus.recipes.grader import with_cutpoints
 
-        model = TunedCutpointClassifierCV(classifier, cv=5, random_state=settings.seed)
+        values = {"cutpoints": True, "n_bootstraps": settings.bootstraps}
+        model = with_cutpoints(classifier, values, random_state=settings.seed)
     return model

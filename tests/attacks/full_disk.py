@@ -127,8 +127,9 @@ class _Commands:
         if what == "store":
             other = self.place / "cache"
             return self.run("predict", self.saved, self.labels, "-o", out, cache=other)
-        options = "--backbone tiny --weights fixed --image-size 32 --folds 2 --head logistic"
-        return self.run("train", self.labels, *options.split(), "--out", self.place / "run")
+        options = "--recipe fast --backbone tiny --weights fixed --image-size 32 --folds 2"
+        words = [*options.split(), "--head", "logistic", "--out", self.place / "run"]
+        return self.run("train", self.labels, *words)
 
 
 def _half(place: Path) -> list[str]:

@@ -109,7 +109,8 @@ def _snapshot(run: Path) -> dict[str, int]:
 def _started(images: Path, options: list[str], place: Path) -> subprocess.Popen[bytes]:
     place.mkdir(exist_ok=True)
     command = [
-        *(sys.executable, "-m", "fundus.cli", "train", str(images), "--backbone", "tiny"),
+        *(sys.executable, "-m", "fundus.cli", "train", str(images), "--recipe", "fast"),
+        *("--backbone", "tiny"),
         *("--weights", "fixed", "--image-size", "32", "--folds", "3"),
         *("--out", "run", "--resume", "--quiet", "--cache-dir", str(images.parent / "cache")),
         *options,

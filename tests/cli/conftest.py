@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 import fundus
 from fundus.cli import app
 
-TINY = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "3"]
+TINY = ["--recipe", "fast", "--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
+TINY += ["--folds", "3"]
 
 
 @pytest.fixture(scope="session")

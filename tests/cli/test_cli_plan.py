@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fundus.frozen.loading import work_done
 
-MODEL = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
+MODEL = ["--recipe", "fast", "--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
 
 
 def test_it_says_what_train_would_do(run, document, folder, tmp_path):

@@ -331,7 +331,8 @@ def test_killed_run_is_not_taken_for_a_run(run, logistic, folder, tmp_path, monk
     ],
 )
 def test_bad_usage_is_code_2(run, folder, tmp_path, options, message):
-    result = run("train", folder, *options, "--out", tmp_path / "run", code=2)
+    fast = ["--recipe", "fast"]
+    result = run("train", folder, *fast, *options, "--out", tmp_path / "run", code=2)
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert "Traceback" not in result.output
     assert not (tmp_path / "run").exists()
