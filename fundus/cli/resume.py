@@ -37,7 +37,9 @@ _NEWER = {
     "stress": False,
     "recipe": "fast",
     "augment_views": 0,
+    "head_alpha": None,
     "view_strength": 0.0,
+    "distribution": "empirical",
     "bootstraps": 0,
 }
 _PATHS = ("data", "validation", "image_dir")

@@ -173,6 +173,16 @@ class Settings:
             min=0,
         ),
     ] = parameter(0, lambda number: number or None, lambda number: number or 0)
+    head_alpha: Annotated[
+        float | None,
+        option(
+            "Strength of the head's penalty, for heads with an alpha, such as ridge; by default "
+            "the head's own.",
+            TRAINING,
+            min=0,
+            show_default=False,
+        ),
+    ] = parameter(None, key="head__alpha")
     view_strength: Annotated[
         float,
         option(
@@ -211,6 +221,14 @@ class Settings:
             "--cutpoints/--no-cutpoints",
         ),
     ] = parameter(False)
+    distribution: Annotated[
+        opt.Distribution,
+        option(
+            "What cutpoints are best for: the severities themselves, or normal distributions "
+            "fitted to those of each grade, which is steadier and suits regressors.",
+            SCORES,
+        ),
+    ] = parameter(opt.Distribution.EMPIRICAL, _value, _named(opt.Distribution))
     bootstraps: Annotated[
         int,
         option(

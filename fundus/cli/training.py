@@ -158,6 +158,10 @@ def make_model(
     if settings.cutpoints:
         from fundus.recipes.grader import with_cutpoints
 
-        values = {"cutpoints": True, "n_bootstraps": settings.bootstraps}
+        values = {
+            "cutpoints": True,
+            "distribution": settings.distribution.value,
+            "n_bootstraps": settings.bootstraps,
+        }
         model = with_cutpoints(classifier, values, random_state=settings.seed)
     return model

@@ -15,7 +15,7 @@ from fundus.transfer.classifier import TransferClassifier
 from fundus.transfer.parameters import make_head
 
 #: Values of a recipe that are no parameters of `TransferClassifier`.
-_AROUND = ("cutpoints", "n_bootstraps")
+_AROUND = ("cutpoints", "distribution", "n_bootstraps")
 #: Prefix of parameters of the head.
 OF_HEAD = "head__"
 
@@ -86,7 +86,11 @@ def make_classifier(values: Mapping[str, Any], **more: Any) -> TransferClassifie
     if "augment" in own:
         own["augment"] = _augmentation(own["augment"])
     classifier = TransferClassifier(**own, **more)
-    given = {name: value for name, value in values.items() if name.startswith(OF_HEAD)}
+    given = {
+        name: value
+        for name, value in values.items()
+        if name.startswith(OF_HEAD) and value is not None  # the head's own
+    }
     if not given:
         return classifier
     # a head that needs nothing set keeps its name
@@ -111,6 +115,7 @@ def with_cutpoints(
     return TunedCutpointClassifierCV(
         classifier,
         cv=5,
+        distribution=values.get("distribution", "empirical"),
         n_bootstraps=values.get("n_bootstraps", 0),
         random_state=random_state,
     )

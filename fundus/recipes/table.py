@@ -2,7 +2,8 @@
 
 Names are the parameters of `TransferClassifier`; ``head__…`` those of the head; ``augment`` is one
 of `AUGMENTATIONS`; ``cutpoints`` says whether `TunedCutpointClassifierCV` goes around it, with
-``n_bootstraps``. What a recipe does not name has the default of the estimator or the option.
+``distribution`` and ``n_bootstraps``. What a recipe does not name has the default of the estimator
+or the option.
 """
 
 from __future__ import annotations
@@ -44,20 +45,22 @@ RECIPES = {
     for recipe in (
         Recipe(
             DEFAULT,
-            "every stage of a small network, views as of other cameras, ridge, cutpoints",
+            "stages of a small network, views as of other cameras, ridge, smooth cutpoints",
             {
                 "backbone": "efficientnet_lite0",
                 "head": "ridge",
                 "image_size": 320,
                 "pooling": "multilevel_std",
                 "pool_over": "fov",
-                "stages": slice(None, -1),
+                "stages": slice(1, None),
+                "power": 0.5,
                 "augment": "cameras",
                 "augment_views": 4,
-                "head__view_strength": 1.0,
+                "head__alpha": 300.0,
+                "head__view_strength": 4.0,
                 "class_weight": None,
                 "cutpoints": True,
-                "n_bootstraps": 20,
+                "distribution": "normal",
             },
         ),
         Recipe(

@@ -194,4 +194,9 @@ def _by_cutpoints(fitting: Fitting, calibrated: bool) -> None:
     if calibrated:
         fitting.leave_out("cutpoints", "calibrated probabilities predict the most probable grade")
     if not fitting.values.get("cutpoints"):
+        fitting.leave_out("distribution", "there are no cutpoints")
         fitting.leave_out("n_bootstraps", "there are no cutpoints")
+    name = fitting.values["head"]
+    if not make_head(name, "TransferClassifier").is_regressor:
+        why = f"severities by the head {name!r}, which tells grades apart, are not normal"
+        fitting.leave_out("distribution", why)

@@ -60,7 +60,7 @@ def test_train_is_make_grader(by_default, evenly_graded):
         list(m.cutpoints_) for m in model.estimators_
     ]
     assert printed["settings"]["recipe"] == "default"
-    assert printed["settings"]["stages"] == ":-1"
+    assert printed["settings"]["stages"] == "1:"
 
 
 def test_fast_is_the_former_command(trained, folder):
@@ -133,13 +133,17 @@ def test_the_plan_prints_every_value_and_its_source(document, run, eyes, tmp_pat
     sources = {name: one["from"] for name, one in found["values"].items()}
     given = {"backbone", "weights", "image_size", "class_weight"}
     assert {name for name, source in sources.items() if source == "option"} == given
-    of_recipe = {key.removeprefix("head__") for key in RECIPES["default"].values} - given
-    called = {"augment": "augmentation", "n_bootstraps": "bootstraps"}
+    of_recipe = {*RECIPES["default"].values} - given
+    called = {
+        "augment": "augmentation",
+        "head__alpha": "head_alpha",
+        "head__view_strength": "view_strength",
+    }
     of_recipe = {called.get(name, name) for name in of_recipe}
     assert {name for name, source in sources.items() if source == "recipe"} == of_recipe
     assert {*sources.values()} == {"option", "recipe", "default"}
     assert found["values"]["class_weight"] == {"value": "balanced", "from": "option"}
-    assert found["values"]["stages"] == {"value": ":-1", "from": "recipe"}
+    assert found["values"]["stages"] == {"value": "1:", "from": "recipe"}
     assert found["values"]["batch_size"] == {"value": 16, "from": "default"}
     shown = run("plan", *options).stdout
     rows = [line.split() for line in shown.splitlines() if line.strip().startswith("--")]
@@ -167,7 +171,7 @@ def test_an_option_replaces_that_value_alone(document, eyes, tmp_path):
             ["--no-augment"],
             "--augment-views (no image is changed), --view-strength (there are no views)",
         ),
-        (["--no-cutpoints"], "--bootstraps (there are no cutpoints)"),
+        (["--no-cutpoints"], "--distribution (there are no cutpoints)"),
         (["--recipe", "chapter", "--head", "ridge"], "--freeze (the head 'ridge' cannot train"),
     ],
 )
@@ -184,7 +188,7 @@ def test_what_is_left_out_is_told_in_one_line(given, told, run, document, eyes, 
 
 def test_calibration_leaves_out_cutpoints(eyes):
     chosen = choose(Settings(eyes, calibrate=opt.Calibrate.SIGMOID))
-    assert {*chosen.left_out} == {"cutpoints", "n_bootstraps"}
+    assert {*chosen.left_out} == {"cutpoints", "distribution"}
     assert chosen.settings.cutpoints is False
 
 
@@ -241,7 +245,7 @@ def test_augment_is_short_for_an_augmentation(eyes):
 def test_help_says_what_the_recipe_has(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     shown = " ".join(run("train", "--help").stdout.replace("│", " ").split())
-    for value in ("ridge", "320", "multilevel_std", ":-1", "cameras", "yes", "none"):
+    for value in ("ridge", "320", "multilevel_std", "1:", "cameras", "yes", "none"):
         assert f"by recipe: {value}" in shown
     assert "[default: (fov)]" in shown  # no recipe's, of --crop
 
