@@ -55,11 +55,12 @@ class Job:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Arguments that name the backbone."""
+        """Arguments that name the backbone, pooled as the other contenders pool it."""
         return {
             "backbone": self.backbone,
             "weights": self.weights,
             "image_size": self.image_size,
+            "pool_over": "all",
         }
 
     def write(self, path: Path) -> None:

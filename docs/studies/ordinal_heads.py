@@ -71,7 +71,7 @@ def main():
     parser.add_argument("--outer", type=int, default=5, help="outer folds to search in")
     args = parser.parse_args()
     data = load_image_table(args.labels)
-    X, y = FeatureExtractor().fit_transform(data.paths), np.asarray(data.grades)
+    X, y = FeatureExtractor(pool_over="all").fit_transform(data.paths), np.asarray(data.grades)
     if args.choose:
         for name in [name for name in SEARCHES if name in args.heads]:
             choices(name, X, y, args.seeds, args.outer)

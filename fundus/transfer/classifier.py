@@ -78,7 +78,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         (standard deviation) or "flatten" of the last one; "multilevel", "multilevel_max",
         "multilevel_avg+max" or "multilevel_std" of every stage of the network, which needs
         ``freeze="all"``.
-    pool_over : {"auto", "fov", "all"}, default="all"
+    pool_over : {"auto", "fov", "all"}, default="auto"
         Positions of a map that are pooled: "fov" weighs each by the share of it in the field of
         view, and needs ``freeze="all"``; of tokens it takes the patches. "auto" is "fov" for frozen
         networks whose maps have a height and a width; ``plan_`` says which.
@@ -188,7 +188,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
-        pool_over: str = "all",
+        pool_over: str = "auto",
         stages: Any = None,
         power: float | None = None,
         augment: Any = None,

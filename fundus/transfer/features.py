@@ -47,7 +47,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         How feature maps become a vector: "avg", "max", "avg+max", "gem" (generalised mean), "std"
         (standard deviation) or "flatten" of the last one; "multilevel", "multilevel_max",
         "multilevel_avg+max" or "multilevel_std" of every stage of the network.
-    pool_over : {"auto", "fov", "all"}, default="all"
+    pool_over : {"auto", "fov", "all"}, default="auto"
         Positions of a map that are pooled: "fov" are those in the field of view, each with the
         share of it that lies inside, so that features depend less on how much of the square is
         black border; of tokens it takes the patches. "all" are all, as in earlier releases.
@@ -96,7 +96,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
-        pool_over: str = "all",
+        pool_over: str = "auto",
         stages: Any = None,
         power: float | None = None,
         cache: Any = True,
