@@ -20,7 +20,8 @@ from fundus.cli.files import write_csv, write_figures, write_json
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
-from fundus.reporting.evaluation import Evaluation, evaluate, evaluate_out_of_fold
+from fundus.reporting.evaluated import Evaluation
+from fundus.reporting.evaluation import evaluate, evaluate_out_of_fold
 from fundus.reporting.stress import FEW_KINDS, stress_out_of_fold
 from fundus.runtime.terminal import new_table
 from fundus.saving.bundle import save
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fundus.cli.settings import Settings
     from fundus.cli.sites import SiteReport
     from fundus.meta.ensemble import FoldEnsemble
-    from fundus.reporting.stress_scores import StressReport
+    from fundus.reporting.stressed import StressReport
 
 
 @dataclass(frozen=True, eq=False)

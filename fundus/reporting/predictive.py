@@ -14,7 +14,7 @@ from fundus.runtime.terminal import new_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fundus.reporting.screening import PointScore, ScreeningReport
+    from fundus.reporting.screened import PointScore, ScreeningReport
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fundus.reporting.bootstrap import Measure
     from fundus.reporting.coverage import CoverageReport
     from fundus.reporting.report import Report
-    from fundus.reporting.screening import Condition, ScreeningReport
-    from fundus.reporting.stress_scores import StressReport
+    from fundus.reporting.screened import Condition, ScreeningReport
+    from fundus.reporting.stressed import StressReport
 
 _LABELS = {
     "qwk": "quadratic weighted kappa",
