@@ -148,7 +148,7 @@ def _bands(numbers: NDArray[np.float64], *, is_age: bool) -> tuple[list[str], ND
     ends = np.unique(np.quantile(numbers[known], [0, 0.25, 0.5, 0.75, 1]))
     # a band holds its upper end
     codes[known] = np.maximum(np.searchsorted(ends, numbers[known], side="left") - 1, 0)
-    names = [f"{a:g} to {b:g}" for a, b in pairwise(ends)]
+    names = [f"{a:.10g} to {b:.10g}" for a, b in pairwise(ends)]
     return names, codes
 
 

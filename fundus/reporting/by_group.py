@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fundus.data.grouping import UNKNOWN, Grouping
 from fundus.metrics.resampled import confusions, kappa_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
+from fundus.reporting.tables import how_resampled
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -123,17 +124,23 @@ class GroupReport:
         }
 
     def shown(self, group: GroupScores) -> str:
-        """Return the name of a group as text."""
-        return UNKNOWN if group.name is None else group.name
+        """Return the name of a group as text, which no other group has."""
+        if group.name is not None:
+            return group.name
+        return "no value" if UNKNOWN in [other.name for other in self.groups] else UNKNOWN
 
     def to_table(self, title: str | None = None) -> Table:
         """Return the report for a terminal."""
         from rich.markup import escape
 
-        rule = "" if self.rule is None else f" Referral: {self.rule}."
+        few = any(group.few for group in self.groups)
+        told = [
+            f"* fewer than {FEW_IMAGES} images, too few to say much." * few,
+            f"Intervals, 95 %, are {how_resampled(self.groups[0].n_patients)}.",
+            "" if self.rule is None else f"Referral: {self.rule}.",
+        ]
         table = new_table(
-            escape(title or f"By {self.column}"),
-            caption=f"* fewer than {FEW_IMAGES} images, too few to say much.{rule}",
+            escape(title or f"By {self.column}"), caption=" ".join(filter(None, told))
         )
         table.add_column(escape(self.column))
         table.add_column("images", justify="right")

@@ -69,6 +69,11 @@ class Shortcut:
     n_images: int
     strong: bool
 
+    @property
+    def strong_from(self) -> float:
+        """The value from which it is strong, if its interval is far from 0 too."""
+        return STRONG**2 if self.kind == "eta squared" else STRONG
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``nan`` becomes ``None``."""
         return {

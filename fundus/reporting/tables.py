@@ -47,7 +47,7 @@ def report_table(report: Report, title: str) -> Group:
 
     table = new_table(
         f"{title}: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals are {_how(report.n_patients)}.",
+        caption=f"Intervals are {how_resampled(report.n_patients)}.",
     )
     _headings(table, "score", report.measures["accuracy"])
     for name, measure in report.measures.items():
@@ -63,7 +63,7 @@ def screening_table(report: ScreeningReport) -> Table:
     failed += f"; {called} called ungradable by graders are referable" * bool(called)
     table = new_table(
         f"Screening by {counted}: {report.n_images} images{_of(report.n_patients)}{failed}",
-        caption=f"Intervals are {_how(report.n_patients)}. {CONTEXT}",
+        caption=f"Intervals are {how_resampled(report.n_patients)}. {CONTEXT}",
     )
     _headings(table, "finding", report.conditions[0].auc)
     others: tuple[Condition | None, ...] = (None,) * len(report.conditions)
@@ -131,7 +131,8 @@ def _of(n_patients: int | None) -> str:
     return "" if n_patients is None else f" of {n_patients} patients"
 
 
-def _how(n_patients: int | None) -> str:
+def how_resampled(n_patients: int | None) -> str:
+    """Say how the intervals of a report were made; `n_patients` is ``None`` if unknown."""
     return f"{TOO_NARROW}: patients unknown" if n_patients is None else "by patient"
 
 
@@ -145,9 +146,9 @@ def coverage_table(report: CoverageReport) -> Table:
     """Return coverage and size of sets of grades."""
     table = new_table(
         f"Sets of grades: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these "
-        "images; on others it is guaranteed only if they come from the population of the training "
-        "images.",
+        caption=f"Intervals are {how_resampled(report.n_patients)}. Coverage is what was found on "
+        "these images; on others it is guaranteed only if they come from the population of the "
+        "training images.",
     )
     _headings(table, "finding", report.coverage)
     rows = [("coverage", report.coverage)]
@@ -167,7 +168,7 @@ def adaptation_table(found: Adaptation) -> Group:
     scores = new_table(
         f"Adapted on {found.n_images} images{_of(found.n_patients)}",
         caption=f"After: each patient's images are cut by thresholds that the others have set, in "
-        f"{found.n_folds} folds. Intervals are {_how(found.n_patients)}.",
+        f"{found.n_folds} folds. Intervals are {how_resampled(found.n_patients)}.",
     )
     first = found.changes["qwk"].before
     assert first is not None
@@ -199,8 +200,8 @@ def stress_table(report: StressReport, title: str) -> Table:
         referable = f" Sens. and spec.: of predicted grades from {report.referable} up."
     table = new_table(
         f"{title}: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals, 95 %, are {_how(report.n_patients)}.{referable} Moved: root mean "
-        f"square of the change of severity, in grades. Mean: over the kinds.{notes}",
+        caption=f"Intervals, 95 %, are {how_resampled(report.n_patients)}.{referable} Moved: root "
+        f"mean square of the change of severity, in grades. Mean: over the kinds.{notes}",
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
+import fundus
 import fundus.cli.sites
 from fundus.cli.runs import INTERRUPTED
 from fundus.meta.resume import KeptFold
+from fundus.reporting.report import make_report
 
 SITES = ["Hôpital", "=Ω", "c"]
 
@@ -58,6 +62,28 @@ def test_sites_are_scored_by_models_trained_without_them(finished, rows):
     kappas = [group["qwk"]["value"] for group in sites["groups"]]
     np.testing.assert_allclose(table["qwk"], kappas, atol=1e-6)
     assert "sites.csv" in document["files"]
+
+
+def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
+    """The same, fitted and scored here."""
+    model = fundus.TransferClassifier(
+        *("tiny", "logistic"), weights="fixed", image_size=32, grades=5, cache=False
+    )
+    y, who = rows["grade"].to_numpy(), rows["patient"].to_numpy()
+    for group in finished[3]["sites"]["groups"]:
+        own = (rows["site"] == group["group"]).to_numpy()
+        fitted = clone(model).fit(rows["path"][~own], y[~own])
+        found = fitted.predict(rows["path"][own])
+        true = y[own]
+        kappa = fundus.quadratic_weighted_kappa(true, found)
+        assert group["qwk"]["value"] == pytest.approx(kappa)
+        assert group["n_referable"] == (true >= 2).sum()
+        assert group["sensitivity"]["value"] == pytest.approx((found[true >= 2] >= 2).mean())
+        assert group["specificity"]["value"] == pytest.approx((found[true < 2] < 2).mean())
+        assert group["n_patients"] == len(set(who[own]))
+        ends = make_report(true, found, groups=who[own]).measures["qwk"].interval
+        assert (group["qwk"]["low"], group["qwk"]["high"]) == pytest.approx((ends.low, ends.high))
+        assert group["qwk"]["by_patient"]
 
 
 def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, document, logistic):
@@ -112,6 +138,11 @@ def test_sites_that_cannot_be_left_out_are_refused_before_training(
     text = refused(run, rows, tmp_path, options, "clinic")
     assert "no column 'clinic' for --site-column; the columns are" in text
     assert "'site'" in text
+    copies = rows.iloc[:1].assign(path=tmp_path / "copy.jpeg", patient="other")
+    (tmp_path / "copy.jpeg").write_bytes(Path(rows["path"][0]).read_bytes())
+    copies["site"] = SITES[1 - SITES.index(rows["site"][0])]
+    text = refused(run, pd.concat([rows, copies]), tmp_path, options)
+    assert "copy.jpeg" in text
     text = refused(run, rows.assign(site="here"), tmp_path, options)
     assert "one site only, 'here'" in text
     worst = rows.groupby("patient")["grade"].transform("max")
@@ -177,6 +208,13 @@ def test_evaluate_by_columns_at_a_prevalence(finished, rows, run, document, cach
     assert [g["group"] for g in scores["by"]["age"]["groups"]] == [
         f"{k} to {k + 9}" for k in (30, 40, 50, 60)
     ]
+    predicted = pd.read_csv(results)
+    for group in scores["by"]["site"]["groups"]:
+        own = (rows["site"] == group["group"]).to_numpy()
+        true, found = rows["grade"][own], predicted["grade"][own]
+        assert group["qwk"]["value"] == pytest.approx(fundus.quadratic_weighted_kappa(true, found))
+        assert group["n_patients"] == rows["patient"][own].nunique()
+        assert group["qwk"]["by_patient"]
     assert scores["predictive_values"]["prevalence"] == 0.1
     assert "brightness" in scores["shortcuts"]["shortcuts"]
     assert (tmp_path / "out-shortcuts.png").exists()
