@@ -105,6 +105,7 @@ def test_a_group_of_one_grade_has_no_kappa_whatever_is_predicted():
     found = group_report(true, pred, grouping, n_grades=5, groups=np.array([*"xxyzz"]))
     assert np.isnan(found.groups[0].qwk.value)
     assert found.groups[1].qwk.value == 1
+    assert "A group of one grade has no kappa" in found.to_table().caption
     assert [group.n_patients for group in found.groups] == [2, 1]
 
 
@@ -134,6 +135,12 @@ def test_evaluation_by_column_and_at_a_prevalence(scored):
     sens, spec = point.sensitivity.value, point.specificity.value
     assert ppv.value == pytest.approx(0.1 * sens / (0.1 * sens + 0.9 * (1 - spec)))
     assert ppv.interval.low < ppv.value < ppv.interval.high
+    npv = found.predictive.npv[0]
+    for end in ("low", "high"):  # both rise with both
+        sens, spec = (getattr(m.interval, end) for m in (point.sensitivity, point.specificity))
+        wanted = fundus.predictive_values(sens, spec, 0.1)
+        ends = [getattr(measure.interval, end) for measure in (ppv, npv)]
+        assert ends == pytest.approx([float(value) for value in wanted])
     assert "Predictive values where 10 %" in str(found)
     assert "By sex" in str(found)
 

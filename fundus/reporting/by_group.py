@@ -137,29 +137,43 @@ class GroupReport:
         told = [
             f"* fewer than {FEW_IMAGES} images, too few to say much." * few,
             f"Intervals, 95 %, are {how_resampled(self.groups[0].n_patients)}.",
+            "A group of one grade has no kappa." * any(np.isnan(g.qwk.value) for g in self.groups),
             "" if self.rule is None else f"Referral: {self.rule}.",
         ]
         table = new_table(
-            escape(title or f"By {self.column}"), caption=" ".join(filter(None, told))
+            escape(title or f"By {self.column}"),
+            caption=" ".join(filter(None, told)),
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
         )
         table.add_column(escape(self.column))
-        table.add_column("images", justify="right")
-        table.add_column("referable", justify="right")
+        for name in ("images", "referable"):
+            table.add_column(name, justify="right", no_wrap=True)
         for name in ("QWK", "sensitivity", "specificity"):
-            table.add_column(name)
+            table.add_column(name, no_wrap=True)
         for group in self.groups:
             name = escape(self.shown(group)) + " *" * group.few
             referable = "-" if group.n_referable is None else str(group.n_referable)
-            scores = [getattr(group, name) for name in SCORES]
-            cells = ["-" if score is None else _cell(score) for score in scores]
+            cells = [_kappa(group.qwk), _share(group.sensitivity), _share(group.specificity)]
             table.add_row(name, str(group.n_images), referable, *cells)
         return table
 
 
-def _cell(measure: Measure) -> str:
+def _kappa(measure: Measure) -> str:
     if np.isnan(measure.value):
-        return "-"
-    return f"{measure.value:.2f}" + f" ({measure.span})" * (measure.span != "-")
+        return "   -"
+    ends = measure.interval
+    known = measure.span != "-"
+    return f"{measure.value:4.2f}" + f"  {ends.low:.2f} to {ends.high:.2f}" * known
+
+
+def _share(measure: Measure | None) -> str:
+    """Return a share in percent."""
+    if measure is None or np.isnan(measure.value):
+        return "   -"
+    low, high = 100 * measure.interval.low, 100 * measure.interval.high
+    span = f"  {low:.0f}–{high:.0f}" if measure.span != "-" else ""  # noqa: RUF001
+    return f"{100 * measure.value:3.0f} %{span}"
 
 
 def group_report(
