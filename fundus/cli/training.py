@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from fundus.meta.ensemble import FoldEnsemble
     from fundus.transfer.classifier import TransferClassifier
 
+#: Folds inside a fold, of cutpoints and, by default, of calibration.
+INNER_FOLDS = 5
+
 
 def make_classifier(settings: Settings, *, verbose: bool) -> TransferClassifier:
     """Make the classifier, and check its parameters before any image is read.
@@ -159,5 +162,5 @@ def make_model(
     if settings.cutpoints:
         from fundus.meta.cutpoints import TunedCutpointClassifierCV
 
-        model = TunedCutpointClassifierCV(classifier, cv=5, random_state=settings.seed)
+        model = TunedCutpointClassifierCV(classifier, cv=INNER_FOLDS, random_state=settings.seed)
     return model

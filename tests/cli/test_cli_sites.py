@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.utils import Bunch
 
 import fundus
+import fundus.cli.results
 import fundus.cli.sites
+from fundus.cli.options import Calibrate
 from fundus.cli.runs import INTERRUPTED
+from fundus.cli.settings import Settings
+from fundus.exceptions import SplitError
 from fundus.meta.resume import KeptFold
 from fundus.reporting.report import make_report
 
@@ -123,6 +129,40 @@ def test_a_run_that_ends_among_the_sites_goes_on(finished, run, monkeypatch):
     assert not (other / INTERRUPTED).exists()
 
 
+def test_sites_cutpoints_and_stress_in_one_run_that_is_resumed(
+    rows, cache, run, document, logistic, tmp_path, monkeypatch
+):
+    table, out = written(rows, tmp_path), tmp_path / "run"
+    options = [*logistic, *cache, "--site-column", "site", "--cutpoints", "--stress"]
+
+    def ends(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fundus.cli.results, "stress_out_of_fold", ends)
+        run("train", table, *options, "--out", out, code=130)
+    run("train", table, *options[:-1], "--out", out, "--resume", code=2)  # without --stress
+    run("train", table, *options[:-4], *options[-2:], "--out", out, "--resume", code=2)
+    loaded, fit = [], KeptFold.fit
+
+    def counted(self, *data, **more):
+        loaded.append(self.model.exists())
+        return fit(self, *data, **more)
+
+    monkeypatch.setattr(KeptFold, "fit", counted)
+    found = document("train", table, *options, "--out", out, "--resume")
+    assert loaded.count(True) == 5
+    assert False not in loaded
+    assert {"stress.png", "sites.csv", "oof.csv"} <= set(found["files"])
+    assert set(found["stress"]["changed"]) == {"tone", "resolution", "zoom"}
+    kappa = found["stress"]["unchanged"]["qwk"]["value"]
+    assert kappa == pytest.approx(found["out_of_fold"]["qwk"])
+    assert [group["group"] for group in found["sites"]["groups"]] == sorted(SITES[:2])
+    model = fundus.load(out / "model")
+    cuts = [fold.cutpoints_ for fold in model.ensemble_.estimators_]
+    assert all(len(own) == 4 for own in cuts)
+
+
 def refused(run, rows, folder, options, column="site"):
     table = written(rows, folder)
     out = folder / "run"
@@ -170,29 +210,46 @@ def test_what_is_left_out_is_told(run, rows, cache, logistic, tmp_path):
     assert table["n_images"].sum() == 79
 
 
+def bunch(frame):
+    """What a loader returns of it."""
+    return Bunch(
+        frame=frame,
+        grades=frame["grade"].to_numpy(),
+        patients=frame["patient"].to_numpy(object),
+        class_names=list("01234"),
+    )
+
+
+def asked(**options):
+    return Settings(data=Path("labels.csv"), site_column="site", **options)
+
+
 def test_a_patient_at_two_sites_is_never_trained_and_tested_on(rows):
-    from types import SimpleNamespace
-
-    from sklearn.utils import Bunch
-
     site = rows["site"].to_numpy(object, copy=True)
     same = rows["patient"] == rows["patient"][0]
     site[0] = SITES[1 - SITES.index(site[0])]
     assert same.sum() == 2
-    frame = rows.assign(site=site)
-    graded = Bunch(
-        frame=frame,
-        grades=rows["grade"].to_numpy(),
-        patients=rows["patient"].to_numpy(object),
-        class_names=list("01234"),
-    )
+    graded = bunch(rows.assign(site=site))
     with pytest.warns(UserWarning, match="2 images are of a patient seen at several sites"):
-        found = fundus.cli.sites.plan_sites(
-            graded, SimpleNamespace(site_column="site", cache_dir=None)
-        )
+        found = fundus.cli.sites.plan_sites(graded, asked())
     for train, test in found.folds:
         assert not set(graded.patients[train]) & set(graded.patients[test])
         assert len(train) + len(test) <= 79
+
+
+@pytest.mark.parametrize("inner", [{"cutpoints": True}, {"calibrate": Calibrate.SIGMOID}])
+def test_inner_folds_that_the_other_sites_cannot_give_are_refused_before_training(rows, inner):
+    highest = rows.groupby("patient")["grade"].transform("max")
+    who = rows["patient"].where(highest == 4)
+    # of the patients with the highest grade all but one are at the site "four"
+    site = np.where(who.notna() & (who != who.dropna().iloc[0]), "four", "other")
+    graded = bunch(rows.assign(site=site))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert fundus.cli.sites.plan_sites(graded, asked()) is not None
+        with pytest.raises(SplitError, match=r"Without the site 'four' .* 5 inner folds of --c"):
+            fundus.cli.sites.plan_sites(graded, asked(**inner))
+        assert fundus.cli.sites.plan_sites(bunch(rows), asked(**inner)) is not None
 
 
 def test_evaluate_by_columns_at_a_prevalence(finished, rows, run, document, cache, tmp_path):
