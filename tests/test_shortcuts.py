@@ -133,6 +133,18 @@ def test_the_order_of_rows_does_not_matter(graded):
     assert (one.low, one.high) == pytest.approx((two.low, two.high))
 
 
+@pytest.mark.parametrize("sites", [[f"site {k}" for k in range(120)], ["  "] * 120])
+def test_a_column_that_nobody_named_is_left_out_where_it_makes_no_groups(graded, sites):
+    y, severity, other, _ = graded
+    frame = pd.DataFrame({"site": sites})
+    how = {"measures": {"m": other}, "n_grades": 3, **FEW}
+    with pytest.warns(DataWarning, match=r"column 'site' .* left out of the shortcut report"):
+        found = shortcut_report(severity, y, frame, **how)
+    assert [shortcut.name for shortcut in found.shortcuts] == ["m"]
+    with pytest.raises(DataError, match="column 'site'"):
+        shortcut_report(severity, y, frame, columns=["site"], **how)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
