@@ -41,6 +41,8 @@ def test_ages_are_cut_into_decades_and_other_measurements_at_quartiles():
         ("20 to 29", "30 to 39"),
         [0] * 10 + [1] * 10 + [-1, -1],
     )
+    assert codes_of([30, 35, 40, 35], "age") == (("30 to 39", "40 to 49"), [0, 0, 1, 0])
+    assert codes_of([1, 2, 3, 2], "age") == (("1", "2", "3"), [0, 1, 2, 1])  # codes of groups
     names, codes = codes_of(np.arange(21.0), "pressure")
     assert names == ("0 to 5", "5 to 10", "10 to 15", "15 to 20")
     assert np.bincount(codes).tolist() == [6, 5, 5, 5]

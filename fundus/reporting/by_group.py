@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fundus.data.grouping import UNKNOWN, Grouping
 from fundus.metrics.resampled import confusions, kappa_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
-from fundus.reporting.tables import how_resampled
+from fundus.reporting.tables import how_resampled, percent
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ class GroupReport:
         for group in self.groups:
             name = escape(self.shown(group)) + " *" * group.few
             referable = "-" if group.n_referable is None else str(group.n_referable)
-            cells = [_kappa(group.qwk), _share(group.sensitivity), _share(group.specificity)]
-            table.add_row(name, str(group.n_images), referable, *cells)
+            shares = [percent(group.sensitivity), percent(group.specificity)]
+            table.add_row(name, str(group.n_images), referable, _kappa(group.qwk), *shares)
         return table
 
 
@@ -165,15 +165,6 @@ def _kappa(measure: Measure) -> str:
     ends = measure.interval
     known = measure.span != "-"
     return f"{measure.value:4.2f}" + f"  {ends.low:.2f} to {ends.high:.2f}" * known
-
-
-def _share(measure: Measure | None) -> str:
-    """Return a share in percent."""
-    if measure is None or np.isnan(measure.value):
-        return "   -"
-    low, high = 100 * measure.interval.low, 100 * measure.interval.high
-    span = f"  {low:.0f}–{high:.0f}" if measure.span != "-" else ""  # noqa: RUF001
-    return f"{100 * measure.value:3.0f} %{span}"
 
 
 def group_report(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fundus.grades.icdr import grade_labels
 from fundus.runtime.terminal import new_table
 
@@ -64,6 +66,8 @@ def screening_table(report: ScreeningReport) -> Table:
     table = new_table(
         f"Screening by {counted}: {report.n_images} images{_of(report.n_patients)}{failed}",
         caption=f"Intervals are {how_resampled(report.n_patients)}. {CONTEXT}",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     _headings(table, "finding", report.conditions[0].auc)
     others: tuple[Condition | None, ...] = (None,) * len(report.conditions)
@@ -83,7 +87,7 @@ def _screening_rows(table: Table, condition: Condition, by_patient: Condition | 
     table.add_row("  ROC AUC", f"{condition.auc.value:.3f}", condition.auc.span)
     for k, scored in enumerate(condition.points):
         point = scored.point
-        where = "chosen here" if scored.chosen_here else "chosen in training"
+        where = "chosen here" if scored.chosen_here else "from training"
         table.add_row(
             f"  severity ≥ {point.threshold:.3f}, {where} for {point.wanted} {point.goal:g}"
         )
@@ -134,6 +138,16 @@ def _of(n_patients: int | None) -> str:
 def how_resampled(n_patients: int | None) -> str:
     """Say how the intervals of a report were made; `n_patients` is ``None`` if unknown."""
     return f"{TOO_NARROW}: patients unknown" if n_patients is None else "by patient"
+
+
+def percent(measure: Measure | None, digits: int = 0) -> str:
+    """Return a share and its interval in percent, with `digits` after the point."""
+    wide = digits + 3 + (digits > 0)
+    if measure is None or np.isnan(measure.value):
+        return "-".rjust(wide)
+    low, high = 100 * measure.interval.low, 100 * measure.interval.high
+    span = "" if measure.span == "-" else f"  {low:.{digits}f}–{high:.{digits}f}"  # noqa: RUF001
+    return f"{100 * measure.value:{wide}.{digits}f} %{span}"
 
 
 def _plain(text: str) -> str:
