@@ -242,7 +242,7 @@ def test_inner_folds_that_the_other_sites_cannot_give_are_refused_before_trainin
     highest = rows.groupby("patient")["grade"].transform("max")
     who = rows["patient"].where(highest == 4)
     # of the patients with the highest grade all but one are at the site "four"
-    site = np.where(who.notna() & (who != who.dropna().iloc[0]), "four", "other")
+    site = np.where(who.notna() & (who != who.dropna().iloc[0]), "four", rows["site"])
     graded = bunch(rows.assign(site=site))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
