@@ -57,7 +57,7 @@ from .reporting.adaptation import adapt as adapt
 from .reporting.adapted import Adaptation as Adaptation
 from .reporting.comparison import paired_difference as paired_difference
 from .reporting.coverage import coverage_report as coverage_report
-from .reporting.evaluation import Evaluation as Evaluation
+from .reporting.evaluated import Evaluation as Evaluation
 from .reporting.evaluation import evaluate as evaluate
 from .reporting.evaluation import evaluate_out_of_fold as evaluate_out_of_fold
 from .reporting.screening import screening_report as screening_report
@@ -65,7 +65,7 @@ from .reporting.shortcuts import ShortcutReport as ShortcutReport
 from .reporting.shortcuts import shortcut_report as shortcut_report
 from .reporting.stress import stress_out_of_fold as stress_out_of_fold
 from .reporting.stress import stress_report as stress_report
-from .reporting.stress_scores import StressReport as StressReport
+from .reporting.stressed import StressReport as StressReport
 from .saving.bundle import load as load
 from .store import Cache as Cache
 from .transfer.classifier import TransferClassifier as TransferClassifier

@@ -41,10 +41,13 @@ def test_ages_are_cut_into_decades_and_other_measurements_at_quartiles():
         ("20 to 29", "30 to 39"),
         [0] * 10 + [1] * 10 + [-1, -1],
     )
+    assert codes_of([30, 35, 40, 35], "age") == (("30 to 39", "40 to 49"), [0, 0, 1, 0])
+    assert codes_of([1, 2, 3, 2], "age") == (("1", "2", "3"), [0, 1, 2, 1])  # codes of groups
     names, codes = codes_of(np.arange(21.0), "pressure")
     assert names == ("0 to 5", "5 to 10", "10 to 15", "15 to 20")
     assert np.bincount(codes).tolist() == [6, 5, 5, 5]
     assert len(codes_of(np.arange(21.0), "age", bands=False)[0]) == 21
+    assert len(set(codes_of(np.arange(21) + 10**7, "exposure")[0])) == 4
     assert codes_of([0.0] * 80 + [*range(1, 12)], "pressure")[0] == ("0 to 11",)
 
 
@@ -91,12 +94,20 @@ def test_scores_of_a_group_are_those_of_its_images_alone():
     assert [str(cell) for cell in found.to_table().columns[0].cells] == ["a", "b", "unknown *"]
 
 
+def test_a_group_called_unknown_is_not_that_without_a_value():
+    true, codes = np.array([0, 1, 2, 0, 1, 2]), np.array([0, 0, 0, -1, -1, -1])
+    found = group_report(true, true, Grouping("site", ("unknown",), codes), n_grades=3)
+    assert list(found.measures()) == ["site unknown: qwk", "site no value: qwk"]
+    assert [group["group"] for group in found.to_dict()["groups"]] == ["unknown", None]
+
+
 def test_a_group_of_one_grade_has_no_kappa_whatever_is_predicted():
     true, pred = np.array([1, 1, 1, 0, 2]), np.array([1, 2, 0, 0, 2])
     grouping = Grouping("site", ("a", "b"), np.array([0, 0, 0, 1, 1]))
     found = group_report(true, pred, grouping, n_grades=5, groups=np.array([*"xxyzz"]))
     assert np.isnan(found.groups[0].qwk.value)
     assert found.groups[1].qwk.value == 1
+    assert "A group of one grade has no kappa" in found.to_table().caption
     assert [group.n_patients for group in found.groups] == [2, 1]
 
 
@@ -126,8 +137,31 @@ def test_evaluation_by_column_and_at_a_prevalence(scored):
     sens, spec = point.sensitivity.value, point.specificity.value
     assert ppv.value == pytest.approx(0.1 * sens / (0.1 * sens + 0.9 * (1 - spec)))
     assert ppv.interval.low < ppv.value < ppv.interval.high
+    npv = found.predictive.npv[0]
+    for end in ("low", "high"):  # both rise with both
+        sens, spec = (getattr(m.interval, end) for m in (point.sensitivity, point.specificity))
+        wanted = fundus.predictive_values(sens, spec, 0.1)
+        ends = [getattr(measure.interval, end) for measure in (ppv, npv)]
+        assert ends == pytest.approx([float(value) for value in wanted])
     assert "Predictive values where 10 %" in str(found)
     assert "By sex" in str(found)
+
+
+def test_groups_are_resampled_by_the_patients_of_the_frame(scored):
+    model, (frame, y) = scored
+    who = np.arange(160) // 4
+    known = frame.assign(patient=who, site=np.where(who < 20, "a", "b"))
+    found = fundus.evaluate_out_of_fold(model, (known, y), by="site").by[0].groups
+    alone = fundus.evaluate_out_of_fold(model, (known.drop(columns="patient"), y), by="site")
+    assert [group.n_patients for group in found] == [20, 20]
+    assert [group.n_patients for group in alone.by[0].groups] == [None, None]
+    for group, other in zip(found, alone.by[0].groups, strict=True):
+        assert group.qwk.value == other.qwk.value
+        assert group.qwk.interval.by_patient > other.qwk.interval.by_patient
+        assert group.qwk.interval.low != other.qwk.interval.low
+    console = fundus.evaluate_out_of_fold(model, (known, y), by="site").by[0].to_table()
+    assert "Intervals, 95 %, are by patient" in console.caption
+    assert "too narrow" in alone.by[0].to_table().caption
 
 
 def test_predictive_values_are_shares_of_the_referred():

@@ -24,6 +24,22 @@ def test_points_are_scored_by_the_worse_eye():
     assert by_image.points[0].specificity.value == pytest.approx(4 / 5)
     assert (by_patient.n_positive, by_patient.n_negative) == (2, 2)
     assert "sensitivity by patient" in "".join(found.to_table().columns[0].cells)
+    # 0.5 in the table, the JSON document and the rows of scores.csv
+    told = found.to_dict()["by_patient"]["referable"]["operating_points"][0]
+    assert told["sensitivity"]["value"] == told["specificity"]["value"] == 0.5
+    named = found.by_patient.measures(" by patient")
+    assert named["referable at sensitivity 0.9: sensitivity by patient"].value == 0.5
+
+
+def test_rows_of_a_patient_need_not_be_neighbours():
+    y, severity = np.array([0, 3, 1, 0, 2, 2, 0, 0]), [0.1, 1.2, 1.6, 0.3, 0.4, 2.0, 0.2, 0.1]
+    who = np.array([*"aabbccdd"])
+    order = np.random.default_rng(0).permutation(8)
+    found = screening_report(
+        y[order], np.array(severity)[order], groups=who[order], operating_points=AT
+    ).by_patient.conditions[0]
+    assert (found.n_positive, found.n_negative) == (2, 2)
+    assert found.points[0].sensitivity.value == found.points[0].specificity.value == 0.5
 
 
 def test_an_ungradable_eye_refers_and_one_called_so_is_referable():

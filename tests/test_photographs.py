@@ -55,6 +55,16 @@ def test_share_is_that_of_the_square_a_network_gets():
     assert share[3] == pytest.approx(band, abs=0.02)
 
 
+def test_light_and_sharpness_have_the_columns_of_their_names():
+    dim, bright = disc(512, 200), disc(512, 200) // 150 * 220
+    noisy = bright.copy()
+    noisy[::9, ::9] = np.minimum(noisy[::9, ::9], 90)
+    found = measure_photographs(as_images([dim, bright, noisy]), None)
+    assert found["brightness"].tolist()[:2] == pytest.approx([150, 220], abs=2)
+    assert found["sharpness"][2] > 10 * max(found["sharpness"][1], 0.01)
+    assert abs(found["brightness"][2] - 220) < 20
+
+
 def test_pixels_are_those_of_the_file():
     data = as_jpeg(disc(900, 400, 1200), quality=80)
     found = measure_photographs(as_images([data, disc(900, 400, 1200)]), None)

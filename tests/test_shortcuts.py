@@ -133,6 +133,18 @@ def test_the_order_of_rows_does_not_matter(graded):
     assert (one.low, one.high) == pytest.approx((two.low, two.high))
 
 
+@pytest.mark.parametrize("sites", [[f"site {k}" for k in range(120)], ["  "] * 120])
+def test_a_column_that_nobody_named_is_left_out_where_it_makes_no_groups(graded, sites):
+    y, severity, other, _ = graded
+    frame = pd.DataFrame({"site": sites})
+    how = {"measures": {"m": other}, "n_grades": 3, **FEW}
+    with pytest.warns(DataWarning, match=r"column 'site' .* left out of the shortcut report"):
+        found = shortcut_report(severity, y, frame, **how)
+    assert [shortcut.name for shortcut in found.shortcuts] == ["m"]
+    with pytest.raises(DataError, match="column 'site'"):
+        shortcut_report(severity, y, frame, columns=["site"], **how)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -159,6 +171,41 @@ def test_table_and_figure_show_every_measure(graded):
     assert list(table.columns[0].cells) == ["camera (η²)", r"\[red]"]
     labels = [tick.get_text() for tick in found.plot().axes[0].get_yticklabels()]
     assert labels == ["camera (η²)", "[red]"]
+
+
+def test_the_figure_has_each_value_in_its_row(graded):
+    from matplotlib.colors import same_color
+
+    y, severity, other, who = graded
+    frame = pd.DataFrame({"camera": np.where(other > 0.3, "x", "y")})
+    measures = {"fov_share": -other, "flat": np.ones(120)}
+    with pytest.warns(DataWarning):
+        found = shortcut_report(
+            severity + other, y, frame, measures=measures, groups=who, n_grades=3, **FEW
+        )
+    ax = found.plot().axes[0]
+    labels = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert labels == ["camera (η²)", "field of view", "flat"]
+    bands = {round(bar.get_y() + bar.get_height() / 2): bar for bar in ax.patches}
+    assert [bands[row].get_x() for row in (0, 1)] == pytest.approx([-0.09, -0.3])
+    assert [bands[row].get_width() for row in (0, 1)] == pytest.approx([0.18, 0.6])
+    at = {(*line.get_xdata(), *line.get_ydata()): line.get_color() for line in ax.lines}
+    for row, shortcut in enumerate(found.shortcuts[:2]):
+        ends = shortcut.pooled.interval
+        assert same_color(at[shortcut.pooled.value, row], at[ends.low, ends.high, row, row])
+        assert same_color(at[shortcut.pooled.value, row], "#d7301f") == shortcut.strong
+        within = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 3]
+        assert [*within[row]] == [measure.value for measure in shortcut.by_grade]
+    assert [text.get_text() for text in ax.texts] == ["does not vary within a grade"]
+    from rich.console import Console
+
+    console = Console(width=80, color_system=None)
+    with console.capture() as text:
+        console.print(found.to_table())
+    rows = [line.split() for line in text.get().splitlines()]
+    assert [line[:3] for line in rows if line[:1] == ["camera"]] == [["camera", "(η²)", "*"]]
+    assert "field of view *" in text.get()
+    assert "* strong" in text.get()
 
 
 def test_photographs_are_measured_once(photographs, tmp_path):

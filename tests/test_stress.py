@@ -23,6 +23,7 @@ from fundus.reporting.bootstrap import Measure
 from fundus.reporting.stress import FEW_KINDS
 from fundus.reporting.stress_scores import Predicted, score_stress
 
+ONCE = {"n_resamples": 20}
 QUICK = {"n_resamples": 60, "strengths": [2, 3], "kinds": ["tone", "shift"]}
 
 
@@ -183,6 +184,42 @@ def test_the_report_is_told_drawn_and_written():
     assert report.plot(mine).ax_ is mine
 
 
+@pytest.mark.parametrize("strengths", [(1, 2, 3), (2,), (1, 3)])
+def test_the_figure_shows_each_kappa_in_its_row_and_colour(strengths):
+    from matplotlib.colors import same_color
+
+    true, good, _ = by_hand(80)
+    rng, every = np.random.default_rng(3), {}
+    for kind in ("jpeg", "blur"):
+        for k in strengths:
+            severity = true + rng.normal(0, 0.3 + 0.4 * k + (kind == "blur"), 80)
+            every[kind, k] = Predicted(np.clip(np.rint(severity), 0, 4).astype(int), severity)
+    report = scored(true, good, every)
+    ax = report.plot().ax_
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert names == ["blur", "jpeg", "mean of kinds"]  # the worst at the strongest first
+    legend = ax.get_legend()
+    handles = zip(legend.get_texts(), legend.legend_handles, strict=True)
+    colours = {text.get_text(): handle.get_color() for text, handle in handles}
+    dots = [line for line in ax.lines if line.get_marker() not in ("None", None, "")]
+    spans = [line for line in ax.lines if len(line.get_xdata()) == 2]
+    for k in strengths:
+        colour = colours[("mild", "medium", "strong")[k - 1]]
+        own = [line for line in dots if same_color(line.get_color(), colour)]
+        drawn = {names[round(line.get_ydata()[0])]: line.get_xdata()[0] for line in own}
+        assert drawn == {
+            "blur": report["blur", k].qwk.value,
+            "jpeg": report["jpeg", k].qwk.value,
+            "mean of kinds": report.means[k].qwk.value,
+        }
+        own = [line for line in spans if same_color(line.get_color(), colour)]
+        ends = {names[round(line.get_ydata()[0])]: (*line.get_xdata(),) for line in own}
+        interval = report["blur", k].qwk.interval
+        assert ends["blur"] == (interval.low, interval.high)
+    shown_base = [line for line in ax.lines if same_color(line.get_color(), colours["unchanged"])]
+    assert shown_base[0].get_xdata()[0] == report.unchanged.qwk.value
+
+
 def test_changed_rows_are_single_views(photographs):
     from fundus.data.inputs import as_images
     from fundus.frozen.views import with_views
@@ -194,10 +231,11 @@ def test_changed_rows_are_single_views(photographs):
     assert len(rows) == 6
     for k, way in enumerate(ways):
         views = with_views(images, way, 7, 1)
-        assert digests(rows, None)[k::2] == digests(views, None)[1::2]
         for i in range(3):
             assert np.array_equal(rows.picture(2 * i + k, recipe), views.picture(2 * i + 1, recipe))
+        assert not {*digests(rows, None)} & {*digests(views, None)}  # whose masks are others
     assert digests(changed(images, ways[1:], 7), None) == digests(rows, None)[1::2]
+    assert not {*digests(changed(images, ways, 8), None)} & {*digests(rows, None)}
     # arrays are their own images after a subset too
     arrays = np.stack([load_image(path, recipe) for path in photographs.paths[:3]])
     for made in (changed(as_images(arrays), ways, 7), with_views(as_images(arrays), ways[0], 7, 1)):
@@ -205,6 +243,35 @@ def test_changed_rows_are_single_views(photographs):
         half = made.subset(np.array([3, 5]))
         assert np.array_equal(half.picture(0, recipe), pictures[3])
         assert np.array_equal(half.picture(1, recipe), pictures[5])
+
+
+def test_the_field_of_view_is_found_in_the_changed_picture(cache):
+    """A photograph of another camera comes without a mask; that of a training view is warped."""
+    from fundus.data.inputs import as_images
+    from fundus.frozen.views import with_views
+    from fundus.images.aperture import field_of_view
+
+    rows, columns = np.mgrid[:32, :32] - 15.5
+    dark = np.random.default_rng(0).integers(0, 16, (6, 32, 32, 3)).astype(np.uint8)
+    disc = (np.hypot(rows, columns) < 14)[..., np.newaxis]
+    shades = np.array([40, 80, 120, 160, 200, 240]).reshape(-1, 1, 1, 1)
+    pictures = np.where(disc, (shades + dark) // 2, dark // 8).astype(np.uint8)
+    y, way, recipe = np.arange(6) % 3, degradations()["halo"](3), ImageRecipe(32, None)
+    made = changed(as_images(pictures), [way], 0)
+    views = with_views(as_images(pictures), way, 0, 1)
+    differ = 0
+    for row in range(6):
+        picture, mask = made.picture_and_mask(row, recipe)
+        assert np.array_equal(picture, made.picture(row, recipe))
+        assert np.array_equal(mask, field_of_view(picture[np.newaxis])[0])
+        differ += not np.array_equal(mask, views.picture_and_mask(2 * row + 1, recipe)[1])
+    assert differ > 0
+    model = tiny(cache, crop=None, pool_over="fov", grades=3).fit(pictures, y)
+    report = fundus.stress_report(model, pictures, y, kinds=["halo"], strengths=3, **ONCE)
+    arrays = np.stack([made.picture(row, recipe) for row in range(6)])
+    moved = model.predict_severity(arrays) - model.predict_severity(pictures)
+    measure = report["halo", 3].measures["severity_change"]
+    assert measure.value == pytest.approx(moved.mean(), abs=1e-5)
 
 
 def test_a_file_is_read_and_decoded_once_for_all_its_changes(photographs, monkeypatch):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fundus.cli.data import ColumnOptions
     from fundus.cli.runs import Run
-    from fundus.reporting.evaluation import Evaluation
+    from fundus.reporting.evaluated import Evaluation
 
 #: The ``kind`` of the JSON document that evaluate writes.
 KIND = "fundus evaluation"
@@ -164,7 +164,7 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
     """Every file that the command may write, and how its own files are recognised."""
     import fundus.cli.outputs as known
     import fundus.cli.runs as runs
-    from fundus.reporting.evaluation import FIGURES
+    from fundus.reporting.evaluated import FIGURES
 
     scores = output.with_name(f"{output.stem}-{runs.SCORES}")
     outputs: list[tuple[Path, Any]] = [

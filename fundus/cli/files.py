@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from fundus.reporting.evaluation import Evaluation
+    from fundus.reporting.evaluated import Evaluation
 
 #: First characters of text that a spreadsheet reads as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -88,7 +88,7 @@ def write_figures(
 
     `path` gets the name of a file, such as ``roc.png``, and returns where to write it.
     """
-    from fundus.reporting.evaluation import FIGURES
+    from fundus.reporting.evaluated import FIGURES
 
     files = {}
     for name, figure in evaluation.plot(title).items():

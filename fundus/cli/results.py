@@ -16,11 +16,12 @@ import fundus.cli.runs as runs
 from fundus import __version__
 from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
-from fundus.cli.files import write_csv, write_figures, write_json
+from fundus.cli.files import write_csv, write_figure, write_figures, write_json
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
-from fundus.reporting.evaluation import Evaluation, evaluate, evaluate_out_of_fold
+from fundus.reporting.evaluated import Evaluation
+from fundus.reporting.evaluation import evaluate, evaluate_out_of_fold
 from fundus.reporting.stress import FEW_KINDS, stress_out_of_fold
 from fundus.runtime.terminal import new_table
 from fundus.saving.bundle import save
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fundus.cli.settings import Settings
     from fundus.cli.sites import SiteReport
     from fundus.meta.ensemble import FoldEnsemble
-    from fundus.reporting.stress_scores import StressReport
+    from fundus.reporting.stressed import StressReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +182,8 @@ def write_run(
     stress = _stress(model, graded, settings) if settings.stress else None
     if stress is not None:
         rows_of["stress"] = stress.to_scores()
+        write_figure(stress.plot().figure_, run / runs.STRESS)
+        files[runs.STRESS] = "kappa of the changed photographs"
     rows = pd.concat(rows_of, names=["of"])
     write_csv(rows.reset_index("of"), run / runs.SCORES)
     files[runs.SCORES] = "these scores as a table"

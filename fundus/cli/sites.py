@@ -12,14 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut
 
+import fundus.cli.options as opt
 from fundus.cli.resume import SITES
 from fundus.cli.runs import INTERRUPTED, LOGS
 from fundus.cli.training import make_model
 from fundus.data.grouping import Grouping, group_images
-from fundus.exceptions import DataError, DataWarning, Mention, Message
+from fundus.exceptions import DataError, DataWarning, Mention, Message, SplitError
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, is_referable
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.model_selection.splits import check_split
+from fundus.recipes.table import INNER_FOLDS
 from fundus.reporting.by_group import GroupReport, Referral, group_report
 
 if TYPE_CHECKING:
@@ -115,7 +117,8 @@ def plan_sites(graded: Bunch, settings: Settings) -> Sites | None:
         If there is no such column, it has one site only, or a site has a grade that none of the
         others has.
     SplitError
-        If an image is at two sites.
+        If an image is at two sites, or what is left without a site cannot be split into the inner
+        folds of ``--cutpoints`` or ``--calibrate``.
 
     Warns
     -----
@@ -150,6 +153,7 @@ def plan_sites(graded: Bunch, settings: Settings) -> Sites | None:
                 f"join sites, or leave {named} out."
             )
             raise DataError(Message(text, named))
+        _check_inner_folds(site, y[train], patients[train], settings)
         folds.append((train, test))
     _warn(grouping, folds, y, moved)
     check_split(
@@ -159,6 +163,30 @@ def plan_sites(graded: Bunch, settings: Settings) -> Sites | None:
         cache=True if settings.cache_dir is None else settings.cache_dir,
     )
     return Sites(grouping, folds)
+
+
+def _check_inner_folds(
+    site: str, y: NDArray[np.intp], patients: NDArray[Any], settings: Settings
+) -> None:
+    """Raise `SplitError` if the images of the other sites cannot be split once more."""
+    if settings.cutpoints:
+        inner = "--cutpoints"
+    elif settings.calibrate is not opt.Calibrate.NONE:
+        inner = "--calibrate"
+    else:
+        return
+    try:
+        # as the model of a fold does, with features in the place of images, which are checked apart
+        check_split(
+            INNER_FOLDS, np.zeros((len(y), 1)), y, groups=patients, random_state=settings.seed
+        )
+    except SplitError as error:
+        named = Mention(_PARAMETER)
+        text = (
+            f"Without the site {site!r} of {named}, the other images cannot be split into the "
+            f"{INNER_FOLDS} inner folds of {inner}: {error} Join sites, or leave {inner} out."
+        )
+        raise SplitError(Message(text, named)) from error
 
 
 def _warn(grouping: Grouping, folds: list[Any], y: NDArray[np.intp], moved: int) -> None:

@@ -84,7 +84,11 @@ def stress(
     outputs = _outputs(output, skip=skip)
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     names = names_of(graded.paths, graded.root)
-    seen = warn_of_training_images(names, digests_of(graded.paths, cache_dir), trained.digests)
+    digests = digests_of(graded.paths, cache_dir)
+    seen = warn_of_training_images(names, digests, trained.digests)
+    adapted = warn_of_training_images(
+        names, digests, trained.adapted_on, "HAVE SET THE CUTPOINTS of this adapted model"
+    )
     n_views = len(chosen) * len(steps)
     screen.note(f"{n_views} changes of each of {len(names)} images; those that are kept are read.")
     scale = averaged(trained.model).grades_
@@ -108,7 +112,8 @@ def stress(
         write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
     figure = output.with_suffix(".png")
     write_figure(found.plot().figure_, figure)
-    document |= {"training_images": seen, "seed": seed, "scores": found.to_dict()}
+    document |= {"training_images": seen, "adapting_images": adapted, "seed": seed}
+    document["scores"] = found.to_dict()
     document["figures"] = [figure.name]
     write_json(document, output.with_suffix(".json"))
     screen.emit(document)

@@ -142,12 +142,15 @@ def make_model(
     classifier: TransferClassifier, graded: Bunch, settings: Settings, logs: Path
 ) -> Any:
     """Return the model of a fold, not fitted: the classifier, calibrated or with cutpoints."""
-    from fundus.heads.base import NeuralHead
-    from fundus.transfer.parameters import make_head
+    from sklearn.base import clone
 
-    neural = isinstance(make_head(classifier.head, classifier), NeuralHead)
-    # other heads have no epochs to log, and would say so
-    classifier.set_params(grades=graded.n_grades, log_dir=logs if neural else None)
+    from fundus.heads.base import NeuralHead
+    from fundus.transfer.parameters import Parameters
+
+    neural = isinstance(Parameters.of(classifier).head, NeuralHead)
+    classifier = clone(classifier).set_params(
+        grades=graded.n_grades, log_dir=logs if neural else None
+    )
     model: Any = classifier
     if settings.calibrate is not opt.Calibrate.NONE:
         from fundus.meta.calibration import CumulativeCalibratedClassifierCV

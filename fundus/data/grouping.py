@@ -117,10 +117,10 @@ def group_images(X: Any, column: str, *, role: str = "by", bands: bool = True) -
     (('30 to 39', '40 to 49', '50 to 59', '70 to 79'), [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, -1])
     """
     values = column_of(X, column, role=role)
-    if bands and is_measurement(values):
+    is_age = bool(re.search(r"\bage\b", normal_name(column))) and _are_years(values)
+    if bands and (is_age or is_measurement(values)):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-        names, codes = _bands(numbers, is_age=bool(re.search(r"\bage\b", normal_name(column))))
+        names, codes = _bands(np.where(np.isfinite(numbers), numbers, np.nan), is_age=is_age)
     else:
         texts = [_text(value) for value in values.tolist()]
         known = sorted({text for text in texts if text is not None}, key=_natural)
@@ -139,6 +139,12 @@ def group_images(X: Any, column: str, *, role: str = "by", bands: bool = True) -
     return Grouping(column, tuple(names), codes)
 
 
+def _are_years(values: pd.Series) -> bool:
+    """Whether a column of ages holds years, and no codes of groups of ages."""
+    numbers = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return bool(numbers and (values.dropna() > MOST_CODES).any())
+
+
 def _bands(numbers: NDArray[np.float64], *, is_age: bool) -> tuple[list[str], NDArray[np.intp]]:
     known = np.isfinite(numbers)
     codes = np.full(len(numbers), -1, dtype=np.intp)
@@ -148,7 +154,7 @@ def _bands(numbers: NDArray[np.float64], *, is_age: bool) -> tuple[list[str], ND
     ends = np.unique(np.quantile(numbers[known], [0, 0.25, 0.5, 0.75, 1]))
     # a band holds its upper end
     codes[known] = np.maximum(np.searchsorted(ends, numbers[known], side="left") - 1, 0)
-    names = [f"{a:g} to {b:g}" for a, b in pairwise(ends)]
+    names = [f"{a:.10g} to {b:.10g}" for a, b in pairwise(ends)]
     return names, codes
 
 

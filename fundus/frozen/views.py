@@ -147,7 +147,7 @@ class ChangedImages(ViewedImages):
     """Rows of images, each changed in one of several ways; ``views`` says by which of `ways`.
 
     A row is the first view that its way draws, so its name and its pixels do not depend on the
-    other ways.
+    other ways. Its name is another than that view's, whose field of view is warped with it.
 
     Parameters
     ----------
@@ -161,6 +161,11 @@ class ChangedImages(ViewedImages):
 
     def _view_of(self, row: int) -> tuple[Augmentation, int]:
         return self.ways[int(self.views[row])], 1
+
+    def digest_of(self, row: int, content: str) -> str:
+        """SHA-256 that names a changed image; `content` is that of the image itself."""
+        what = f"{content} changed by {self.seed} {self.ways[int(self.views[row])].key()}"
+        return hashlib.sha256(what.encode()).hexdigest()
 
     def picture_and_mask(
         self, row: int, recipe: ImageRecipe

@@ -10,7 +10,7 @@ from fundus.frozen.prepare import draw_seed
 from fundus.images.augment import Augmentation
 from fundus.meta.cutpoints import TunedCutpointClassifierCV
 from fundus.parameters import invalid
-from fundus.recipes.table import DEFAULT, RECIPES
+from fundus.recipes.table import DEFAULT, INNER_FOLDS, RECIPES
 from fundus.transfer.classifier import TransferClassifier
 from fundus.transfer.parameters import make_head
 
@@ -114,7 +114,7 @@ def with_cutpoints(
         return classifier
     return TunedCutpointClassifierCV(
         classifier,
-        cv=5,
+        cv=INNER_FOLDS,
         distribution=values.get("distribution", "empirical"),
         n_bootstraps=values.get("n_bootstraps", 0),
         random_state=random_state,

@@ -37,6 +37,9 @@ class Recipe:
     values: Mapping[str, Any]
 
 
+#: Folds inside a fold, of cutpoints and, by default, of calibration.
+INNER_FOLDS = 5
+
 #: The recipe of `make_grader`, and of ``fundus train`` unless ``--recipe`` says otherwise.
 DEFAULT = "default"
 

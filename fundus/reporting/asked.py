@@ -19,7 +19,7 @@ from fundus.reporting.by_group import GroupReport, Referral, group_report
 from fundus.reporting.graded import Graded
 from fundus.reporting.predictions import Predictions
 from fundus.reporting.predictive import PredictiveReport, predictive_report
-from fundus.reporting.screening import ScreeningReport
+from fundus.reporting.screened import ScreeningReport
 from fundus.reporting.shortcuts import ShortcutReport, shortcut_report
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fundus.data.grouping import UNKNOWN, Grouping
 from fundus.metrics.resampled import confusions, kappa_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
+from fundus.reporting.tables import how_resampled, percent
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -123,36 +124,47 @@ class GroupReport:
         }
 
     def shown(self, group: GroupScores) -> str:
-        """Return the name of a group as text."""
-        return UNKNOWN if group.name is None else group.name
+        """Return the name of a group as text, which no other group has."""
+        if group.name is not None:
+            return group.name
+        return "no value" if UNKNOWN in [other.name for other in self.groups] else UNKNOWN
 
     def to_table(self, title: str | None = None) -> Table:
         """Return the report for a terminal."""
         from rich.markup import escape
 
-        rule = "" if self.rule is None else f" Referral: {self.rule}."
+        few = any(group.few for group in self.groups)
+        told = [
+            f"* fewer than {FEW_IMAGES} images, too few to say much." * few,
+            f"Intervals, 95 %, are {how_resampled(self.groups[0].n_patients)}.",
+            "A group of one grade has no kappa." * any(np.isnan(g.qwk.value) for g in self.groups),
+            "" if self.rule is None else f"Referral: {self.rule}.",
+        ]
         table = new_table(
             escape(title or f"By {self.column}"),
-            caption=f"* fewer than {FEW_IMAGES} images, too few to say much.{rule}",
+            caption=" ".join(filter(None, told)),
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
         )
         table.add_column(escape(self.column))
-        table.add_column("images", justify="right")
-        table.add_column("referable", justify="right")
+        for name in ("images", "referable"):
+            table.add_column(name, justify="right", no_wrap=True)
         for name in ("QWK", "sensitivity", "specificity"):
-            table.add_column(name)
+            table.add_column(name, no_wrap=True)
         for group in self.groups:
             name = escape(self.shown(group)) + " *" * group.few
             referable = "-" if group.n_referable is None else str(group.n_referable)
-            scores = [getattr(group, name) for name in SCORES]
-            cells = ["-" if score is None else _cell(score) for score in scores]
-            table.add_row(name, str(group.n_images), referable, *cells)
+            shares = [percent(group.sensitivity), percent(group.specificity)]
+            table.add_row(name, str(group.n_images), referable, _kappa(group.qwk), *shares)
         return table
 
 
-def _cell(measure: Measure) -> str:
+def _kappa(measure: Measure) -> str:
     if np.isnan(measure.value):
-        return "-"
-    return f"{measure.value:.2f}" + f" ({measure.span})" * (measure.span != "-")
+        return "   -"
+    ends = measure.interval
+    known = measure.span != "-"
+    return f"{measure.value:4.2f}" + f"  {ends.low:.2f} to {ends.high:.2f}" * known
 
 
 def group_report(

@@ -13,7 +13,7 @@ from fundus.grades.icdr import N_GRADES
 from fundus.metrics.probability import read_proba
 from fundus.reporting.bootstrap import wilson
 from fundus.reporting.displays import new_figure
-from fundus.reporting.screening import ScreeningReport
+from fundus.reporting.screened import ScreeningReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,8 @@ from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import to_positions
 from fundus.grades.patients import known_patients
 from fundus.metrics.operating_points import OperatingPoint
-from fundus.reporting.screening import ScreeningReport, screening_report
+from fundus.reporting.screened import ScreeningReport
+from fundus.reporting.screening import screening_report
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from fundus.exceptions import DataError
 from fundus.metrics.predictive import check_prevalence, predictive_values
 from fundus.reporting.bootstrap import Measure
+from fundus.reporting.tables import percent
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fundus.reporting.screening import PointScore, ScreeningReport
+    from fundus.reporting.screened import PointScore, ScreeningReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +67,16 @@ class PredictiveReport:
         table = new_table(
             f"Predictive values where {100 * self.prevalence:g} % have referable disease",
             caption="From sensitivity and specificity by Bayes' rule; the ends are those of both "
-            "intervals together, so the intervals hold at least as often as theirs.",
+            "intervals together, so the intervals, 95 %, hold at least as often as theirs.",
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
         )
-        table.add_column("at")
-        table.add_column("positive (PPV)")
-        table.add_column("negative (NPV)")
+        for name in ("at", "positive (PPV)", "negative (NPV)"):
+            table.add_column(name, no_wrap=True)
         for scored, ppv, npv in self._rows():
-            point = f"severity ≥ {scored.point.threshold:.3f}"
-            table.add_row(
-                f"{point}, {scored.point.wanted} {scored.point.goal:g}", *map(str, (ppv, npv))
-            )
+            point = scored.point
+            at = f"severity ≥ {point.threshold:.3f}, {point.wanted} {point.goal:g}"
+            table.add_row(at, percent(ppv, 1), percent(npv, 1))
         if not self.points:
             table.add_row("no operating point", "-", "-")
         return table

@@ -69,6 +69,11 @@ class Shortcut:
     n_images: int
     strong: bool
 
+    @property
+    def strong_from(self) -> float:
+        """The value from which it is strong, if its interval is far from 0 too."""
+        return STRONG**2 if self.kind == "eta squared" else STRONG
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``nan`` becomes ``None``."""
         return {
@@ -202,7 +207,8 @@ def shortcut_report(
     Warns
     -----
     DataWarning
-        Where the severity follows something strongly.
+        Where the severity follows something strongly; or a column that was not named has no value,
+        or too many different ones, and is left out.
 
     Notes
     -----
@@ -291,12 +297,14 @@ def _from_images(
     if X is not None and ("path" in X.columns if framed else is_image_data(X)):
         table = measure_photographs(as_images(X), open_store(cache), n_jobs=n_jobs)
         found = {str(name): (table[name].to_numpy(), False) for name in table.columns}
-    if columns is None:
-        own = X.columns if framed else ()
-        columns = [name for name in own if normal_name(name) in _RECOGNISED]
-        columns = [name for name in columns if X[name].notna().any()]
-    for name in columns:
-        found[str(name)] = _of_column(X, name)
+    if columns is not None:
+        return found | {str(name): _of_column(X, name) for name in columns}
+    for name in X.columns if framed else ():
+        if normal_name(name) in _RECOGNISED and X[name].notna().any():
+            try:
+                found[str(name)] = _of_column(X, name)
+            except DataError as error:  # nobody has asked for it
+                warn_caller(f"{error} It is left out of the shortcut report.", DataWarning)
     return found
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from fundus.reporting.bootstrap import Measure
-    from fundus.reporting.stress_scores import StressReport
+    from fundus.reporting.stressed import StressReport
 
 #: Colour and marker by strength: light to dark, so that grey shows them too.
 _STYLES = {1: ("#7fb8de", "o"), 2: ("#2b7bba", "s"), 3: ("#08306b", "D")}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fundus.grades.icdr import grade_labels
 from fundus.runtime.terminal import new_table
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from fundus.reporting.bootstrap import Measure
     from fundus.reporting.coverage import CoverageReport
     from fundus.reporting.report import Report
-    from fundus.reporting.screening import Condition, ScreeningReport
-    from fundus.reporting.stress_scores import StressReport
+    from fundus.reporting.screened import Condition, ScreeningReport
+    from fundus.reporting.stressed import StressReport
 
 _LABELS = {
     "qwk": "quadratic weighted kappa",
@@ -47,7 +49,7 @@ def report_table(report: Report, title: str) -> Group:
 
     table = new_table(
         f"{title}: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals are {_how(report.n_patients)}.",
+        caption=f"Intervals are {how_resampled(report.n_patients)}.",
     )
     _headings(table, "score", report.measures["accuracy"])
     for name, measure in report.measures.items():
@@ -63,7 +65,9 @@ def screening_table(report: ScreeningReport) -> Table:
     failed += f"; {called} called ungradable by graders are referable" * bool(called)
     table = new_table(
         f"Screening by {counted}: {report.n_images} images{_of(report.n_patients)}{failed}",
-        caption=f"Intervals are {_how(report.n_patients)}. {CONTEXT}",
+        caption=f"Intervals are {how_resampled(report.n_patients)}. {CONTEXT}",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     _headings(table, "finding", report.conditions[0].auc)
     others: tuple[Condition | None, ...] = (None,) * len(report.conditions)
@@ -83,7 +87,7 @@ def _screening_rows(table: Table, condition: Condition, by_patient: Condition | 
     table.add_row("  ROC AUC", f"{condition.auc.value:.3f}", condition.auc.span)
     for k, scored in enumerate(condition.points):
         point = scored.point
-        where = "chosen here" if scored.chosen_here else "chosen in training"
+        where = "chosen here" if scored.chosen_here else "from training"
         table.add_row(
             f"  severity ≥ {point.threshold:.3f}, {where} for {point.wanted} {point.goal:g}"
         )
@@ -131,8 +135,19 @@ def _of(n_patients: int | None) -> str:
     return "" if n_patients is None else f" of {n_patients} patients"
 
 
-def _how(n_patients: int | None) -> str:
+def how_resampled(n_patients: int | None) -> str:
+    """Say how the intervals of a report were made; `n_patients` is ``None`` if unknown."""
     return f"{TOO_NARROW}: patients unknown" if n_patients is None else "by patient"
+
+
+def percent(measure: Measure | None, digits: int = 0) -> str:
+    """Return a share and its interval in percent, with `digits` after the point."""
+    wide = digits + 3 + (digits > 0)
+    if measure is None or np.isnan(measure.value):
+        return "-".rjust(wide)
+    low, high = 100 * measure.interval.low, 100 * measure.interval.high
+    span = "" if measure.span == "-" else f"  {low:.{digits}f}–{high:.{digits}f}"  # noqa: RUF001
+    return f"{100 * measure.value:{wide}.{digits}f} %{span}"
 
 
 def _plain(text: str) -> str:
@@ -145,9 +160,9 @@ def coverage_table(report: CoverageReport) -> Table:
     """Return coverage and size of sets of grades."""
     table = new_table(
         f"Sets of grades: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals are {_how(report.n_patients)}. Coverage is what was found on these "
-        "images; on others it is guaranteed only if they come from the population of the training "
-        "images.",
+        caption=f"Intervals are {how_resampled(report.n_patients)}. Coverage is what was found on "
+        "these images; on others it is guaranteed only if they come from the population of the "
+        "training images.",
     )
     _headings(table, "finding", report.coverage)
     rows = [("coverage", report.coverage)]
@@ -167,7 +182,7 @@ def adaptation_table(found: Adaptation) -> Group:
     scores = new_table(
         f"Adapted on {found.n_images} images{_of(found.n_patients)}",
         caption=f"After: each patient's images are cut by thresholds that the others have set, in "
-        f"{found.n_folds} folds. Intervals are {_how(found.n_patients)}.",
+        f"{found.n_folds} folds. Intervals are {how_resampled(found.n_patients)}.",
     )
     first = found.changes["qwk"].before
     assert first is not None
@@ -199,8 +214,8 @@ def stress_table(report: StressReport, title: str) -> Table:
         referable = f" Sens. and spec.: of predicted grades from {report.referable} up."
     table = new_table(
         f"{title}: {report.n_images} images{_of(report.n_patients)}",
-        caption=f"Intervals, 95 %, are {_how(report.n_patients)}.{referable} Moved: root mean "
-        f"square of the change of severity, in grades. Mean: over the kinds.{notes}",
+        caption=f"Intervals, 95 %, are {how_resampled(report.n_patients)}.{referable} Moved: root "
+        f"mean square of the change of severity, in grades. Mean: over the kinds.{notes}",
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )

@@ -67,6 +67,11 @@ def test_an_adapted_run_is_a_run(adapted, trained, site, others, run, document, 
     assert "TRAINING" not in told(result)
     found = json.loads((tmp_path / "scores.json").read_text())
     assert (found["training_images"], found["adapting_images"]) == (0, 60)
+    quick = ["--kinds", "tone", "--strengths", "1", *cache]
+    result = run("stress", out, tmp_path / "both.csv", "-o", tmp_path / "stress.csv", *quick)
+    assert "60 of 80 images HAVE SET THE CUTPOINTS of this adapted model" in told(result)
+    found = json.loads((tmp_path / "stress.json").read_text())
+    assert (found["training_images"], found["adapting_images"]) == (0, 60)
     checks = document("verify", out)
     assert checks["sound"]
     words = {check["check"]: check["found"] for check in checks["checks"]}

@@ -106,7 +106,9 @@ def test_train_scores_a_few_kinds_out_of_fold(document, run, folder, logistic, t
     assert table.loc[("stress", "mean 2: qwk"), "value"] == pytest.approx(np.mean(kappas), abs=1e-6)
     assert table.loc[("stress", "mean 2: qwk"), "low"] < np.mean(kappas)
     assert json.loads((out / "metrics.json").read_text())["stress"] == found
-    assert "stress" not in trained[1]
+    assert (out / "stress.png").read_bytes().startswith(b"\x89PNG")
+    assert "stress.png" in printed["files"]
+    assert trained[1]["stress"] is None
     # a run that began before there was the option may go on without it
     metrics = json.loads((trained[0] / "metrics.json").read_text())
     del metrics["settings"]["stress"]
