@@ -27,7 +27,7 @@ POOLINGS = (
 POOL_OVERS = ("auto", "fov", "all")
 
 GEM_POWER = 3.0
-_GEM_FLOOR = 1e-6
+GEM_FLOOR = 1e-6
 
 
 def of_all_stages(pooling: str) -> bool:
@@ -166,7 +166,7 @@ def _pool(tensor: Any, how: str) -> Any:
     if how == "avg+max":
         return layers.Concatenate()([_pool(tensor, "avg"), _pool(tensor, "max")])
     if how == "gem":
-        raised = ops.power(ops.maximum(tensor, _GEM_FLOOR), GEM_POWER)
+        raised = ops.power(ops.maximum(tensor, GEM_FLOOR), GEM_POWER)
         return ops.power(_pool(raised, "avg"), 1 / GEM_POWER)
     if how == "std":
         return positions.deviation(positions.as_rows(tensor), None)
@@ -197,7 +197,7 @@ def _weighed(tensor: Any, how: str, weigh: Callable[[int, int], Any]) -> Any:
         others = ops.reshape(outside, (-1, extras * rows.shape[2]))
         return ops.concatenate([others, inside], axis=1)
     if how == "gem":
-        raised = ops.power(ops.maximum(rows, _GEM_FLOOR), GEM_POWER)
+        raised = ops.power(ops.maximum(rows, GEM_FLOOR), GEM_POWER)
         return ops.power(positions.mean(raised, weights), 1 / GEM_POWER)
     if how == "avg+max":
         parts = [positions.mean(rows, weights), positions.maximum(rows, weights)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.backbones.network import load_frozen
+from fundus.backbones.network import load_frozen, load_maps
 from fundus.backbones.splitting import one_or_list
 from fundus.data.inputs import Images
 from fundus.exceptions import DivergedError, StoreError, StoreWarning, warn_once
@@ -68,13 +68,47 @@ def run_frozen(
     x = frozen.normaliser.apply(images)
     if model is None:
         return [x]
-    n = len(x)
-    inputs = [_padded(x, pad_to)]
+    inputs = [x]
     if frozen.pools_fov:
-        inputs.append(_padded(field_of_view(images) if masks is None else masks, pad_to))
+        inputs.append(field_of_view(images) if masks is None else masks)
+    return _outputs(model, inputs, pad_to, where, frozen)
+
+
+def run_to_maps(
+    frozen: Frozen,
+    images: NDArray[np.uint8],
+    *,
+    pad_to: int = FORWARD_BATCH,
+    where: Callable[[int], str] = "row {} of a batch".format,
+) -> list[NDArray[np.float32]]:
+    """Normalise images and run a network, all of it frozen, up to the maps that it pools.
+
+    Parameters, and what is raised, are as in `run_frozen`.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (n, height, width, channels), (n, tokens, channels) or \
+(n, channels)
+        First stage first.
+    """
+    refuse_after_fork()
+    model = load_maps(frozen.network)
+    return _outputs(model, [frozen.normaliser.apply(images)], pad_to, where, frozen)
+
+
+def _outputs(
+    model: Any,
+    inputs: list[NDArray[Any]],
+    pad_to: int,
+    where: Callable[[int], str],
+    frozen: Frozen,
+) -> list[NDArray[np.float32]]:
+    """Run a part of a network on a batch, and check what it gives."""
+    n = len(inputs[0])
+    padded = [_padded(array, pad_to) for array in inputs]
     work_done["forward_passes"] += n
     with _one_at_a_time:
-        outputs = model.predict_on_batch(one_or_list(inputs))
+        outputs = model.predict_on_batch(one_or_list(padded))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     arrays = [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
     for array in arrays:

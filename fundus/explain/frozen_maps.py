@@ -1,0 +1,204 @@
+"""Maps of heads on frozen features: one pass of the network, whatever number of heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus.backbones.network import load_maps
+from fundus.backbones.pooling import of_all_stages
+from fundus.data.inputs import Images
+from fundus.explain.contributions import Floats, grid_of, pool_all
+from fundus.explain.found import Found
+from fundus.explain.linear import Linear, linear_head
+from fundus.explain.networks import decoded, slopes_in_features
+from fundus.explain.slopes import local_slopes, path_slopes
+from fundus.explain.targets import LEAST_OF_NETWORKS, Leaf, Part, Target, target_of
+from fundus.frozen.function import Frozen
+from fundus.frozen.loading import Masks, load_with_masks
+from fundus.frozen.work import run_to_maps
+from fundus.heads.base import NeuralHead
+
+#: Images whose maps are in memory at once.
+BATCH = 8
+
+
+def has_places(frozen: Frozen) -> bool:
+    """Whether a map that a network pools has positions; all its layers are frozen."""
+    shapes = [tuple(tensor.shape[1:]) for tensor in load_maps(frozen.network).outputs]
+    return any(grid_of(shape) is not None for shape in shapes)
+
+
+def batches(
+    images: Images, frozen: Frozen, n_jobs: int | None
+) -> Iterator[tuple[list[int], NDArray[np.uint8], Masks]]:
+    """Yield rows, their pictures, and their fields of view where the network pools over them."""
+    rows = range(len(images))
+    for done, pictures, masks in load_with_masks(
+        images, rows, frozen.recipe, masks=frozen.pools_fov, n_jobs=n_jobs
+    ):
+        for start in range(0, len(done), BATCH):
+            some = slice(start, start + BATCH)
+            yield done[some], pictures[some], None if masks is None else masks[some]
+
+
+class Heads:
+    """The heads of parts that share their frozen layers.
+
+    Parameters
+    ----------
+    parts : list of Part
+    grade : hashable or None
+    method : {"auto", "exact", "hirescam"}
+    """
+
+    def __init__(self, parts: list[Part], grade: Any, method: str) -> None:
+        self.parts, self.grade, self.method = parts, grade, method
+        self.readers: list[_Linear | _Net | None] = []
+
+    def read(self, features: Floats) -> list[_Linear | _Net | None]:
+        """Return what gives the slopes of each head; None for one of which nothing is known."""
+        if not self.readers:
+            self.readers = [self._reader(part, features) for part in self.parts]
+        return self.readers
+
+    def _reader(self, part: Part, features: Floats) -> _Linear | _Net | None:
+        leaf = part.model
+        assert isinstance(leaf, Leaf)
+        tail = getattr(leaf.head, "tail", None)
+        if tail is not None and isinstance(tail.head, NeuralHead):
+            return None if self.method == "exact" else _Net(leaf, target_of(part, self.grade))
+        estimator = leaf.head.network()
+        found = linear_head(estimator, features)
+        if found is None:
+            return None
+        columns = None if leaf.head.is_regressor else leaf.columns_of(estimator.classes_)
+        target = target_of(part, self.grade, columns)
+        return _Linear(found, target, self.method != "hirescam", estimator)
+
+
+@dataclass
+class _Linear:
+    """Slopes of a head that is linear."""
+
+    found: Linear
+    target: Target
+    along: bool
+    estimator: Any
+    method: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.method = "exact" if self.along else "hirescam"
+
+    @property
+    def by_scores(self) -> bool:
+        """Whether scores of classes are explained, as there are no probabilities of them."""
+        return self.found.link is None
+
+    def __call__(self, features: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Slopes in the features, values, values without the features' part, severities."""
+        found, target = self.found, self.target
+        scores, link = found.scores(features), found.link
+        if link is None:
+            each = np.broadcast_to(target.score_weights, scores.shape)
+            value, start = target.of_scores(scores), target.of_scores(found.bias[None])
+            severity = target.severity(_told(self.estimator, features))
+            return each @ found.weights.T, value, np.repeat(start, len(scores)), severity
+
+        def value_of(z: Floats) -> Floats:
+            return target.value(link(z))
+
+        value = value_of(scores)
+        slopes = (
+            path_slopes(value_of, found.start, scores)
+            if self.along
+            else local_slopes(value_of, scores)
+        )
+        each = slopes @ found.weights.T
+        if self.along:
+            bias = value_of(found.start[None]) + slopes @ (found.bias - found.start)
+        else:
+            bias = value - (each * features).sum(axis=1)
+        return each, value, bias, target.severity(link(scores))
+
+
+def _told(estimator: Any, features: Floats) -> Floats:
+    """Probabilities of a classifier; where it has none, 1 for the class that it predicts."""
+    if hasattr(estimator, "predict_proba"):
+        return np.asarray(estimator.predict_proba(features), dtype=np.float64)
+    predicted = np.asarray(estimator.predict(features))
+    return (predicted[:, None] == estimator.classes_[None, :]).astype(np.float64)
+
+
+@dataclass
+class _Net:
+    """Slopes of a network on features."""
+
+    leaf: Leaf
+    target: Target
+    method: str = "hirescam"
+    by_scores: bool = False
+
+    def __call__(self, features: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        tail: Any = self.leaf.head.tail  # type: ignore[attr-defined]
+        target = self.target.with_least(LEAST_OF_NETWORKS)
+
+        def raw_of(outputs: Floats) -> Floats:
+            return decoded(tail.head, tail.n_grades, self.leaf.positions, outputs)
+
+        net = self.leaf.head.network()
+        outputs, each = slopes_in_features(net, features, lambda o: target.value(raw_of(o)))
+        raw = raw_of(outputs)
+        value = target.value(raw)
+        return each, value, value - (each * features).sum(axis=1), target.severity(raw)
+
+
+def explain_frozen(
+    parts: list[Part], images: Images, grade: Any, method: str, n_jobs: int | None
+) -> list[Found | None]:
+    """Explain parts that share their frozen layers, power and preprocessing.
+
+    Parameters
+    ----------
+    parts : list of Part
+        Of a `Leaf` each, all of whose layers before the head are frozen.
+    images : Images
+    grade : hashable or None
+    method : {"auto", "exact", "hirescam"}
+    n_jobs : int or None
+        Decoding threads.
+
+    Returns
+    -------
+    list of Found or None
+        None for a head of which only predictions are known.
+    """
+    leaf = parts[0].model
+    assert isinstance(leaf, Leaf)
+    frozen = leaf.frozen
+    pooling = frozen.network.pooling
+    how = (pooling.partition("_")[2] or "avg") if of_all_stages(pooling) else pooling
+    heads = Heads(parts, grade, method)
+    found: list[Found | None] = [None] * len(parts)
+    for rows, pictures, masks in batches(images, frozen, n_jobs):
+        where = [images.where(row) for row in rows]
+        maps = run_to_maps(frozen, pictures, pad_to=BATCH, where=where.__getitem__)
+        features, back = pool_all(maps, how, masks, frozen.power)
+        readers = heads.read(features)
+        for k, reader in enumerate(readers):
+            if reader is None:
+                continue
+            if found[k] is None:
+                found[k] = Found(parts[k], reader.method, by_scores=reader.by_scores)
+            slopes, value, bias, severity = reader(features)
+            grids, loose = back(slopes)
+            kept = found[k]
+            assert kept is not None
+            kept.add(grids, value, bias + loose, severity)
+        if all(reader is None for reader in readers):
+            break
+    return found
