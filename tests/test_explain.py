@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -34,7 +34,7 @@ from fundus import (
     TunedCutpointClassifierCV,
     explain_images,
 )
-from fundus.backbones.pooling import POOLINGS, of_all_stages, pooled
+from fundus.backbones.pooling import POOLINGS, of_all_stages, pooled, signed_power
 from fundus.builtin.tiny import build
 from fundus.exceptions import DataError, ImageReadError, InvalidParameterError
 from fundus.explain.contributions import pool, pool_all
@@ -93,10 +93,10 @@ def test_features_are_kerass_and_positions_add_up_to_them(pooling, over):
     network = pooled(model, pooling, pool_over=over)
     wanted = np.asarray(network([x, masks] if over == "fov" else x))
     stages = [model.get_layer("block2_relu").output, model.output]
-    maps = [np.asarray(m) for m in keras.Model(model.inputs, stages)(x)]
+    maps = [np.asarray(m) for m in keras.Model(model.input, stages)(x)]
     how = (pooling.partition("_")[2] or "avg") if of_all_stages(pooling) else pooling
     maps = maps if of_all_stages(pooling) else maps[1:]
-    features, back = pool_all(maps, how, masks if over == "fov" else None, None)
+    features, back = pool_all(maps, how, masks if over == "fov" else None)
     np.testing.assert_allclose(features, wanted, rtol=2e-4, atol=2e-5)
     slopes = rng.normal(size=features.shape)
     grids, loose = back(slopes)
@@ -114,7 +114,7 @@ def test_a_token_of_the_class_has_no_place(pooling, over):
     tokens = rng.normal(size=(2, 17, 5)).astype(np.float32)
     inputs = keras.Input((17, 5))
     masks = rng.random((2, 16, 16)) < 0.5
-    features, back = pool_all([tokens], pooling, masks if over == "fov" else None, None)
+    features, back = pool_all([tokens], pooling, masks if over == "fov" else None)
     if over == "all":
         wanted = pooled(keras.Model(inputs, keras.layers.Identity()(inputs)), pooling)(tokens)
         np.testing.assert_allclose(features, np.asarray(wanted), rtol=1e-4, atol=1e-6)
@@ -133,7 +133,8 @@ def test_each_position_by_a_loop():
     maps, slope, power = rng.normal(size=(1, 2, 3, 4)), rng.normal(size=(1, 4)), 0.5
     rows = maps.reshape(6, 4)
     for how in ("avg", "std"):
-        _, back = pool_all([maps], how, None, power)
+        plain, _ = pool_all([maps], how, None)
+        _, back = pool_all([maps], how, None, signed_power(plain, power))
         (grid,), _ = back(slope)
         for p in range(6):
             wanted = 0.0
@@ -146,7 +147,7 @@ def test_each_position_by_a_loop():
                     part = (rows[p, c] - rows[:, c].mean()) ** 2 / (6 * m)
                 wanted += slope[0, c] * part * abs(m) ** (power - 1)
             assert grid.ravel()[p] == pytest.approx(wanted)
-    _, back = pool_all([maps], "max", None, None)
+    _, back = pool_all([maps], "max", None)
     (grid,), _ = back(slope)
     wanted = np.zeros(6)
     for c in range(4):
@@ -156,9 +157,10 @@ def test_each_position_by_a_loop():
 
 def test_a_mean_of_zero_has_parts_of_zero():
     maps = np.array([[[[3.0], [-3.0]]]])
-    features, back = pool_all([maps], "avg", None, 0.5)
-    (grid,), _ = back(np.ones((1, 1)))
+    features, back = pool_all([maps], "avg", None, signed_power(np.zeros((1, 1)), 0.5))
+    (grid,), loose = back(np.ones((1, 1)))
     assert features.tolist() == [[0.0]]
+    assert loose.tolist() == [0.0]
     assert grid.ravel().tolist() == [0.0, 0.0]
 
 
@@ -169,7 +171,8 @@ def test_where_all_positions_are_equal_each_has_an_equal_part():
     inputs = keras.Input((2, 2, 1))
     keras_says = pooled(keras.Model(inputs, keras.layers.Identity()(inputs)), "std")(maps)
     for power in (None, 0.5):
-        features, back = pool_all([maps], "std", None, power)
+        plain, _ = pool_all([maps], "std", None)
+        features, back = pool_all([maps], "std", None, signed_power(plain, power))
         assert features[0, 0] == pytest.approx(float(keras_says[0, 0]) ** (power or 1))
         (grid,), _ = back(np.ones((1, 1)))
         np.testing.assert_allclose(grid.ravel(), features[0, 0] / 4)
@@ -253,14 +256,14 @@ def test_a_picture_is_what_its_place_on_the_photograph_holds(size, crop, suffix)
     again = cv2.remap(whole, *grid, cv2.INTER_LINEAR)
     away = np.abs(again - picture).mean(axis=2)
     assert np.median(away) < 2.0
-    assert (away < 12).mean() > 0.95  # all but the rim
+    assert (away < 12).mean() > 1 - 3.5 / size  # all but the rim
 
 
 def test_a_spot_is_found_where_it_is():
     X = np.zeros((2, 60, 100, 3), np.uint8)
     X[:, 5:55, 30:80] = (120, 70, 30)
     X[0, 12:18, 62:70] = 250
-    model = tiny(RidgeHead(alpha=1e-6), image_size=32, pooling="max", pool_over="fov")
+    model = tiny(RidgeHead(alpha=1.0), image_size=32, pooling="max", pool_over="fov")
     found = model.fit(X, [1, 0]).explain(X[:1])
     row, column = np.unravel_index(found.map(0).argmax(), (60, 100))
     assert abs(row - 15) < 8
@@ -273,14 +276,14 @@ REGRESSORS = {
     "ridge": "ridge",
     "least squares": LinearRegression(),
     "scaled": make_pipeline(RobustScaler(), MinMaxScaler(), PCA(5, whiten=True), Ridge()),
-    "chosen": make_pipeline(StandardScaler(), SelectKBest(f_classif, k=9), Ridge()),
+    "chosen": make_pipeline(StandardScaler(), SelectFromModel(Ridge(), max_features=9), Ridge()),
 }
 CLASSIFIERS = {
     "logistic": "logistic",
     "ordinal_logistic": "ordinal_logistic",
     "ordinal_ridge": "ordinal_ridge",
     "unscaled": LogisticRegression(max_iter=5000),
-    "lda": LinearDiscriminantAnalysis(),
+    "lda": LinearDiscriminantAnalysis("lsqr", shrinkage="auto"),
 }
 SCORED = {
     "svm": "svm",
@@ -367,7 +370,7 @@ def test_what_falls_on_padding_is_in_the_bias(crop):
         [rise(found, k) for k in range(2)], model.predict_severity(X[:2]), atol=1e-4
     )
     same = np.ptp(found.bias) < 1e-9
-    assert same == (crop is None)
+    assert same == (crop != "square")
 
 
 def grader(cv=3) -> FoldEnsemble:
@@ -378,6 +381,7 @@ def grader(cv=3) -> FoldEnsemble:
         pool_over="fov",
         stages=slice(None, -1),
         power=0.5,
+        augment=True,
         augment_views=2,
     )
     tuned = TunedCutpointClassifierCV(one, cv=2, random_state=0)
@@ -564,10 +568,10 @@ def test_hirescam_is_values_times_gradients(photos, head, grade):
     assert found.method == "hirescam"
     np.testing.assert_allclose(found.severity, model.predict_severity(X[:2]), atol=1e-4)
     # the whole network anew, with the decoding in the graph's own words
-    from fundus.frozen.work import run_to_maps
+    from fundus.frozen.work import run_with_maps
 
     pictures = np.stack([decode_array(x, model.frozen_.recipe) for x in X[:2]])
-    (maps,) = run_to_maps(model.frozen_, pictures)
+    _, maps = run_with_maps(model.frozen_, pictures)
     with tf.GradientTape() as tape:
         values = tf.constant(maps)
         tape.watch(values)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.pooling import maps_to_pool, pooled, refuse_without_positions
-from fundus.backbones.splitting import Split, one_or_list, split
+from fundus.backbones.splitting import Split, split
 from fundus.backbones.stages import chosen_stages, names_in, stage_outputs
 from fundus.hookspecs import BackboneSpec
 from fundus.plugins.registry import BUILTIN, get_registry
@@ -206,19 +206,18 @@ def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
 
 
 def load_maps(network: Network) -> keras.Model:
-    """Build a network, all of whose layers are frozen, up to the maps that it pools.
+    """Build a network, all of whose layers are frozen, with the maps that it pools.
 
-    It is built once per process; its outputs are a list, first stage first.
+    It is built once per process; its outputs are the features, and the maps, first stage first.
     """
-    return _up_to_maps(network, _stamp(network), dtype_policy())
+    return _with_maps(network, _stamp(network), dtype_policy())
 
 
 @lru_cache(maxsize=2)
-def _up_to_maps(network: Network, stamp: tuple[int, ...], precision: str) -> keras.Model:
-    import keras
-
-    inputs, maps = maps_to_pool(_frozen(network).prefix, network.pooling, network.stages)
-    return keras.Model(one_or_list(inputs), maps, name=f"{network.spec.name}_maps")
+def _with_maps(network: Network, stamp: tuple[int, ...], precision: str) -> keras.Model:
+    place, stages = network.pool_over, network.stages
+    prefix = _frozen(network).prefix
+    return pooled(prefix, network.pooling, pool_over=place, stages=stages, keep_maps=True)
 
 
 def _frozen(network: Network) -> Split:

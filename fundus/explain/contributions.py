@@ -213,9 +213,12 @@ _POOLINGS: dict[str, Callable[[Floats, Floats], Way]] = {
 
 
 def pool_all(
-    maps: list[NDArray[Any]], how: str, masks: NDArray[np.bool_] | None, power: float | None
+    maps: list[NDArray[Any]],
+    how: str,
+    masks: NDArray[np.bool_] | None,
+    features: NDArray[Any] | None = None,
 ) -> tuple[Floats, Callable[[Floats], tuple[list[Floats], Floats]]]:
-    """Pool all maps of images, join their features, and raise them to a power.
+    """Pool all maps of images and join their features, or find the parts of given ones.
 
     Parameters
     ----------
@@ -223,9 +226,11 @@ def pool_all(
         First stage first; see `pool`.
     how : str
     masks : ndarray of bool, shape (n, size, size), or None
-    power : float or None
-        Of `fundus.backbones.pooling.signed_power`. A feature's parts are stretched with it; where
-        it is 0, they are 0 too.
+    features : ndarray of float, shape (n, n_features), default=None
+        What a head was given for these maps: the network's own numbers, and raised to a power
+        where there is one (`fundus.backbones.pooling.signed_power`). The parts of a feature are
+        stretched so that they add up to it: for the power a by :math:`|m|^{a-1}`, where m is the
+        feature without it. Where that is 0, they are 0 too.
 
     Returns
     -------
@@ -236,16 +241,16 @@ def pool_all(
     """
     pools = [pool(values, how, masks) for values in maps]
     raw = np.concatenate([found.features for found in pools], axis=1)
-    features, stretch = raw, np.ones_like(raw)
-    if power is not None:
-        features = np.copysign(np.abs(raw) ** power, raw)
-        stretch = np.divide(features, raw, out=np.zeros_like(raw), where=raw != 0)
+    given = raw if features is None else features.astype(np.float64)
+    stretch = np.divide(given, raw, out=np.zeros_like(raw), where=raw != 0)
     ends = np.cumsum([found.features.shape[1] for found in pools])[:-1]
 
     def back(slopes: Floats) -> tuple[list[Floats], Floats]:
         parts = np.split(slopes * stretch, ends, axis=1)
         placed = [found.placed(part) for found, part in zip(pools, parts, strict=True)]
         grids = [grid for grid, _ in placed if grid is not None]
-        return grids, np.sum([loose for _, loose in placed], axis=0)
+        loose = np.sum([loose for _, loose in placed], axis=0)
+        # a network's sum that is not 0 where it is one here, by rounding
+        return grids, loose + (slopes * np.where(raw != 0, 0.0, given)).sum(axis=1)
 
-    return features, back
+    return given, back

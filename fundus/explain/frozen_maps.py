@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fundus.backbones.network import load_maps
-from fundus.backbones.pooling import of_all_stages
+from fundus.backbones.pooling import of_all_stages, signed_power
 from fundus.data.inputs import Images
 from fundus.explain.contributions import Floats, grid_of, pool_all
 from fundus.explain.found import Found
@@ -19,31 +18,18 @@ from fundus.explain.networks import decoded, slopes_in_features
 from fundus.explain.slopes import local_slopes, path_slopes
 from fundus.explain.targets import LEAST_OF_NETWORKS, Leaf, Part, Target, target_of
 from fundus.frozen.function import Frozen
-from fundus.frozen.loading import Masks, load_with_masks
-from fundus.frozen.work import run_to_maps
+from fundus.frozen.loading import load_with_masks
+from fundus.frozen.work import run_with_maps
 from fundus.heads.base import NeuralHead
 
-#: Images whose maps are in memory at once.
+#: Images whose maps are worked on at once, in double precision.
 BATCH = 8
 
 
 def has_places(frozen: Frozen) -> bool:
     """Whether a map that a network pools has positions; all its layers are frozen."""
-    shapes = [tuple(tensor.shape[1:]) for tensor in load_maps(frozen.network).outputs]
+    shapes = [tuple(tensor.shape[1:]) for tensor in load_maps(frozen.network).outputs[1:]]
     return any(grid_of(shape) is not None for shape in shapes)
-
-
-def batches(
-    images: Images, frozen: Frozen, n_jobs: int | None
-) -> Iterator[tuple[list[int], NDArray[np.uint8], Masks]]:
-    """Yield rows, their pictures, and their fields of view where the network pools over them."""
-    rows = range(len(images))
-    for done, pictures, masks in load_with_masks(
-        images, rows, frozen.recipe, masks=frozen.pools_fov, n_jobs=n_jobs
-    ):
-        for start in range(0, len(done), BATCH):
-            some = slice(start, start + BATCH)
-            yield done[some], pictures[some], None if masks is None else masks[some]
 
 
 class Heads:
@@ -59,12 +45,35 @@ class Heads:
     def __init__(self, parts: list[Part], grade: Any, method: str) -> None:
         self.parts, self.grade, self.method = parts, grade, method
         self.readers: list[_Linear | _Net | None] = []
+        self.found: list[Found | None] = [None] * len(parts)
 
-    def read(self, features: Floats) -> list[_Linear | _Net | None]:
-        """Return what gives the slopes of each head; None for one of which nothing is known."""
+    def add(self, features: Floats, back: Callable[[Floats], tuple[list[Floats], Floats]]) -> bool:
+        """Find the maps of a batch by every head of which more than predictions are known.
+
+        Parameters
+        ----------
+        features : ndarray of float64, shape (n, n_features)
+        back : callable
+            As from `pool_all`.
+
+        Returns
+        -------
+        bool
+            Whether there is such a head.
+        """
         if not self.readers:
             self.readers = [self._reader(part, features) for part in self.parts]
-        return self.readers
+        for k, reader in enumerate(self.readers):
+            if reader is None:
+                continue
+            found = self.found[k]
+            if found is None:
+                found = Found(self.parts[k], reader.method, by_scores=reader.by_scores)
+                self.found[k] = found
+            slopes, value, bias, severity = reader(features)
+            grids, loose = back(slopes)
+            found.add(grids, value, bias + loose, severity)
+        return any(reader is not None for reader in self.readers)
 
     def _reader(self, part: Part, features: Floats) -> _Linear | _Net | None:
         leaf = part.model
@@ -158,7 +167,7 @@ class _Net:
 
 
 def explain_frozen(
-    parts: list[Part], images: Images, grade: Any, method: str, n_jobs: int | None
+    parts: list[Part], images: Images, grade: Any, method: str
 ) -> list[Found | None]:
     """Explain parts that share their frozen layers, power and preprocessing.
 
@@ -169,8 +178,6 @@ def explain_frozen(
     images : Images
     grade : hashable or None
     method : {"auto", "exact", "hirescam"}
-    n_jobs : int or None
-        Decoding threads.
 
     Returns
     -------
@@ -183,22 +190,16 @@ def explain_frozen(
     pooling = frozen.network.pooling
     how = (pooling.partition("_")[2] or "avg") if of_all_stages(pooling) else pooling
     heads = Heads(parts, grade, method)
-    found: list[Found | None] = [None] * len(parts)
-    for rows, pictures, masks in batches(images, frozen, n_jobs):
-        where = [images.where(row) for row in rows]
-        maps = run_to_maps(frozen, pictures, pad_to=BATCH, where=where.__getitem__)
-        features, back = pool_all(maps, how, masks, frozen.power)
-        readers = heads.read(features)
-        for k, reader in enumerate(readers):
-            if reader is None:
-                continue
-            if found[k] is None:
-                found[k] = Found(parts[k], reader.method, by_scores=reader.by_scores)
-            slopes, value, bias, severity = reader(features)
-            grids, loose = back(slopes)
-            kept = found[k]
-            assert kept is not None
-            kept.add(grids, value, bias + loose, severity)
-        if all(reader is None for reader in readers):
-            break
-    return found
+    rows = range(len(images))
+    for done, pictures, masks in load_with_masks(
+        images, rows, frozen.recipe, masks=frozen.pools_fov, n_jobs=leaf.n_jobs
+    ):
+        names = [images.where(row) for row in done]
+        outputs = run_with_maps(frozen, pictures, masks=masks, where=names.__getitem__)
+        for start in range(0, len(done), BATCH):
+            features, *maps = (array[start : start + BATCH] for array in outputs)
+            seen = None if masks is None else masks[start : start + BATCH]
+            read, back = pool_all(maps, how, seen, signed_power(features, frozen.power))
+            if not heads.add(read, back):
+                return [None] * len(parts)
+    return heads.found

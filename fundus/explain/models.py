@@ -219,7 +219,7 @@ def _found(owner: Any, parts: list[Part], images: Images, grade: Any, method: st
             shared.setdefault((leaf.frozen.key(), leaf.frozen.power), []).append(k)
     for rows in shared.values():
         some = [parts[k] for k in rows]
-        together = explain_frozen(some, images, grade, method, some[0].model.n_jobs)
+        together = explain_frozen(some, images, grade, method)
         for k, one in zip(rows, together, strict=True):
             found[k] = one
     for k, part in enumerate(parts):

@@ -65,35 +65,38 @@ def run_frozen(
     """
     refuse_after_fork()
     model = load_frozen(frozen.network)
-    x = frozen.normaliser.apply(images)
-    if model is None:
-        return [x]
-    inputs = [x]
-    if frozen.pools_fov:
-        inputs.append(field_of_view(images) if masks is None else masks)
-    return _outputs(model, inputs, pad_to, where, frozen)
+    inputs = _inputs(frozen, images, masks)
+    return inputs if model is None else _outputs(model, inputs, pad_to, where, frozen)
 
 
-def run_to_maps(
+def run_with_maps(
     frozen: Frozen,
     images: NDArray[np.uint8],
     *,
-    pad_to: int = FORWARD_BATCH,
+    masks: Masks = None,
     where: Callable[[int], str] = "row {} of a batch".format,
 ) -> list[NDArray[np.float32]]:
-    """Normalise images and run a network, all of it frozen, up to the maps that it pools.
+    """Normalise images and run a network, all of it frozen, and keep the maps that it pools.
 
     Parameters, and what is raised, are as in `run_frozen`.
 
     Returns
     -------
-    list of ndarray of float32, shape (n, height, width, channels), (n, tokens, channels) or \
-(n, channels)
-        First stage first.
+    list of ndarray of float32
+        The features, (n, n_features), and the maps, first stage first: (n, height, width,
+        channels), (n, tokens, channels) or (n, channels).
     """
     refuse_after_fork()
-    model = load_maps(frozen.network)
-    return _outputs(model, [frozen.normaliser.apply(images)], pad_to, where, frozen)
+    inputs = _inputs(frozen, images, masks)
+    return _outputs(load_maps(frozen.network), inputs, FORWARD_BATCH, where, frozen)
+
+
+def _inputs(frozen: Frozen, images: NDArray[np.uint8], masks: Masks) -> list[NDArray[Any]]:
+    """What a frozen part takes: the normalised pictures, and their fields of view."""
+    x: list[NDArray[Any]] = [frozen.normaliser.apply(images)]
+    if frozen.pools_fov:
+        x.append(field_of_view(images) if masks is None else masks)
+    return x
 
 
 def _outputs(
