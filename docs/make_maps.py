@@ -24,9 +24,9 @@ from fundus.runtime.opencv import cv2
 PICTURE = Path(__file__).resolve().with_name("maps.png")
 
 #: Edge of the photographs, and of what the network gets, in pixels.
-SIDE, INPUT = 288, 224
+SIDE, INPUT = 288, 192
 #: Photographs to train on; by grade those that are shown.
-N_TRAIN, SHOWN = 90, (1, 2, 3, 4)
+N_TRAIN, SHOWN = 70, (1, 2, 3, 4)
 #: Colour of the outlines of lesions.
 OUTLINE = (90, 255, 255)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import is_regressor
 
 from fundus.backbones.network import load_maps
 from fundus.backbones.pooling import of_all_stages, signed_power
@@ -115,7 +117,7 @@ class _Linear:
         if link is None:
             each = np.broadcast_to(target.score_weights, scores.shape)
             value, start = target.of_scores(scores), target.of_scores(found.bias[None])
-            severity = target.severity(_told(self.estimator, features))
+            severity = target.severity(_told(self.estimator, features.astype(np.float32)))
             return each @ found.weights.T, value, np.repeat(start, len(scores)), severity
 
         def value_of(z: Floats) -> Floats:
@@ -128,15 +130,20 @@ class _Linear:
             else local_slopes(value_of, scores)
         )
         each = slopes @ found.weights.T
+        # as the head computes it, in single precision; what that rounds is no position's
+        told = _told(self.estimator, features.astype(np.float32))
+        rounded = target.value(told) - value
         if self.along:
             bias = value_of(found.start[None]) + slopes @ (found.bias - found.start)
         else:
             bias = value - (each * features).sum(axis=1)
-        return each, value, bias, target.severity(link(scores))
+        return each, value + rounded, bias + rounded, target.severity(told)
 
 
-def _told(estimator: Any, features: Floats) -> Floats:
-    """Probabilities of a classifier; where it has none, 1 for the class that it predicts."""
+def _told(estimator: Any, features: NDArray[Any]) -> Floats:
+    """What a head predicts: severities, or probabilities, 1 for the class of one without them."""
+    if is_regressor(estimator):
+        return np.asarray(estimator.predict(features), dtype=np.float64)
     if hasattr(estimator, "predict_proba"):
         return np.asarray(estimator.predict_proba(features), dtype=np.float64)
     predicted = np.asarray(estimator.predict(features))

@@ -26,6 +26,9 @@ from fundus.heads.view_scaler import ViewStandardScaler
 
 Floats = NDArray[np.float64]
 
+#: How far a head that is read may be from what it predicts, by the precision of its features.
+_DOUBLE, _SINGLE = 1e-6, 1e-3
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -78,7 +81,7 @@ def linear_head(estimator: Any, features: Floats) -> Linear | None:
     >>> bool(np.allclose(found.scores(X)[:, 0], ridge.predict(X)))
     True
     """
-    estimator = unwrapped(estimator)
+    whole = estimator = unwrapped(estimator)
     before: list[Any] = []
     while isinstance(estimator, Pipeline):
         steps = [
@@ -96,7 +99,9 @@ def linear_head(estimator: Any, features: Floats) -> Linear | None:
         return None
     for step in reversed(before):
         found = _through(step, found)
-    return found
+    # as it is used: weights so large that single precision decides are no sum of parts
+    single = features.astype(np.float32)
+    return found if _agrees(found, whole, features, single, _SINGLE) else None
 
 
 def _is_affine(step: Any) -> bool:
@@ -142,21 +147,23 @@ def _last(estimator: Any, X: Floats) -> Linear | None:
         else [*_classifiers(estimator, X), _class_scores(estimator, X)]
     )
     for found in candidates:
-        if found is not None and _agrees(found, estimator, X):
+        if found is not None and _agrees(found, estimator, X, X, _DOUBLE):
             return found
     return None
 
 
-def _agrees(found: Linear, estimator: Any, X: Floats) -> bool:
-    """Whether what is read from an estimator is what it predicts."""
+def _agrees(
+    found: Linear, estimator: Any, X: Floats, given: NDArray[Any], tolerance: float
+) -> bool:
+    """Whether what is read from an estimator is what it predicts of what it is given."""
     if found.weights.shape[0] != X.shape[1]:
         return False
     if found.link is None:
         return True  # compared with its decision where it was made
     told = estimator.predict if is_regressor(estimator) else estimator.predict_proba
-    wanted = np.asarray(told(X), dtype=np.float64)
+    wanted = np.asarray(told(given), dtype=np.float64)
     got = found.link(found.scores(X))
-    return got.shape == wanted.shape and np.allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    return got.shape == wanted.shape and np.allclose(got, wanted, rtol=tolerance, atol=tolerance)
 
 
 def _coefficients(estimator: Any) -> tuple[Floats, Floats] | None:
