@@ -27,6 +27,9 @@ from fundus.heads.base import NeuralHead
 #: Images whose maps are worked on at once, in double precision.
 BATCH = 8
 
+# the most that single precision may change a value by, relative to it
+_ROUNDS = 1e-2
+
 
 def has_places(frozen: Frozen) -> bool:
     """Whether a map that a network pools has positions; all its layers are frozen."""
@@ -133,6 +136,8 @@ class _Linear:
         # as the head computes it, in single precision; what that rounds is no position's
         told = _told(self.estimator, features.astype(np.float32))
         rounded = target.value(told) - value
+        # but for the logarithm of what rounds to nothing
+        rounded[np.abs(rounded) > _ROUNDS * np.maximum(1, np.abs(value))] = 0.0
         if self.along:
             bias = value_of(found.start[None]) + slopes @ (found.bias - found.start)
         else:
@@ -160,7 +165,7 @@ class _Net:
     by_scores: bool = False
 
     def __call__(self, features: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        tail: Any = self.leaf.head.tail  # type: ignore[attr-defined]
+        tail: Any = self.leaf.head.tail
         target = self.target.with_least(LEAST_OF_NETWORKS)
 
         def raw_of(outputs: Floats) -> Floats:

@@ -71,7 +71,7 @@ class Explains:
         ImageReadError
             If files cannot be read; the first is named, the rest counted.
         """
-        check_is_fitted(self)  # type: ignore[arg-type]
+        check_is_fitted(self)
         return _explain(self, self.explained_parts(), X, grade, method)
 
 

@@ -50,7 +50,7 @@ def explain_trained(part: Part, images: Images, grade: Any) -> Found | None:
     if grid is None:
         return None
     (height, width), extras = grid
-    tail: Any = leaf.head.tail  # type: ignore[attr-defined]
+    tail: Any = leaf.head.tail
     target = target_of(part, grade).with_least(LEAST_OF_NETWORKS)
 
     def raw_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
