@@ -5,6 +5,9 @@ from .data.loaders import load_image_folder as load_image_folder
 from .data.loaders import load_image_table as load_image_table
 from .data.loaders import load_images as load_images
 from .data.synthetic import make_fundus as make_fundus
+from .explain.display import SaliencyDisplay as SaliencyDisplay
+from .explain.explanation import Explanation as Explanation
+from .explain.models import explain_images as explain_images
 from .grades.cutpoints import optimal_cutpoints as optimal_cutpoints
 from .grades.icdr import GRADE_NAMES as GRADE_NAMES
 from .grades.icdr import is_referable as is_referable

@@ -205,6 +205,21 @@ def _built(network: Network, stamp: tuple[int, ...], precision: str) -> Cut:
     return Cut(prefix, parts.suffix is None, parts.n_frozen, parts.cut_names, shapes)
 
 
+def load_maps(network: Network) -> keras.Model:
+    """Build a network, all of whose layers are frozen, with the maps that it pools.
+
+    It is built once per process; its outputs are the features, and the maps, first stage first.
+    """
+    return _with_maps(network, _stamp(network), dtype_policy())
+
+
+@lru_cache(maxsize=2)
+def _with_maps(network: Network, stamp: tuple[int, ...], precision: str) -> keras.Model:
+    place, stages = network.pool_over, network.stages
+    prefix = _frozen(network).prefix
+    return pooled(prefix, network.pooling, pool_over=place, stages=stages, keep_maps=True)
+
+
 def _frozen(network: Network) -> Split:
     """The network with all layers frozen, not pooled; one for several poolings."""
     return _split_frozen(_plain(network), _stamp(network), dtype_policy())

@@ -27,7 +27,7 @@ POOLINGS = (
 POOL_OVERS = ("auto", "fov", "all")
 
 GEM_POWER = 3.0
-_GEM_FLOOR = 1e-6
+GEM_FLOOR = 1e-6
 
 
 def of_all_stages(pooling: str) -> bool:
@@ -36,7 +36,12 @@ def of_all_stages(pooling: str) -> bool:
 
 
 def pooled(
-    model: keras.Model, pooling: str, *, pool_over: str = "all", stages: str | None = None
+    model: keras.Model,
+    pooling: str,
+    *,
+    pool_over: str = "all",
+    stages: str | None = None,
+    keep_maps: bool = False,
 ) -> keras.Model:
     """Turn a model's feature map into one vector per image.
 
@@ -59,6 +64,8 @@ def pooled(
         left out.
     stages : str or None, default=None
         For a multilevel pooling, which stages: see `stages_text`.
+    keep_maps : bool, default=False
+        Whether the maps that are pooled are outputs too, after the vector, first stage first.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def pooled(
     if of_all_stages(pooling):
         how = pooling.partition("_")[2] or "avg"
     elif len(maps[0].shape) == 2:
-        return model
+        return keras.Model(one_or_list(inputs), [*maps, *maps]) if keep_maps else model
     weigh: Callable[[int, int], Any] | None = None
     if pool_over == "fov":
         edges = model.inputs[0].shape[1:3]
@@ -105,7 +112,8 @@ def pooled(
         (features,) = vectors
     # a layer's name has no plus sign
     name = f"{model.name}_{pooling.replace('+', '_')}"
-    return keras.Model(one_or_list(inputs), features, name=name)
+    outputs = [features, *maps] if keep_maps else features
+    return keras.Model(one_or_list(inputs), outputs, name=name)
 
 
 def maps_to_pool(
@@ -166,7 +174,7 @@ def _pool(tensor: Any, how: str) -> Any:
     if how == "avg+max":
         return layers.Concatenate()([_pool(tensor, "avg"), _pool(tensor, "max")])
     if how == "gem":
-        raised = ops.power(ops.maximum(tensor, _GEM_FLOOR), GEM_POWER)
+        raised = ops.power(ops.maximum(tensor, GEM_FLOOR), GEM_POWER)
         return ops.power(_pool(raised, "avg"), 1 / GEM_POWER)
     if how == "std":
         return positions.deviation(positions.as_rows(tensor), None)
@@ -197,7 +205,7 @@ def _weighed(tensor: Any, how: str, weigh: Callable[[int, int], Any]) -> Any:
         others = ops.reshape(outside, (-1, extras * rows.shape[2]))
         return ops.concatenate([others, inside], axis=1)
     if how == "gem":
-        raised = ops.power(ops.maximum(rows, _GEM_FLOOR), GEM_POWER)
+        raised = ops.power(ops.maximum(rows, GEM_FLOOR), GEM_POWER)
         return ops.power(positions.mean(raised, weights), 1 / GEM_POWER)
     if how == "avg+max":
         parts = [positions.mean(rows, weights), positions.maximum(rows, weights)]

@@ -179,6 +179,43 @@ def stage_outputs(model: keras.Model) -> tuple[list[Any], list[Any]]:
     return flat.inputs, [*(best[k] for k in sorted(best)), output]
 
 
+def last_map(model: keras.Model) -> tuple[list[Any], Any, list[Any]] | None:
+    """Find the last tensor of a network that has positions and that all its paths cross.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional, with one output. Nested models are looked into.
+
+    Returns
+    -------
+    tuple or None
+        The inputs of the graph, the tensor, and the outputs. A map of height and width goes before
+        a list of tokens; ``None`` where no tensor has more than one position.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from fundus.builtin.tiny import build
+    >>> body = build(image_size=32, weights=None)
+    >>> pooled = keras.layers.GlobalAveragePooling2D()(body.output)
+    >>> _, found, _ = last_map(keras.Model(body.inputs, keras.layers.Dense(3)(pooled)))
+    >>> tuple(found.shape)
+    (None, 8, 8, 16)
+    """
+    flat = _unnested(model)
+    (output,) = flat.outputs
+    crossed = _paths(flat)
+    total = crossed[id(output)]
+    made = [tensor for node in graph_nodes(flat) for tensor in node.outputs]
+    whole = [t for t in [*flat.inputs, *made] if crossed[id(t)] == total and _edge(t) > 1]
+    for rank in (4, 3):
+        of_rank = [t for t in whole if len(t.shape) == rank]
+        if of_rank:
+            return flat.inputs, of_rank[-1], flat.outputs
+    return None
+
+
 def _levels(model: keras.Model) -> tuple[list[Any], dict[int, int], dict[int, bool]]:
     """All tensors in order, how often each was down-sampled, and whether it may end a stage."""
     order: list[Any] = []

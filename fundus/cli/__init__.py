@@ -13,6 +13,7 @@ from fundus.cli import (
     cache,
     demo,
     evaluate,
+    explain,
     listings,
     plan,
     predict,
@@ -41,6 +42,7 @@ app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)

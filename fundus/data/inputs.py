@@ -18,6 +18,7 @@ from fundus.images import (
     ImageRecipe,
     array_digest,
     decode,
+    decode_bytes,
     image_digest,
     prepare_array,
     read_bytes,
@@ -99,6 +100,13 @@ class Images:
             return read_bytes(self.paths[row])
         item = self._data[row]
         return pillow_rgb(item, name=self.where(row)) if is_pillow(item) else item
+
+    def photograph(self, row: int) -> NDArray[np.uint8]:
+        """Decode one row at its full size: uint8 RGB, upright."""
+        content = self.content(row)
+        return (
+            decode_bytes(content, name=self.where(row)) if isinstance(content, bytes) else content
+        )
 
     def picture(self, row: int, recipe: ImageRecipe) -> NDArray[np.uint8]:
         """Decode one row into a square uint8 RGB image."""

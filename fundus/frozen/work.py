@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.backbones.network import load_frozen
+from fundus.backbones.network import load_frozen, load_maps
 from fundus.backbones.splitting import one_or_list
 from fundus.data.inputs import Images
 from fundus.exceptions import DivergedError, StoreError, StoreWarning, warn_once
@@ -65,16 +65,53 @@ def run_frozen(
     """
     refuse_after_fork()
     model = load_frozen(frozen.network)
-    x = frozen.normaliser.apply(images)
-    if model is None:
-        return [x]
-    n = len(x)
-    inputs = [_padded(x, pad_to)]
+    inputs = _inputs(frozen, images, masks)
+    return inputs if model is None else _outputs(model, inputs, pad_to, where, frozen)
+
+
+def run_with_maps(
+    frozen: Frozen,
+    images: NDArray[np.uint8],
+    *,
+    masks: Masks = None,
+    where: Callable[[int], str] = "row {} of a batch".format,
+) -> list[NDArray[np.float32]]:
+    """Normalise images and run a network, all of it frozen, and keep the maps that it pools.
+
+    Parameters, and what is raised, are as in `run_frozen`.
+
+    Returns
+    -------
+    list of ndarray of float32
+        The features, (n, n_features), and the maps, first stage first: (n, height, width,
+        channels), (n, tokens, channels) or (n, channels).
+    """
+    refuse_after_fork()
+    inputs = _inputs(frozen, images, masks)
+    return _outputs(load_maps(frozen.network), inputs, FORWARD_BATCH, where, frozen)
+
+
+def _inputs(frozen: Frozen, images: NDArray[np.uint8], masks: Masks) -> list[NDArray[Any]]:
+    """What a frozen part takes: the normalised pictures, and their fields of view."""
+    x: list[NDArray[Any]] = [frozen.normaliser.apply(images)]
     if frozen.pools_fov:
-        inputs.append(_padded(field_of_view(images) if masks is None else masks, pad_to))
+        x.append(field_of_view(images) if masks is None else masks)
+    return x
+
+
+def _outputs(
+    model: Any,
+    inputs: list[NDArray[Any]],
+    pad_to: int,
+    where: Callable[[int], str],
+    frozen: Frozen,
+) -> list[NDArray[np.float32]]:
+    """Run a part of a network on a batch, and check what it gives."""
+    n = len(inputs[0])
+    padded = [_padded(array, pad_to) for array in inputs]
     work_done["forward_passes"] += n
     with _one_at_a_time:
-        outputs = model.predict_on_batch(one_or_list(inputs))
+        outputs = model.predict_on_batch(one_or_list(padded))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     arrays = [np.asarray(output, dtype=np.float32)[:n] for output in outputs]
     for array in arrays:

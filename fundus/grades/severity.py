@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+
+from fundus.grades.labels import to_positions
 
 
 def expected_grade(proba: NDArray[np.float64], positions: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -187,3 +191,31 @@ def _bounded(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     # no probability of a single step underflows to 0, so that a row's does not vanish where the
     # one grade it is sure of was not trained on
     return np.clip(logits.astype(np.float64), -700.0, 700.0)
+
+
+def to_scale(
+    severity: NDArray[np.float64], own: NDArray[Any], scale: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Convert severities ``(n_samples,)`` from a fold's own scale to the whole one.
+
+    Parameters
+    ----------
+    severity : ndarray of float, shape (n_samples,)
+        In positions on `own`; infinite ones stay so, and one beyond an end of `own` keeps its
+        distance from it.
+    own : ndarray, shape (n_own,)
+        Where a fold lacked a grade and the scale came from the data, a part of `scale`, with wider
+        steps.
+    scale : ndarray, shape (n_grades,)
+
+    Examples
+    --------
+    >>> grades = np.array([0, 1, 2, 4]), np.arange(5)
+    >>> to_scale(np.array([-0.5, 2.5, 3.25]), *grades).tolist()
+    [-0.5, 3.0, 4.25]
+    """
+    if len(own) == len(scale):
+        return severity
+    positions = to_positions(own, scale)
+    inside = np.clip(severity, 0, len(own) - 1)
+    return np.interp(inside, np.arange(len(own)), positions) + (severity - inside)

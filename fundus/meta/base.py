@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
 
+from fundus.explain.models import Explains, parts_of
+from fundus.explain.targets import Part
 from fundus.grades.foreign import as_grader, unwrapped, whole_scale
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.labels import to_positions
@@ -31,7 +33,7 @@ OF_A_GRADER: dict[str, Field] = {
 }
 
 
-class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class MetaGrader(Saves, Explains, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier of grades around an ``estimator``, which takes the same ``X``.
 
     A subclass fits in ``_fit`` and predicts in ``votes_of``, by default as the wrapped model does;
@@ -188,6 +190,10 @@ class MetaGrader(Saves, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     def readers(self) -> list[Reader]:
         """Return the frozen layers of all models that read the images."""
         return [reader for grader in self._graders() for reader in grader.readers()]
+
+    def explained_parts(self) -> list[Part]:
+        """Return the models inside whose mean is explained."""
+        return [part for model in self._models() for part in parts_of(model, self.grades_)]
 
     def votes_of(self, reading: Reading) -> Votes:
         """Predict what the wrapped model does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 import fundus.meta.voting as voting
+from fundus.explain.targets import Part
 from fundus.grades.foreign import scale_of, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
@@ -335,6 +337,11 @@ class FoldEnsemble(MetaGrader):
 
     def _models(self) -> list[Any]:
         return self.estimators_
+
+    def explained_parts(self) -> list[Part]:
+        """Return the models of the folds, whose mean is explained."""
+        soft = self.voting_ == "soft"
+        return [replace(part, by_proba=soft or part.by_proba) for part in super().explained_parts()]
 
     def members(self, reading: Reading) -> list[Votes]:
         """Predict with the model of each fold, on the classes and the scale of all folds."""

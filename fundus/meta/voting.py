@@ -11,7 +11,7 @@ from fundus.grades.cutpoints import grades_at
 from fundus.grades.foreign import as_grader, scale_of, whole_scale
 from fundus.grades.grader import Grader, Reading, Votes
 from fundus.grades.labels import Labels, to_positions
-from fundus.grades.severity import expected_grade, nearest_class, spread_proba
+from fundus.grades.severity import expected_grade, nearest_class, spread_proba, to_scale
 from fundus.parameters import refused
 from fundus.saving.classes import saveable
 from fundus.saving.schema import CLASSES, SCALE, SPREAD, check_fields, option
@@ -47,34 +47,6 @@ def votes_on(grader: Grader, reading: Reading, classes: NDArray[Any], scale: NDA
     if best is not None:
         best = np.searchsorted(classes, grader.classes_)[best]
     return votes._replace(proba=proba, severity=severity, best=best, std=std)
-
-
-def to_scale(
-    severity: NDArray[np.float64], own: NDArray[Any], scale: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Convert severities ``(n_samples,)`` from a fold's own scale to the whole one.
-
-    Parameters
-    ----------
-    severity : ndarray of float, shape (n_samples,)
-        In positions on `own`; infinite ones stay so, and one beyond an end of `own` keeps its
-        distance from it.
-    own : ndarray, shape (n_own,)
-        Where a fold lacked a grade and the scale came from the data, a part of `scale`, with wider
-        steps.
-    scale : ndarray, shape (n_grades,)
-
-    Examples
-    --------
-    >>> grades = np.array([0, 1, 2, 4]), np.arange(5)
-    >>> to_scale(np.array([-0.5, 2.5, 3.25]), *grades).tolist()
-    [-0.5, 3.0, 4.25]
-    """
-    if len(own) == len(scale):
-        return severity
-    positions = to_positions(own, scale)
-    inside = np.clip(severity, 0, len(own) - 1)
-    return np.interp(inside, np.arange(len(own)), positions) + (severity - inside)
 
 
 @saveable

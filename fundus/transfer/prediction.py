@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from fundus.explain.models import Explains
+from fundus.explain.targets import Leaf, Part
 from fundus.frozen.function import Frozen
 from fundus.frozen.sources import Source
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.severity import expected_grade, normalised, spread_proba
+from fundus.parameters import invalid
 from fundus.training.finite import check_outputs
 from fundus.training.fitted import FittedHead
 from fundus.transfer.parameters import has_proba
 
 
-class Predicts(Grader):
+class Predicts(Explains, Grader):
     """Grades, probabilities and severities of a fitted head.
 
     Attributes
@@ -30,7 +33,9 @@ class Predicts(Grader):
     """
 
     frozen_: Frozen
+    backbone: Any
     head: Any
+    n_jobs: int | None
     head_: FittedHead
     _positions: NDArray[np.intp]
 
@@ -60,6 +65,21 @@ class Predicts(Grader):
         if "frozen_" not in vars(self):
             return []
         return [Reader((self.frozen_.key(), self.frozen_.power), self, self._input)]
+
+    def explained_parts(self) -> list[Part]:
+        """Return the head with its frozen layers.
+
+        Raises
+        ------
+        InvalidParameterError
+            If features are precomputed.
+        """
+        if "frozen_" not in vars(self):
+            expected = "one that runs on images, as features have no places on a photograph"
+            raise invalid(self, "backbone", expected, self.backbone)
+        head, known = self.head_, np.sort(self._positions)
+        leaf = Leaf(self.frozen_, head, self.grades_, known, self._input, n_jobs=self.n_jobs)
+        return [Part(leaf, self.grades_)]
 
     def votes_of(self, reading: Reading) -> Votes:
         """Predict from the outputs of the frozen layers."""
