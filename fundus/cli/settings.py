@@ -44,6 +44,14 @@ class Settings:
     crop: Annotated[
         opt.Crop, option("Crop to the field of view, pad to a square, or squash.", MODEL)
     ] = parameter(opt.Crop.FOV, _value)
+    aperture: Annotated[
+        opt.Aperture,
+        option(
+            "Keep the largest disc in the middle of the field of view, with the same black "
+            "border for all cameras: circle; or none.",
+            MODEL,
+        ),
+    ] = parameter(opt.Aperture.NONE, _value)
     photometric: Annotated[
         str,
         option(
@@ -94,12 +102,24 @@ class Settings:
         ),
     ] = parameter(None)
     learning_rate: Annotated[
-        str, option("auto is 1e-5 where the backbone is trained, else 1e-3.", TRAINING)
+        str,
+        option(
+            "auto is 1e-5 where the backbone is trained, 1e-4 after a warm-up, else 1e-3.", TRAINING
+        ),
     ] = parameter("auto", opt.as_learning_rate, plan=False)
     batch_size: Annotated[int, option("Images per step.", TRAINING, min=1)] = parameter(16)
     epochs: Annotated[int, option("Most passes over the training images.", TRAINING, min=1)] = (
         parameter(40)
     )
+    warmup_epochs: Annotated[
+        int,
+        option(
+            "Of these, epochs in which the head learns alone, before the layers that --freeze "
+            "leaves are trained gently: lower rates, held normalisations, averaged weights.",
+            TRAINING,
+            min=0,
+        ),
+    ] = parameter(0)
     augment: Annotated[
         bool, option("Warp training images at random.", TRAINING, "--augment/--no-augment")
     ] = parameter(False, lambda given: True if given else None)
