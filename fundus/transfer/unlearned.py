@@ -37,8 +37,8 @@ def tell_if_unlearned(
     """Warn where a network grades images that it was trained on no better than a constant.
 
     It is better if it is right more often than the most frequent grade, or if its quadratic kappa
-    is above 0.1 and above twice the standard error that chance gives, about 1/√n. Either will do:
-    class weights cost accuracy, and a rare grade costs kappa.
+    is above 0.1, either by more than twice the standard error that chance gives. Either will do:
+    class weights cost accuracy, and grades without an order cost kappa.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def tell_if_unlearned(
     right, constant = float(np.mean(found == true)), np.bincount(true).max() / n
     kappa = quadratic_weighted_kappa(true, found, n_grades=n_grades)
     chance = max(SLIGHT, 2 / math.sqrt(n))
-    if right > constant or kappa > chance:
+    if right > constant + 2 * math.sqrt(constant * (1 - constant) / n) or kappa > chance:
         return
     rate = "" if training.learning_rate is None else f" ({training.learning_rate:g} now)"
     first = Mention("warmup_epochs")
