@@ -74,7 +74,8 @@ class Study:
     """The photographs of two cameras, and the predictions of what was trained on one of them."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        own, other = (load_image_table(path) for path in (arguments.table, arguments.other))
+        tables = arguments.table, arguments.other
+        own, other = (load_image_table(path, patients_unknown="ok") for path in tables)
         self.paths, self.y = np.asarray(own.paths, dtype=object), np.asarray(own.grades)
         self.patients = np.unique(own.patients, return_inverse=True)[1]
         self.other_paths = np.asarray(other.paths, dtype=object)

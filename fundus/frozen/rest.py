@@ -80,8 +80,8 @@ def _computed(source: StoredSource | LiveSource, rows: list[int]) -> dict[int, N
         inputs = source.batch(padded, None)
         with one_at_a_time:
             output = np.asarray(rest.predict_on_batch(one_or_list(inputs)), dtype=np.float32)
-        name = source.frozen.network.spec.name
-        check_features(output, lambda k, take=padded: source.images.where(int(take[k])), name)
+        named = [source.images.where(int(row)) for row in padded]
+        check_features(output, named.__getitem__, source.frozen.network.spec.name)
         fresh.update(zip(take.tolist(), output, strict=False))
     work_done["rest_passes"] += len(rows)
     return fresh
