@@ -27,6 +27,11 @@ def rows(n, slope=0.0):
     return (rng.normal(size=(n, 8)) + slope * y[:, None] * np.eye(8)[0]).astype(np.float32), y
 
 
+def of_ours(caught):
+    """Warnings of Keras and TensorFlow, which the suite ignores, are recorded too."""
+    return [one for one in caught if one.category is UnlearnedWarning]
+
+
 def net(head=None, **options):
     head = SoftmaxHead(units=16, layers=1, dropout=0.0) if head is None else head
     defaults = {"epochs": 1, "learning_rate": 1e-9, "random_state": 0}
@@ -39,12 +44,12 @@ def test_a_hopeless_training_says_so_with_its_numbers(head):
     model = net(head, class_weight=None, validation_fraction=0.0)
     with pytest.warns(UnlearnedWarning) as caught:
         model.fit(X, y)
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
+    (warning,) = of_ours(caught)
+    assert warning.filename == __file__
     found = model.predict(X)
     kappa = cohen_kappa_score(y, found, labels=range(5), weights="quadratic")
     right, constant = np.mean(found == y), np.bincount(y).max() / 200
-    text = str(caught[0].message)
+    text = str(warning.message)
     assert text.startswith(f"The training of {model.head!r} ended no better than a constant")
     assert f"of 200 images that it was trained on it grades {right:.0%} right" in text
     assert f"always the most frequent grade is for {constant:.0%}" in text
@@ -54,11 +59,11 @@ def test_a_hopeless_training_says_so_with_its_numbers(head):
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_what_has_learned_a_little_does_not(class_weight):
-    X, y = rows(200, slope=0.3)
-    model = net(class_weight=class_weight, epochs=15, learning_rate=1e-3)
+    X, y = rows(200, slope=0.6)
+    model = net(class_weight=class_weight, epochs=15, learning_rate=1e-2)
     model.fit(X, y)  # warnings are errors
     kappa = cohen_kappa_score(y, model.predict(X), labels=range(5), weights="quadratic")
-    assert 0.1 < kappa < 0.6, "or the test says nothing"
+    assert 0.15 < kappa < 0.95, "or the test says nothing"
 
 
 def test_the_inner_fits_of_a_regressor_do_not():
@@ -66,7 +71,7 @@ def test_the_inner_fits_of_a_regressor_do_not():
     model = net(ReluHead(units=4, layers=1), validation_fraction=0.0)
     with pytest.warns(UnlearnedWarning) as caught:
         model.fit(X, y)
-    assert len(caught) == 1, "three more networks were trained for the residuals"
+    assert len(of_ours(caught)) == 1, "three more networks were trained for the residuals"
 
 
 class Told:
@@ -169,7 +174,7 @@ def test_a_backbone_that_was_trained_too_little_says_so(tmp_path):
 
 
 def test_the_command_line_tells_the_first_and_counts_the_rest(tmp_path):
-    make_fundus(160, 32, 0, out_dir=tmp_path / "data")
+    make_fundus(240, 32, 0, out_dir=tmp_path / "data")
     options = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "3"]
     options += ["--epochs", "1", "--learning-rate", "1e-9", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, ["train", str(tmp_path / "data"), *options])
