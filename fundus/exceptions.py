@@ -174,6 +174,10 @@ class PluginWarning(FundusWarning):
     """A plugin could not be loaded and was left out."""
 
 
+class UnlearnedWarning(FundusWarning):
+    """A training ended no better than a constant prediction."""
+
+
 class StoreWarning(FundusWarning):
     """The cache met something wrong and recovered."""
 

@@ -212,7 +212,7 @@ def _():
     assert np.asarray(optimizer._velocities[1]) == pytest.approx(np.full(2, 0.0625 * 0.875))
 
 
-@relied_on("_get_variable_index", "training/adam.py")
+@relied_on("_get_variable_index", "training/adam.py, training/gentle.py")
 def _():
     import keras
 
@@ -220,7 +220,14 @@ def _():
     assert [optimizer._get_variable_index(variable) for variable in variables] == [0, 1]
 
 
-@relied_on("update_step", "training/adam.py")
+@relied_on("_flatten_layers", "training/gentle.py")
+def _():
+    model = small_model()
+    names = [layer.name for layer in model._flatten_layers(include_self=False)]
+    assert {"inner", "deep", "last"} <= set(names)
+
+
+@relied_on("update_step", "training/adam.py, training/gentle.py")
 def _():
     import keras
 

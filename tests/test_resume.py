@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from joblib import parallel_config
+from killing import Killed, killed
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -38,35 +38,10 @@ from fundus.exceptions import (
 from fundus.meta.finished import as_fitted, finished
 from fundus.meta.resume import LOCK, KeptFold
 from fundus.training import checkpoints
-from fundus.training.checkpoints import Checkpoint, kept_in
+from fundus.training.checkpoints import kept_in
 
 HEAD = SoftmaxHead(units=8, layers=1, dropout=0.2)
 COSINE = keras.optimizers.schedules.CosineDecay(0.1, 20)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the library catches it."""
-
-
-@contextmanager
-def killed(monkeypatch, *, at, written):
-    """Kill at the k-th checkpoint, before or after it is written; gives the number of epochs."""
-    write, calls = Checkpoint.write, []
-
-    def counted(self, state):
-        calls.append(state.about.get("done"))
-        if len(calls) == at and not written:
-            raise Killed
-        write(self, state)
-        if len(calls) == at:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "write", counted)
-        try:
-            yield calls
-        except Killed:
-            calls.append("killed")
 
 
 def net(head=HEAD, **options):

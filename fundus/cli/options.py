@@ -25,6 +25,13 @@ class Crop(StrEnum):
     NONE = "none"
 
 
+class Aperture(StrEnum):
+    """What of the field of view is kept."""
+
+    CIRCLE = "circle"
+    NONE = "none"
+
+
 class ClassWeight(StrEnum):
     """Weight of each grade in training."""
 

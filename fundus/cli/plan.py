@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fundus.cli.command import command
 from fundus.cli.screen import Screen
-from fundus.cli.settings import Settings, command
+from fundus.cli.settings import Settings
 
 
 def show_plan(settings: Settings) -> None:

@@ -36,6 +36,9 @@ _OF_A_RUN = ("out", "jobs", "cache_dir")
 _NEWER = {
     "stress": False,
     "recipe": "fast",
+    "aperture": "none",
+    "warmup_epochs": 0,
+    "site_column": None,
     "augment_views": 0,
     "head_alpha": None,
     "view_strength": 0.0,

@@ -22,6 +22,7 @@ from fundus.exceptions import (
     Mention,
     Message,
     UnknownNameError,
+    UnlearnedWarning,
 )
 
 if TYPE_CHECKING:
@@ -158,11 +159,20 @@ class CommandGroup(TyperGroup):
 
 @contextmanager
 def one_line_warnings(options: Collection[str]) -> Iterator[None]:
-    """Show each warning once, in one line on stderr, while a command runs."""
-    seen: set[str] = set()
+    """Show each warning once, in one line on stderr, while a command runs.
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+    Of trainings that learned nothing, each with its own numbers, the first is shown and the others
+    are counted.
+    """
+    seen: set[str] = set()
+    unlearned = 0
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        nonlocal unlearned
         text = _one_line(_told(message, options))
+        unlearned += issubclass(category, UnlearnedWarning)
+        if issubclass(category, UnlearnedWarning) and unlearned > 1:
+            return
         if text not in seen:
             seen.add(text)
             _tell("Warning: ", text, "yellow")
@@ -173,6 +183,9 @@ def one_line_warnings(options: Collection[str]) -> Iterator[None]:
         warnings.showwarning = show
         warnings.filterwarnings("always", category=FundusWarning)
         yield
+        if unlearned > 1:
+            text = f"{unlearned} trainings of this command ended no better than a constant."
+            _tell("Warning: ", text, "yellow")
 
 
 def cell(value: object, style: str = "") -> Text:

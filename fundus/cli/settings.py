@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 import fundus.cli.options as opt
 from fundus.cli.options import MODEL, SCORES, TRAINING, option
@@ -96,6 +94,14 @@ class Settings:
     crop: Annotated[
         opt.Crop, option("Crop to the field of view, pad to a square, or squash.", MODEL)
     ] = parameter(opt.Crop.FOV, _value, _named(opt.Crop))
+    aperture: Annotated[
+        opt.Aperture,
+        option(
+            "Keep the largest disc in the middle of the field of view, with the same black "
+            "border for all cameras: circle; or none.",
+            MODEL,
+        ),
+    ] = parameter(opt.Aperture.NONE, _value, _named(opt.Aperture))
     photometric: Annotated[
         str,
         option(
@@ -141,12 +147,24 @@ class Settings:
         option("Exponent of the features, in (0, 1]; 0.5 is the signed square root.", MODEL),
     ] = parameter(None)
     learning_rate: Annotated[
-        str, option("auto is 1e-5 where the backbone is trained, else 1e-3.", TRAINING)
+        str,
+        option(
+            "auto is 1e-5 where the backbone is trained, 1e-4 after a warm-up, else 1e-3.", TRAINING
+        ),
     ] = parameter("auto", opt.as_learning_rate, str)
     batch_size: Annotated[int, option("Images per step.", TRAINING, min=1)] = parameter(16)
     epochs: Annotated[int, option("Most passes over the training images.", TRAINING, min=1)] = (
         parameter(40)
     )
+    warmup_epochs: Annotated[
+        int,
+        option(
+            "Of these, epochs in which the head learns alone, before the layers that --freeze "
+            "leaves are trained gently: lower rates, held normalisations, averaged weights.",
+            TRAINING,
+            min=0,
+        ),
+    ] = parameter(0)
     augmentation: Annotated[
         opt.Augmentation,
         option(
@@ -348,39 +366,3 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(plain(value))
-
-
-def command(run: Callable[[Settings], Any], *, plan: bool = False) -> Callable[..., None]:
-    """Make a command with the options of `Settings`; its help is the docstring of `run`.
-
-    With `plan`, options that only a training needs are left out and keep their defaults.
-    """
-
-    def called(**options: Any) -> None:
-        run(Settings(**options))
-
-    types = get_type_hints(Settings, include_extras=True)
-    types |= {own.name: _or_by_recipe(own, types[own.name]) for own in parameters()}
-    arguments = inspect.signature(Settings).parameters
-    called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            arguments[own.name].replace(annotation=types[own.name])
-            for own in fields(Settings)
-            if not plan or own.metadata.get("plan", True)
-        ]
-    )
-    called.__annotations__ = types
-    called.__doc__ = run.__doc__
-    return called
-
-
-def _or_by_recipe(own: Field[Any], kind: Any) -> Any:
-    """Return the type of an option that need not be given; its help says what it is then."""
-    values, key = RECIPES[DEFAULT].values, key_of(own)
-    by_recipe = key in values
-    value = own.metadata["write"](values[key]) if by_recipe else own.metadata["default"]
-    given, described = get_args(kind)
-    described = copy.copy(described)
-    known = value is not None and in_words(value)
-    described.show_default = f"by recipe: {known}" if by_recipe else known
-    return Annotated[given | None, described]

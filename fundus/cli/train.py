@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from fundus.cli.command import command
 from fundus.cli.runs import METRICS
 from fundus.cli.screen import Screen
-from fundus.cli.settings import Settings, command
+from fundus.cli.settings import Settings
 
 
 def run_training(settings: Settings) -> None:

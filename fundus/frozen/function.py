@@ -46,7 +46,7 @@ class Frozen:
     def about(self) -> dict[str, Any]:
         """Describe the function for people."""
         network, photometric = self.network, self.normaliser.photometric
-        return {
+        about = {
             "backbone": network.spec.name,
             "weights": network.weights,
             "freeze": network.freeze,
@@ -58,6 +58,8 @@ class Frozen:
             "photometric": None if photometric is None else str(photometric.function),
             "normaliser": str(self.normaliser.function),
         }
+        aperture = self.recipe.aperture
+        return about if aperture is None else about | {"aperture": aperture}
 
     def key(self) -> str:
         """Cache key of the function, as 64 hexadecimal digits: equal keys mean equal outputs.

@@ -24,6 +24,7 @@ from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.steps import choose_steps
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
+from fundus.images.circle import APERTURES
 from fundus.parameters import check_int, check_option, check_real, invalid
 from fundus.plugins.registry import get_registry, list_backbones
 from fundus.runtime.given_model import given_instead
@@ -71,6 +72,10 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
     check_option(settings, "pool_over", POOL_OVERS)
     _check_stages(settings)
     check_option(settings, "crop", ("fov", "square", None))
+    check_option(settings, "aperture", APERTURES)
+    if settings.aperture is not None and settings.crop != "fov":
+        expected = f"None unless crop='fov' (crop={settings.crop!r})"
+        raise invalid(settings, "aperture", expected, settings.aperture)
     check_real(settings, "power", low=0, high=1, low_open=True, also=(None,))
     weights = _weights(settings, spec)
     return Network(
@@ -128,7 +133,7 @@ def prepare(settings: FrozenSettings, images: Images, *, seed: int) -> Frozen:
     else:
         stages = stages_text(settings, settings.stages)
         network = pooled_as(network, settings.pool_over, stages)
-    recipe = ImageRecipe(network.image_size, settings.crop)
+    recipe = ImageRecipe(network.image_size, settings.crop, settings.aperture)
 
     def batches() -> Any:
         rows = range(len(images))

@@ -16,6 +16,7 @@ class FrozenSettings(Settings):
     weights: Any
     image_size: int | None
     crop: str | None
+    aperture: str | None
     photometric: Any
     normalise: Any
     pooling: str

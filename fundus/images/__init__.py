@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.images.circle import APERTURES, CIRCLE_VERSION, centre_square, in_circle
 from fundus.images.decoding import decode_bytes, read_bytes, reduction, verify
 from fundus.images.fov import check_rgb, crop_to_fov, find_fov
 from fundus.parameters import invalid
@@ -52,10 +53,15 @@ class ImageRecipe:
         ``"fov"`` crops to the field of view and pads the shorter side with black to a square;
         ``"square"`` pads only; ``None`` squashes the photograph into the square.
 
+    aperture : {"circle"} or None, default=None
+        ``"circle"``, for ``crop="fov"``, takes the middle square of the field of view, as wide as
+        its shorter side, and blackens all outside the circle in it, so that every camera shows the
+        same border; what is cut off is lost.
+
     Raises
     ------
     InvalidParameterError
-        If `image_size` is no positive integer or `crop` is none of these.
+        If `image_size` is no positive integer, or `crop` or `aperture` is none of these.
 
     Examples
     --------
@@ -65,6 +71,7 @@ class ImageRecipe:
 
     image_size: int
     crop: str | None = "fov"
+    aperture: str | None = None
 
     def __post_init__(self) -> None:
         size = self.image_size
@@ -72,11 +79,16 @@ class ImageRecipe:
             raise invalid("ImageRecipe", "image_size", "an int in the range [1, inf)", size)
         if self.crop not in _CROPS:
             raise invalid("ImageRecipe", "crop", "a str among {'fov', 'square'} or None", self.crop)
+        if self.aperture not in APERTURES or (self.aperture is not None and self.crop != "fov"):
+            expected = "None, or 'circle' where crop='fov'"
+            raise invalid("ImageRecipe", "aperture", expected, self.aperture)
 
     def key(self) -> str:
         """Stable text that names this recipe in cache keys."""
         decoder = f"decoder={DECODER_VERSION};cv2={cv2.__version__}"
-        return f"{decoder};image_size={int(self.image_size)};crop={self.crop}"
+        key = f"{decoder};image_size={int(self.image_size)};crop={self.crop}"
+        # only where there is one, so that the keys of earlier releases stay valid
+        return key if self.aperture is None else f"{key};{self.aperture}={CIRCLE_VERSION}"
 
 
 def load_image(path: str | os.PathLike[str], recipe: ImageRecipe) -> NDArray[np.uint8]:
@@ -147,7 +159,7 @@ def decode(data: bytes, recipe: ImageRecipe, *, name: str) -> NDArray[np.uint8]:
         needed = math.ceil(size * min(image.shape[:2]) / side)
         if reduction(data, name=name, min_side=needed) < reduction(data, name=name, min_side=size):
             cropped = crop_to_fov(decode_bytes(data, name=name, min_side=needed))
-    return resize(pad_to_square(cropped), size)
+    return _square_of_fov(cropped, recipe)
 
 
 def prepare_array(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8]:
@@ -177,10 +189,17 @@ def prepare_array(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.u
     """
     check_rgb(image)
     if recipe.crop == "fov":
-        image = crop_to_fov(image)
+        return _square_of_fov(crop_to_fov(image), recipe)
     if recipe.crop is not None:
         image = pad_to_square(image)
     return resize(image, recipe.image_size)
+
+
+def _square_of_fov(cropped: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8]:
+    """Make the square of a recipe from what the crop to the field of view has left."""
+    if recipe.aperture is None:
+        return resize(pad_to_square(cropped), recipe.image_size)
+    return in_circle(resize(centre_square(cropped), recipe.image_size))
 
 
 def pad_to_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from fundus.runtime.keras_objects import weights_bytes
 from fundus.runtime.progress import new_bar
@@ -24,6 +27,8 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
         chosen.append(
             kc.EarlyStopping(monitor, patience=training.patience, restore_best_weights=True)
         )
+    if training.gently is not None and training.gently.averaged:  # after early stopping
+        chosen.append(AveragedWeights(training.epochs, training.gently.averaged))
     if training.log_dir is not None:
         folder = Path(training.log_dir)
         chosen.append(EpochLog(str(folder / "log.csv")))
@@ -31,6 +36,45 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
     if training.verbose:
         chosen.append(EpochBar())
     return chosen + [copy.deepcopy(callback) for callback in training.callbacks]
+
+
+class AveragedWeights(keras.callbacks.Callback):
+    """Leaves the mean of the weights after each of the last epochs, if training reaches the end.
+
+    No layer's statistics have to be found again for them, as batch normalisations are held
+    (P. Izmailov et al., "Averaging weights leads to wider optima", UAI 2018, arXiv:1803.05407).
+
+    Parameters
+    ----------
+    epochs : int
+        Epochs of the training.
+    averaged : int
+        How many of them, at the end, are averaged.
+    """
+
+    def __init__(self, epochs: int, averaged: int) -> None:
+        super().__init__()
+        self.epochs, self.averaged = epochs, averaged
+        self.seen, self.mean = 0, list[NDArray[Any]]()
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Forget an earlier training."""
+        self.seen, self.mean = 0, []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add the present weights to the mean."""
+        if epoch < self.epochs - self.averaged:
+            return
+        self.seen += 1
+        now = [np.asarray(variable) for variable in self.model.trainable_variables]
+        means = self.mean or [np.zeros_like(value) for value in now]
+        self.mean = [m + (v - m) / v.dtype.type(self.seen) for m, v in zip(means, now, strict=True)]
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Set the mean, unless training has stopped early."""
+        if self.seen == self.averaged:
+            for variable, value in zip(self.model.trainable_variables, self.mean, strict=True):
+                variable.assign(value)
 
 
 class EpochLog(keras.callbacks.CSVLogger):

@@ -186,6 +186,7 @@ def checkpoint_of(
     targets: NDArray[Any],
     weights: NDArray[np.float64] | None,
     held_out: NDArray[np.intp] | None,
+    start: Sequence[NDArray[Any]] | None = None,
 ) -> Checkpoint | None:
     """Return the file of a fit, or None where none is kept; parameters as of `train_net`."""
     folder = present_folder()
@@ -194,7 +195,10 @@ def checkpoint_of(
     settled = replace(training, loss=as_config(training.loss), log_dir=None, verbose=0)
     if not settled.only_rates:  # others may hold anything, and their fit begins anew anyway
         settled = replace(settled, callbacks=())
-    parts = (tail, settled, source_key(source), rows, targets, weights, held_out)
+    parts: tuple[Any, ...] = (
+        tail, settled, source_key(source), rows, targets, weights, held_out,
+        *(() if start is None else start),
+    )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     return Checkpoint.at(folder / f"{code_identity_of(parts)[:40]}.npz")
 

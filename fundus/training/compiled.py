@@ -66,7 +66,7 @@ def fresh_network(tail: Tail, training: Training) -> keras.Model:
         variable.assign(value)
     for variable, slot in zip(network.optimizer.variables, kept.slots, strict=True):
         variable.assign(np.broadcast_to(slot, variable.shape))
-    if training.learning_rate is not None:
+    if isinstance(training.rate, float):
         network.optimizer.learning_rate = training.learning_rate
     return network
 
@@ -111,7 +111,9 @@ def _kind(tail: Tail, training: Training) -> Any:
     """Key that is equal for networks with the same graph; None where that is not known."""
     head, optimizer = tail.head, training.optimizer
     # a rate that is a number is set for each fit; a schedule is in the graph
-    trained = optimizer.name, optimizer.config, as_config(training.loss)
+    trained: tuple[Any, ...] = optimizer.name, optimizer.config, as_config(training.loss)
+    if training.gently is not None:
+        trained = (*trained, training.learning_rate, training.gently)
     try:
         parts = pickle.dumps(
             (head, tail.n_grades, tail.n_features, tail.network, tail.dtype_policy, trained)

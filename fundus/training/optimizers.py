@@ -45,8 +45,8 @@ class Recipe:
         rate = (inner["config"] if inner else self.config).get("learning_rate")
         return rate is not None and not isinstance(rate, (int, float))
 
-    def build(self, rate: float | None, *, fused: bool = False) -> keras.optimizers.Optimizer:
-        """Build it; `rate` is None where the optimizer has a schedule.
+    def build(self, rate: Any, *, fused: bool = False) -> keras.optimizers.Optimizer:
+        """Build it; `rate` is a number, a schedule, or None where the optimizer has its own.
 
         With `fused`, Adam is `FusedAdam`, where that supports the configuration.
         """
@@ -66,7 +66,7 @@ ADAM = Recipe("Adam", {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8})
 
 
 def read_optimizer(
-    settings: Settings, optimizer: Any, rate: Any, *, trains_backbone: bool = False
+    settings: Settings, optimizer: Any, rate: Any, *, divisor: float = 1
 ) -> tuple[Recipe, float | None]:
     """Read ``optimizer=`` and ``learning_rate=``.
 
@@ -76,8 +76,9 @@ def read_optimizer(
         Named in errors.
     optimizer : str, dict or keras.optimizers.Optimizer
     rate : float or "auto"
-        "auto" is the optimizer's rate, else Keras's default, or a hundredth of that where layers
-        of the backbone are trained.
+        "auto" is the optimizer's rate, else Keras's default.
+    divisor : float, default=1
+        Of Keras's default.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def read_optimizer(
         if rate != "auto":
             return recipe, float(rate)
         default = _default_rate(recipe.name)
-        return recipe, default / 100 if default and trains_backbone else default
+        return recipe, default / divisor if default else default
     if rate != "auto":
         expected = f"'auto' where the optimizer has its own rate (optimizer={optimizer!r})"
         raise invalid(settings, "learning_rate", expected, rate)

@@ -10,15 +10,19 @@ import numpy as np
 from keras.callbacks import Callback, CSVLogger, EarlyStopping, History, ReduceLROnPlateau
 from numpy.typing import NDArray
 
-from fundus.training.callbacks import BestWeights, EpochBar
+from fundus.training.callbacks import AveragedWeights, BestWeights, EpochBar
 from fundus.training.checkpoints import Checkpoint, State, refuse_orphans
 
-#: What callbacks hold between epochs; `EarlyStopping.best_weights` comes with them.
+#: What callbacks hold between epochs; `ARRAYS` come with them.
 STATE = (
     (EarlyStopping, ("wait", "best", "best_epoch", "stopped_epoch")),
     (ReduceLROnPlateau, ("wait", "best", "cooldown_counter")),
     (BestWeights, ("best",)),
+    (AveragedWeights, ("seen",)),
 )
+
+#: Lists of arrays that callbacks hold, and their names in a checkpoint.
+ARRAYS = ((EarlyStopping, "best_weights", "best"), (AveragedWeights, "mean", "mean"))
 
 
 class EpochKeeper(Callback):
@@ -68,20 +72,24 @@ class EpochKeeper(Callback):
         for callback, state in zip(self._with_state(), about["callbacks"], strict=True):
             for name, value in state.items():
                 setattr(callback, name, value)
-            if isinstance(callback, EarlyStopping) and arrays["best"]:
-                callback.best_weights = arrays["best"]
+            for kind, name, kept in ARRAYS:
+                if isinstance(callback, kind) and arrays[kept]:
+                    setattr(callback, name, arrays[kept])
         self.log.history = {name: list(values) for name, values in about["history"].items()}
         self.log.epoch = list(range(about["done"]))
         self._restore_files(arrays["best"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write everything."""
-        best = [
-            weight
-            for callback in self.others
-            if isinstance(callback, EarlyStopping)
-            for weight in callback.best_weights or []
-        ]
+        held = {
+            kept: [
+                np.asarray(array)
+                for callback in self.others
+                if isinstance(callback, kind)
+                for array in getattr(callback, name) or []
+            ]
+            for kind, name, kept in ARRAYS
+        }
         about = {
             "done": epoch + 1,
             "stopped": bool(self.model.stop_training),
@@ -90,7 +98,7 @@ class EpochKeeper(Callback):
             "callbacks": [_state_of(callback) for callback in self._with_state()],
         }
         arrays = {k: [np.asarray(v) for v in these] for k, these in self._variables.items()}
-        self.checkpoint.write(State(about, arrays | {"best": [np.asarray(w) for w in best]}))
+        self.checkpoint.write(State(about, arrays | held))
         refuse_orphans()
 
     def _with_state(self) -> list[Callback]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fundus.parameters import Settings, check_int, check_real, invalid
 from fundus.training.optimizers import is_callback, read_optimizer, sets_the_rate
-from fundus.training.tail import Plateau, Training
+from fundus.training.tail import HeadFirst, Plateau, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class TrainingSettings(Settings):
     learning_rate: Any
     batch_size: int
     epochs: int
+    warmup_epochs: int
     validation_fraction: float
     patience: int | None
     callbacks: Any
@@ -29,6 +30,10 @@ class TrainingSettings(Settings):
         """Raise for the first invalid parameter; Keras is not imported."""
         check_int(self, "batch_size", low=1)
         check_int(self, "epochs", low=1)
+        check_int(self, "warmup_epochs", low=0)
+        if self.warmup_epochs >= self.epochs:
+            expected = f"less than epochs={self.epochs}, which counts them too"
+            raise invalid(self, "warmup_epochs", expected, self.warmup_epochs)
         check_int(self, "patience", low=1, none=True)
         check_int(self, "verbose", low=0)
         check_real(self, "learning_rate", low=0, low_open=True, also=("auto",))
@@ -49,9 +54,13 @@ class TrainingSettings(Settings):
         InvalidParameterError
             If the optimizer or a callback cannot be used.
         """
-        recipe, rate = read_optimizer(
-            self, self.optimizer, self.learning_rate, trains_backbone=trains_backbone
-        )
+        head_first = None
+        if trains_backbone and self.warmup_epochs:
+            _, alone = read_optimizer(self, self.optimizer, "auto")
+            head_first = HeadFirst(self.warmup_epochs, alone)
+        # layers under a head that knows nothing get gradients that spoil them
+        divisor = 1 if not trains_backbone else 100 if head_first is None else 10
+        recipe, rate = read_optimizer(self, self.optimizer, self.learning_rate, divisor=divisor)
         plateau, callbacks = self._read_callbacks(scheduled=recipe.has_schedule)
         return Training(
             learning_rate=rate,
@@ -66,6 +75,7 @@ class TrainingSettings(Settings):
             seed=seed,
             repeatable=repeatable,
             verbose=self.verbose,
+            head_first=head_first,
         )
 
     def _read_callbacks(self, *, scheduled: bool) -> tuple[Plateau | None, tuple[Any, ...]]:

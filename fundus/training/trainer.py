@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,7 @@ with quiet_start():  # unpickling a trained head may import Keras here first
     from tensorflow.python.eager import context
     from tensorflow.python.framework import config
 
-from fundus.exceptions import BundleError
+from fundus.exceptions import BundleError, PluginError
 from fundus.frozen.sources import Source
 from fundus.runtime.seeds import one_at_a_time, seeded
 from fundus.runtime.tensorflow import require_tensorflow
@@ -72,8 +72,11 @@ class KerasTrainer(BaseWrapper):
         validation: TrainingRows | None,
         checkpoint: Checkpoint | None,
         n_views: int,
+        start: Sequence[NDArray[Any]] | None,
     ) -> None:
         training = self.training
+        if start is not None:
+            begin_with(self.model_, start)
         size, seed = training.batch_size, training.seed
         batches = batches_of(TrainingRows(source, X[:, 0], y, sample_weight, size, seed, n_views))
         held_out = None if validation is None else batches_of(validation)
@@ -200,6 +203,7 @@ def train_net(
     held_out: NDArray[np.intp] | None,
     *,
     n_views: int = 0,
+    start: Sequence[NDArray[Any]] | None = None,
 ) -> TrainedNet:
     """Train a neural head, and the backbone's layers after the cut, on rows of a source.
 
@@ -215,6 +219,8 @@ def train_net(
     n_views : int, default=0
         Augmented rows that follow each of `rows` in the source. An epoch draws one of them, or the
         row itself, for each.
+    start : sequence of ndarray, or None
+        Weights of the head to begin with; by default new ones are drawn.
     """
     require_tensorflow()
     targets = tail.head.encode(positions, tail.n_grades)
@@ -225,7 +231,7 @@ def train_net(
             source, held_out, targets[held_out], kept, training.batch_size, None
         )
     trainer = KerasTrainer(partial(fresh_network, tail=tail, training=training), training)
-    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out)
+    checkpoint = checkpoint_of(tail, training, source, rows, targets, weights, held_out, start)
     found = None if checkpoint is None else checkpoint.found
     if found is not None and found.about["finished"]:
         trainer.history_, trainer.weights_ = found.about["history"], found.arrays["weights"]
@@ -240,12 +246,32 @@ def train_net(
             validation=validation,
             checkpoint=checkpoint,
             n_views=n_views,
+            start=start,
         )
     check_training(tail.head, training, trainer.history_, trainer.weights_)
     if checkpoint is not None and checkpoint.path.exists():
         about = {"finished": True, "history": trainer.history_}
         checkpoint.write(State(about, {"weights": list(map(np.asarray, trainer.weights_))}))
     return TrainedNet(tail, trainer)
+
+
+def begin_with(network: keras.Model, head: Sequence[NDArray[Any]]) -> None:
+    """Set the last weights of a network, which are those of its head.
+
+    Raises
+    ------
+    PluginError
+        If they have other shapes, as where a head builds other layers at its next call.
+    """
+    own = network.weights[len(network.weights) - len(head) :]
+    shapes = [tuple(variable.shape) for variable in own]
+    if shapes != [array.shape for array in head]:
+        raise PluginError(
+            f"A head must build the same layers at every call, and its weights must be the last of "
+            f"the network. Got {shapes} for a head of {[array.shape for array in head]}."
+        )
+    for variable, value in zip(own, head, strict=True):
+        variable.assign(value)
 
 
 def _depends_on_order(tail: Tail) -> bool:

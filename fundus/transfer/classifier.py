@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,13 @@ from fundus.grades.labels import read_grades, read_labels, to_positions
 from fundus.grades.patients import read_patients
 from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
-from fundus.runtime.keras_objects import as_config
-from fundus.training.optimizers import portable, unpacked
-from fundus.transfer.former import only_former, renamed, without_former
+from fundus.transfer.copies import Copied
+from fundus.transfer.former import only_former, without_former
 from fundus.transfer.inputs import plan_fit, prediction_source
 from fundus.transfer.parameters import (
     Parameters,
     head_assumes_order,
     is_precomputed,
-    with_head_object,
 )
 from fundus.transfer.plan import Plan
 from fundus.transfer.prediction import Predicts
@@ -35,7 +32,7 @@ from fundus.transfer.steps import check_duplicates, fit_parts
 
 
 @without_former
-class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
+class TransferClassifier(Copied, SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only the
@@ -65,6 +62,9 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Edge of the square input, in pixels; ``None`` is the backbone's own.
     crop : {"fov", "square"} or None, default="fov"
         Crop to the field of view, pad to a square, or squash.
+    aperture : {"circle"} or None, default=None
+        "circle" keeps the largest disc in the middle of the field of view and blackens the rest,
+        so that all cameras show the same border; needs ``crop="fov"``.
     photometric : str, callable or None, default=None
         Step that changes the light and colour of the square picture, before it is scaled for the
         network: "ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean", one of a
@@ -114,11 +114,20 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         Loss of the head's targets and outputs, as Keras takes it; ``None`` is the head's own.
     learning_rate : float or "auto", default="auto"
         For an `optimizer` without its own rate. "auto" is Keras's default for that optimizer,
-        1e-3 for Adam, and a hundredth of it where layers of the backbone are trained.
+        1e-3 for Adam; a hundredth of it where layers of the backbone are trained, or a tenth
+        after `warmup_epochs`, in which the head has Keras's default or the optimizer's own.
     batch_size : int, default=16
         Images per training step.
     epochs : int, default=40
         Maximum number of passes over the training images.
+    warmup_epochs : int, default=0
+        Where layers of the backbone are trained, so many of the `epochs` train the head alone
+        first, on the features of the whole network, which are kept. The layers then learn with it
+        gently: batch normalisations stay as they are; the learning rate rises from 0 and falls to 0
+        on a cosine, and is lower for lower layers, down to a tenth; and unless training stops
+        early, the weights of the last quarter of the epochs are averaged. `log_dir` and `callbacks`
+        are for these epochs; an optimizer's schedule, or a callback that sets the rate, replaces
+        the cosine.
     validation_fraction : float, default=0.1
         Share of the training images held out for early stopping; stratified, and by patient where
         ``X`` is a frame with patients or `groups` are given. A regressor's probabilities are made
@@ -185,6 +194,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         freeze: Any = "all",
         image_size: int | None = None,
         crop: str | None = "fov",
+        aperture: str | None = None,
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
@@ -200,6 +210,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         learning_rate: Any = "auto",
         batch_size: int = 16,
         epochs: int = 40,
+        warmup_epochs: int = 0,
         validation_fraction: float = 0.1,
         patience: int | None = 10,
         callbacks: Any = None,
@@ -218,6 +229,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.freeze = freeze
         self.image_size = image_size
         self.crop = crop
+        self.aperture = aperture
         self.photometric = photometric
         self.normalise = normalise
         self.pooling = pooling
@@ -233,6 +245,7 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.epochs = epochs
+        self.warmup_epochs = warmup_epochs
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.callbacks = callbacks
@@ -244,43 +257,6 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         self.verbose = verbose
         if former:
             self.set_params(**only_former(former))
-
-    def set_params(self, **params: Any) -> TransferClassifier:
-        """Set parameters; ``head__…`` sets those of the head; a name of a head becomes an object.
-
-        Parameters
-        ----------
-        **params : object
-            ``head__C=1`` with ``head="logistic"`` makes it ``head=LogisticHead(C=1)``.
-
-        Returns
-        -------
-        self
-
-        Examples
-        --------
-        >>> TransferClassifier(head="logistic").set_params(head__C=1.0).head
-        LogisticHead(C=1.0)
-        """
-        params = renamed(params, optimizer=self.optimizer, callbacks=self.callbacks, warn=True)
-        return super().set_params(**with_head_object(self.head, params))
-
-    def __sklearn_clone__(self) -> TransferClassifier:
-        copied = copy.copy(self)
-        optimizer, copied.optimizer = copy.deepcopy(portable(copied.optimizer)), "adam"
-        cloned = super(TransferClassifier, copied).__sklearn_clone__()
-        cloned.optimizer = unpacked(optimizer)
-        return cloned
-
-    # Keras's copies of a loss lose some of its options; of a used optimizer, or one of a class that
-    # Keras does not know, there are none
-    def __getstate__(self) -> dict[str, Any]:
-        plain = {"optimizer": portable(self.optimizer), "loss": as_config(self.loss)}
-        return {**super().__getstate__(), **plain}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        former = {"pool_over": "all", "stages": None}  # of a pickle from before they existed
-        super().__setstate__({**former, **state, "optimizer": unpacked(state["optimizer"])})
 
     def fit(
         self,
@@ -328,6 +304,8 @@ class TransferClassifier(SavesClassifier, Predicts, ClassifierMixin, BaseEstimat
         DataWarning
             Where more than two names are sorted alphabetically; once in a process, for a
             photograph without a field of view, whose mask is then everything.
+        UnlearnedWarning
+            If a network grades what it was trained on no better than a constant would.
         """
         parameters = Parameters.of(self)
         data = self._read(X, reset=True)

@@ -35,6 +35,9 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Edge of the square input, in pixels; ``None`` is the backbone's own.
     crop : {"fov", "square"} or None, default="fov"
         Crop to the field of view, pad to a square, or squash.
+    aperture : {"circle"} or None, default=None
+        "circle" keeps the largest disc in the middle of the field of view and blackens the rest,
+        so that all cameras show the same border; needs ``crop="fov"``.
     photometric : str, callable or None, default=None
         Step that changes the light and colour of the square picture, before it is scaled for the
         network: "ben_graham", "clahe", "corpus_mean", "green", "grey_world", "image_mean", one of a
@@ -93,6 +96,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         weights: Any = "imagenet",
         image_size: int | None = None,
         crop: str | None = "fov",
+        aperture: str | None = None,
         photometric: Any = None,
         normalise: Any = "backbone",
         pooling: str = "avg",
@@ -108,6 +112,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.weights = weights
         self.image_size = image_size
         self.crop = crop
+        self.aperture = aperture
         self.photometric = photometric
         self.normalise = normalise
         self.pooling = pooling
@@ -121,7 +126,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # one that an earlier release has saved pools as it did
-        super().__setstate__({"pool_over": "all", "stages": None} | state)
+        super().__setstate__({"pool_over": "all", "stages": None, "aperture": None} | state)
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> FeatureExtractor:
         """Check the parameters, and fit the normaliser if it needs images.

@@ -71,7 +71,9 @@ def _request(
         images = with_views(images, augmentation, seed, samples.augment_views)
         augmentation = None
     work = start_work(parameters.frozen, images, frozen)
-    epochs, each = (training.epochs, samples.n_views + 1) if neural else (1, 1)
+    # the epochs of the head alone need no more than one pass
+    epochs = training.epochs - training.warmup_epochs + bool(training.warmup_epochs)
+    epochs, each = (epochs, samples.n_views + 1) if neural else (1, 1)
     return work, Request(augmentation, epochs, training.batch_size, each, **measure)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fundus.backbones.network import Network
 from fundus.exceptions import DataWarning
+from fundus.frozen.rest import features_of_all_layers
+from fundus.frozen.sources import ArraySource, LiveSource, StoredSource
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import dtype_policy
 from fundus.runtime.tensorflow import require_tensorflow
@@ -25,6 +28,7 @@ from fundus.transfer.residuals import (
     units_of,
 )
 from fundus.transfer.sampling import Samples
+from fundus.transfer.unlearned import tell_if_unlearned
 from fundus.transfer.validation_split import inner_split
 
 if TYPE_CHECKING:
@@ -51,6 +55,8 @@ def fit_net(
     -----
     DataWarning
         If no image can be held out.
+    UnlearnedWarning
+        If the training ended no better than a constant prediction.
     """
     width = samples.source.batch(np.array([0]), None)[0].shape[1] if network is None else None
     tail = Tail(head, len(samples.grades.scale), width, network, dtype_policy())
@@ -65,9 +71,17 @@ def fit_net(
             stacklevel=4,
         )
     trained = fit.train(training, images, held_out)
+    tell_if_unlearned(head, trained, samples, images, training, trains_backbone=network is not None)
     if not head.is_regressor:
         return trained
     return replace(trained, residual_std=fit.std(trained, images, held_out))
+
+
+def _one_after_the_other(
+    first: dict[str, list[float]], then: dict[str, list[float]]
+) -> dict[str, list[float]]:
+    """Join what was logged in two trainings; a rate that only one of them logs is left out."""
+    return {name: first[name] + then[name] for name in then if name in first}
 
 
 @dataclass(frozen=True)
@@ -97,16 +111,29 @@ class _Fit:
         samples = self.samples
         each = samples.n_views + 1
         drawn, weights = samples.drawn(images)
-        return train_net(
-            self.tail,
-            training,
-            samples.source,
+        rows: tuple[Any, ...] = (
             drawn * each,
             np.repeat(samples.grades.positions, each),
             None if weights is None else np.repeat(weights, each),
             None if watched is None else watched * each,
-            n_views=samples.n_views,
         )
+        n_views = samples.n_views
+        if training.head_first is None:
+            return train_net(self.tail, training, samples.source, *rows, n_views=n_views)
+        features = self.features
+        tail = replace(self.tail, n_features=features.features.shape[1], network=None)
+        head = train_net(tail, training.head_alone(), features, *rows, n_views=n_views)
+        after, start = training.after_head(len(drawn)), head.weights()
+        net = train_net(self.tail, after, samples.source, *rows, n_views=n_views, start=start)
+        net.trainer.history_ = _one_after_the_other(head.history, net.history)
+        return net
+
+    @cached_property
+    def features(self) -> ArraySource:
+        """Features of the whole network for all rows, before any layer is trained."""
+        source = self.samples.source
+        assert isinstance(source, (StoredSource, LiveSource))  # as layers of it are trained
+        return features_of_all_layers(source)
 
     def severity(self, net: FittedHead, images: NDArray[np.intp]) -> NDArray[np.float64]:
         """Outputs of a network for images, without their views."""

@@ -164,9 +164,18 @@ class Parameters:
         _check_views(read)
         if isinstance(read.head, NeuralHead):
             training.run()  # raises if there is no such optimizer
+            if frozen.freeze == "all":
+                check_warm_up(training, frozen.freeze)
         else:
             tell_ignored(classifier, classifier.head)
         return read
+
+
+def check_warm_up(training: TrainingSettings, freeze: Any) -> None:
+    """Raise for a warm-up of the head where there is nothing but the head to train."""
+    if training.warmup_epochs:
+        expected = f"0 where no layer of the backbone is trained (freeze={freeze!r})"
+        raise invalid(training, "warmup_epochs", expected, training.warmup_epochs)
 
 
 def _check_precomputed(frozen: FrozenSettings, samples: SampleSettings) -> None:
@@ -208,8 +217,8 @@ def _check_views(read: Parameters) -> None:
 
 #: Parameters of a training with Keras, which a scikit-learn head ignores.
 OF_NEURAL_HEADS = (
-    "optimizer", "loss", "learning_rate", "batch_size", "epochs", "validation_fraction",
-    "patience", "callbacks", "log_dir",
+    "optimizer", "loss", "learning_rate", "batch_size", "epochs", "warmup_epochs",
+    "validation_fraction", "patience", "callbacks", "log_dir",
 )  # fmt: skip
 
 _told: set[tuple[str, ...]] = set()

@@ -19,6 +19,7 @@ from fundus.frozen.steps import find_photometric, find_scale
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.hookspecs import BackboneSpec
 from fundus.images import ImageRecipe
+from fundus.images.circle import APERTURES
 from fundus.plugins.records import Entry
 from fundus.plugins.registry import get_registry
 from fundus.runtime.keras_objects import weights_bytes
@@ -76,6 +77,7 @@ _FROZEN = {
     "pool_over": option("all", "fov").or_absent,
     "stages": Field("numbers of stages", is_stages_text).or_none.or_absent,
     "crop": option("fov", "square", None),
+    "aperture": option(*APERTURES).or_absent,
     "power": number(0, 1).or_none.or_absent,
     "normalise": TEXT,
     "normaliser_from": TEXT,
@@ -171,6 +173,7 @@ def _frozen_record(frozen: Frozen, writer: BundleWriter) -> dict[str, Any]:
         "pool_over": network.pool_over,
         "stages": network.stages,
         "crop": frozen.recipe.crop,
+        "aperture": frozen.recipe.aperture,
         "power": frozen.power,
         **normaliser_record(normaliser, network.spec),
     }
@@ -215,10 +218,17 @@ def _frozen_of(record: Any, reader: BundleReader) -> Frozen:
         )
     return Frozen(
         network,
-        ImageRecipe(record["image_size"], record["crop"]),
+        _recipe_of(record),
         _normaliser_of(record, spec),
         record.get("power"),  # bundles of the first release have none
     )
+
+
+def _recipe_of(record: dict[str, Any]) -> ImageRecipe:
+    crop, aperture = record["crop"], record.get("aperture")  # earlier releases had no aperture
+    if aperture is not None and crop != "fov":
+        raise wrong("frozen layers", "aperture", f"None where crop is {crop!r}", aperture)
+    return ImageRecipe(record["image_size"], crop, aperture)
 
 
 def _normaliser_of(record: dict[str, Any], spec: BackboneSpec) -> Normaliser:

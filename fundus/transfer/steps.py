@@ -24,7 +24,7 @@ from fundus.training.losses import check_loss
 from fundus.transfer.feature_heads import fit_head_on_features
 from fundus.transfer.inputs import training_source
 from fundus.transfer.neural_heads import fit_net
-from fundus.transfer.parameters import Parameters
+from fundus.transfer.parameters import Parameters, check_warm_up
 from fundus.transfer.plan import Plan
 from fundus.transfer.sampling import Samples
 
@@ -109,6 +109,8 @@ def fit_parts(
         frozen = prepare(parameters.frozen, data, seed=seed)
         source, plan = training_source(parameters, data, frozen, seed)
         network = None if frozen.network.freeze == "all" else frozen.network
+        if network is None and isinstance(head, NeuralHead):  # a freeze of 1.0 is known only now
+            check_warm_up(training, parameters.frozen.freeze)
     else:
         source = ArraySource(data)
     given = Samples(
