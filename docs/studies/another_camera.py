@@ -5,7 +5,7 @@
 A row is a whole grader: frozen features, head and cutpoints. It is scored
 
 * out of fold on the first table, 5 stratified folds under each of three seeds; whatever is fitted,
-  cutpoints too, is fitted inside the training part;
+  cutpoints too, is fitted inside the training part (the seed shuffles the folds alone);
 * the same under stress: each photograph changed in each of a few ways, at medium strength;
 * on the second table, of which it has seen nothing; and, trained on the second, on the first;
 * by what it reads of the border: among healthy photographs of the second table, the rank
@@ -127,7 +127,7 @@ class Study:
             cls = StratifiedGroupKFold if data.patients_known else StratifiedKFold
             folds = cls(FOLDS, shuffle=True, random_state=seed)
             groups = data.patients if data.patients_known else None
-            model = FoldEnsemble(grader(values, seed), cv=folds, random_state=seed)
+            model = FoldEnsemble(grader(values), cv=folds, random_state=seed)
             model.fit(data.paths, data.grades, groups=groups)
             grades.append(model.oof_prediction_)
             if seed == SEEDS[0]:
@@ -145,7 +145,7 @@ class Study:
         for name, train, test in (
             ("second", self.first, self.second), ("first", self.second, self.first),
         ):  # fmt: skip
-            model = grader(values, 0).fit(
+            model = grader(values).fit(
                 train.paths,
                 train.grades,
                 **({"groups": train.patients} if train.patients_known else {}),
@@ -173,10 +173,10 @@ class Study:
         return self.kept("shares", measured)["share"]
 
 
-def grader(values: Mapping[str, Any], seed: int) -> Any:
-    """Make the unfitted grader of a row."""
-    classifier = make_classifier(values, grades=N_GRADES, random_state=seed)
-    return with_cutpoints(classifier, values, random_state=seed)
+def grader(values: Mapping[str, Any]) -> Any:
+    """Make the unfitted grader of a row; its views are the same under every seed of the folds."""
+    classifier = make_classifier(values, grades=N_GRADES, random_state=0)
+    return with_cutpoints(classifier, values, random_state=0)
 
 
 def zooms() -> list[Augmentation]:
