@@ -74,14 +74,13 @@ ROWS: dict[str, Mapping[str, Any]] = {
         **RECIPES["default"].values,
         "distribution": "empirical",
     },
-    "default, pooled over all positions": {**RECIPES["default"].values, "pool_over": "all"},
-    "default, all stages but the last": {**RECIPES["default"].values, "stages": slice(None, -1)},
     "default, no views": {
         **_PLAIN,
         "pooling": "multilevel_std",
         "stages": slice(1, None),
         "power": 0.5,
         "pool_over": "fov",
+        "head__alpha": 150.0,
         "distribution": "normal",
     },
     "320 px, `multilevel`": {**_PLAIN, "pooling": "multilevel"},
@@ -92,6 +91,8 @@ ROWS: dict[str, Mapping[str, Any]] = {
         "image_size": 448,
     },
     "224 px, `avg`": {**_PLAIN, "pooling": "avg", "image_size": 224},
+    "default, pooled over all positions": {**RECIPES["default"].values, "pool_over": "all"},
+    "default, all stages but the last": {**RECIPES["default"].values, "stages": slice(None, -1)},
 }
 
 
