@@ -80,6 +80,7 @@ class StressReport:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fundus import TransferClassifier, stress_report
     >>> y = np.repeat([0, 1, 2], 4)
     >>> X = np.random.default_rng(0).integers(60 * y, 60 * y + 80, (3, 32, 32, 12), np.uint8).T

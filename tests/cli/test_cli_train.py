@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.utils import Bunch
 from typer.testing import CliRunner
 
 import fundus
 from fundus.cli import app
+from fundus.cli.settings import Settings
+from fundus.cli.training import make_classifier, make_model
 
 
 def test_train_writes_a_run(trained, folder):
@@ -255,6 +258,17 @@ def test_train_logs_neural_folds(run, tiny, folder, tmp_path):
     settings = json.loads((out / "metrics.json").read_text())["settings"]
     assert settings["freeze"] == "4"
     assert fundus.load(out / "model").ensemble_.estimators_[0].freeze == 4
+
+
+def test_only_neural_heads_are_told_to_log(tmp_path, recwarn):
+    made = {}
+    for head in ("ridge", "softmax"):
+        settings = Settings(data=tmp_path, backbone="tiny", weights="fixed", head=head)
+        classifier = make_classifier(settings, verbose=False)
+        made[head] = make_model(classifier, Bunch(n_grades=5), settings, tmp_path).log_dir
+        assert classifier.log_dir is None
+    assert made == {"ridge": None, "softmax": tmp_path}
+    assert not [told for told in recwarn if "log_dir" in str(told.message)]
 
 
 def test_train_is_silent_when_told(run, logistic, folder, tmp_path):
