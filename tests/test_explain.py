@@ -267,8 +267,8 @@ def test_a_spot_is_found_where_it_is():
     found = model.explain(X)
     away = np.abs(found.map(0) - found.map(1))
     row, column = np.unravel_index(away.argmax(), away.shape)
-    assert abs(row - 15) < 8
-    assert abs(column - 66) < 8
+    assert abs(row - 15) < 12  # a position sees 11 pixels of 32, 17 of the photograph
+    assert abs(column - 66) < 12
     y, x = np.mgrid[:60, :100]
     far = np.hypot(y - 15, x - 66) > 30  # what a position of the network sees
     assert away[far].max() < 1e-6 * away.max()
@@ -315,7 +315,7 @@ def test_maps_and_bias_are_the_severity(photos, name):
 def test_a_head_that_rounding_decides_is_not_called_exact(photos):
     """Its weights are so large that single and double precision predict other grades."""
     X, y = photos
-    options = {"pooling": "multilevel_std", "pool_over": "fov", "power": 0.5, "image_size": 24}
+    options = {"pooling": "multilevel_std", "pool_over": "fov", "power": 0.5}
     model = tiny(CLASSIFIERS["lda"], class_weight=None, **options).fit(X, y)
     found = model.explain(X[1:2])
     assert found.method == "occlusion"
