@@ -312,16 +312,6 @@ def test_maps_and_bias_are_the_severity(photos, name):
     np.testing.assert_allclose([rise(found, k) for k in range(6)], severity, atol=1e-4)
 
 
-def test_a_head_that_rounding_decides_is_not_called_exact(photos):
-    """Its weights are so large that single and double precision predict other grades."""
-    X, y = photos
-    options = {"pooling": "multilevel_std", "pool_over": "fov", "power": 0.5}
-    model = tiny(CLASSIFIERS["lda"], class_weight=None, **options).fit(X, y)
-    found = model.explain(X[1:2])
-    assert found.method == "occlusion"
-    np.testing.assert_allclose(found.severity, model.predict_severity(X[1:2]), atol=1e-4)
-
-
 @pytest.mark.parametrize("name", [*REGRESSORS, *CLASSIFIERS])
 def test_maps_of_a_grade_are_its_log_probability(photos, name):
     X, y = photos
