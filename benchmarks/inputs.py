@@ -153,9 +153,15 @@ def make_ensemble(
 
     data = load_image_table(table)
     estimator = TransferClassifier(
-        name, head, weights=weights, image_size=int(image_size), pool_over="all", grades=5, epochs=3,
+        name,
+        head,
+        weights=weights,
+        image_size=int(image_size),
+        pool_over="all",
+        grades=5,
+        epochs=3,
         random_state=0,
-    )  # fmt: skip
+    )
     FoldEnsemble(estimator, cv=int(folds), random_state=0).fit(data.paths, data.grades).save(target)
 
 

@@ -59,7 +59,7 @@ TOPICS = {
     "chance": "every estimator scores as chance does on permuted grades",
     "docs": "docstrings",
     "examples": "the folder examples/",
-    "normal_cutpoints": "optimal_cutpoints(distribution=\"normal\"), and models with it",
+    "normal_cutpoints": 'optimal_cutpoints(distribution="normal"), and models with it',
     "fresh_fits": "a fit gives the bits of one in a fresh process",
     "guide": "docs/write-a-plugin.md, from an empty folder",
     "old_bundles": "models of format 1",

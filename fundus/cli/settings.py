@@ -133,7 +133,7 @@ class Settings:
             "fov where all layers are frozen and the maps have a height and a width.",
             MODEL,
         ),
-    ] = parameter("all")
+    ] = parameter("auto")
     stages: Annotated[
         str | None,
         option(

@@ -15,7 +15,7 @@ from fundus.data.inputs import Images
 from fundus.exceptions import DataError
 from fundus.explain.found import Member
 from fundus.explain.overlay import coloured, write_png
-from fundus.explain.spreading import Grid, Place, spread
+from fundus.explain.spreading import Place, spread
 from fundus.runtime.whole import whole_file
 
 #: The ``kind`` in a file of arrays.
@@ -104,7 +104,7 @@ class Explanation:
         -------
         ndarray of float32, shape (height, width)
         """
-        joined: dict[Any, tuple[Place, Grid]] = {}
+        joined: dict[Any, tuple[Place, NDArray[Any]]] = {}
         for member in self.members:
             place = member.places[row]
             for grid in member.grids[row]:
@@ -235,9 +235,10 @@ class Explanation:
             write_png(coloured(photograph, values, disagreement=what == "disagreement"), path)
         if arrays:
             known = {key: getattr(self, key)[row] for key in ("value", "bias", "severity")}
+            about = {"kind": KIND, "of": self.of, "method": self.method}
+            every: dict[str, Any] = {**held, **known, **about}
             with whole_file(paths[-1]) as part, part.open("wb") as stream:
-                about = {"kind": KIND, "of": self.of, "method": self.method}
-                np.savez_compressed(stream, **held, **known, **about)
+                np.savez_compressed(stream, **every)
         return paths
 
 

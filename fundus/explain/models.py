@@ -136,7 +136,7 @@ def parts_of(model: Any, scale: NDArray[Any] | None = None) -> list[Part]:
         parts = inner.explained_parts()
     else:
         grader = as_grader(inner, scale)
-        leaf = _leaf_of_pipeline(inner, grader)
+        leaf: Leaf | Opaque | None = _leaf_of_pipeline(inner, grader)
         if leaf is None:
             leaf = Opaque(lambda X: grader.votes_of(Reading(X)), grader.classes_, grader.grades_)
         parts = [Part(leaf, grader.grades_)]
