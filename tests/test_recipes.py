@@ -48,6 +48,15 @@ def test_an_image_passes_the_network_five_times_and_never_again(evenly_graded, t
     assert passes_of(lambda: FoldEnsemble(clone(grader), cv=2, random_state=0).fit(X, y)) == 0
 
 
+def test_its_maps_are_exact(evenly_graded):
+    grader = small().fit(evenly_graded.frame, evenly_graded.grades)
+    found = grader.explain(evenly_graded.paths[:4])
+    assert found.method == "exact"
+    sums = [found.map(row).sum() for row in range(4)] + found.bias
+    assert sums == pytest.approx(found.severity, abs=1e-4)
+    assert found.severity == pytest.approx(grader.predict_severity(evenly_graded.paths[:4]))
+
+
 def test_the_values_are_those_of_the_table():
     grader = make_grader(random_state=3)
     values = dict(RECIPES["default"].values)
