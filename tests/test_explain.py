@@ -69,7 +69,8 @@ def photos():
 
 
 def tiny(head, **options) -> TransferClassifier:
-    options = {"weights": "fixed", "cache": False, "random_state": 0, **options}
+    common = {"weights": "fixed", "pool_over": "all", "cache": False, "random_state": 0}
+    options = {**common, **options}
     return TransferClassifier("tiny", head, **options)
 
 
@@ -376,7 +377,7 @@ def test_what_falls_on_padding_is_in_the_bias(crop):
     np.testing.assert_allclose(
         [rise(found, k) for k in range(2)], model.predict_severity(X[:2]), atol=1e-4
     )
-    same = np.ptp(found.bias) < 1e-9
+    same = np.ptp(found.bias) < 1e-4  # but for what single precision rounds
     assert same == (crop != "square")
 
 

@@ -194,7 +194,7 @@ def test_a_scale_that_is_fitted_sees_what_the_step_makes(photos):
     spec = BackboneSpec(
         name="mine", build=dict, image_size=64, normalise="corpus_mean", parameters=1, licence="MIT"
     )
-    owner = TransferClassifier(spec, weights=None, photometric=invert, crop=None)
+    owner = TransferClassifier(spec, weights=None, photometric=invert, crop=None, pool_over="all")
     made = prepare(FrozenSettings.of(owner, freeze="all"), as_images(photos), seed=0).normaliser
     # a backbone may have been trained with the mean subtracted; its record means that scale
     np.testing.assert_allclose(made.apply(photos).mean(axis=(0, 1, 2)), 0, atol=0.01)
@@ -249,7 +249,7 @@ def test_names_are_listed_by_kind():
 
 def test_without_a_step_cached_work_keeps_its_name(photos):
     """The key as it was composed before there were photometric steps."""
-    frozen = tiny().fit(photos, [0, 1] * 4).frozen_
+    frozen = tiny(pool_over="all").fit(photos, [0, 1] * 4).frozen_
     network = frozen.network
     what = {
         "backbone": "tiny",
