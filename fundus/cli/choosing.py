@@ -123,11 +123,21 @@ def choose(settings: Settings) -> Chosen:
     from fundus.recipes.usable import leave_out
 
     calibrated = settings.calibrate is not opt.Calibrate.NONE
-    by_recipe = {*recipe.values} - given
+    # the recipe's own head, though named, brings its parameters with it
+    named = {"head"} & given if values["head"] == recipe.values.get("head") else set()
+    by_recipe = {*recipe.values} - (given - named)
     values, left_out = leave_out(values, by_recipe, defaults, calibrated=calibrated)
     if values["n_bootstraps"] and not values["cutpoints"]:
         raise typer.BadParameter(
             "it needs --cutpoints, of which resamples give the median.", param_hint="--bootstraps"
+        )
+    if (
+        "distribution" in given
+        and values["distribution"] != "empirical"
+        and not values["cutpoints"]
+    ):
+        raise typer.BadParameter(
+            "it needs --cutpoints, which are best for it.", param_hint="--distribution"
         )
     filled = {
         own.name: raw[key] if key in given else own.metadata["write"](values[key])

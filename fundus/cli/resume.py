@@ -36,6 +36,8 @@ _OF_A_RUN = ("out", "jobs", "cache_dir")
 _NEWER = {
     "stress": False,
     "recipe": "fast",
+    "pool_over": "all",
+    "stages": None,
     "aperture": "none",
     "warmup_epochs": 0,
     "site_column": None,

@@ -58,7 +58,8 @@ def features_of_all_layers(source: StoredSource | LiveSource) -> ArraySource:
             segment.note_rounding()
             segment.store.make_room(keep=segment.name)
         # what is kept may be rounded, and a later fit must find the same
-        found = segment.get_many(keys)
+        again = segment.get_many(keys)
+        found = [old if new is None else new for old, new in zip(found, again, strict=True)]
     rows = [
         fresh[missing[key]] if array is None else array
         for key, array in zip(keys, found, strict=True)

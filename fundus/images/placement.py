@@ -69,9 +69,19 @@ def place(content: bytes | NDArray[np.uint8], recipe: ImageRecipe, *, name: str)
     box = (0, seen.shape[0], 0, seen.shape[1]) if recipe.crop == "square" else find_fov(seen)
     top, bottom, left, right = box
     rows, columns = bottom - top, right - left
-    side = max(rows, columns)
     # of a JPEG that was decoded at a smaller scale
     down, across = height / seen.shape[0], width / seen.shape[1]
+    if recipe.aperture is not None:
+        side = min(rows, columns)  # the middle square, whose disc is kept
+        return Placement(
+            height,
+            width,
+            (top + (rows - side) // 2) * down,
+            (left + (columns - side) // 2) * across,
+            side * down,
+            side * across,
+        )
+    side = max(rows, columns)
     return Placement(
         height,
         width,

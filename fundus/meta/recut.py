@@ -14,6 +14,7 @@ from fundus.grades.grader import Grader, Votes
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_image_each, one_less
 from fundus.meta.cutpoints import CutpointClassifier, TunedCutpointClassifierCV
+from fundus.meta.ensemble import FoldEnsemble
 from fundus.meta.voting import ballot_of
 
 
@@ -43,9 +44,10 @@ def cuttable(model: Any) -> Grader:
 def distribution_of(model: Any) -> str:
     """What the cutpoints of a fitted model are best for; of an ensemble, those of its folds."""
     inner = unwrapped(_graded_by(model))
-    if folds := getattr(inner, "estimators_", None):
-        inner = unwrapped(folds[0])
-    return inner.distribution if isinstance(inner, TunedCutpointClassifierCV) else "empirical"
+    if isinstance(inner, FoldEnsemble):
+        inner = unwrapped(inner.estimators_[0])
+    tuned = isinstance(inner, TunedCutpointClassifierCV)
+    return getattr(inner, "distribution", "empirical") if tuned else "empirical"
 
 
 def recut(

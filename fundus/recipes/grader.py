@@ -97,7 +97,7 @@ def make_classifier(values: Mapping[str, Any], **more: Any) -> TransferClassifie
     has = make_head(classifier.head, classifier).get_params()
     for name, value in given.items():
         short = name.removeprefix(OF_HEAD)
-        if has.get(short, 0) == value:
+        if has.get(short, 0.0 if short == "view_strength" else None) == value:
             continue
         if short not in has:
             expected = f"left out for the head {classifier.head!r}, which has no such parameter"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,11 @@ from fundus.plugins.registry import get_registry
 from fundus.recipes.grader import OF_HEAD
 from fundus.transfer.parameters import OF_NEURAL_HEADS, make_head
 from fundus.transfer.view_rows import check_takes_views
+
+if TYPE_CHECKING:
+    import keras
+
+    from fundus.hookspecs import BackboneSpec
 
 _STRENGTH = f"{OF_HEAD}view_strength"
 
@@ -146,10 +151,7 @@ def _by_backbone(fitting: Fitting) -> None:
         return
     if not {"pooling", "stages", "pool_over"} & fitting.by_recipe:
         return
-    size = values["image_size"] or entry.spec.image_size
-    model = Network(
-        backbone=name, weights=None, image_size=size, freeze="all", pooling="avg", seed=0
-    ).build()
+    model = _built(fitting, entry.spec)
     try:
         maps_to_pool(model, values["pooling"], stages_text("", values["stages"]))
     except InvalidParameterError:
@@ -161,6 +163,23 @@ def _by_backbone(fitting: Fitting) -> None:
             refuse_without_positions(model, maps)
         except InvalidParameterError:
             fitting.leave_out("pool_over", f"maps of the backbone {name!r} have no positions")
+
+
+def _built(fitting: Fitting, spec: BackboneSpec) -> keras.Model:
+    """Build a network; a size of the recipe's that it cannot have is left out."""
+
+    def built(size: int) -> keras.Model:
+        return Network(
+            backbone=spec.name, weights=None, image_size=size, freeze="all", pooling="avg", seed=0
+        ).build()
+
+    try:
+        return built(fitting.values["image_size"] or spec.image_size)
+    except InvalidParameterError:
+        if "image_size" not in fitting.by_recipe:
+            raise
+    fitting.leave_out("image_size", f"the backbone {spec.name!r} cannot have it")
+    return built(spec.image_size)
 
 
 def _by_views(fitting: Fitting) -> None:

@@ -67,12 +67,14 @@ class AveragedWeights(keras.callbacks.Callback):
             return
         self.seen += 1
         now = [np.asarray(variable) for variable in self.model.trainable_variables]
-        means = self.mean or [np.zeros_like(value) for value in now]
+        # what a checkpoint kept may be of another precision
+        kept = [mean.astype(v.dtype) for mean, v in zip(self.mean, now, strict=False)]
+        means = kept or [np.zeros_like(value) for value in now]
         self.mean = [m + (v - m) / v.dtype.type(self.seen) for m, v in zip(means, now, strict=True)]
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Set the mean, unless training has stopped early."""
-        if self.seen == self.averaged:
+        """Set the mean, unless training has stopped early or diverged."""
+        if self.seen == self.averaged and all(np.isfinite(mean).all() for mean in self.mean):
             for variable, value in zip(self.model.trainable_variables, self.mean, strict=True):
                 variable.assign(value)
 

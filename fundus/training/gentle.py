@@ -24,8 +24,10 @@ def cosine(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSc
     import keras
 
     rise = max(1, round(RISE * steps))
+    # the first of several steps has rate 0, an only one must not
+    first = rate if rise == 1 else 0.0
     return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - rise), warmup_target=rate, warmup_steps=rise
+        first, max(1, steps - rise), warmup_target=rate, warmup_steps=rise
     )
 
 

@@ -49,7 +49,7 @@ def tell_if_unlearned(
     samples : Samples
     images : ndarray of int, shape (n_train,)
         The images it was trained on; those without weight are left out, and of more than 256 as
-        many are drawn.
+        many are drawn, as many of each grade as there are.
     training : Training
         Its settings.
     trains_backbone : bool
@@ -64,11 +64,13 @@ def tell_if_unlearned(
     if len(images) < FEWEST:
         return
     if len(images) > MOST:
-        drawn = np.random.default_rng(samples.seed).choice(len(images), MOST, replace=False)
-        images = images[np.sort(drawn)]
+        images = _of_each_grade(images, samples)
     n, n_grades = len(images), len(samples.grades.scale)
     true = samples.grades.positions[images]
-    found = _positions(fitted.outputs(Rows(samples.source, samples.own_rows[images])), n_grades)
+    outputs = fitted.outputs(Rows(samples.source, samples.own_rows[images]))
+    if len(np.unique(true)) < 2 or not np.isfinite(outputs).all():
+        return  # nothing to tell apart; or an error that is told elsewhere
+    found = _positions(outputs, n_grades)
     right, constant = float(np.mean(found == true)), np.bincount(true).max() / n
     kappa = quadratic_weighted_kappa(true, found, n_grades=n_grades)
     chance = max(SLIGHT, 2 / math.sqrt(n))
@@ -92,6 +94,16 @@ def tell_if_unlearned(
         ),
         UnlearnedWarning,
     )
+
+
+def _of_each_grade(images: NDArray[np.intp], samples: Samples) -> NDArray[np.intp]:
+    """Draw images, the same number of each grade, so that rare grades are seen too."""
+    rng = np.random.default_rng(samples.seed)
+    grades = samples.grades.positions[images]
+    present = np.unique(grades)
+    each = MOST // len(present)
+    drawn = [rng.permutation(images[grades == grade])[:each] for grade in present]
+    return np.sort(np.concatenate(drawn))
 
 
 def _positions(outputs: NDArray[Any], n_grades: int) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import fundus
 from fundus.cli import app
+from fundus.cli.choosing import choose
 from fundus.cli.settings import Settings
 from fundus.cli.training import make_classifier, make_model
 
@@ -189,7 +190,13 @@ def test_train_keeps_patients_together(trained):
 
 def test_train_is_the_library_s_cross_validation(trained, photographs):
     classifier = fundus.TransferClassifier(
-        "tiny", "logistic", weights="fixed", image_size=32, grades=5, random_state=0
+        "tiny",
+        "logistic",
+        weights="fixed",
+        image_size=32,
+        pool_over="all",
+        grades=5,
+        random_state=0,
     )
     data = fundus.load_image_folder(Path(photographs.paths[0]).parents[1])
     ensemble = fundus.FoldEnsemble(classifier, cv=3, random_state=0).fit(data.frame, data.grades)
@@ -263,9 +270,12 @@ def test_train_logs_neural_folds(run, tiny, folder, tmp_path):
 def test_only_neural_heads_are_told_to_log(tmp_path, recwarn):
     made = {}
     for head in ("ridge", "softmax"):
-        settings = Settings(data=tmp_path, backbone="tiny", weights="fixed", head=head)
-        classifier = make_classifier(settings, verbose=False)
-        made[head] = make_model(classifier, Bunch(n_grades=5), settings, tmp_path).log_dir
+        settings = Settings(
+            data=tmp_path, recipe="fast", backbone="tiny", weights="fixed", head=head
+        )
+        chosen = choose(settings)
+        classifier = make_classifier(chosen, verbose=False)
+        made[head] = make_model(classifier, Bunch(n_grades=5), chosen.settings, tmp_path).log_dir
         assert classifier.log_dir is None
     assert made == {"ridge": None, "softmax": tmp_path}
     assert not [told for told in recwarn if "log_dir" in str(told.message)]
@@ -361,7 +371,8 @@ def test_bad_data_is_code_1_in_one_line(run, logistic, folder, tmp_path):
     broken = next((data / "class1").iterdir())
     broken.write_bytes(broken.read_bytes()[:400])
     result = run("train", data, *logistic, "--grades", "5", "--out", tmp_path / "run", code=1)
-    (line,) = result.stderr.splitlines()
+    recipe, line = result.stderr.splitlines()
+    assert recipe.startswith("Recipe fast: ")
     assert line.startswith("Error: ")
     assert broken.name in line
     assert "pass --on-error skip" in line
