@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -260,6 +260,13 @@ def test_a_picture_is_what_its_place_on_the_photograph_holds(size, crop, suffix)
     assert (away < 12).mean() > 1 - 3.5 / size  # all but the rim
 
 
+def test_the_place_of_a_round_aperture_is_the_middle_square():
+    photograph = np.zeros((100, 200, 3), np.uint8)
+    photograph[20:80, 50:150] = (180, 90, 40)
+    at = place(photograph, ImageRecipe(32, aperture="circle"), name="eye")
+    assert at == Placement(100, 200, 20.0, 70.0, 60.0, 60.0)
+
+
 def test_a_spot_is_found_where_it_is():
     X = np.zeros((2, 60, 100, 3), np.uint8)
     X[:, 5:55, 30:80] = (120, 70, 30)
@@ -509,6 +516,36 @@ class Counts(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return True
+
+
+class Namer(ClassifierMixin, BaseEstimator):
+    """Names a grade by how bright a photograph is, and says no more."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return self.classes_[[int(np.mean(x) > 60) for x in X]]
+
+
+class Severe(Namer):
+    """Has a severity of its own, which is not the mean of its probabilities."""
+
+    def predict_severity(self, X):
+        return np.array([np.mean(x) / 40 for x in X])
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+
+def test_models_that_only_name_grades_and_models_with_a_severity_of_their_own():
+    X = [np.full((40, 40, 3), value, np.uint8) for value in (30, 120)]
+    found = explain_images(Namer().fit(X, [0, 1]), X)
+    assert (found.method, found.severity.tolist()) == ("occlusion", [0.0, 1.0])
+    model = Severe().fit(X, [0, 1])
+    found = explain_images(model, X)
+    np.testing.assert_allclose(found.severity, model.predict_severity(X))
 
 
 def test_any_model_is_explained_by_occlusion():

@@ -92,7 +92,6 @@ ROWS: dict[str, Mapping[str, Any]] = {
     },
     "224 px, `avg`": {**_PLAIN, "pooling": "avg", "image_size": 224},
     "default, pooled over all positions": {**RECIPES["default"].values, "pool_over": "all"},
-    "default, all stages but the last": {**RECIPES["default"].values, "stages": slice(None, -1)},
 }
 
 

@@ -46,8 +46,9 @@ MARKS = "<!-- table: written by docs/studies/fine_tuning.py -->", "<!-- end of t
 def variants(epochs: int, warmup: int) -> dict[str, dict[str, Any]]:
     """Parameters by variant, the baseline first; ``averaged`` and ``cutpoints`` are not theirs."""
     recipe = {
-        "head": RidgeHead(view_strength=1.0), "pooling": "multilevel_std", "pool_over": "fov",
-        "stages": slice(None, -1), "augment": Augmentation.cameras(), "augment_views": 4,
+        "head": RidgeHead(alpha=150.0, view_strength=8.0), "pooling": "multilevel_std",
+        "pool_over": "fov", "stages": slice(1, None), "power": 0.5,
+        "augment": Augmentation.cameras(), "augment_views": 4,
     }  # fmt: skip
     trained = {"head": ReluHead(), "freeze": 0.75, "epochs": epochs}
     gentle = trained | {"warmup_epochs": warmup}
@@ -57,7 +58,7 @@ def variants(epochs: int, warmup: int) -> dict[str, dict[str, Any]]:
         "frozen, as `make_grader()`, nearest grade": recipe,
         'frozen, as `make_grader()`, nearest grade, `aperture="circle"`': recipe
         | {"aperture": "circle"},
-        "frozen, `relu`": {"head": ReluHead(), "epochs": epochs},
+        "frozen, `relu`": {"head": ReluHead(), "epochs": epochs, "pool_over": "all"},
         "last quarter trained": trained,
         f"last quarter trained, `warmup_epochs={warmup}`": gentle,
         f"last quarter trained, `warmup_epochs={warmup}`, no averaging": gentle | {"averaged": 0.0},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 TABLE = "explained.csv"
 HEADER = r"id,file,severity,of,value,bias,method,map(,disagreement)?(,arrays)?"
 #: Photographs that are explained at a time, so that memory holds few maps.
-AT_ONCE = 16
+AT_ONCE = 32
 
 
 class Method(StrEnum):
@@ -103,7 +104,8 @@ def explain(
     ids = ids_of(new.paths, new.root)
     several = sum(knows(part, label) for part in parts_of(trained.model)) > 1
     skip = on_error is opt.OnError.SKIP
-    files = [files_of_maps(out, name, several=several, arrays=arrays) for name in ids]
+    inside = _names_inside(ids, new.paths)
+    files = [files_of_maps(out, name, several=several, arrays=arrays) for name in inside]
     outputs: list[tuple[Path, Any]] = [(out / TABLE, table(HEADER))]
     if skip:
         outputs.append((out / SKIPPED, table(SKIPPED_HEADER)))
@@ -111,8 +113,6 @@ def explain(
         (path, is_arrays if path.suffix == ".npz" else figure) for each in files for path in each
     ]
     claim(outputs, read_of(images, new, *files_of_run(run)), screen, force=force, option="--out")
-    # written last: while it is missing, the maps may be of two runs
-    Path(os.path.realpath(out / TABLE)).unlink(missing_ok=True)
     rows: list[dict[str, Any]] = []
     starts = range(0, len(ids), AT_ONCE)
     parts = ([*range(start, min(start + AT_ONCE, len(ids)))] for start in starts)
@@ -126,7 +126,9 @@ def explain(
         found = explain_images(
             trained.model, [new.paths[k] for k in part], grade=label, method=method.value
         )
-        found.save(out, [ids[k] for k in part], arrays=arrays)
+        # written last: while it is missing, the maps may be of two runs
+        Path(os.path.realpath(out / TABLE)).unlink(missing_ok=True)
+        found.save(out, [inside[k] for k in part], arrays=arrays)
         rows += [_row(found, place) for place in range(len(part))]
     results = pd.DataFrame(rows)
     results.insert(0, "id", ids)
@@ -153,6 +155,26 @@ def explain(
         screen.show(f"Files set aside: {document['skipped']}")
 
 
+def _names_inside(ids: list[str], paths: Sequence[str]) -> list[str]:
+    """Names of maps, each inside the folder for them and each once."""
+    names = ids
+    if any(os.path.isabs(name) or ".." in Path(name).parts for name in ids):
+        full = [os.path.abspath(path) for path in paths]
+        root = os.path.commonpath([os.path.dirname(path) for path in full])
+        names = [Path(os.path.relpath(path, root)).with_suffix("").as_posix() for path in full]
+    seen: Counter[str] = Counter()
+    given = set(names)
+    once = []
+    for name in names:
+        seen[name] += 1
+        other = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        while other != name and other in given:
+            seen[name] += 1
+            other = f"{name}-{seen[name]}"
+        once.append(other)
+    return once
+
+
 def _label(grade: str | None, trained: Run) -> Any:
     """The label of a grade that is given by its name or its number."""
     if grade is None:
@@ -160,7 +182,8 @@ def _label(grade: str | None, trained: Run) -> Any:
     from fundus.grades.foreign import as_grader
 
     names = trained.class_names
-    places = [k for k, name in enumerate(names) if grade in (name, str(k))]
+    places = [k for k, name in enumerate(names) if grade == name]
+    places = places or [k for k in range(len(names)) if grade == str(k)]
     if not places:
         known = ", ".join(f"{k} ({name})" for k, name in enumerate(names))
         raise typer.BadParameter(

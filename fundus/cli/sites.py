@@ -182,9 +182,10 @@ def _check_inner_folds(
         )
     except SplitError as error:
         named = Mention(_PARAMETER)
+        advice = "give --no-cutpoints" if settings.cutpoints else "leave --calibrate out"
         text = (
             f"Without the site {site!r} of {named}, the other images cannot be split into the "
-            f"{INNER_FOLDS} inner folds of {inner}: {error} Join sites, or leave {inner} out."
+            f"{INNER_FOLDS} inner folds of {inner}: {error} Join sites, or {advice}."
         )
         raise SplitError(Message(text, named)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -264,5 +265,5 @@ def is_arrays(path: Path) -> bool:
     try:
         with np.load(path) as held:
             return str(held["kind"]) == KIND
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error):
         return False

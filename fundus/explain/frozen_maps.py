@@ -138,10 +138,8 @@ class _Linear:
         rounded = target.value(told) - value
         # but for the logarithm of what rounds to nothing
         rounded[np.abs(rounded) > _ROUNDS * np.maximum(1, np.abs(value))] = 0.0
-        if self.along:
-            bias = value_of(found.start[None]) + slopes @ (found.bias - found.start)
-        else:
-            bias = value - (each * features).sum(axis=1)
+        # nothing is left over, though a steep curve is followed in steps
+        bias = value - (each * features).sum(axis=1)
         return each, value + rounded, bias + rounded, target.severity(told)
 
 

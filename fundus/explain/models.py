@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from fundus.explain.targets import Leaf, Opaque, Part, knows
 from fundus.frozen.loading import read_rows
 from fundus.frozen.sources import ArraySource, Source
 from fundus.grades.foreign import as_grader, unwrapped
-from fundus.grades.grader import Grader, Reading
+from fundus.grades.grader import Grader, Reading, Votes
 from fundus.grades.labels import to_positions
 from fundus.images import ImageRecipe
 from fundus.images.aperture import field_of_view
@@ -138,9 +139,19 @@ def parts_of(model: Any, scale: NDArray[Any] | None = None) -> list[Part]:
         grader = as_grader(inner, scale)
         leaf: Leaf | Opaque | None = _leaf_of_pipeline(inner, grader)
         if leaf is None:
-            leaf = Opaque(lambda X: grader.votes_of(Reading(X)), grader.classes_, grader.grades_)
+            leaf = Opaque(partial(_votes, grader), grader.classes_, grader.grades_)
         parts = [Part(leaf, grader.grades_)]
     return parts if scale is None else [replace(part, scale=scale) for part in parts]
+
+
+def _votes(grader: Grader, X: Any) -> Votes:
+    """Predict; a model that only names grades is sure of each."""
+    reading = Reading(X)
+    votes = grader.votes_of(reading)
+    if votes.proba is not None or votes.severity is not None:
+        return votes
+    named = grader.labels_of(reading)[:, None] == grader.classes_[None, :]
+    return Votes(named.astype(np.float64), None, None)
 
 
 @dataclass(frozen=True)

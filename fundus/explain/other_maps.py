@@ -124,7 +124,9 @@ def _occluded_opaque(part: Part, model: Opaque, images: Images, grade: Any) -> F
 
     def raw_of(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         votes = model.predict([*pictures])
-        return np.asarray(votes.severity if votes.proba is None else votes.proba)
+        # the severity is the model's own, which need not be the mean of its probabilities
+        by_proba = grade is not None or part.by_proba or votes.severity is None
+        return np.asarray(votes.proba if by_proba and votes.proba is not None else votes.severity)
 
     for row in range(len(images)):
         picture = shrunk(images.photograph(row))

@@ -59,11 +59,11 @@ def place(content: bytes | NDArray[np.uint8], recipe: ImageRecipe, *, name: str)
     Placement(height=100, width=200, top=0.0, left=50.0, tall=100.0, wide=100.0)
     """
     if isinstance(content, bytes):
-        whole = decode_bytes(content, name=name)
+        height, width = decode_bytes(content, name=name).shape[:2]
         seen = _as_decoded(content, recipe, name)
     else:
-        whole = seen = content
-    height, width = whole.shape[:2]
+        height, width = content.shape[:2]
+        seen = content
     if recipe.crop is None:
         return Placement(height, width, 0.0, 0.0, float(height), float(width))
     box = (0, seen.shape[0], 0, seen.shape[1]) if recipe.crop == "square" else find_fov(seen)

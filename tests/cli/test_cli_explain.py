@@ -107,6 +107,25 @@ def test_a_run_that_is_killed_leaves_no_half_file(run, trained, few, tmp_path, m
     assert changed == ["a.png"]
 
 
+def test_maps_stay_inside_their_folder(run, trained, few, tmp_path):
+    """Photographs of one name in two folders, far from the table, and one that is listed twice."""
+    folders = [tmp_path / "elsewhere" / name for name in ("a", "b")]
+    for folder, photograph in zip(folders, sorted(few.iterdir()), strict=False):
+        folder.mkdir(parents=True)
+        (folder / f"1{photograph.suffix}").write_bytes(photograph.read_bytes())
+    paths = [str(next(folder.iterdir())) for folder in folders]
+    table = tmp_path / "tables" / "new.csv"
+    table.parent.mkdir()
+    pd.DataFrame({"path": [*paths, paths[0]]}).to_csv(table, index=False)
+    before = set((tmp_path / "elsewhere").rglob("*"))
+    out = tmp_path / "maps"
+    run("explain", trained[0], table, "--out", out)
+    found = pd.read_csv(out / "explained.csv")
+    assert found["map"].nunique() == 3
+    assert all((out / name).is_file() for name in found["map"])
+    assert set((tmp_path / "elsewhere").rglob("*")) == before
+
+
 def test_help_loads_no_numpy():
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom fundus.cli import app\n"

@@ -280,7 +280,10 @@ def test_an_interrupted_recipe_goes_on(interrupted, by_default, run, document, t
 
 
 #: What settings of a run had not before there were recipes.
-NEW = ("recipe", "augmentation", "augment_views", "view_strength", "bootstraps")
+NEW = (
+    "recipe", "pool_over", "stages", "augmentation", "augment_views", "head_alpha",
+    "view_strength", "distribution", "bootstraps", "aperture", "warmup_epochs", "site_column",
+)  # fmt: skip
 
 
 def test_a_run_from_before_recipes_is_one_of_fast(trained, folder, logistic, run, tmp_path):
