@@ -131,8 +131,8 @@ def _through(step: Any, found: Linear) -> Linear:
         centre = -step.min_ / factor
     else:
         means = getattr(step, "center_" if isinstance(step, RobustScaler) else "mean_", None)
-        shifts = means is not None and getattr(step, "with_mean", True)
-        centre = means if shifts else centre
+        if means is not None and getattr(step, "with_mean", True):
+            centre = means
         factor = factor if step.scale_ is None else 1 / step.scale_
         if isinstance(step, ViewStandardScaler):
             factor = factor * step.weights_
