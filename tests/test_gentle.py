@@ -59,6 +59,7 @@ def test_the_first_epochs_are_those_of_a_head_on_frozen_features(photographs, tm
     # so low a rate leaves everything as the head alone has left it
     model = tiny(tmp_path, epochs=4, learning_rate=1e-12).fit(X, y)
     alone = tiny(tmp_path, freeze="all", epochs=3, warmup_epochs=0, learning_rate="auto")
+    alone.set_params(pool_over="all")
     alone.set_params(callbacks=keras.callbacks.LearningRateScheduler(lambda k, rate: rate))
     alone.fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), alone.predict_proba(X), atol=1e-5)
@@ -89,7 +90,7 @@ def test_the_features_are_those_of_the_whole_network(photographs, tmp_path):
     model = tiny(tmp_path, epochs=2, warmup_epochs=1).fit(X, y)
     work = start_work(FrozenSettings.of(model), as_images(X), model.frozen_)
     found = features_of_all_layers(stored_source(work)).features
-    options = {"weights": "fixed", "image_size": 32, "cache": False}
+    options = {"weights": "fixed", "image_size": 32, "pool_over": "all", "cache": False}
     np.testing.assert_allclose(found, FeatureExtractor("tiny", **options).fit_transform(X), 1e-4)
 
 

@@ -146,9 +146,15 @@ def test_images_without_weight_do_not_count():
 
 def test_of_many_images_some_are_drawn_and_of_views_the_image_itself():
     y = np.repeat(np.arange(5), 400)
-    assert "of 256 images" in told(np.full(2000, 2.0), y)
+    assert "of 255 images" in told(np.full(2000, 2.0), y)  # 51 of each grade
     assert told(np.full(2000, 2.0), y) == told(np.full(2000, 2.0), y)
     assert not told(Y, Y, n_views=2)
+
+
+@pytest.mark.parametrize("n_rare", [1, 5, 50])
+def test_a_rare_grade_is_seen_where_some_are_drawn(n_rare):
+    y = np.r_[np.zeros(2000, int), np.ones(n_rare, int)]
+    assert not told(y.astype(float), y)
 
 
 def test_what_to_try():
@@ -176,7 +182,8 @@ def test_a_backbone_that_was_trained_too_little_says_so(tmp_path):
 def test_the_command_line_tells_the_first_and_counts_the_rest(tmp_path):
     make_fundus(240, 32, 0, out_dir=tmp_path / "data")
     options = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "3"]
-    options += ["--epochs", "1", "--learning-rate", "1e-9", "--out", str(tmp_path / "run")]
+    options += ["--recipe", "fast", "--epochs", "1", "--learning-rate", "1e-9"]
+    options += ["--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, ["train", str(tmp_path / "data"), *options])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stderr.splitlines() if "no better than" in line]

@@ -91,7 +91,6 @@ ROWS: dict[str, Mapping[str, Any]] = {
         "image_size": 448,
     },
     "224 px, `avg`": {**_PLAIN, "pooling": "avg", "image_size": 224},
-    "default, pooled over all positions": {**RECIPES["default"].values, "pool_over": "all"},
 }
 
 
