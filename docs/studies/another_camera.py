@@ -314,10 +314,11 @@ def as_markdown(frame: pd.DataFrame) -> str:
 
     for row in frame.to_dict("records"):
         value, low, high = row["under stress"]
+        gain = "" if row["grader"] == FORMER else told(row["gain"], "+")
         lines.append(
             f"| {row['grader']} | {told(row['out of fold'])}, seeds {row['lowest seed']:.3f} to "
             f"{row['highest seed']:.3f} | {value:.3f} ({low:.3f} to {high:.3f}) "
-            f"| {told(row['second camera'])} | {told(row['gain'], '+')} | {told(row['back'])} "
+            f"| {told(row['second camera'])} | {gain} | {told(row['back'])} "
             f"| {told(row['border'], '+')} | {told(row['border moved'], '+')} |"
         )
     return "\n".join(lines)
