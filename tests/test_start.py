@@ -69,8 +69,8 @@ import os, sys
 import numpy as np
 from fundus import FoldEnsemble, TransferClassifier
 X = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
-model = TransferClassifier("tiny", "softmax", weights="fixed", cache=False, epochs=1,
-                           validation_fraction=0, random_state=0)
+model = TransferClassifier("tiny", "softmax", weights="fixed", pool_over="all", cache=False,
+                           epochs=1, validation_fraction=0, random_state=0)
 model = FoldEnsemble(model, cv=2, n_jobs=2) if sys.argv[1] == "folds" else model
 model.fit(X, [0, 1] * 6).predict(X)
 print(os.environ.get("TF_CPP_MIN_LOG_LEVEL"))
