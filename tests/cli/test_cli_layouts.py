@@ -84,7 +84,7 @@ def test_one_patient_for_everybody(run, logistic, trained, shared, tmp_path, com
         "plan": [top, *logistic[:-4], "--head", "logistic"],
         "audit": [
             top,
-            *logistic[:4],
+            *logistic[2:6],  # the network
             "--folds",
             "2",
             "--no-near-duplicates",

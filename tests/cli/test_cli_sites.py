@@ -73,7 +73,12 @@ def test_sites_are_scored_by_models_trained_without_them(finished, rows):
 def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
     """The same, fitted and scored here."""
     model = fundus.TransferClassifier(
-        *("tiny", "logistic"), weights="fixed", image_size=32, grades=5, cache=False
+        *("tiny", "logistic"),
+        weights="fixed",
+        image_size=32,
+        pool_over="all",
+        grades=5,
+        cache=False,
     )
     y, who = rows["grade"].to_numpy(), rows["patient"].to_numpy()
     for group in finished[3]["sites"]["groups"]:
