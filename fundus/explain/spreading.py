@@ -93,7 +93,7 @@ def placed_share(grid: Grid, place: Place) -> float:
     Examples
     --------
     >>> place = Place(Placement(height=50, width=100, top=-25.0, left=0.0, tall=100.0, wide=100.0))
-    >>> placed_share(np.ones((4, 4), np.float32), place)
+    >>> round(placed_share(np.ones((4, 4), np.float32), place), 6)
     8.0
     """
     down, across = _axes(grid.shape, place.placement)
@@ -124,7 +124,7 @@ def spread(grid: Grid, place: Place) -> NDArray[np.float32]:
     --------
     >>> place = Place(Placement(height=8, width=8, top=0.0, left=0.0, tall=8.0, wide=8.0))
     >>> pixels = spread(np.array([[0, 4], [0, 0]], np.float32), place)
-    >>> pixels.shape, float(pixels.sum()), pixels.argmax() % 8
+    >>> pixels.shape, float(pixels.sum()), int(pixels.argmax()) % 8
     ((8, 8), 4.0, 6)
     """
     down, across = _axes(grid.shape, place.placement)

@@ -31,6 +31,9 @@ from fundus.store.removal import (
     size_of,
 )
 
+#: How often a segment is opened that other processes remove meanwhile.
+_TRIES = 3
+
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _CHECK_EVERY = 1 << 26  # bytes written between two looks at the size of the store
 
@@ -200,19 +203,29 @@ class Store:
         """
         name = name[:32]
         with self._turn:
-            found = self._opened(name)
-            found.half = half
-            if not self.read_only:
-                note = found.path / ABOUT
-                if about_of(note) is None:
-                    if note.exists():
-                        warn_once(
-                            f"The note {str(note)!r} was damaged; it is written again.",
-                            StoreWarning,
-                        )
-                    write_note(note, json.dumps(about(), indent=1))
-                os.utime(found.path)
+            for left in reversed(range(_TRIES)):
+                found = self._opened(name)
+                found.half = half
+                try:
+                    if not self.read_only:
+                        self._note_use(found, about)
+                    break
+                except (StoreError, FileNotFoundError):
+                    # another process may have removed the segment meanwhile
+                    if not left:
+                        raise
             return found
+
+    def _note_use(self, segment: Segment, about: Callable[[], dict[str, Any]]) -> None:
+        note = segment.path / ABOUT
+        if about_of(note) is None:
+            if note.exists():
+                warn_once(
+                    f"The note {str(note)!r} was damaged; it is written again.",
+                    StoreWarning,
+                )
+            write_note(note, json.dumps(about(), indent=1))
+        os.utime(segment.path)
 
     def _opened(self, name: str) -> Segment:
         folder = self.path / "segments" / name
