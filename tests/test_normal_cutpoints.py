@@ -63,11 +63,29 @@ def test_normal_cutpoints_take_weights_and_costs():
 
 
 def test_normal_cutpoints_of_severities_without_spread():
-    """Nothing to smooth: the exact optimum, between the values."""
+    """The middle, but for what the more frequent grade takes."""
     found, score = optimal_cutpoints(
         [0, 0, 1, 1, 2], [0, 0, 1, 1, 2], n_grades=3, distribution="normal"
     )
-    assert (found.tolist(), score) == ([0.5, 1.5], 1.0)
+    assert found == pytest.approx([0.5, 1.5], abs=0.02)
+    assert score == 1.0
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.1, 0.05, 0.01, 1e-4])
+def test_normal_cutpoints_lie_in_the_middle_of_a_wide_gap(spread):
+    rng = np.random.default_rng(3)
+    true = np.repeat([0, 1, 2], 50)
+    found, _ = optimal_cutpoints(
+        true + rng.normal(0, spread, 150), true, n_grades=3, distribution="normal"
+    )
+    assert found == pytest.approx([0.5, 1.5], abs=0.06)
+
+
+def test_normal_cutpoints_where_nothing_varies_at_all():
+    same = [1.0] * 4, [0, 0, 1, 1]
+    found, score = optimal_cutpoints(*same, n_grades=2, distribution="normal")
+    expected, best = optimal_cutpoints(*same, n_grades=2)
+    assert (found.tolist(), score) == (expected.tolist(), best)
 
 
 def test_a_grade_without_images_and_forbidden_grades_with_normal_cutpoints():

@@ -44,7 +44,7 @@ from fundus import (
     quadratic_weighted_kappa,
     stress_out_of_fold,
 )
-from fundus.data.inputs import as_images
+from fundus.data.inputs import Images, as_images
 from fundus.frozen.views import changed
 from fundus.grades.cutpoints import grades_at
 from fundus.images import ImageRecipe
@@ -97,9 +97,9 @@ ROWS: dict[str, Mapping[str, Any]] = {
 class Study:
     """Two tables, and what has been predicted of them."""
 
-    def __init__(self, first: Path, second: Path, out: Path) -> None:
+    def __init__(self, first: Path, second: Path, out: Path, random_state: int) -> None:
         self.first, self.second = (load_image_table(table) for table in (first, second))
-        self.out = out
+        self.out, self.random_state = out, random_state
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, NDArray[Any]]:
         """Return arrays from the folder of results, made if they are not there."""
@@ -126,7 +126,7 @@ class Study:
             cls = StratifiedGroupKFold if data.patients_known else StratifiedKFold
             folds = cls(FOLDS, shuffle=True, random_state=seed)
             groups = data.patients if data.patients_known else None
-            model = FoldEnsemble(grader(values), cv=folds, random_state=seed)
+            model = FoldEnsemble(grader(values, self.random_state), cv=folds, random_state=seed)
             model.fit(data.paths, data.grades, groups=groups)
             grades.append(model.oof_prediction_)
             if seed == SEEDS[0]:
@@ -144,7 +144,7 @@ class Study:
         for name, train, test in (
             ("second", self.first, self.second), ("first", self.second, self.first),
         ):  # fmt: skip
-            model = grader(values).fit(
+            model = grader(values, self.random_state).fit(
                 train.paths,
                 train.grades,
                 **({"groups": train.patients} if train.patients_known else {}),
@@ -163,19 +163,24 @@ class Study:
         """Share of the field of view, of photographs and zoomed views of the second table."""
 
         def measured() -> dict[str, Any]:
-            images, recipe = as_images(list(self.second.paths)), ImageRecipe(320)
-            moved = changed(images, zooms(), 0)
-            plain = [images.picture_and_mask(row, recipe)[1].mean() for row in range(len(images))]
-            other = [moved.picture_and_mask(row, recipe)[1].mean() for row in range(len(moved))]
-            return {"share": np.column_stack([plain, np.reshape(other, (len(images), -1))])}
+            images = as_images(list(self.second.paths))
+            other = shares_of(changed(images, zooms(), 0)).reshape(len(images), -1)
+            return {"share": np.column_stack([shares_of(images), other])}
 
         return self.kept("shares", measured)["share"]
 
 
-def grader(values: Mapping[str, Any]) -> Any:
+def shares_of(images: Images) -> NDArray[np.float64]:
+    """Share of the field of view in each square that a network gets."""
+    recipe = ImageRecipe(320)
+    masks = (images.picture_and_mask(row, recipe)[1] for row in range(len(images)))
+    return np.array([mask.mean() for mask in masks])
+
+
+def grader(values: Mapping[str, Any], random_state: int) -> Any:
     """Make the unfitted grader of a row; its views are the same under every seed of the folds."""
-    classifier = make_classifier(values, grades=N_GRADES, random_state=0)
-    return with_cutpoints(classifier, values, random_state=0)
+    classifier = make_classifier(values, grades=N_GRADES, random_state=random_state)
+    return with_cutpoints(classifier, values, random_state=random_state)
 
 
 def zooms() -> list[Augmentation]:
@@ -349,11 +354,16 @@ def main() -> None:
     parser.add_argument("first", type=Path, help="table of the first camera")
     parser.add_argument("second", type=Path, help="table of the second camera, with patients")
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
+    parser.add_argument("--random-state", type=int, default=0, help="seed of the graders")
     parser.add_argument("--guide", type=Path, help="page whose table is replaced")
     parser.add_argument("--page", type=Path, help="page whose table of adapting is replaced")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    study = Study(options.first, options.second, options.out)
+    study = Study(options.first, options.second, options.out, options.random_state)
+    first, second = shares_of(as_images(list(study.first.paths))).mean(), study.shares[:, 0].mean()
+    print(
+        f"Field of view: {first:.2f} of the square on the first camera, {second:.2f} on the second"
+    )
     frame, adapted = table(study), adapting(study)
     frame.to_csv(options.out / "results.csv", index=False)
     adapted.to_csv(options.out / "adapting.csv", index=False)

@@ -198,7 +198,7 @@ def _leaf_of_pipeline(model: Any, grader: Grader) -> Leaf | None:
     )
 
 
-def _explain(owner: Any, parts: list[Part], X: Any, grade: Any, method: str) -> Explanation:
+def _explain(owner: object, parts: list[Part], X: Any, grade: Any, method: str) -> Explanation:
     if method not in METHODS:
         raise invalid(owner, "method", f"one of {', '.join(map(repr, METHODS))}", method)
     known = [part for part in parts if knows(part, grade)]
@@ -216,7 +216,9 @@ def _explain(owner: Any, parts: list[Part], X: Any, grade: Any, method: str) -> 
     return Explanation(images, members, of)
 
 
-def _found(owner: Any, parts: list[Part], images: Images, grade: Any, method: str) -> list[Found]:
+def _found(
+    owner: object, parts: list[Part], images: Images, grade: Any, method: str
+) -> list[Found]:
     """Explain every part; those that share frozen layers together."""
     found: list[Found | None] = [None] * len(parts)
     shared: dict[Any, list[int]] = {}

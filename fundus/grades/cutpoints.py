@@ -17,6 +17,8 @@ from fundus.parameters import invalid
 #: Steps in which normal distributions are cut, and how many standard deviations these reach.
 _STEPS = 2000
 _REACH = 6.0
+#: Standard deviations between neighbouring means, at most.
+_WIDEST = 10.0
 
 
 def optimal_cutpoints(
@@ -122,7 +124,7 @@ def optimal_cutpoints(
     return cutpoints, score
 
 
-def check_distribution(owner: Any, distribution: Any) -> None:
+def check_distribution(owner: object, distribution: Any) -> None:
     """Raise `InvalidParameterError` unless cutpoints can be best for it."""
     if not isinstance(distribution, str) or distribution not in ("empirical", "normal"):
         raise invalid(owner, "distribution", "'empirical' or 'normal'", distribution)
@@ -215,13 +217,15 @@ def _as_normal(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Replace severities by normal distributions: steps of the axis, and each grade's weight there.
 
-    Where all severities of a grade are the same, for every grade, there is nothing to smooth.
+    The standard deviation is at least a tenth of the widest gap between means: in a wider gap all
+    cutpoints are as good but for rounding. Where all means are the same there is nothing to smooth.
     """
     totals = weights.sum(axis=0)
     there = np.flatnonzero(totals)
     means = values @ weights[:, there] / totals[there]
     squares = (values[:, np.newaxis] - means) ** 2
     deviation = np.sqrt((weights[:, there] * squares).sum() / totals.sum())
+    deviation = max(deviation, float(np.diff(np.sort(means)).max(initial=0.0)) / _WIDEST)
     # a deviation of rounding errors alone is none
     if deviation <= 1e-9 * max(1.0, float(np.abs(values).max())):
         return values, weights
