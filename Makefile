@@ -1,11 +1,12 @@
 # On a fresh machine: `make demo` sets everything up and runs the main job, `make test` sets
-# everything up and passes the tests. PYTHON chooses the interpreter (3.11 or later).
+# everything up and passes the tests that take a second or two each, `make test-slow` the others.
+# PYTHON chooses the interpreter (3.11 or later).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-plugins test-oldest check audit soak zoo bench format clean
+.PHONY: setup demo test test-slow test-plugins test-oldest check audit soak zoo bench format clean
 
 setup: $(READY)
 
@@ -29,10 +30,14 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
+	cd plugins/fundus-example && ../../$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'slow and not zoo and not soak'
 	$(MAKE) test-plugins
 
 test-plugins: $(PLUGINS_READY)
-	for plugin in fundus-example $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest) || exit 1; done
+	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest) || exit 1; done
 
 check: setup
 	$(BIN)/ruff check .
@@ -68,7 +73,7 @@ test-oldest: $(PINNED)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python -r $(PINNED)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . -e plugins/fundus-example
 	# old packages warn of what newer ones below them have renamed, and of models that newer ones saved
-	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -W ignore::DeprecationWarning \
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m 'not zoo and not soak' -W ignore::DeprecationWarning \
 		-W ignore::sklearn.exceptions.InconsistentVersionWarning $(TESTS)
 
 # the attacks in full, in under an hour, and their table in docs/reliability.md
