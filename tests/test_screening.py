@@ -9,7 +9,14 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from fundus import is_referable, is_sight_threatening, operating_point, screening_report
+from fundus import (
+    ReliabilityDisplay,
+    RocDisplay,
+    is_referable,
+    is_sight_threatening,
+    operating_point,
+    screening_report,
+)
 from fundus.exceptions import (
     DataError,
     DataWarning,
@@ -17,7 +24,6 @@ from fundus.exceptions import (
     InvalidParameterError,
     OperatingPointError,
 )
-from fundus.reporting.curves import plot_reliability, plot_roc
 from fundus.reporting.tables import CONTEXT
 
 
@@ -244,26 +250,37 @@ def test_table_gives_context_and_how_intervals_came(graded):
 def test_roc_goes_through_its_operating_points(graded, tmp_path):
     true, severity, _ = graded
     report = screening_report(true, severity)
-    figure = plot_roc(report)
-    figure.savefig(tmp_path / "roc.png")
+    display = RocDisplay(report).plot()
+    display.figure_.savefig(tmp_path / "roc.png")
     x, y = report.conditions[0].curve
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(y, x) == pytest.approx(report.conditions[0].auc.value)
     for scored in report.conditions[0].points:
         gap = np.abs(x - (1 - scored.specificity.value)) + np.abs(y - scored.sensitivity.value)
         assert gap.min() < 1e-9
-    assert len(figure.axes[0].containers) == 4
+    assert len(display.ax_.containers) == 4
+    named = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    for condition in report.conditions:
+        for scored in condition.points:
+            found = f"specificity {scored.specificity.value:.2f}"
+            wanted = f"for {scored.point.wanted} {scored.point.goal:g}: sensitivity "
+            assert any(wanted in text and found in text for text in named)
+    assert [text.get_text() for text in display.ax_.texts][:4] == ["a", "b", "c", "d"]
 
 
 def test_reliability_bins_hold_all_images(tmp_path):
     rng = np.random.default_rng(0)
     proba = rng.dirichlet(np.ones(5), 400)
     true = np.array([rng.choice(5, p=row) for row in proba])
-    figure = plot_reliability(true, proba)
-    figure.savefig(tmp_path / "reliability.png")
-    assert [c.get_label() for c in figure.axes[0].containers] == ["grade ≥ 2", "grade ≥ 3"]
-    predicted, share = figure.axes[0].containers[0].lines[0].get_data()
+    display = ReliabilityDisplay.from_predictions(true, proba)
+    display.figure_.savefig(tmp_path / "reliability.png")
+    assert [c.get_label() for c in display.ax_.containers] == [
+        f"grade {k} or worse (n={(true >= k).sum()})" for k in (2, 3)
+    ]
+    counts = [patch.get_data().values.sum() for patch in display.counts_ax_.patches]
+    assert counts == [400, 400]
+    predicted, share = display.ax_.containers[0].lines[0].get_data()
     assert np.mean(share) == pytest.approx((true >= 2).mean())
     assert np.abs(predicted - share).max() < 0.2
     with pytest.raises(DataError, match="at_least must hold grades in"):
-        plot_reliability(true, proba, at_least=[0])
+        ReliabilityDisplay.from_predictions(true, proba, at_least=[0])

@@ -12,6 +12,7 @@ from fundus.exceptions import DataError
 from fundus.explain.explanation import Explanation
 from fundus.explain.models import explain_images
 from fundus.explain.overlay import LOWERS, RAISES, coloured
+from fundus.runtime.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,12 +156,9 @@ class SaliencyDisplay:
 
 def _figure(n_rows: int, panels: int) -> Any:
     """A figure without pyplot, with a line below that says what the colours mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(3.6 * panels, 3.7 * n_rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.6 * panels, 3.7 * n_rows + 0.4)
     key = [Patch(color=RAISES, label="raises it"), Patch(color=LOWERS, label="lowers it")]
     figure.legend(handles=key, loc="outside lower right", ncols=2, frameon=False, fontsize=9)
     return figure

@@ -11,8 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fundus.reporting.coverage import CoverageReport
-from fundus.reporting.curves import plot_reliability, plot_roc
-from fundus.reporting.displays import SeverityDisplay, new_figure, plot_confusion, rounding
+from fundus.reporting.displays.grading import GradingDisplay
+from fundus.reporting.displays.reliability import ReliabilityDisplay
+from fundus.reporting.displays.roc import RocDisplay
+from fundus.reporting.displays.severity import SeverityDisplay
 from fundus.reporting.predictions import Predictions
 from fundus.reporting.report import Report
 from fundus.reporting.screened import ScreeningReport
@@ -54,8 +56,9 @@ class Evaluation:
         Of the model's sets of grades; ``None`` if it makes none, or the images calibrated them.
     fold : ndarray of int, shape (n_images,), default=None
         The fold whose model predicted an image, for out-of-fold predictions.
-    rounds_severity : bool, default=False
-        Whether the predicted grade is the one nearest to the severity.
+    boundaries : ndarray of float, shape (n_models, n_grades - 1), default=None
+        Severities at which the predicted grade changes, by fold; no rows where it is the most
+        probable one.
     title : str, default="Scores"
         Title of tables and figures.
     by : tuple of GroupReport, default=()
@@ -84,7 +87,7 @@ class Evaluation:
     screening: ScreeningReport | None
     coverage: CoverageReport | None = None
     fold: NDArray[np.intp] | None = None
-    rounds_severity: bool = False
+    boundaries: NDArray[np.float64] | None = None
     title: str = "Scores"
     by: tuple[GroupReport, ...] = ()
     predictive: PredictiveReport | None = None
@@ -181,24 +184,24 @@ class Evaluation:
         """
         title, report = title or self.title, self.report
         n_grades, predicted = len(report.class_names), self.predictions
-        head = f"{title}: QWK {report.qwk:.3f}, accuracy {report.accuracy:.3f}"
-        figures = {"confusion": plot_confusion(report.confusion, report.class_names, title=head)}
+        figures: dict[str, Any] = {}
+        figures["confusion"] = GradingDisplay(report, title=title).plot().figure_
         if predicted.severity is not None:
-            figures["severity"] = new_figure()
-            SeverityDisplay.from_predictions(
+            figures["severity"] = SeverityDisplay.from_predictions(
                 self.y_true,
                 predicted.severity,
                 n_grades=n_grades,
                 class_names=report.class_names,
-                boundaries=rounding(n_grades) if self.rounds_severity else (),
-                ax=figures["severity"].subplots(),
-            )
+                boundaries=() if self.boundaries is None else self.boundaries,
+                title=f"{title}: severity by true grade",
+            ).figure_
         if predicted.proba is not None:
-            figures["reliability"] = plot_reliability(
+            figures["reliability"] = ReliabilityDisplay.from_predictions(
                 self.y_true, predicted.proba, n_grades=n_grades, title=f"{title}: calibration"
-            )
+            ).figure_
         if self.screening is not None:
-            figures["roc"] = plot_roc(self.screening, title=f"{title}: screening")
+            display = RocDisplay(self.screening, title=f"{title}: screening")
+            figures["roc"] = display.plot().figure_
         if self.shortcuts is not None:
             figures["shortcuts"] = self.shortcuts.plot()
         return figures

@@ -12,6 +12,7 @@ from fundus.exceptions import DataError
 from fundus.meta.ensemble import FoldEnsemble
 from fundus.reporting.asked import Asked
 from fundus.reporting.coverage import coverage_report
+from fundus.reporting.displays.boundaries import boundaries_of
 from fundus.reporting.evaluated import Evaluation
 from fundus.reporting.graded import Graded, read_graded, warn_of_oedema
 from fundus.reporting.predictions import (
@@ -177,7 +178,7 @@ def _evaluation(
         proba=found.proba,
         groups=patients,
     )
-    rounds = averaged(model).rounds_severity
-    of_model = found, y, graded.names, report, screening, coverage, fold, rounds, title
+    cuts = boundaries_of(model)
+    of_model = found, y, graded.names, report, screening, coverage, fold, cuts, title
     by, predictive = asked.by(graded, found, screening), asked.predictive(screening)
     return Evaluation(*of_model, by, predictive, asked.shortcuts(model, graded, found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -235,9 +235,52 @@ def _of_grades(
     return measures, sensitivities
 
 
+def score_values(
+    true: NDArray[np.intp],
+    pred: NDArray[np.intp],
+    *,
+    n_grades: int,
+    severity: NDArray[np.float64] | None = None,
+    proba: NDArray[np.float64] | None = None,
+) -> dict[str, float]:
+    """Return the scores of `make_report` by name, without intervals.
+
+    Parameters
+    ----------
+    true, pred : ndarray of int, shape (n_samples,)
+        Grades in ``range(n_grades)``.
+    n_grades : int
+    severity : ndarray of float, shape (n_samples,), default=None
+    proba : ndarray of float, shape (n_samples, n_grades), default=None
+
+    Examples
+    --------
+    >>> true, pred = np.array([0, 1, 2, 4]), np.array([0, 1, 3, 4])
+    >>> score_values(true, pred, n_grades=5)["accuracy"]
+    0.75
+    """
+    confusion, once = _confusion(true, pred, n_grades), np.ones((1, len(true)))
+    values = {name: float(score(confusion)) for name, score in OF_CONFUSION.items()}
+    if severity is not None:
+        values["severity_error"] = float(np.abs(severity - true).mean())
+    if proba is not None:
+        found = _statistic_of_proba(true, proba)(once)
+        values |= {name: float(value[0]) for name, value in found.items()}
+    return values
+
+
 def _of_proba(
     true: NDArray[np.intp], proba: NDArray[np.float64], bootstrap: Bootstrap
 ) -> dict[str, Measure]:
+    statistic = _statistic_of_proba(true, proba)
+    values = statistic(np.ones((1, len(true))))
+    resampled = bootstrap.scores(statistic)
+    return {name: bootstrap.measure(values[name][0], resampled[name]) for name in values}
+
+
+def _statistic_of_proba(
+    true: NDArray[np.intp], proba: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     # grades that do not occur have no AUC; those that occur must also be in a resample
     rankings = [Ranking(true == k, proba[:, k]) for k in np.unique(true)]
     bins = Bins(proba.argmax(axis=1) == true, proba.max(axis=1), N_BINS)
@@ -251,9 +294,7 @@ def _of_proba(
             "expected_calibration_error": bins.error(weights),
         }
 
-    values = statistic(np.ones((1, len(true))))
-    resampled = bootstrap.scores(statistic)
-    return {name: bootstrap.measure(values[name][0], resampled[name]) for name in values}
+    return statistic
 
 
 def _confusion(true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int) -> NDArray[np.intp]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fundus.reporting.displays import new_figure
 from fundus.reporting.tables import how_resampled
+from fundus.runtime.figures import new_figure
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fundus.images.degradations import STRENGTHS
-from fundus.reporting.displays import new_figure
+from fundus.runtime.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

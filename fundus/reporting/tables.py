@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fundus.reporting.screened import Condition, ScreeningReport
     from fundus.reporting.stressed import StressReport
 
-_LABELS = {
+LABELS = {
     "qwk": "quadratic weighted kappa",
     "accuracy": "accuracy",
     "adjacent_accuracy": "at most one grade off",
@@ -53,7 +53,7 @@ def report_table(report: Report, title: str) -> Group:
     )
     _headings(table, "score", report.measures["accuracy"])
     for name, measure in report.measures.items():
-        table.add_row(_LABELS[name], f"{measure.value:.3f}", measure.span)
+        table.add_row(LABELS[name], f"{measure.value:.3f}", measure.span)
     return Group(table, _confusion(report))
 
 
@@ -188,7 +188,7 @@ def adaptation_table(found: Adaptation) -> Group:
     assert first is not None
     _headings(scores, "score", first)
     for name, change in found.changes.items():
-        scores.add_row(f"[bold]{_LABELS.get(name, name)}[/bold]")
+        scores.add_row(f"[bold]{LABELS.get(name, name)}[/bold]")
         for what, measure in vars(change).items():
             if measure is None:
                 scores.add_row(f"  {what}", "-", "")

@@ -1,10 +1,9 @@
-"""Figures of gradings, like scikit-learn's Display objects, without pyplot's global state."""
+"""`SeverityDisplay`: severities by true grade, and where the predicted grade changes."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +12,13 @@ from fundus.exceptions import DataError
 from fundus.grades.foreign import as_grader
 from fundus.grades.icdr import N_GRADES, grade_labels
 from fundus.grades.labels import grade_scale, to_positions
+from fundus.meta.voting import middle_cutpoints
+from fundus.reporting.displays.boundaries import boundaries_of
+from fundus.reporting.predictions import names_of_grades
+from fundus.runtime.figures import COLOURS, SMALL, TEXT, axes_or_new, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 
@@ -33,9 +35,11 @@ class SeverityDisplay:
         Predicted positions on the scale.
     class_names : sequence of str
         Name of every grade.
-    boundaries : sequence of float, default=()
-        Severities at which the predicted grade changes. Only regressors and cutpoints have them:
-        a classifier predicts the most probable grade, independent of its severity.
+    boundaries : array-like of float, shape (n_grades - 1,) or (n_models, n_grades - 1), default=()
+        Severities at which the predicted grade changes, of one model or of each fold's. Only
+        regressors and cutpoints have them: a classifier predicts the most probable grade,
+        independent of its severity.
+    title : str, default=""
 
     Attributes
     ----------
@@ -46,7 +50,7 @@ class SeverityDisplay:
 
     See Also
     --------
-    sklearn.metrics.ConfusionMatrixDisplay : The grades predicted by true grade.
+    GradingDisplay : Predicted grades by true grade.
 
     Examples
     --------
@@ -61,12 +65,14 @@ class SeverityDisplay:
         y_true: NDArray[np.intp],
         severity: NDArray[np.float64],
         class_names: Sequence[str],
-        boundaries: Sequence[float] = (),
+        boundaries: ArrayLike = (),
+        title: str = "",
     ) -> None:
         self.y_true = y_true
         self.severity = severity
         self.class_names = class_names
         self.boundaries = boundaries
+        self.title = title
 
     @classmethod
     def from_predictions(
@@ -76,9 +82,10 @@ class SeverityDisplay:
         *,
         n_grades: int = N_GRADES,
         class_names: Sequence[str] | None = None,
-        boundaries: Sequence[float] = (),
+        boundaries: ArrayLike = (),
+        title: str = "",
         ax: Axes | None = None,
-    ) -> SeverityDisplay:
+    ) -> Self:
         """Draw given severities.
 
         Parameters
@@ -90,8 +97,10 @@ class SeverityDisplay:
             Length of the scale.
         class_names : sequence of str, shape (n_grades,), default=None
             By default ``class0``, ``class1``, …
-        boundaries : sequence of float, default=()
-            Severities at which the predicted grade changes, drawn as dotted lines.
+        boundaries : array-like of float, default=()
+            Severities at which the predicted grade changes, ``(n_grades - 1,)``; or a row of them
+            for each fold, of which each is drawn thinly and the median as a line.
+        title : str, default=""
         ax : matplotlib.axes.Axes, default=None
             By default those of a new figure.
 
@@ -112,14 +121,21 @@ class SeverityDisplay:
                 f"{n_grades} grades."
             )
         return cls(
-            y_true=true, severity=values, class_names=names, boundaries=tuple(boundaries)
+            y_true=true, severity=values, class_names=names, boundaries=boundaries, title=title
         ).plot(ax)
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: ArrayLike, *, ax: Axes | None = None, **options: Any
-    ) -> SeverityDisplay:
-        """Predict the severities of images and draw them.
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        title: str = "",
+        ax: Axes | None = None,
+        **options: Any,
+    ) -> Self:
+        """Predict the severities of images and draw them, with the fitted cutpoints.
 
         Parameters
         ----------
@@ -127,19 +143,28 @@ class SeverityDisplay:
             Fitted.
         X : images
             Images for the estimator.
-        y : array-like of int, shape (n_samples,)
-            True grades.
+        y : array-like, shape (n_samples,)
+            True grades, as the estimator calls them.
+        title : str, default=""
         ax : matplotlib.axes.Axes, default=None
             By default those of a new figure.
         **options
-            ``n_grades``, ``class_names`` and ``boundaries`` of `from_predictions`; a regressor's
-            boundaries are by default midway between grades.
+            ``n_grades``, ``class_names`` and ``boundaries`` of `from_predictions`, by default
+            those of the estimator.
         """
-        if as_grader(estimator).rounds_severity and "boundaries" not in options:
-            options["boundaries"] = rounding(options.get("n_grades", N_GRADES))
-        return cls.from_predictions(y, estimator.predict_severity(X), ax=ax, **options)
+        scale = as_grader(estimator).grades_
+        known: dict[str, Any] = {}
+        if len(scale):  # a regressor of another library does not know its grades
+            y = to_positions(y, scale, name="y")
+            known = {
+                "n_grades": len(scale),
+                "class_names": names_of_grades(estimator),
+                "boundaries": boundaries_of(estimator),
+            }
+        severity = estimator.predict_severity(X)
+        return cls.from_predictions(y, severity, title=title, ax=ax, **(known | options))
 
-    def plot(self, ax: Axes | None = None) -> SeverityDisplay:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Draw a dot for every image, the quartiles of every true grade, and the boundaries.
 
         Parameters
@@ -152,9 +177,8 @@ class SeverityDisplay:
         SeverityDisplay
             Itself, with `ax_` and `figure_`.
         """
-        if ax is None:
-            ax = new_figure().subplots()
         n_grades = len(self.class_names)
+        ax = axes_or_new(ax, max(7.0, 1.3 * n_grades + 1), 5.6)
         rng = np.random.default_rng(0)
         drawn: dict[str, Line2D] = {}
         for k in range(n_grades):
@@ -163,82 +187,57 @@ class SeverityDisplay:
                 continue
             spread = rng.uniform(-0.3, 0.3, len(values))
             (drawn["image"],) = ax.plot(
-                k + spread, values, ".", color="tab:blue", alpha=0.35, markersize=5
-            )
+                k + spread, values, ".", color=COLOURS[0], alpha=0.4, markersize=7,
+                markeredgewidth=0,
+            )  # fmt: skip
             low, middle, high = np.percentile(values, [25, 50, 75])
             (drawn["quartiles"],) = ax.plot(
                 [k, k], [low, high], color="black", linewidth=5, solid_capstyle="butt"
             )
             (drawn["median"],) = ax.plot(
-                k, middle, "o", color="white", markeredgecolor="black", markersize=7
+                k, middle, "o", color="white", markeredgecolor="black", markersize=8
             )
-        for boundary in self.boundaries:
-            drawn["boundary of predicted grades"] = ax.axhline(
-                boundary, color="grey", linewidth=0.8, linestyle=":"
-            )
-        ax.legend(drawn.values(), drawn.keys(), fontsize="small", loc="upper left")
+        drawn |= self._draw_boundaries(ax)
+        ax.legend(
+            drawn.values(), drawn.keys(), fontsize=SMALL, ncols=len(drawn), frameon=False,
+            loc="lower left", bbox_to_anchor=(-0.01, 1), borderaxespad=0.1, handletextpad=0.4,
+            columnspacing=1.2, handlelength=1.4,
+        )  # fmt: skip
         counts = np.bincount(self.y_true, minlength=n_grades)
-        labels = [_wrapped(label) for label in grade_labels(self.class_names)]
+        labels = [wrapped(label) for label in grade_labels(self.class_names)]
         ax.set_xticks(
             range(n_grades),
             [f"{label}\n(n={n})" for label, n in zip(labels, counts, strict=True)],
+            fontsize=SMALL,
         )
         ax.set_xlim(-0.5, n_grades - 0.5)
-        ax.set_ylim(min(-0.2, self.severity.min()), max(n_grades - 0.8, self.severity.max()))
+        # room for whole dots at both ends
+        low, high = min(0.0, self.severity.min()), max(n_grades - 1.0, self.severity.max())
+        ax.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
         ax.set_yticks(range(n_grades))
-        ax.set_xlabel("true grade")
-        ax.set_ylabel("predicted severity")
+        ax.tick_params(labelsize=SMALL)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlabel("true grade", fontsize=TEXT)
+        ax.set_ylabel("predicted severity", fontsize=TEXT)
+        if self.title:
+            ax.set_title(self.title, fontsize=TEXT + 2, loc="left", pad=28)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-
-def plot_confusion(
-    confusion: NDArray[np.intp], class_names: Sequence[str], *, title: str = ""
-) -> Figure:
-    """Draw a confusion matrix with the names of the grades.
-
-    Colours are shares of the true grade (row), numbers are images.
-
-    Examples
-    --------
-    >>> figure = plot_confusion(np.array([[5, 1], [0, 4]]), ["healthy", "ill"])
-    >>> figure.axes[0].get_xlabel()
-    'predicted grade'
-    """
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    labels = [_wrapped(label) for label in grade_labels(class_names)]
-    totals = confusion.sum(axis=1, keepdims=True)
-    shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
-    figure = new_figure()
-    ax = figure.subplots()
-    display = ConfusionMatrixDisplay(shares, display_labels=labels)
-    display.plot(ax=ax, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
-    cells = zip(display.text_.ravel(), confusion.ravel(), shares.ravel(), strict=True)
-    for text, n, share in cells:
-        text.set(text=str(n), color="white" if share > 0.6 else "black")
-    ax.set(xlabel="predicted grade", ylabel="true grade", title=title)
-    return figure
-
-
-def rounding(n_grades: int) -> list[float]:
-    """Severities at which the nearest grade changes: 0.5, 1.5, …"""
-    return [k + 0.5 for k in range(n_grades - 1)]
-
-
-def new_figure() -> Figure:
-    """Return a figure without pyplot and without a window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _wrapped(label: str) -> str:
-    """Break a label after its number and if it is long, so that five fit side by side."""
-    number, _, name = label.partition(" ")
-    if not number.isdigit():
-        return textwrap.fill(label, 12)
-    return f"{number}\n{textwrap.fill(name, 12)}"
+    def _draw_boundaries(self, ax: Axes) -> dict[str, Line2D]:
+        rows = np.atleast_2d(np.asarray(self.boundaries, dtype=np.float64))
+        if not rows.size:
+            return {}
+        drawn: dict[str, Line2D] = {}
+        if len(rows) > 1:
+            for row in rows:
+                for value in row[np.isfinite(row)]:
+                    drawn["of a fold"] = ax.axhline(
+                        value, color=COLOURS[1], linewidth=0.7, alpha=0.45, zorder=0
+                    )
+        for value in middle_cutpoints(list(rows)):
+            if np.isfinite(value):
+                drawn["grade changes"] = ax.axhline(
+                    value, color=COLOURS[1], linewidth=1.6, linestyle=":", zorder=1
+                )
+        return drawn

@@ -1,0 +1,68 @@
+"""New figures without pyplot's global state, and colours that colour-blind people tell apart."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Colours after Okabe and Ito (2008), by hue: blue, vermilion, green, purple, orange, sky blue.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: A marker and a line for each of them, so that no drawing needs its colours.
+MARKERS = ("o", "s", "D", "^", "v", "P")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), ":")
+#: Greys for what is not data: text beside it, and areas behind it.
+QUIET, FAINT = "#5f6368", "#ececec"
+
+#: Sizes of text, in points on a figure 7 inches wide: half of that is still read.
+TITLE, TEXT, SMALL = 14, 12, 11
+
+
+def new_figure(width: float = 7.0, height: float = 5.5) -> Figure:
+    """Return a figure without pyplot and without a window.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def axes_or_new(ax: Axes | None, width: float = 7.0, height: float = 5.5) -> Axes:
+    """Return the axes that were given, or those of a new figure."""
+    return new_figure(width, height).subplots() if ax is None else ax
+
+
+def set_title(ax: Axes, title: str, below: str = "") -> None:
+    """Write a title above the axes, from their left end, and a quieter line below it."""
+    if not below:
+        ax.set_title(title, fontsize=TITLE, loc="left")
+        return
+    ax.set_title(title, fontsize=TITLE, loc="left", pad=24 if title else 8)
+    ax.text(
+        0, 1, below, transform=ax.transAxes, fontsize=TEXT, color=QUIET, va="bottom", ha="left",
+        in_layout=True,
+    ).set_position((0, 1.015))  # fmt: skip
+
+
+def wrapped(label: str) -> str:
+    """Break a label after its number, and where it is long, so that five fit side by side.
+
+    Examples
+    --------
+    >>> wrapped("3 severe NPDR"), wrapped("not to be graded")
+    ('3\\nsevere NPDR', 'not to be\\ngraded')
+    """
+    number, _, name = label.partition(" ")
+    if not number.isdigit():
+        return textwrap.fill(label, 12)
+    return f"{number}\n{textwrap.fill(name, 12)}"
