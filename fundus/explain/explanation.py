@@ -16,7 +16,7 @@ from fundus.data.inputs import Images
 from fundus.exceptions import DataError
 from fundus.explain.found import Member
 from fundus.explain.overlay import coloured, write_png
-from fundus.explain.spreading import Place, spread
+from fundus.explain.spreading import Place, Shares, shares_of, spread
 from fundus.runtime.whole import whole_file
 
 #: The ``kind`` in a file of arrays.
@@ -140,10 +140,16 @@ class Explanation:
                 "One model alone does not disagree: explain with an ensemble, such as FoldEnsemble."
             )
         # one at a time, as maps have the size of photographs
-        mean, squares = 0.0, 0.0
+        mean: Any = 0.0
+        squares: Any = 0.0
+        known: dict[Any, Shares] = {}
         for count, member in enumerate(self.members, start=1):
-            place = member.places[row]
-            found = np.sum([spread(grid, place) for grid in member.grids[row]], axis=0)
+            place, found = member.places[row], np.zeros((), np.float32)
+            for grid in member.grids[row]:
+                key = id(place), grid.shape
+                if key not in known:
+                    known[key] = shares_of(grid.shape, place)
+                found = found + spread(grid, place, known[key])
             away = found - mean
             mean = mean + away / count
             squares = squares + away * (found - mean)

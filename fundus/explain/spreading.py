@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,21 @@ class Place:
 
     placement: Placement
     mask: NDArray[np.bool_] | None = None
+    # shares by the shape of a grid, as all models of an ensemble have grids of the same shapes
+    _held: dict[tuple[int, ...], NDArray[np.float64]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def held(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return how much of each cell of a grid falls on the photograph, in [0, 1]."""
+        if shape not in self._held:
+            down, across = _axes(shape, self.placement)
+            shares = [np.asarray(a.normalised()[a.inside].sum(axis=0)) for a in (down, across)]
+            held = np.outer(*shares)
+            if self.mask is not None:
+                held = np.where(_in_view(down, across, self)[1] > 0, 1.0, held)
+            self._held[shape] = held
+        return self._held[shape]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,15 +111,35 @@ def placed_share(grid: Grid, place: Place) -> float:
     >>> round(placed_share(np.ones((4, 4), np.float32), place), 6)
     8.0
     """
-    down, across = _axes(grid.shape, place.placement)
-    shares = [np.asarray(a.normalised()[a.inside].sum(axis=0)) for a in (down, across)]
-    held = np.outer(*shares)
-    if place.mask is not None:
-        held = np.where(_in_view(down, across, place)[1] > 0, 1.0, held)
-    return float((grid * held).sum())
+    return float((grid * place.held(grid.shape)).sum())
 
 
-def spread(grid: Grid, place: Place) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Shares:
+    """How the cells of all grids of one shape are spread over one photograph.
+
+    Parameters
+    ----------
+    down, across : _Axis
+    mask : ndarray of bool or None
+        The field of view at the pixels of the two axes.
+    covered : ndarray of float64, shape of the grid, or None
+        How much of the mask each cell is spread over.
+    """
+
+    down: _Axis
+    across: _Axis
+    mask: NDArray[np.bool_] | None = None
+    covered: NDArray[np.float64] | None = None
+
+
+def shares_of(shape: tuple[int, ...], place: Place) -> Shares:
+    """Return how grids of a shape are spread; it takes a byte for each pixel of the photograph."""
+    axes = _axes(shape, place.placement)
+    return Shares(*axes) if place.mask is None else Shares(*axes, *_in_view(*axes, place))
+
+
+def spread(grid: Grid, place: Place, shares: Shares | None = None) -> NDArray[np.float32]:
     """Spread a grid over a photograph; every cell's share stays about where the cell is.
 
     Between the middles of cells it is interpolated. Where there is a mask, nothing falls outside.
@@ -114,6 +149,8 @@ def spread(grid: Grid, place: Place) -> NDArray[np.float32]:
     grid : ndarray of float, shape (height, width)
         Over the square picture.
     place : Place
+    shares : Shares, default=None
+        Of `shares_of`, where several grids of one shape are spread.
 
     Returns
     -------
@@ -127,12 +164,12 @@ def spread(grid: Grid, place: Place) -> NDArray[np.float32]:
     >>> pixels.shape, float(pixels.sum()), int(pixels.argmax()) % 8
     ((8, 8), 4.0, 6)
     """
-    down, across = _axes(grid.shape, place.placement)
+    shares = shares_of(grid.shape, place) if shares is None else shares
+    down, across, mask, covered = shares.down, shares.across, shares.mask, shares.covered
     values = grid.astype(np.float64)
-    if place.mask is None:
+    if mask is None or covered is None:
         found = down.normalised() @ values @ across.normalised().T
     else:
-        mask, covered = _in_view(down, across, place)
         seen = covered > 0
         each = np.divide(values, covered, out=np.zeros_like(values), where=seen)
         found = (down.spread @ each @ across.spread.T) * mask

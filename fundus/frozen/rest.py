@@ -6,7 +6,7 @@ The frozen layers do not run again for them, and they are kept in the store as i
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,16 +76,19 @@ def _computed(source: StoredSource | LiveSource, rows: list[int]) -> dict[int, N
     rest = _rest(source)
     for start in range(0, len(rows), FORWARD_BATCH):
         take = np.array(rows[start : start + FORWARD_BATCH])
-        # padded to one shape, so that a short last batch is not traced again
-        padded = np.concatenate([take, np.repeat(take[:1], FORWARD_BATCH - len(take))])
-        inputs = source.batch(padded, None)
+        inputs = [_padded(array) for array in source.batch(take, None)]
         with one_at_a_time:
             output = np.asarray(rest.predict_on_batch(one_or_list(inputs)), dtype=np.float32)
-        named = [source.images.where(int(row)) for row in padded]
+        output, named = output[: len(take)], [source.images.where(int(row)) for row in take]
         check_features(output, named.__getitem__, source.frozen.network.spec.name)
-        fresh.update(zip(take.tolist(), output, strict=False))
+        fresh.update(zip(take.tolist(), output, strict=True))
     work_done["rest_passes"] += len(rows)
     return fresh
+
+
+def _padded(array: NDArray[Any]) -> NDArray[Any]:
+    """Repeat the first row up to one shape, so that a short last batch is not traced again."""
+    return np.concatenate([array, np.repeat(array[:1], FORWARD_BATCH - len(array), axis=0)])
 
 
 def _rest(source: StoredSource | LiveSource) -> keras.Model:
@@ -101,6 +104,8 @@ def _segment(source: StoredSource | LiveSource) -> Segment | None:
         return None
     store, frozen = near.store, source.frozen
     what = f"rest {frozen.key()} {frozen.network.pooling} {store.dtype}"
+    if store.dtype != "float32" and isinstance(source, StoredSource):
+        what += " of rounded activations"  # those that are not kept are exact
 
     def about() -> dict[str, object]:
         return frozen.about() | {"pooling": frozen.network.pooling, "of": "all layers"}
