@@ -65,9 +65,25 @@ def test_a_folder_is_opened_once(store, tmp_path):
     again = open_store(Cache(str(tmp_path / "store"), limit="1GB"))
     assert again.limit == 10**9 != store.limit
     assert again.digests is store.digests
-    assert again.segment(NAME, about) is store.segment(NAME, about)
+    opened = store.segment(NAME, about).environment
+    assert again.segment(NAME, about).environment is opened
     assert open_store(False) is None
-    assert store.segment(NAME, about) is store.segment(NAME, about)
+    assert store.segment(NAME, about).environment is opened
+
+
+def test_two_caches_in_one_folder_keep_their_settings(store):
+    first = store.segment(NAME, about)
+    other = store.with_settings(store.limit // 2, "warn", "float16")
+    second = other.segment(NAME, about, half=True)
+    assert second.environment is first.environment
+    assert (first.store.limit, first.store.on_error, first.half) == (store.limit, "raise", False)
+    assert (second.store.limit, second.store.on_error) == (store.limit // 2, "warn")
+    array = np.array([1.0, 1.0001], np.float32)
+    second.put_many([(b"a", array)])
+    first.put_many([(b"b", array)])
+    rounded, exact = first.get_many([b"a", b"b"])
+    assert rounded[1] == 1.0
+    assert np.array_equal(exact, array)
 
 
 def test_location_and_limit(monkeypatch, tmp_path):

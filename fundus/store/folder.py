@@ -204,8 +204,9 @@ class Store:
         name = name[:32]
         with self._turn:
             for left in reversed(range(_TRIES)):
-                found = self._opened(name)
-                found.half = half
+                # one open environment, under the settings of this store
+                found = copy.copy(self._opened(name))
+                found.store, found.half = self, half
                 try:
                     if not self.read_only:
                         self._note_use(found, about)
