@@ -58,6 +58,8 @@ from .plugins.registry import list_preprocessors as list_preprocessors
 from .recipes.grader import make_grader as make_grader
 from .reporting.adaptation import adapt as adapt
 from .reporting.adapted import Adaptation as Adaptation
+from .reporting.compared import Comparison as Comparison
+from .reporting.compared import compare as compare
 from .reporting.comparison import paired_difference as paired_difference
 from .reporting.coverage import coverage_report as coverage_report
 from .reporting.displays.comparison import ComparisonDisplay as ComparisonDisplay

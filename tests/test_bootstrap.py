@@ -177,8 +177,10 @@ def test_a_callable_gives_what_its_name_gives(two_models):
 def test_a_model_does_not_differ_from_itself(two_models):
     true, better, _, _ = two_models
     found = paired_difference("accuracy", true, better, better)
-    assert found.difference.value == 0
-    assert np.isnan(found.difference.interval.low)
+    ends = found.difference.interval
+    assert (found.difference.value, ends.low, ends.high) == (0, 0, 0)
+    undefined = paired_difference("qwk", [1, 1, 1], [1, 1, 1], [1, 1, 1]).difference
+    assert np.isnan([undefined.value, undefined.interval.low]).all()
 
 
 @pytest.mark.parametrize(

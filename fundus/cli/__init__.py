@@ -11,6 +11,7 @@ from fundus.cli import (
     adapt,
     audit,
     cache,
+    compare,
     demo,
     evaluate,
     explain,
@@ -40,6 +41,7 @@ app.command("audit")(audit.audit)
 app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)

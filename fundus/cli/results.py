@@ -158,7 +158,7 @@ def write_run(
     files = {f"{runs.MODEL}/": "the models of all folds, and the names of the grades"}
     if (run / runs.LOGS).exists():
         files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"
-    write_csv(graded_table(report, graded), run / runs.OOF)
+    write_csv(_with_patients(graded_table(report, graded), graded), run / runs.OOF)
     files[runs.OOF] = "out-of-fold predictions"
     files |= write_figures(report, lambda name: run / name, title="Out of fold")
     scored = {"out of fold": report}
@@ -204,6 +204,13 @@ def write_run(
     )
     write_json(results.to_dict(), run / runs.METRICS)
     return results
+
+
+def _with_patients(table: pd.DataFrame, graded: Bunch) -> pd.DataFrame:
+    """Add the patients, where they are known: whoever compares runs resamples them."""
+    if graded.patients_known:
+        table.insert(list(table).index("file") + 1, "patient", graded.patients)
+    return table
 
 
 def _stress(model: FoldEnsemble, graded: Bunch, settings: Settings) -> StressReport:

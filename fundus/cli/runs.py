@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fundus.exceptions import BundleError, DataWarning
+from fundus.reporting.run_files import METRICS as METRICS
+from fundus.reporting.run_files import MODEL as MODEL
+from fundus.reporting.run_files import OOF as OOF
+from fundus.reporting.run_files import TRAINING_IMAGES as TRAINING_IMAGES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,21 +25,15 @@ if TYPE_CHECKING:
 
 #: Folder of runs without ``--out``.
 RUNS = "runs"
-MODEL = "model"
 LOGS = "logs"
-OOF = "oof.csv"
 SCORES = "scores.csv"
 VALIDATION = "validation.csv"
 SITES = "sites.csv"
 STRESS = "stress.png"
 SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
-#: Written last: a run that has it is complete.
-METRICS = "metrics.json"
 #: What a run keeps until it is complete, so that it can go on after a kill.
 INTERRUPTED = "resume"
-#: Digests of the training images; saved beside the model, so that a copy of the model has them.
-TRAINING_IMAGES = "training_images.csv"
 #: The same of the images on which ``fundus adapt`` has set the cutpoints.
 ADAPTING_IMAGES = "adapting_images.csv"
 

@@ -15,7 +15,7 @@ from fundus.grades.labels import grade_scale, to_positions
 from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
 from fundus.metrics.resampled import Bins, Ranking, confusions, mean_of
 from fundus.parameters import invalid, renamed_parameter
-from fundus.reporting.bootstrap import Measure, bootstrap_of
+from fundus.reporting.bootstrap import Interval, Measure, bootstrap_of
 from fundus.reporting.report import N_BINS, OF_CONFUSION
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -33,7 +33,8 @@ class PairedDifference:
     a, b : float
         Their scores.
     difference : Measure
-        ``a - b``, with its interval; its ends are ``nan`` if all resamples are the same.
+        ``a - b``, with its interval. Of predictions that are the same it is 0 (0 to 0); otherwise
+        its ends are ``nan`` if all resamples have the same difference.
     """
 
     a: float
@@ -125,7 +126,11 @@ def paired_difference(
     once = np.ones((1, len(true)))
     first, second = (float(statistic(once)[0]) for statistic in statistics)
     drawn = bootstrap.scores(lambda w: {"d": statistics[0](w) - statistics[1](w)})["d"]
-    return PairedDifference(first, second, bootstrap.measure(first - second, drawn))
+    measure = bootstrap.measure(first - second, drawn)
+    if np.array_equal(one, two) and np.isfinite(measure.value):
+        nothing = Interval(0.0, 0.0, bootstrap.confidence, bootstrap.by_patient)
+        measure = Measure(0.0, nothing)
+    return PairedDifference(first, second, measure)
 
 
 def _content(true: NDArray[Any], one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:

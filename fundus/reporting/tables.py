@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fundus.reporting.adapted import Adaptation
     from fundus.reporting.bootstrap import Measure
+    from fundus.reporting.compared import Comparison
     from fundus.reporting.coverage import CoverageReport
     from fundus.reporting.report import Report
     from fundus.reporting.screened import Condition, ScreeningReport
@@ -204,6 +205,31 @@ def adaptation_table(found: Adaptation) -> Group:
         was = "none" if before is None else f"{before[k]:.3f}"
         cuts.add_row(_plain(name), was, f"{after[k]:.3f}")
     return Group(scores, cuts, *(_plain(note) for note in found.notes))
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Return the scores of two models and their paired differences."""
+    a, b = map(_plain, found.names)
+    table = new_table(
+        f"{found.names[0]} and {found.names[1]}: the same {found.n_images} images"
+        f"{_of(found.n_patients)}",
+        caption=f"Paired differences; intervals, 95 %, are {how_resampled(found.n_patients)}. They "
+        "leave out the variance of training again.",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("score", no_wrap=True)
+    for heading in (a, b, "difference"):
+        table.add_column(heading, justify="right")
+    table.add_column("", no_wrap=True)
+    for name, pair in found.differences.items():
+        change = pair.difference
+        span = "-"
+        if np.isfinite(change.interval.low):
+            span = f"{change.interval.low:+.3f} to {change.interval.high:+.3f}"
+        values = (f"{pair.a:.3f}", f"{pair.b:.3f}", f"{change.value:+.3f}")
+        table.add_row(LABELS.get(name, name), *values, span)
+    return table
 
 
 def stress_table(report: StressReport, title: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -121,5 +121,6 @@ class ComparisonDisplay:
         )
         counted = "" if self.n_images is None else f"the same {self.n_images} images"
         set_title(ax, f"{a} and {b}", counted)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_: Any = ax
+        self.figure_: Any = ax.figure
         return self
