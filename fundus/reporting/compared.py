@@ -35,7 +35,7 @@ class Comparison:
     differences : dict of str to PairedDifference
         By score: that of the first model less that of the second.
     n_images : int
-    n_patients : int or None
+    n_patients : int, default=None
         ``None`` if patients are unknown.
 
     Examples
