@@ -47,6 +47,7 @@ FLOORS = (
     ("model_selection", "testing"),
     ("meta",),
     ("audit", "recipes", "reporting"),
+    ("documents",),
     ("cli", "pytest_plugin"),
     ("__main__", "__init__"),
 )
@@ -56,6 +57,7 @@ ROOMS = {
     "cli": ("report", "the command line"),
     "pytest_plugin": ("report", "--fundus-plugin"),
     "audit": ("report", "what is odd in a data set"),
+    "documents": ("report", "a run as a page to send"),
     "reporting": ("report", "evaluation, intervals, figures"),
     "recipes": ("report", "make_grader, sets of values"),
     "meta": ("grade", "folds, cutpoints, calibration, sets"),

@@ -18,6 +18,7 @@ from fundus.cli import (
     listings,
     plan,
     predict,
+    report,
     stress,
     train,
     verify,
@@ -42,6 +43,7 @@ app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)

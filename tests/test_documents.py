@@ -1,0 +1,247 @@
+"""A run as a document: what it says, whatever the run lacks, and how a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import opened
+
+from fundus.documents.blocks import Command, Points, Table, Text
+from fundus.documents.card import model_card
+from fundus.documents.html import to_html
+from fundus.documents.markdown import to_markdown
+from fundus.documents.sections import command_of, moved, report_document
+from fundus.documents.words import limits
+from fundus.reporting.displays.grading import GradingDisplay
+from fundus.reporting.record import RunRecord
+from fundus.reporting.report import make_report
+from fundus.reporting.screening import screening_report
+
+NAME = "eyes & <b>others | ä"
+
+
+def made(folder: Path, *, n: int = 60, grades: int = 5, patients: bool = True) -> RunRecord:
+    """The record of a run on photographs that do not exist, with real scores."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, grades, n)
+    severity = true + rng.normal(0, 0.8, n)
+    pred = np.clip(np.rint(severity), 0, grades - 1).astype(int)
+    groups = np.arange(n) // 2 if patients else None
+    names = [f"class{k}" for k in range(grades)]
+    report = make_report(
+        true, pred, n_grades=grades, class_names=names, severity=severity, groups=groups,
+        n_resamples=100,
+    )  # fmt: skip
+    found = report.to_dict()
+    found["screening"] = (
+        screening_report(true, severity, groups=groups, n_resamples=100).to_dict()
+        if grades == 5
+        else None
+    )
+    folder.mkdir(exist_ok=True)
+    GradingDisplay(report).plot().figure_.savefig(folder / "confusion.png")
+    files = [f"{NAME} {k}.jpg" for k in range(n)]
+    table = pd.DataFrame(
+        {"file_name": files, "target": true, "prediction": pred, "fold": np.arange(n) % 3,
+         "file": files, "grade": pred, "severity": severity}
+    )  # fmt: skip
+    table.to_csv(folder / "oof.csv", index=False)
+    metrics = {
+        "fundus": "0.1.0",
+        "settings": {"data": str(folder / "eyes.csv"), "recipe": "fast", "backbone": "tiny",
+                     "head": "ridge", "cutpoints": False, "epochs": None, "out": str(folder)},
+        "data": {"n_images": n, "n_patients": n // 2 if patients else None, "class_names": names,
+                 "n_true": np.bincount(true, minlength=grades).tolist(), "n_skipped": 1,
+                 "n_called_ungradable": 0},
+        "folds": [{"fold": k, "n_images": n // 3, "qwk": 0.5 + k / 10} for k in range(3)],
+        "out_of_fold": found, "validation": None, "stress": None, "sites": None,
+        "seconds": 12.3, "files": {"oof.csv": "predictions", "confusion.png": "confusion matrix"},
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return RunRecord(folder, metrics)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory) -> RunRecord:
+    return made(tmp_path_factory.mktemp("run") / "dr")
+
+
+def documented(record: RunRecord):
+    return report_document(record, versions={"keras": "3"})
+
+
+def texts(document) -> str:
+    blocks = [block for section in document.sections for block in section.blocks]
+    found = []
+    for block in blocks:
+        if isinstance(block, Text | Command):
+            found.append(block.text)
+        elif isinstance(block, Points):
+            found += block.items
+        elif isinstance(block, Table):
+            found += [block.caption, *block.header, *(cell for row in block.rows for cell in row)]
+    return "\n".join(found)
+
+
+def section(document, name):
+    (found,) = [one for one in document.sections if one.name == name]
+    return found
+
+
+def test_the_numbers_are_those_of_the_run(record):
+    document, found = documented(record), record.metrics["out_of_fold"]
+    cards = {what: value for what, value, _ in document.cards}
+    assert cards["quadratic weighted kappa"] == f"{found['qwk']:.2f}"
+    assert cards["grades that are right"] == f"{100 * found['accuracy']:.0f} %"
+    scores = next(b for b in section(document, "grading").blocks if isinstance(b, Table))
+    shown = {row[0]: row[1:] for row in scores.rows}
+    ends = found["intervals"]["qwk"]
+    assert shown["quadratic weighted kappa"] == (
+        f"{found['qwk']:.3f}",
+        f"{ends['low']:.3f} to {ends['high']:.3f}",
+    )
+    said = texts(document)
+    point = found["screening"]["referable"]["operating_points"][0]["sensitivity"]["value"]
+    assert f"they find {100 * point:.0f} % (" in said
+    assert "60 photographs of 30 patients" in said
+    assert "fold 1\n20\n0.600" in said
+
+
+def test_the_largest_errors_stand_first(record):
+    blocks = section(documented(record), "errors").blocks
+    (table,) = [b for b in blocks if isinstance(b, Table)]
+    found = record.predictions.assign(
+        away=lambda t: (t["grade"] - t["target"]).abs(),
+        far=lambda t: (t["severity"] - t["target"]).abs(),
+    )
+    wrong = found[found["away"] > 0].sort_values(["away", "far"], ascending=False)
+    assert [row[0] for row in table.rows] == wrong["file_name"].tolist()[:16]
+    assert f"{(found['away'] >= 2).sum()} photograph" in blocks[0].text
+
+
+def test_the_command_repeats_the_run(record):
+    words = shlex.split(command_of(record.metrics["settings"]))
+    assert words[:3] == ["fundus", "train", record.metrics["settings"]["data"]]
+    assert words[3:9] == ["--recipe", "fast", "--backbone", "tiny", "--head", "ridge"]
+    assert "--no-cutpoints" in words
+    assert "--epochs" not in words
+
+
+def test_what_people_called_things_is_never_read_as_markup(record):
+    document = documented(record)
+    page = to_html(document)
+    assert "eyes &amp; &lt;b&gt;others | ä" in page
+    assert "<b>others" not in page
+    text = to_markdown(document, beside=record.path)
+    row = next(line for line in text.splitlines() if "others" in line and line.startswith("|"))
+    assert "eyes & \\<b>others \\| ä" in row
+    assert "![" in text
+    assert "(<confusion.png>)" in text
+    assert json.loads(json.dumps(document.to_dict()))["sections"][0]["name"] == "summary"
+
+
+def test_it_needs_nothing_else_and_is_small(record):
+    page = to_html(documented(record))
+    links = re.findall(r'(?:src|href)="([^"]{0,40})', page)
+    assert links
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert "<script" not in page
+    assert "url(" not in page
+    assert len(page) < 5_000_000
+
+
+def test_what_the_run_lacks_is_said(tmp_path):
+    record = made(tmp_path / "run", patients=False)
+    document = documented(record)
+    said = texts(document)
+    assert "Patients are unknown" in said
+    assert "1 file could not be used" in said
+    assert "60 photographs cannot be found any more, such as eyes & <b>" in said
+    assert len(moved(record)) == 60
+    (tmp_path / "run" / f"{NAME} 7.jpg").touch()
+    assert len(moved(record)) == 59
+    assert any("was not measured here" in one for one in limits(record))
+    assert "The model gives no probabilities." in said
+    (record.path / "confusion.png").unlink()
+    record.metrics["files"]["roc.pdf"] = "ROC curves"
+    said = texts(documented(record))
+    assert "confusion.png is not in the run any more" in said
+    assert "The figure is in roc.pdf, which a page cannot show" in said
+
+
+def test_two_grades_of_one_image_each(tmp_path):
+    record = made(tmp_path / "run", n=4, grades=2)
+    document = documented(record)
+    assert "screening" not in [one.name for one in document.sections]
+    assert "class1" in to_html(document)
+
+
+def test_undefined_scores_are_words(tmp_path):
+    record = made(tmp_path / "run")
+    found = record.metrics["out_of_fold"]
+    found["qwk"], found["intervals"]["qwk"]["low"] = None, None
+    document = documented(record)
+    assert document.cards[0][:2] == ("quadratic weighted kappa", "undefined")
+    assert "kappa of undefined" in texts(document)
+
+
+def test_the_card_says_what_the_run_says(record):
+    card = model_card(record)
+    assert card.startswith("# dr")
+    assert f"{record.metrics['out_of_fold']['qwk']:.3f} (" in card
+    for heading in ("Model", "Intended use", "Training data", "Evaluation", "Limits"):
+        assert f"## {heading}" in card
+    assert "It is not a medical device" in card
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(record, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(to_html(documented(record)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing(page, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    size = {"width": width, "height": 900}
+    with opened(page, color_scheme=scheme, viewport=size) as shown:
+        found = Axe().run(shown)
+        assert found.violations_count == 0, found.generate_report()
+        assert len(found.response["passes"]) > 15
+        # nothing but tables is wider than the window
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_keys_alone_reach_every_section(page):
+    with opened(page) as shown:
+        shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.className") == "skip"
+        shown.keyboard.press("Enter")
+        assert shown.url.endswith("#main")
+        shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.className").startswith("scroll")
+    with opened(page) as shown:
+        reached = []
+        for _ in range(20):
+            shown.keyboard.press("Tab")
+            reached.append(shown.evaluate("document.activeElement.hash"))
+        assert {"#summary", "#errors", "#limits"} <= set(reached)
+
+
+def test_it_prints_without_its_links(page):
+    with opened(page) as shown:
+        shown.emulate_media(media="print")
+        assert not shown.locator("nav").is_visible()
+        assert shown.locator("h1").is_visible()
