@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fundus.exceptions import DataError
 from fundus.grades.icdr import patient_grades
+from fundus.runtime.shown import Shown
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ ISSUES = {
 SUSPECT_SHARE = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class Audit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(Shown):
     """What `audit_images` has found.
 
     Parameters

@@ -10,15 +10,19 @@ from sklearn.utils import Bunch
 
 from fundus.data.tables import normal_name
 from fundus.exceptions import DataError
+from fundus.grades.icdr import grade_labels
+from fundus.runtime.shown import Shown
+from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from sklearn.model_selection import PredefinedSplit
 
 _NAMES = ("split", "official split", "set", "subset", "usage", "partition")
 _PARTS = {"train": -1, "training": -1, "test": 0, "testing": 0}
 
 
-class Photographs(Bunch):
+class Photographs(Shown, Bunch):
     """Graded photographs: the `Bunch` that `load_image_table` documents, with the official split.
 
     Parameters
@@ -26,6 +30,23 @@ class Photographs(Bunch):
     **kwargs
         The entries.
     """
+
+    def to_table(self) -> Table:
+        """Return how many photographs there are of each grade, for a terminal."""
+        frame, grades = self.frame, self.get("grades")
+        known = self.get("patients_known", False)
+        of = f" of {frame['patient'].nunique():,} patients" if known else ", patients unknown"
+        aside = len(self.get("skipped", ()))
+        more = f"; {aside:,} files set aside" if aside else ""
+        title = f"{len(frame):,} photographs{of}{more}"
+        if grades is None:
+            return new_table(f"{title}, without grades")
+        table = new_table(title, "grade")
+        table.add_column("photographs", justify="right")
+        counts = np.bincount(grades, minlength=self.n_grades)
+        for label, count in zip(grade_labels(self.class_names), counts, strict=True):
+            table.add_row(label, f"{count:,}")
+        return table
 
     def predefined_split(self, column: str | None = None) -> PredefinedSplit:
         """Return the split into train and test that a table names, as a splitter.

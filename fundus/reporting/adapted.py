@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from fundus.metrics.resampled import confusions, kappa_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
 from fundus.reporting.predictions import points_of
 from fundus.reporting.tables import adaptation_table
+from fundus.runtime.shown import Shown
 
 #: Positions of a photograph's referral, before and after; ``None`` where a rule is not there.
 Referrals = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]
@@ -45,8 +45,8 @@ class Change:
         return {name: part and part.to_dict() for name, part in vars(self).items()}
 
 
-@dataclass(frozen=True, eq=False)
-class Adaptation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Adaptation(Shown):
     """A model that was adapted to a site, and what that changes; `adapt` makes it.
 
     Parameters
@@ -133,14 +133,6 @@ class Adaptation:
     def to_table(self) -> Any:
         """Return scores and cutpoints for a terminal."""
         return adaptation_table(self)
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=100, color_system=None)
-        with console.capture() as text:
-            console.print(self.to_table())
-        return "\n".join(line.rstrip() for line in text.get().strip().splitlines())
 
 
 def _json(value: float) -> float | str:

@@ -12,6 +12,7 @@ from fundus.data.grouping import UNKNOWN, Grouping
 from fundus.metrics.resampled import confusions, kappa_of, share_of
 from fundus.reporting.bootstrap import Measure, bootstrap_of
 from fundus.reporting.tables import how_resampled, percent
+from fundus.runtime.shown import Shown
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class GroupScores:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class GroupReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class GroupReport(Shown):
     """The scores of every group of a column; `group_report` makes it.
 
     Parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from fundus.reporting.comparison import OF_PROBA, PairedDifference, paired_diffe
 from fundus.reporting.displays.comparison import ComparisonDisplay
 from fundus.reporting.report import OF_CONFUSION
 from fundus.reporting.tables import comparison_table
+from fundus.runtime.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fundus.reporting.evaluated import Evaluation
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """Scores of two models on the same images.
 
     Parameters
@@ -102,14 +102,6 @@ class Comparison:
         """
         display = ComparisonDisplay(self.differences, names=self.names, n_images=self.n_images)
         return display.plot(ax)
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=100, color_system=None)
-        with console.capture() as text:
-            console.print(self.to_table())
-        return "\n".join(line.rstrip() for line in text.get().strip().splitlines())
 
 
 def compare(

@@ -15,10 +15,11 @@ from fundus.metrics.resampled import mean_of, share_of
 from fundus.parameters import renamed_parameter
 from fundus.reporting.bootstrap import Measure, bootstrap_of
 from fundus.reporting.tables import coverage_table
+from fundus.runtime.shown import Shown
 
 
-@dataclass(frozen=True, eq=False)
-class CoverageReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class CoverageReport(Shown):
     """Scores of sets of grades on some images.
 
     Parameters

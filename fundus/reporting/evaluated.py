@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from fundus.reporting.displays.severity import SeverityDisplay
 from fundus.reporting.predictions import Predictions
 from fundus.reporting.report import Report
 from fundus.reporting.screened import ScreeningReport
+from fundus.runtime.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +37,8 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Shown):
     """Predictions for graded images, and their scores; `evaluate` makes it.
 
     Parameters
@@ -159,14 +159,6 @@ class Evaluation:
         parts = (self.screening, self.predictive, self.coverage, *self.by, self.shortcuts)
         more = [part.to_table() for part in parts if part is not None]
         return Group(self.report.to_table(title or self.title), *more)
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=100, color_system=None)
-        with console.capture() as text:
-            console.print(self.to_table())
-        return "\n".join(line.rstrip() for line in text.get().strip().splitlines())
 
     def plot(self, title: str | None = None) -> dict[str, Figure]:
         """Draw the figures, without pyplot's global state.

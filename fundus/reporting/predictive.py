@@ -10,6 +10,7 @@ from fundus.exceptions import DataError
 from fundus.metrics.predictive import check_prevalence, predictive_values
 from fundus.reporting.bootstrap import Measure
 from fundus.reporting.tables import percent
+from fundus.runtime.shown import Shown
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from fundus.reporting.screened import PointScore, ScreeningReport
 
 
-@dataclass(frozen=True, eq=False)
-class PredictiveReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictiveReport(Shown):
     """Predictive values for referable disease; `predictive_report` makes it.
 
     Parameters

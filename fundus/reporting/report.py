@@ -26,6 +26,7 @@ from fundus.metrics.resampled import (
 )
 from fundus.reporting.bootstrap import Bootstrap, Interval, Measure, bootstrap_of, finite_or_none
 from fundus.reporting.tables import report_table
+from fundus.runtime.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -42,8 +43,8 @@ OF_CONFUSION = {
 N_BINS = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Shown):
     """The scores of one grading.
 
     Parameters

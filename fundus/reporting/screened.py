@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fundus.metrics.operating_points import OperatingPoint
 from fundus.reporting.bootstrap import Measure
 from fundus.reporting.tables import screening_table
+from fundus.runtime.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Condition:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class ScreeningReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScreeningReport(Shown):
     """Scores of a severity as a screening test.
 
     Parameters

@@ -22,6 +22,7 @@ from fundus.grades.patients import patients_of
 from fundus.metrics.rank_correlation import Within
 from fundus.reporting.bootstrap import FEW, Bootstrap, Measure, bootstrap_of
 from fundus.reporting.shortcut_views import plot_shortcuts, shortcut_table
+from fundus.runtime.shown import Shown
 from fundus.store import open_store
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ class Shortcut:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class ShortcutReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class ShortcutReport(Shown):
     """What the severity follows among images of one grade; `shortcut_report` makes it.
 
     Parameters

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fundus.reporting.bootstrap import Measure
 from fundus.reporting.tables import stress_table
+from fundus.runtime.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +51,8 @@ class StressScore:
         return {name: measure.to_dict() for name, measure in self.measures.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class StressReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class StressReport(Shown):
     """How scores fall when photographs are changed; `stress_report` makes it.
 
     Parameters

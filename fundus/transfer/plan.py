@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fundus.runtime.shown import Shown
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Option:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """What a fit does with the frozen layers.
 
     Parameters
@@ -127,6 +128,13 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
         return asdict(self)
+
+    def to_table(self) -> Table:
+        """Return the plan for a terminal."""
+        return plan_table(self)
+
+    def __repr__(self) -> str:
+        return f"<Plan of {self.n_images:,} images: {WAYS[self.chosen.way]}>"
 
     def __str__(self) -> str:
         return "\n".join(f"{label:15}{text}" for label, text in self.rows())
