@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow test-plugins test-oldest check audit soak zoo bench format clean
+.PHONY: setup demo test test-slow test-plugins test-oldest check audit docs soak zoo bench format clean
 
 setup: $(READY)
 
@@ -85,6 +85,12 @@ zoo: $(PLUGINS_READY)
 	$(BIN)/python -m pytest -m zoo
 	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest -m zoo) || exit 1; done
 
+# the site, in docs/_build/html; a warning, such as of a link that leads nowhere, is an error
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo 'the pages are in docs/_build/html/index.html'
+
 # make bench DATA=folder [BENCH="--only B D --resume"]; see benchmarks/README.md
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -95,4 +101,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(TOOLS) $(OLDEST) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) $(OLDEST) docs/_build docs/generated docs/gallery .pytest_cache .mypy_cache .ruff_cache

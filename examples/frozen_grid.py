@@ -1,4 +1,7 @@
-"""A grid over SVM and logistic heads on frozen features, which are computed once.
+"""A grid on frozen features
+=========================
+
+A grid over SVM and logistic heads on frozen features, which are computed once.
 
 The score of the best candidate is optimistic, since it was chosen by that score; the nested one
 is honest.

@@ -1,4 +1,7 @@
-"""The chapter's inference script: a folder of photographs to ``results.csv``.
+"""Grades of a folder
+==================
+
+The chapter's inference script: a folder of photographs to ``results.csv``.
 
 python examples/predict_folder.py photographs/
 """

@@ -1,4 +1,7 @@
-"""Do cutpoints, or a second model that knows eyes and image quality, grade better? Nested scores.
+"""Cutpoints or a second stage
+===========================
+
+Do cutpoints, or a second model that knows eyes and image quality, grade better? Nested scores.
 
 Everything is fitted inside the training part of each fold. The interval of each difference is a
 paired bootstrap over patients (over images where patients are unknown).

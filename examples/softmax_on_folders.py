@@ -1,4 +1,7 @@
-"""The chapter's first script: class folders, a softmax head, 5 folds, averaged models.
+"""Class folders and a softmax head
+================================
+
+The chapter's first script: class folders, a softmax head, 5 folds, averaged models.
 
 python examples/softmax_on_folders.py train/          # train/class0 … train/class4
 python examples/softmax_on_folders.py                 # a synthetic set

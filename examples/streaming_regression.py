@@ -1,4 +1,7 @@
-"""The chapter's third script: a ReLU regressor on augmented images streamed from disk.
+"""A regressor on streamed photographs
+===================================
+
+The chapter's third script: a ReLU regressor on augmented images streamed from disk.
 
 The last quarter of the network is trained too, so augmented batches run through all of it; memory
 does not grow with the number of images.

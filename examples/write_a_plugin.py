@@ -1,4 +1,7 @@
-"""A backbone and a head of one's own, in one file, without installing anything.
+"""A plugin in one file
+====================
+
+A backbone and a head of one's own, in one file, without installing anything.
 
 A real plugin puts this code into a package with an entry point in the group ``fundus``; see
 ``plugins/fundus-example``. Here the records are passed as they are, which is how to develop one.

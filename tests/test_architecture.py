@@ -64,6 +64,7 @@ TOPICS = {
     "guide": "docs/write-a-plugin.md, from an empty folder",
     "old_bundles": "models of format 1",
     "format2_bundles": "models of format 2",
+    "site": "the pages of docs/ as a site",
     "private_names": "names of other libraries that they may change",
     "public_names": "fundus/__init__.pyi, the wheel, and what is imported",
     "reliability": "docs/reliability.md and the script that writes its tables",

@@ -39,7 +39,7 @@ class ViewStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     weights_ : ndarray of float, shape (n_features,)
         What the standardised features are multiplied by, in [0, 1].
     n_features_in_ : int
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (n_features,)
         Where ``X`` has names of features.
 
     Examples

@@ -1,0 +1,40 @@
+"""The pages of the documentation site: every page and every public name has its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import fundus
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def listed(page: str) -> list[str]:
+    """The entries of the toctrees of a page."""
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    found = re.findall(r"```\{toctree\}\n(.*?)```", text, flags=re.DOTALL)
+    return [line for part in found for line in part.splitlines() if line and line[0] != ":"]
+
+
+def test_every_page_is_reached_once():
+    pages = [name for page in ("index", "guide", "inside") for name in listed(page)]
+    assert len(pages) == len(set(pages))
+    there = {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    assert there == {page for page in pages if "/" not in page}
+
+
+def test_every_public_name_is_on_the_api_page_once():
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    found = re.findall(r"^   (\w+)$", text, flags=re.MULTILINE)
+    assert len(found) == len(set(found))
+    assert set(found) == {name for name in fundus.__all__ if not name.startswith("__")}
+
+
+def test_examples_have_a_title_for_the_gallery():
+    for path in (DOCS.parent / "examples").glob("*.py"):
+        if path.stem != "common":
+            first, line, empty = path.read_text(encoding="utf-8").splitlines()[:3]
+            title = first.removeprefix('"""')
+            assert line == "=" * len(title), path.name
+            assert not empty
