@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
+
+import pytest
 
 import fundus
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+SCRIPTS = sorted([*DOCS.glob("*.py"), *DOCS.glob("studies/*.py")])
 
 
 def listed(page: str) -> list[str]:
@@ -29,6 +33,12 @@ def test_every_public_name_is_on_the_api_page_once():
     found = re.findall(r"^   (\w+)$", text, flags=re.MULTILINE)
     assert len(found) == len(set(found))
     assert set(found) == {name for name in fundus.__all__ if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_of_the_pages_find_what_they_import(path):
+    if path.name != "conf.py":  # whose libraries only `make docs` installs
+        runpy.run_path(str(path), run_name="imported")
 
 
 def test_examples_have_a_title_for_the_gallery():
