@@ -63,7 +63,7 @@ def said(model):
 FITS = {
     "dropout, plateau, early stopping": net(epochs=12, patience=2, learning_rate=0.1),
     "plateau of the caller": net(
-        callbacks=keras.callbacks.ReduceLROnPlateau("loss", patience=1, cooldown=1, min_delta=0.1),
+        callbacks=keras.callbacks.ReduceLROnPlateau("loss", patience=1, cooldown=2, min_delta=1.0),
         validation_fraction=0.0,
     ),
     "scheduler": net(
