@@ -9,7 +9,7 @@ from attacks.resume import kills_of_train
 @pytest.mark.parametrize(
     ("count", "size"),
     [
-        (1, {"epochs": 5, "each": 2}),
+        (1, {"epochs": 3, "each": 1}),
         pytest.param(32, {}, marks=pytest.mark.soak),
     ],
 )

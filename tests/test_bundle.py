@@ -32,7 +32,8 @@ SMALL = {"units": 4, "layers": 1}
 
 
 def tiny(head="logistic", **options):
-    return TransferClassifier("tiny", head, **({"weights": "fixed", "random_state": 0} | options))
+    defaults = {"weights": "fixed", "image_size": 32, "random_state": 0}
+    return TransferClassifier("tiny", head, **(defaults | options))
 
 
 @pytest.mark.parametrize(
@@ -77,13 +78,13 @@ def test_predictions_are_identical(photographs, tmp_path, model):
 
 def test_an_ensemble_in_another_process(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
-    model = FoldEnsemble(tiny(SoftmaxHead(**SMALL), epochs=2), cv=3, random_state=0).fit(X, y)
+    model = FoldEnsemble(tiny(SoftmaxHead(**SMALL), epochs=1), cv=2, random_state=0).fit(X, y)
     model.save(tmp_path / "model")
     np.save(tmp_path / "proba.npy", model.predict_proba(X))
     code = (
         "import sys, numpy as np, fundus\n"
         "model = fundus.load(sys.argv[1])\n"
-        "assert len(model.estimators_) == 3\n"
+        "assert len(model.estimators_) == 2\n"
         "assert np.isfinite(model.oof_proba_).all()\n"
         "proba = model.predict_proba(sys.argv[3:])\n"
         "expected = np.load(sys.argv[2])\n"
@@ -331,7 +332,8 @@ def test_a_warm_model_is_saved_and_loaded_without_tensorflow(photographs, tmp_pa
     code = (
         "import sys, fundus\n"
         "cache, folder, *X = sys.argv[1:]\n"
-        "model = fundus.TransferClassifier(head='ridge', image_size=32, cache=cache)\n"
+        "options = {'weights': 'fixed', 'image_size': 32, 'cache': cache}\n"
+        "model = fundus.TransferClassifier('tiny', 'ridge', **options)\n"
         "model.fit(X, [0, 1] * 4).save(folder)\n"
         "assert (fundus.load(folder).predict(X) == model.predict(X)).all()\n"
         "print('tensorflow' in sys.modules)"

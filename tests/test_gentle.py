@@ -47,6 +47,10 @@ def tiny(cache, **options):
     return TransferClassifier("tiny", options.pop("head", HEAD), **(defaults | options))
 
 
+#: The fewest epochs with one of the head alone and one of the layers.
+SHORT = {"epochs": 2, "warmup_epochs": 1}
+
+
 def said(model):
     return [np.asarray(w).tobytes() for w in model.head_.weights()], model.history_
 
@@ -66,7 +70,7 @@ def test_the_first_epochs_are_those_of_a_head_on_frozen_features(photographs, tm
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(model.history_[name][:3], alone.history_[name], rtol=1e-4)
         assert len(model.history_[name]) == 4
-    untrained = tiny(tmp_path, epochs=1, warmup_epochs=0, learning_rate=1e-12).fit(X, y)
+    untrained = clone(alone).set_params(epochs=1, learning_rate=1e-12).fit(X, y)
     assert not np.allclose(model.predict_proba(X), untrained.predict_proba(X), atol=1e-3)
 
 
@@ -75,19 +79,19 @@ def test_no_layer_runs_twice_for_the_features(augment, photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     rows = len(X) * (1 + augment.get("augment_views", 0))
     before = work_done.copy()
-    first = tiny(tmp_path, **augment).fit(X, y)
+    first = tiny(tmp_path, **augment, epochs=3, warmup_epochs=2).fit(X, y)
     assert work_done["rest_passes"] - before["rest_passes"] == rows
     if "augment" not in augment or "augment_views" in augment:  # else each epoch has new pictures
         assert work_done["forward_passes"] - before["forward_passes"] == rows
     before = work_done.copy()
-    again = tiny(tmp_path, **augment).fit(X, y)
+    again = tiny(tmp_path, **augment, epochs=3, warmup_epochs=2).fit(X, y)
     assert work_done["rest_passes"] == before["rest_passes"], "they were kept"
     assert said(again) == said(first)
 
 
 def test_the_features_are_those_of_the_whole_network(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
-    model = tiny(tmp_path, epochs=2, warmup_epochs=1).fit(X, y)
+    model = tiny(tmp_path, **SHORT).fit(X, y)
     work = start_work(FrozenSettings.of(model), as_images(X), model.frozen_)
     found = features_of_all_layers(stored_source(work)).features
     options = {"weights": "fixed", "image_size": 32, "pool_over": "all", "cache": False}
@@ -117,12 +121,12 @@ def network_of(model):
 def test_normalisations_are_held_and_the_rest_moves(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     before, after = (
-        network_of(tiny(tmp_path, epochs=7, learning_rate=rate).fit(X, y)) for rate in (1e-12, 0.01)
+        network_of(tiny(tmp_path, learning_rate=rate, **SHORT).fit(X, y)) for rate in (1e-12, 0.01)
     )
     moved = {path for path in before if not np.allclose(before[path], after[path], atol=1e-6)}
     assert {path for path in before if "_bn/" in path} & moved == set()
     assert {"block2_conv/kernel", "block3_conv/kernel", "head_output/bias"} <= moved
-    plain = network_of(tiny(tmp_path, warmup_epochs=0).fit(X, y))
+    plain = network_of(tiny(tmp_path, warmup_epochs=0, epochs=1).fit(X, y))
     assert any(
         not np.allclose(before[path], plain[path], atol=1e-6) for path in plain if "_bn/" in path
     ), "without a warm-up they learn, as before"
@@ -269,14 +273,16 @@ def test_a_mean_of_some_epochs_only_is_not_set():
     "options",
     [
         {"patience": 2, "validation_fraction": 0.3},
-        {"augment": True, "epochs": 5, "warmup_epochs": 2},
-        {"augment": True, "augment_views": 1, "validation_fraction": 0.0},
-        {"optimizer": keras.optimizers.SGD(0.01, momentum=0.9), "learning_rate": "auto"},
+        {"augment": True},
+        {
+            "augment": True, "augment_views": 1, "validation_fraction": 0.0,
+            "optimizer": keras.optimizers.SGD(0.01, momentum=0.9), "learning_rate": "auto",
+        },
     ],
-)
+)  # fmt: skip
 def test_killed_after_every_epoch_it_is_the_same(options, photographs, tmp_path, monkeypatch):
     X, y = photographs.frame[:24], photographs.grades[:24] > 0
-    model = tiny(tmp_path / "cache", grades=None, **options)
+    model = tiny(tmp_path / "cache", grades=None, epochs=5, warmup_epochs=2, **options)
     whole = said(clone(model).fit(X, y))
     log = []
     for _ in range(40):
@@ -304,11 +310,11 @@ def test_another_warm_up_is_another_fit(photographs, tmp_path, monkeypatch):
 
 def test_copies_and_bundles(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
-    model = tiny(tmp_path / "cache").fit(X, y)
+    model = tiny(tmp_path / "cache", **SHORT).fit(X, y)
     proba = model.predict_proba(X)
     model.save(tmp_path / "model")
     loaded = fundus.load(tmp_path / "model")
-    assert loaded.warmup_epochs == 3
+    assert loaded.warmup_epochs == 1
     for copied in (loaded, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_array_equal(copied.predict_proba(X), proba)
     again = clone(loaded).set_params(cache=tmp_path / "cache").fit(X, y)
@@ -327,7 +333,7 @@ def test_a_pickle_from_before(photographs, tmp_path):
 
 def test_folds_share_what_was_kept(photographs, tmp_path):
     before = work_done.copy()
-    ensemble = FoldEnsemble(tiny(tmp_path, epochs=2, warmup_epochs=1), cv=3, random_state=0)
+    ensemble = FoldEnsemble(tiny(tmp_path, **SHORT), cv=2, random_state=0)
     ensemble.fit(photographs.frame, photographs.grades)
     for name in ("rest_passes", "forward_passes"):
         assert work_done[name] - before[name] == len(photographs.paths)
@@ -336,7 +342,7 @@ def test_folds_share_what_was_kept(photographs, tmp_path):
 def test_half_precision_in_the_store_gives_the_same_at_every_fit(photographs, tmp_path):
     cache = Cache(tmp_path, dtype="float16")
     X, y = photographs.paths, photographs.grades
-    first, second = (said(tiny(cache).fit(X, y)) for _ in range(2))
+    first, second = (said(tiny(cache, **SHORT).fit(X, y)) for _ in range(2))
     assert first == second
 
 
@@ -372,7 +378,7 @@ def test_the_plan_counts_one_pass_for_the_head(photographs, tmp_path):
 
 def test_the_networks_of_two_kinds_of_training_are_not_mixed_up(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
-    gentle, plain = tiny(tmp_path), tiny(tmp_path, warmup_epochs=0)
+    gentle, plain = tiny(tmp_path, **SHORT), tiny(tmp_path, epochs=1, warmup_epochs=0)
     alone = said(clone(gentle).fit(X, y)), said(clone(plain).fit(X, y))
     slower = said(clone(gentle).set_params(learning_rate=0.001).fit(X, y))
     assert (said(clone(gentle).fit(X, y)), said(clone(plain).fit(X, y))) == alone

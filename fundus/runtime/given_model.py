@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from fundus.exceptions import InvalidParameterError, Mention, Message
 from fundus.parameters import invalid, refused
 from fundus.runtime.identity import code_identity
+from fundus.runtime.keras_settings import imported_keras
 
 if TYPE_CHECKING:
     import keras
@@ -140,7 +140,7 @@ def take_model(model: Any, image_size: int | None) -> tuple[GivenModel, str, int
 
 def given_instead(backbone: Any) -> str | None:
     """Explain how to pass a Keras model, or its file, as ``backbone=``; None for anything else."""
-    keras = sys.modules.get("keras")
+    keras = imported_keras()
     if keras is not None and isinstance(backbone, keras.Model):
         return _HOW.format("model")
     named = isinstance(backbone, (str, os.PathLike))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import sys
 from types import FunctionType
 from typing import Any
+
+from fundus.runtime.keras_settings import imported_keras
 
 
 class _InMemory(io.BytesIO):
@@ -69,7 +70,7 @@ def as_config(value: Any) -> Any:
         or the value itself if it, or a part of it, is not from Keras.
     """
     if isinstance(value, FunctionType):
-        keras = sys.modules.get("keras")  # if it is not imported, there are no functions of it
+        keras = imported_keras()  # if it is not imported, there are no functions of it
         own = keras is not None and getattr(keras.losses, value.__name__, None) is value
         return value.__name__ if own else value
     kind = type(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,20 @@ from typing import Any
 DEFAULT_POLICY = "float32"
 
 
+def imported_keras() -> Any:
+    """Return Keras if something has imported it; None otherwise.
+
+    Unlike ``sys.modules``, it waits where another thread is in the middle of the import.
+
+    Examples
+    --------
+    >>> import keras
+    >>> imported_keras() is keras
+    True
+    """
+    return importlib.import_module("keras") if "keras" in sys.modules else None
+
+
 def dtype_policy() -> str:
     """Return the name of Keras's dtype policy in this thread, such as ``"mixed_float16"``.
 
@@ -20,7 +35,7 @@ def dtype_policy() -> str:
     >>> dtype_policy()
     'float32'
     """
-    keras = sys.modules.get("keras")
+    keras = imported_keras()
     return DEFAULT_POLICY if keras is None else keras.config.dtype_policy().name
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fundus.parameters import Settings, invalid
 from fundus.runtime.keras_objects import as_config, built_parts, own_class
+from fundus.runtime.keras_settings import imported_keras
 from fundus.runtime.tensorflow import require_tensorflow
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _foreign(settings: Settings, optimizer: keras.optimizers.Optimizer) -> Recip
 
 def portable(optimizer: Any) -> Any:
     """Return ``optimizer=`` as what can be copied and pickled; `unpacked` is the way back."""
-    keras = sys.modules.get("keras")  # without it there is no optimizer
+    keras = imported_keras()  # without it there is no optimizer
     plain = as_config(optimizer)
     if keras is None or not isinstance(plain, keras.optimizers.Optimizer):
         return plain
@@ -187,7 +187,7 @@ def _default_rate(name: str) -> float | None:
 
 def is_callback(value: Any) -> bool:
     """Whether an object is a Keras callback."""
-    keras = sys.modules.get("keras")  # if it is not imported, there is no callback
+    keras = imported_keras()  # if it is not imported, there is no callback
     return keras is not None and isinstance(value, keras.callbacks.Callback)
 
 
