@@ -29,12 +29,15 @@ def save_pixel(figure, path, *, metadata, **_) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick_reports(monkeypatch):
+def _quick_reports(monkeypatch, request):
     """Make figures of one pixel and intervals of 100 resamples.
 
     Both have tests of their own, and take most of the time of a small run. Runs that several tests
-    share are whole, since their fixtures are set up before this one.
+    share are whole, since their fixtures are set up before this one; so is all of a test that
+    compares with such a run, which takes `whole_reports`.
     """
+    if "whole_reports" in request.fixturenames:
+        return
     monkeypatch.setattr(Figure, "savefig", save_pixel)
     weights = Bootstrap.weights
     monkeypatch.setattr(
@@ -42,6 +45,11 @@ def _quick_reports(monkeypatch):
         "weights",
         lambda self: weights(replace(self, n_resamples=min(self.n_resamples, 100))),
     )
+
+
+@pytest.fixture
+def whole_reports():
+    """Reports as users get them."""
 
 
 @pytest.fixture(scope="session")
