@@ -46,7 +46,7 @@ def test_every_network_of_keras_is_there():
     assert len(KERAS) == len(networks) == 40
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "efficientnet_b0"])
 def test_parameters(name):
     assert build_small(KERAS[name], weights=None).count_params() == KERAS[name].parameters
 
@@ -94,7 +94,7 @@ def check_weights_file(name, monkeypatch):
     "name",
     [
         *("convnext_tiny", "efficientnet_b0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
-        *("nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "vgg19", "xception"),
+        *("resnet50", "resnet50_v2", "vgg16", "vgg19", "xception"),
     ],
 )
 def test_weights_file_is_the_one_keras_fetches(name, monkeypatch):
@@ -129,6 +129,8 @@ def test_a_file_gives_efficientnet_the_network_keras_makes_for_imagenet(tmp_path
     # far apart without the layer that Keras adds for weights="imagenet"
     np.testing.assert_allclose(ours(x), reference(x), rtol=1e-5, atol=1e-8)
     assert len(ours.layers) == len(reference.layers)
+    # but for the scale and the shift of that layer, one of each for a colour
+    assert ours.count_params() == KERAS["efficientnet_b0"].parameters
 
 
 # --- weights of keras.applications -------------------------------------------------------------
@@ -166,11 +168,16 @@ def test_offline_the_error_says_what_works(keras_home):
         assert part in message
 
 
+@pytest.fixture(scope="module")
+def saved():
+    """A small network with weights of its own."""
+    return build_small(KERAS["mobilenet"], weights=None, seed=1)
+
+
 @pytest.mark.usefixtures("_offline")
-def test_cached_weights_need_no_network(keras_home):
-    spec = KERAS["mobilenet_v2"]
-    saved = build_small(spec, weights=None, seed=1)
-    file = keras_home / "models" / ROWS["mobilenet_v2"].file
+def test_cached_weights_need_no_network(keras_home, saved):
+    spec = KERAS["mobilenet"]
+    file = keras_home / "models" / ROWS["mobilenet"].file
     assert spec.weights_path("imagenet") is None
     # the format of Keras's own files is HDF5 by the order of layers
     saved.save(file)
@@ -190,9 +197,8 @@ def test_half_a_file_without_a_digest_is_an_error(keras_home):
         build_small(KERAS["mobilenet"])
 
 
-def test_a_download_goes_through_keras(keras_home, monkeypatch):
-    spec, row = KERAS["mobilenet_v2"], ROWS["mobilenet_v2"]
-    saved = build_small(spec, weights=None, seed=2)
+def test_a_download_goes_through_keras(keras_home, saved, monkeypatch):
+    spec, row = KERAS["mobilenet"], ROWS["mobilenet"]
 
     class Response:
         def close(self):
@@ -245,19 +251,23 @@ def test_lite_features_are_those_of_pytorch(name):
     np.testing.assert_allclose(features.mean(), mean, atol=1e-4)
 
 
-def test_lite_layers_have_readable_names():
-    names = [layer.name for layer in build_small(LITE["efficientnet_lite0"], weights=None).layers]
+@pytest.fixture(scope="module")
+def lite0():
+    return build_small(LITE["efficientnet_lite0"])
+
+
+def test_lite_layers_have_readable_names(lite0):
+    names = [layer.name for layer in lite0.layers]
     assert names[:4] == ["image", "stem_conv", "stem_bn", "stem_activation"]
     assert {"block2a_expand_conv", "block2b_add", "block7a_project_bn", "top_conv"} <= set(names)
     assert "block8a_dwconv" not in names
 
 
-def test_lite_takes_its_torch_file_and_a_keras_file(tmp_path):
+def test_lite_takes_its_torch_file_and_a_keras_file(lite0, tmp_path):
     spec = LITE["efficientnet_lite0"]
-    pretrained = build_small(spec)
-    digest = weights_digest(pretrained)
+    digest = weights_digest(lite0)
     assert weights_digest(build_small(spec, weights=spec.weights_path("imagenet"))) == digest
-    pretrained.save_weights(tmp_path / "lite.weights.h5")
+    lite0.save_weights(tmp_path / "lite.weights.h5")
     assert weights_digest(build_small(spec, weights=str(tmp_path / "lite.weights.h5"))) == digest
 
 

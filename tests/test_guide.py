@@ -51,6 +51,23 @@ def write_info(site: Path, name: str, version: str, points: dict[str, str]) -> N
     (info / "entry_points.txt").write_text("[fundus]\n" + "".join(lines))
 
 
+#: Runs modules or files with their arguments in one process, since TensorFlow starts in seconds;
+#: what the first of them prints, up to the mark, is its own.
+MARK = "--- next ---"
+PROGRAMS = f"""
+import json, runpy, sys
+sys.path.insert(0, "")
+for kind, name, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [name, *arguments]
+    try:
+        (runpy.run_module if kind == "-m" else runpy.run_path)(name, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    print({MARK!r}, flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     """Follow the page; return what its commands printed."""
@@ -66,30 +83,31 @@ def outputs(tmp_path_factory):
         "FUNDUS_CACHE_DIR": str(folder / "cache"),
         "COLUMNS": "200",
     }
-    programs = {
-        "fundus": [sys.executable, "-m", "fundus.cli"],
-        "python": [sys.executable],
-    }
 
-    def run(command: str) -> str:
-        program, *arguments = shlex.split(command)
-        if arguments[:2] == ["-m", "pytest"]:  # found by itself only where fundus-zoo is installed
-            arguments += ["-v", "-p", "fundus.pytest_plugin"]
+    def run(*arguments: str) -> str:
         result = subprocess.run(
-            [*programs[program], *arguments],
+            [sys.executable, *arguments],
             capture_output=True, text=True, cwd=folder, env=environment,
         )  # fmt: skip
-        assert result.returncode == 0, f"{command}: {result.stdout}\n{result.stderr}"
+        assert result.returncode == 0, f"{arguments}: {result.stdout}\n{result.stderr}"
         return result.stdout
 
-    found = {}
+    found, programs = {}, {}
     for command in COMMANDS:
+        program, *arguments = shlex.split(command)
         if command == "pip install .":
             install(folder, site)
+        elif program == "fundus":
+            found[command] = run("-m", "fundus.cli", *arguments)
+        elif arguments[:2] == ["-m", "pytest"]:
+            # found by itself only where fundus-zoo is installed
+            programs[command] = [*arguments, "-v", "-p", "fundus.pytest_plugin"]
         else:
-            found[command] = run(command)
-    found["json"] = run("fundus plugins --json --verbose")
-    found["help"] = run("fundus --help")
+            programs[command] = ["file", *arguments]
+    printed = run("-c", PROGRAMS, json.dumps([*programs.values()])).split(f"{MARK}\n")
+    found |= dict(zip(programs, printed[:-1], strict=True))
+    found["json"] = run("-m", "fundus.cli", "plugins", "--json", "--verbose")
+    found["help"] = run("-m", "fundus.cli", "--help")
     record = json.loads((folder / "model" / "model.json").read_text())
     return found | {"model": record["model"]}
 

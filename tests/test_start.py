@@ -69,36 +69,41 @@ import os, sys
 import numpy as np
 from fundus import FoldEnsemble, TransferClassifier
 X = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
-model = TransferClassifier("tiny", "softmax", weights="fixed", pool_over="all", cache=False,
-                           epochs=1, validation_fraction=0, random_state=0)
-model = FoldEnsemble(model, cv=2, n_jobs=2) if sys.argv[1] == "folds" else model
+model = TransferClassifier("tiny", sys.argv[1], weights="fixed", pool_over="all", cache=False,
+                           random_state=0)
+if sys.argv[1] == "softmax":
+    model.set_params(epochs=1, validation_fraction=0)
 model.fit(X, [0, 1] * 6).predict(X)
+if sys.argv[2:]:  # and in processes of their own
+    model.save(sys.argv[2])
+    FoldEnsemble(model, cv=2, n_jobs=2).fit(X, [0, 1] * 6).predict(X)
 print(os.environ.get("TF_CPP_MIN_LOG_LEVEL"))
 """
 
 
-@pytest.mark.parametrize("what", ["model", "folds"])
-def test_a_fit_prints_nothing_of_tensorflow_s_start(what):
-    result = python("-W", "ignore", "-c", FIT, what)
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """What a program that fits prints, here and in its workers, and the model it saved."""
+    path = tmp_path_factory.mktemp("fitted") / "model"
+    return python("-W", "ignore", "-c", FIT, "softmax", str(path)), path
+
+
+def test_a_fit_prints_nothing_of_tensorflow_s_start(fitted):
+    result, _ = fitted
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "None\n"  # programs that are started later see no trace of it
 
 
 def test_who_sets_tensorflow_s_level_sees_what_it_writes():
-    result = python("-W", "ignore", "-c", FIT, "model", TF_CPP_MIN_LOG_LEVEL="0")
+    result = python("-W", "ignore", "-c", FIT, "logistic", TF_CPP_MIN_LOG_LEVEL="0")
     assert result.returncode == 0, result.stderr
     assert "cpu_feature_guard" in result.stderr
     assert result.stdout == "0\n"
 
 
-def test_loading_a_trained_head_is_quiet(photographs, tmp_path):
-    model = fundus.TransferClassifier(
-        "tiny", "softmax", weights="fixed", cache=False, epochs=1, random_state=0
-    )
-    model.fit(photographs.paths, photographs.grades).save(tmp_path / "model")
-    result = python(
-        "-c", f"import fundus; fundus.load({str(tmp_path / 'model')!r}).head_.network()"
-    )
+def test_loading_a_trained_head_is_quiet(fitted):
+    _, path = fitted
+    result = python("-c", f"import fundus; fundus.load({str(path)!r}).head_.network()")
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -122,19 +127,16 @@ def test_an_expected_error_ends_in_one_traceback(photographs, n_jobs, fault):
     assert "nowhere.png" in told or "at least 2 training images" in told
 
 
+LIBGL = "libGL.so.1", ("libgl1", "mesa-libGL")
+LIBGTHREAD = "libgthread-2.0.so.0", ("libglib2.0-0", "glib2")
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "library", "packages"),
     [
-        ["-c", "from fundus import TransferClassifier"],
-        ["-c", "import fundus.images.decoding"],
-        ["-m", "fundus", "demo"],
-    ],
-)
-@pytest.mark.parametrize(
-    ("library", "packages"),
-    [
-        ("libGL.so.1", ("libgl1", "mesa-libGL")),
-        ("libgthread-2.0.so.0", ("libglib2.0-0", "glib2")),
+        (["-c", "from fundus import TransferClassifier"], *LIBGL),
+        (["-c", "import fundus.images.decoding"], *LIBGTHREAD),
+        (["-m", "fundus", "demo"], *LIBGL),
     ],
 )
 def test_a_missing_system_library_is_told_with_its_package(tmp_path, command, library, packages):

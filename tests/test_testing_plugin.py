@@ -1,5 +1,6 @@
 """`check_plugin` and `pytest --fundus-plugin`, on fake distributions."""
 
+import json
 import os
 import subprocess
 import sys
@@ -85,8 +86,9 @@ def test_every_fault_is_listed_once_with_what_to_change(install):
 )  # fmt: skip
 def test_options_that_mean_nothing_are_told(install, stated, message):
     install("odd", SOUND.replace('{"head:neighbours": {"takes_weights": False}}', stated))
-    with pytest.raises(AssertionError, match=f"(?s)plugin:odd, options: .*{message}"):
-        check_plugin("dist-odd")
+    (check,) = [check for check in plan_checks("dist-odd") if check.title == "plugin:odd, options"]
+    with pytest.raises(AssertionError, match=f"(?s){message}"):
+        check.run()
 
 
 def test_keras_and_its_kin_wait_until_something_is_built(install):
@@ -160,25 +162,53 @@ def test_why_a_plugin_offers_nothing_is_told_first(install):
         check_plugin("dist-bad", only=["head:neighbours"])
 
 
-def run_pytest(folder, *places, arguments):
+#: Runs pytest in one process as often as it is told, since each start takes seconds.
+RUNS = """
+import json, os, sys
+import pytest
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT), stream)
+    code = pytest.main(["-p", "fundus.pytest_plugin", *arguments])
+    with open(f"{number}.code", "w") as file:
+        file.write(str(int(code)))
+"""
+
+
+def run_pytest(folder, *places, runs):
+    """Return exit code, output and errors of each run."""
     path = os.pathsep.join([*map(str, places), *filter(None, sys.path)])
-    command = [sys.executable, "-m", "pytest", "-p", "fundus.pytest_plugin", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": path}
-    )
+    command = [sys.executable, "-c", RUNS, json.dumps(runs)]
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True)
+    return [
+        (
+            int((folder / f"{number}.code").read_text()),
+            (folder / f"{number}.out").read_text(),
+            (folder / f"{number}.err").read_text(),
+        )
+        for number in range(len(runs))
+    ]
 
 
-def test_the_pytest_plugin_makes_a_test_of_every_check(install, tmp_path):
+def test_the_pytest_plugin_makes_a_test_of_every_check_or_of_some(install, tmp_path):
     places = install("faulty", FAULTY), install("bad", BROKEN)
     folder = tmp_path / "empty"
     folder.mkdir()
-    names = ["dist-faulty", "dist-bad", "not-there"]
-    options = [f"--fundus-plugin={name}" for name in names]
-    run = run_pytest(
-        folder, *places, arguments=["-rA", *options, "--continue-on-collection-errors"]
+    faulty = "--fundus-plugin=dist-faulty"
+    options = ["-rA", faulty, "--fundus-plugin=dist-bad", "--fundus-plugin=not-there"]
+    only = ["--fundus-only=preprocessor:scaled", "--fundus-only", "head:other"]
+    whole, some, unknown, unnamed = run_pytest(
+        folder,
+        *places,
+        runs=[
+            [*options, "--continue-on-collection-errors"],
+            ["-rA", faulty, only[0]],
+            [faulty, *only],
+            only,
+        ],
     )
-    out = run.stdout
-    assert run.returncode == 1, run.stderr
+    code, out, err = whole
+    assert code == 1, err
     assert "3 failed, 7 passed, 2 skipped, 1 error" in out
     assert "PASSED dist-faulty::preprocessor:scaled::fit" in out
     assert "FAILED dist-faulty::head:neighbours::five grades" in out
@@ -186,21 +216,15 @@ def test_the_pytest_plugin_makes_a_test_of_every_check(install, tmp_path):
     assert "FAILED dist-bad::plugin:bad::loads" in out
     assert "No installed package 'not-there' offers a plugin" in out
 
-
-def test_the_pytest_plugin_checks_some_entries(install, tmp_path):
-    place, folder = install("faulty", FAULTY), tmp_path / "empty"
-    folder.mkdir()
-    only = ["--fundus-only=preprocessor:scaled", "--fundus-only", "head:other"]
-    run = run_pytest(folder, place, arguments=["-rA", "--fundus-plugin=dist-faulty", only[0]])
-    assert run.returncode == 1, run.stderr
-    assert "FAILED dist-faulty::preprocessor:scaled::apply" in run.stdout
-    assert "PASSED dist-faulty::plugin:faulty::imports" in run.stdout
-    assert "head:neighbours" not in run.stdout
-    run = run_pytest(folder, place, arguments=["--fundus-plugin=dist-faulty", *only])
-    assert "'dist-faulty' offers no entry 'head:other'" in run.stdout
-    run = run_pytest(folder, place, arguments=only)
-    assert run.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "among the entries of --fundus-plugin NAME" in run.stderr
+    code, out, err = some
+    assert code == 1, err
+    assert "FAILED dist-faulty::preprocessor:scaled::apply" in out
+    assert "PASSED dist-faulty::plugin:faulty::imports" in out
+    assert "head:neighbours" not in out
+    assert "'dist-faulty' offers no entry 'head:other'" in unknown[1]
+    code, _, err = unnamed
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "among the entries of --fundus-plugin NAME" in err
 
 
 def test_the_pytest_plugin_costs_nothing_where_it_is_not_asked(tmp_path):
@@ -209,8 +233,8 @@ def test_the_pytest_plugin_costs_nothing_where_it_is_not_asked(tmp_path):
         "    heavy = {'numpy', 'sklearn', 'keras'} & set(sys.modules)\n"
         "    assert not heavy\n    assert 'fundus.plugins' not in sys.modules\n"
     )
-    run = run_pytest(tmp_path, arguments=["-q"])
-    assert run.returncode == 0, run.stdout
+    [(code, out, _)] = run_pytest(tmp_path, runs=[["-q"]])
+    assert code == 0, out
 
 
 def test_pytest_finds_the_option_by_itself():

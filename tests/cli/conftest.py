@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 import fundus
 from fundus.cli import app
+from fundus.reporting.bootstrap import Bootstrap
 
 TINY = ["--recipe", "fast", "--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
 TINY += ["--folds", "3"]
+
+
+def save_pixel(figure, path, *, metadata, **_) -> None:
+    """Save a figure as one pixel, with its text."""
+    text = PngInfo()
+    for key, value in metadata.items():
+        text.add_text(key, value)
+    Image.new("L", (1, 1)).save(path, "png", pnginfo=text)
+
+
+@pytest.fixture(autouse=True)
+def _quick_reports(monkeypatch, request):
+    """Make figures of one pixel and intervals of 100 resamples.
+
+    Both have tests of their own, and take most of the time of a small run. Runs that several tests
+    share are whole, since their fixtures are set up before this one; so is all of a test that
+    compares with such a run, which takes `whole_reports`.
+    """
+    if "whole_reports" in request.fixturenames:
+        return
+    monkeypatch.setattr(Figure, "savefig", save_pixel)
+    weights = Bootstrap.weights
+    monkeypatch.setattr(
+        Bootstrap,
+        "weights",
+        lambda self: weights(replace(self, n_resamples=min(self.n_resamples, 100))),
+    )
+
+
+@pytest.fixture
+def whole_reports():
+    """Reports as users get them."""
 
 
 @pytest.fixture(scope="session")

@@ -268,6 +268,7 @@ def interrupted(by_default, tmp_path, monkeypatch):
     return options
 
 
+@pytest.mark.usefixtures("whole_reports")
 def test_an_interrupted_recipe_goes_on(interrupted, by_default, run, document, tmp_path):
     told = words(run("train", *interrupted, "--resume", "--recipe", "fast", code=2))
     assert "other options: --recipe was 'default', is 'fast'. Give" in told  # and no more than that

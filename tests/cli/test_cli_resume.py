@@ -36,6 +36,7 @@ def interrupted(folder, logistic, tmp_path, monkeypatch):
     return options
 
 
+@pytest.mark.usefixtures("whole_reports")
 def test_an_interrupted_run_goes_on(interrupted, run, document, trained, tmp_path, monkeypatch):
     out, whole = trained
     fitted, fit = [], KeptFold.fit

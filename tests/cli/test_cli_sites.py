@@ -70,6 +70,7 @@ def test_sites_are_scored_by_models_trained_without_them(finished, rows):
     assert "sites.csv" in document["files"]
 
 
+@pytest.mark.usefixtures("whole_reports")
 def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
     """The same, fitted and scored here."""
     model = fundus.TransferClassifier(
@@ -97,6 +98,7 @@ def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
         assert group["qwk"]["by_patient"]
 
 
+@pytest.mark.usefixtures("whole_reports")
 def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, document, logistic):
     table, out, _, with_sites = finished
     plain = out.with_name("plain")
@@ -107,6 +109,7 @@ def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, docum
     assert (plain / "oof.csv").read_bytes() == (out / "oof.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("whole_reports")
 def test_a_run_that_ends_among_the_sites_goes_on(finished, run, monkeypatch):
     table, out, options, _ = finished
     other = out.with_name("interrupted")

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import fundus
 from fundus.cli import app
 from fundus.cli.choosing import choose
+from fundus.cli.options import Sampling
 from fundus.cli.settings import Settings
 from fundus.cli.training import make_classifier, make_model
 
@@ -164,21 +165,18 @@ def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_pa
     run("predict", out, others, "-o", tmp_path / "grades.csv")
 
 
-def test_train_pools_where_and_what_it_is_told(document, logistic, folder, tmp_path):
+def test_train_makes_features_as_it_is_told(document, run, logistic, folder, others, tmp_path):
     out = tmp_path / "run"
     options = ["--pooling", "multilevel_std", "--stages", ":-1", "--pool-over", "all"]
-    document("train", folder, *logistic, *options, "--out", out)
+    options += ["--power", "0.5", "--photometric", "ben_graham"]
+    printed = document("train", folder, *logistic, *options, "--out", out)
     model = fundus.load(out / "model").ensemble_.estimators_[0]
-    assert (model.pooling, model.stages) == ("multilevel_std", slice(None, -1))
-    network = model.frozen_.network
+    assert (model.pooling, model.stages, model.power) == ("multilevel_std", slice(None, -1), 0.5)
+    network, normaliser = model.frozen_.network, model.frozen_.normaliser
     assert (network.pool_over, network.stages) == ("all", ":-1")
     assert model.model_.n_features_in_ == 8  # channels of the first of two stages
-
-
-def test_train_takes_a_power_of_the_features(document, run, logistic, folder, others, tmp_path):
-    out = tmp_path / "run"
-    document("train", folder, *logistic, "--power", "0.5", "--out", out)
-    assert fundus.load(out / "model").ensemble_.estimators_[0].power == 0.5
+    assert printed["settings"]["photometric"] == "ben_graham"
+    assert (normaliser.photometric.function, normaliser.function) == ("ben_graham", "tf")
     run("evaluate", out, others, "-o", tmp_path / "new.csv")
 
 
@@ -205,12 +203,17 @@ def test_train_is_the_library_s_cross_validation(trained, photographs):
     np.testing.assert_allclose(oof["severity"], ensemble.oof_severity_, atol=1e-5)
 
 
-def test_train_shows_tables(run, logistic, folder, tmp_path):
-    result = run("train", folder, *logistic, "--out", tmp_path / "run")
+def test_train_shows_tables_and_names_its_folder_by_the_time(
+    run, logistic, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = run("train", folder, *logistic)
     for text in ("Folds", "quadratic weighted kappa", "Confusion matrix", "Took", "oof.csv"):
         assert text in result.stdout
     assert "40 images, 20 patients" in result.stderr
     assert "unknown" not in result.output
+    [metrics] = Path("runs").glob("*/metrics.json")
+    assert Path(json.loads(metrics.read_text())["run"]) == metrics.parent
 
 
 def test_train_says_once_that_patients_are_unknown(run, logistic, folder, tmp_path):
@@ -255,10 +258,12 @@ def test_train_warns_of_training_images_held_back(run, logistic, folder, tmp_pat
     assert "20 patients, such as '1', are both among the training images" in result.stderr
 
 
-def test_train_logs_neural_folds(run, tiny, folder, tmp_path):
+def test_train_logs_neural_folds_and_is_silent_when_told(run, tiny, folder, tmp_path):
     out = tmp_path / "run"
-    options = ["--head", "relu", "--epochs", "2", "--freeze", "4", "--folds", "2", "--augment"]
-    run("train", folder, *tiny[:-2], *options, "--out", out, "--quiet")
+    options = ["--head", "softmax", "--epochs", "2", "--freeze", "4", "--folds", "2", "--augment"]
+    result = run("train", folder, *tiny[:-2], *options, "--out", out, "--quiet")
+    assert result.stdout == ""
+    assert "images" not in result.stderr.replace("The least populated", "")
     for fold in range(2):
         log = pd.read_csv(out / "logs" / f"fold-{fold}" / "fit-001" / "log.csv")
         assert len(log) == 2
@@ -281,12 +286,6 @@ def test_only_neural_heads_are_told_to_log(tmp_path, recwarn):
     assert not [told for told in recwarn if "log_dir" in str(told.message)]
 
 
-def test_train_is_silent_when_told(run, logistic, folder, tmp_path):
-    result = run("train", folder, *logistic, "--out", tmp_path / "run", "--quiet")
-    assert result.stdout == ""
-    assert "images" not in result.stderr.replace("The least populated", "")
-
-
 def test_train_names_folders_in_their_order(run, document, logistic, folder, tmp_path):
     data = tmp_path / "data"
     for grade, name in ((0, "sound"), (2, "mild"), (4, "bad")):
@@ -303,13 +302,6 @@ def test_train_names_folders_in_their_order(run, document, logistic, folder, tmp
     assert set(pd.read_csv(tmp_path / "new.csv")["class"]) <= set(order)
     scores = document("evaluate", out, data, "-o", tmp_path / "graded.csv")["scores"]
     assert scores["n_true"] == np.bincount(oof["target"]).tolist()
-
-
-def test_default_folder_is_named_by_the_time(document, logistic, folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    printed = document("train", folder, *logistic)
-    assert Path(printed["run"]).parent == Path("runs")
-    assert (tmp_path / printed["run"] / "metrics.json").is_file()
 
 
 def test_nothing_is_overwritten(run, logistic, folder, tmp_path):
@@ -401,16 +393,20 @@ def test_missing_data_is_code_1(run, logistic, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
-@pytest.mark.parametrize("sampling", ["over", "under"])
-def test_train_draws_its_images(document, run, logistic, folder, others, tmp_path, sampling):
+def test_train_draws_its_images(document, run, logistic, folder, others, tmp_path):
     where = ["--out", tmp_path / "run", "--cache-dir", tmp_path / "cache"]
-    document("train", folder, *logistic, *where, "--sampling", sampling)
+    document("train", folder, *logistic, *where, "--sampling", "over")
     ensemble = fundus.load(tmp_path / "run" / "model")
-    assert [model.sampling for model in ensemble.ensemble_.estimators_] == [sampling] * 3
+    assert [model.sampling for model in ensemble.ensemble_.estimators_] == ["over"] * 3
     written = tmp_path / "results.csv"
     run("predict", tmp_path / "run", others, "-o", written, "--cache-dir", tmp_path / "cache")
     assert len(pd.read_csv(written)) == 20
     assert "--sampling" in run("train", "--help").stdout
+
+
+def test_it_may_draw_fewer_images(tmp_path):
+    settings = Settings(tmp_path, "fast", weights="fixed", backbone="tiny", sampling=Sampling.UNDER)
+    assert make_classifier(choose(settings), verbose=False).sampling == "under"
 
 
 def test_train_says_what_sampling_needs(run, logistic, folder, tmp_path, monkeypatch):
@@ -421,14 +417,7 @@ def test_train_says_what_sampling_needs(run, logistic, folder, tmp_path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_photometric_step_is_trained_with_and_told(document, run, folder, logistic, tmp_path):
-    out = tmp_path / "run"
-    options = [*logistic, "--photometric", "ben_graham", "--out", out, "--cache-dir", tmp_path]
-    printed = document("train", folder, *options)
-    assert printed["settings"]["photometric"] == "ben_graham"
-    for one in fundus.load(out / "model").ensemble_.estimators_:
-        normaliser = one.frozen_.normaliser
-        assert (normaliser.photometric.function, normaliser.function) == ("ben_graham", "tf")
+def test_photometric_steps_that_are_none_are_told(run, folder, logistic):
     told = run("train", folder, *logistic, "--photometric", "ben_gram", code=2).stderr
     assert "Did you mean 'ben_graham'" in " ".join(told.split())
     options = ["--backbone", "tiny", "--weights", "fixed", "--photometric", "tf"]
