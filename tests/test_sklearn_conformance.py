@@ -125,6 +125,7 @@ STRUCTURE = {
     "name", [pytest.param(n, marks=pytest.mark.zoo) if n in NEURAL else n for n in CASES]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
+@pytest.mark.filterwarnings("ignore:The severities of")  # some checks fit on noise
 def test_check_estimator(name):
     model, expected = CASES[name]
     records = check_estimator(model, expected_failed_checks=expected, on_fail=None)

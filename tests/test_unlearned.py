@@ -6,10 +6,17 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import cohen_kappa_score
 from typer.testing import CliRunner
 
-from fundus import ReluHead, SoftmaxHead, TransferClassifier, make_fundus
+from fundus import (
+    ReluHead,
+    SoftmaxHead,
+    TransferClassifier,
+    TunedCutpointClassifierCV,
+    make_fundus,
+)
 from fundus.cli import app
 from fundus.cli.screen import one_line_warnings
 from fundus.exceptions import Mention, Message, UnlearnedWarning, warn_caller
@@ -197,3 +204,28 @@ def test_one_such_training_is_not_counted(capsys):
     with one_line_warnings({"--epochs"}):
         warn_caller(Message("Try epochs=3.", Mention("epochs", 3)), UnlearnedWarning)
     assert capsys.readouterr().err == "Warning: Try --epochs 3.\n"
+
+
+def test_severities_that_no_cutpoint_helps_are_told():
+    rng = np.random.default_rng(3)
+    y = np.arange(60) % 3
+    X = -y[:, np.newaxis] + rng.normal(0, 0.1, (60, 1))
+
+    class Backwards(ClassifierMixin, BaseEstimator):
+        """Severities that fall as grades rise."""
+
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict_severity(self, X):
+            return np.asarray(X)[:, 0]
+
+        def predict(self, X):
+            return self.classes_[np.zeros(len(X), int)]
+
+    with pytest.warns(UnlearnedWarning, match="all 60 images have grade [0-2]. Give it more"):
+        TunedCutpointClassifierCV(Backwards(), cv=3, random_state=0).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TunedCutpointClassifierCV(Backwards(), cv=3, random_state=0).fit(-X, y)

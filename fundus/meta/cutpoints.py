@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
+from fundus.exceptions import UnlearnedWarning, warn_caller
 from fundus.grades.cutpoints import check_cost, check_distribution, grades_at
 from fundus.grades.foreign import as_grader, given_scale, is_frozen, whole_scale
 from fundus.grades.grader import Reading, Votes
@@ -153,6 +154,11 @@ class TunedCutpointClassifierCV(CutpointClassifier):
     grades_ : ndarray, shape (n_grades,)
         The scale.
 
+    Warns
+    -----
+    UnlearnedWarning
+        In `fit`, if the cutpoints with the best kappa give all images one grade.
+
     See Also
     --------
     FixedCutpointClassifier : Cutpoints that are given.
@@ -261,6 +267,17 @@ class TunedCutpointClassifierCV(CutpointClassifier):
         self.__dict__.pop("cutpoint_samples_", None)  # of an earlier fit
         if samples is not None:
             self.cutpoint_samples_ = samples
+        told = np.unique(grades_at(self.oof_severity_[tested], self.cutpoints_))
+        # by costs, one grade for all may be what was asked for
+        by_kappa = isinstance(self.scoring, str)
+        if by_kappa and len(told) == 1 and len(np.unique(y[tested])) > 1:
+            warn_caller(
+                f"The severities of {type(self.estimator).__name__} tell grades no better than a "
+                f"constant does: cut best, all {tested.sum()} images have grade "
+                f"{self.grades_[told[0]]!s}. Give it more images, other features or another head, "
+                "or look for labels that belong to other images.",
+                UnlearnedWarning,
+            )
 
 
 class FixedCutpointClassifier(CutpointClassifier):
