@@ -61,6 +61,7 @@ from .reporting.adapted import Adaptation as Adaptation
 from .reporting.comparison import paired_difference as paired_difference
 from .reporting.coverage import coverage_report as coverage_report
 from .reporting.displays.comparison import ComparisonDisplay as ComparisonDisplay
+from .reporting.displays.contact_sheet import ContactSheetDisplay as ContactSheetDisplay
 from .reporting.displays.folds import FoldsDisplay as FoldsDisplay
 from .reporting.displays.grading import GradingDisplay as GradingDisplay
 from .reporting.displays.history import HistoryDisplay as HistoryDisplay
