@@ -203,7 +203,8 @@ def test_folds_that_vote_by_majority_have_no_certainty():
     with pytest.raises(DataError, match="neither probabilities nor a severity"):
         found.ranked("uncertain")
     pictures = np.zeros((40, 8, 8, 3), np.uint8)
-    assert list(contact_sheets(found, pictures)) == ["errors"]
+    with pytest.warns(DataWarning, match="least certain photographs are not drawn"):
+        assert list(contact_sheets(found, pictures)) == ["errors"]
 
 
 def test_numbers_have_no_sheet_and_that_is_told():

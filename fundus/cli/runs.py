@@ -27,7 +27,7 @@ OOF = "oof.csv"
 SCORES = "scores.csv"
 VALIDATION = "validation.csv"
 SITES = "sites.csv"
-STRESS = "stress.png"
+STRESS = "stress"
 SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
 #: Written last: a run that has it is complete.

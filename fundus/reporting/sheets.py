@@ -39,7 +39,8 @@ def contact_sheets(
     Warns
     -----
     DataWarning
-        If the model was evaluated on numbers, of which there are no photographs to draw.
+        If the model was evaluated on numbers, of which there are no photographs to draw, or
+        nothing tells how certain it is.
     """
     if not is_image_data(images):
         warn_caller(
@@ -47,7 +48,14 @@ def contact_sheets(
             DataWarning,
         )
         return {}
-    known = [by for by in RANKINGS if by == "errors" or margin_rule(evaluation) is not None]
+    known = list(RANKINGS)
+    if margin_rule(evaluation) is None:
+        known.remove("uncertain")
+        warn_caller(
+            "The least certain photographs are not drawn, since the model gives neither "
+            "probabilities nor a severity.",
+            DataWarning,
+        )
     return {
         by: ContactSheetDisplay.from_evaluation(evaluation, images, by=by, n=n, model=model)
         for by in known
