@@ -114,3 +114,29 @@ def test_stress_writes_the_kind_that_is_asked_for(document, trained, others, tmp
     assert printed["figures"] == ["stress.pdf"]
     assert (tmp_path / "stress.pdf").read_bytes().startswith(b"%PDF")
     assert json.loads(Path(output).with_suffix(".json").read_text()) == printed
+
+
+def test_audit_writes_suspects_and_pairs(document, run, tmp_path, sheets):
+    import fundus
+
+    data = fundus.make_fundus(20, 96, 3, out_dir=tmp_path / "data")
+    copy(data.paths[3], tmp_path / "data" / "class0" / "99_left.jpeg")
+    out, options = tmp_path / "found.csv", ["--backbone", "tiny", "--weights", "fixed"]
+    options += ["--image-size", "32", "--folds", "2", "--cache-dir", tmp_path / "cache"]
+    printed = document("audit", tmp_path / "data", "-o", out, *options)
+    kinds = [(which, kind) for which in ("suspects", "pairs") for kind in ("png", "csv")]
+    assert set(printed["sheets"]) == {f"found-{which}.{kind}" for which, kind in kinds}
+    suspects, pairs = (pd.read_csv(tmp_path / f"found-{w}.csv") for w in ("suspects", "pairs"))
+    whole = pd.read_csv(out, keep_default_na=False)
+    wanted = {"label_suspect", "dark", "blurred", "no_field_of_view"}
+    issues = whole["issues"].str.split(";").map(set)
+    assert set(suspects["file"]) == set(whole["file"][issues.map(lambda i: bool(i & wanted))])
+    drawn = sheets[0].table_["path"].tolist()
+    labels = suspects["file"][suspects["kind"] == "label"][:12].tolist()
+    assert drawn == labels + suspects["file"][suspects["kind"] == "picture"][:12].tolist()
+    assert "copy" in set(pairs["what"])
+    assert sheets[1].table_["path"].tolist() == pairs["file"][:12].tolist()
+    assert "class0/99_left.jpeg" in {*pairs["file"], *pairs["other_file"]}
+    run("audit", tmp_path / "data", "-o", out, *options)  # its own files are replaced
+    (tmp_path / "found-pairs.png").write_bytes(b"mine")
+    run("audit", tmp_path / "data", "-o", out, *options, code=2)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataError
+from fundus.parameters import invalid
+from fundus.reporting.displays.audit_contents import contents_of_audit
 from fundus.reporting.displays.sheet_contents import Contents, contents_of_evaluation
 from fundus.runtime.figure_text import drawable, shortened, text_width
 from fundus.runtime.figures import FAINT, QUIET, SMALL, TEXT, TITLE, new_figure
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
+    from fundus.audit.report import Audit
     from fundus.reporting.evaluated import Evaluation
 
 #: A cell: a photograph, why there is none, or several of them side by side.
@@ -144,7 +147,53 @@ class ContactSheetDisplay:
         DataWarning
             If some photographs cannot be read.
         """
+        _check_number(n)
         contents = contents_of_evaluation(evaluation, images, by=by, n=n, model=model, title=title)
+        return cls._of(contents).plot(ax)
+
+    @classmethod
+    def from_audit(
+        cls,
+        audit: Audit,
+        images: Any,
+        *,
+        which: str = "suspects",
+        n: int = 12,
+        title: str | None = None,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw doubtful labels and odd pictures with why, or pairs of copies and near duplicates.
+
+        Parameters
+        ----------
+        audit : Audit
+            Of `audit_images`.
+        images : images
+            Those that were audited, in their order.
+        which : {"suspects", "pairs"}, default="suspects"
+            "suspects": the first `n` doubtful labels, and the first `n` odd pictures, of
+            ``audit.suspects()``. "pairs": the first `n` of ``audit.alike()``, side by side, with
+            whether they are of two patients.
+        n : int, default=12
+        title : str, default=None
+            By default what is drawn.
+        ax : matplotlib.axes.Axes, default=None
+            By default those of a new figure.
+
+        Raises
+        ------
+        DataError
+            If there are more images than the audit has.
+        InvalidParameterError
+            If `which` is neither, or `n` is no positive integer.
+
+        Warns
+        -----
+        DataWarning
+            If some photographs cannot be read any more.
+        """
+        _check_number(n)
+        contents = contents_of_audit(audit, images, which=which, n=n, title=title)
         return cls._of(contents).plot(ax)
 
     @classmethod
@@ -199,9 +248,12 @@ class ContactSheetDisplay:
             self.pictures_.append(sheet.draw(cell, *at))
             colour = "black" if colours is None else colours[k]
             self.captions_.append(sheet.write(caption.split("\n"), *at, colour))
-        if not n:
-            sheet.ax.text(sheet.middle, sheet.top + 0.2, "none", color=QUIET, fontsize=TEXT)
         return self
+
+
+def _check_number(n: Any) -> None:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise invalid("ContactSheetDisplay", "n", "an int in the range [1, inf)", n)
 
 
 class _Sheet:
@@ -218,13 +270,13 @@ class _Sheet:
     ) -> None:
         self.across, self.below = across, below
         self.edge = _EDGE if across == 1 else 0.8 * _EDGE
-        wide = max(3.2, columns * (self._cell(self.edge) + _GAP) - _GAP + 2 * _AROUND)
+        wide = max(5.0, columns * (self._cell(self.edge) + _GAP) - _GAP + 2 * _AROUND)
         if ax is not None:
             wide = _inches(ax)[0]
         lines = _wrapped_head(head, wide - 2 * _AROUND)
         self.top = _AROUND + sum(size for _, size, _ in lines) * _LINE + 0.1 * bool(lines)
         if ax is None:
-            tall = self.top + max(0.4, rows * (self.edge + below + _GAP)) + _AROUND - _GAP * 0.5
+            tall = self.top + max(0.0, rows * (self.edge + below + _GAP) - _GAP) + _AROUND
             figure = new_figure(wide, tall)
             figure.set_layout_engine("none")
             ax = figure.add_axes((0, 0, 1, 1))
@@ -238,7 +290,7 @@ class _Sheet:
             self.edge = max(0.1, min(by_width, by_height))
         ax.set(xlim=(0, wide), ylim=(tall, 0), aspect="auto")
         ax.set_autoscale_on(False)  # or pictures change the limits
-        self.ax, self.middle = ax, wide / 2
+        self.ax = ax
         y = _AROUND
         for text, size, colour in lines:
             self._text(_AROUND, y, text, size, colour)

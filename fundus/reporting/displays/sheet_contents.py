@@ -14,7 +14,6 @@ from fundus.exceptions import DataError
 from fundus.explain.squares import overlays_of
 from fundus.grades.icdr import are_numbers
 from fundus.meta.ensemble import FoldEnsemble
-from fundus.parameters import invalid
 from fundus.reporting.displays.thumbnails import EDGE, Thumbnail, thumbnails
 from fundus.reporting.predictions import averaged
 from fundus.reporting.ranking import RANKINGS, margin_rule, ranked_images
@@ -53,8 +52,6 @@ def contents_of_evaluation(
     title: str | None,
 ) -> Contents:
     """Read what `ContactSheetDisplay.from_evaluation` draws; parameters are as there."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise invalid("ContactSheetDisplay", "n", "an int in the range [1, inf)", n)
     table = ranked_images(evaluation, by)
     read = _photographs(images, len(evaluation.y_true))
     drawn = table.head(n)
@@ -67,7 +64,7 @@ def contents_of_evaluation(
         cells,
         captions_of(drawn, evaluation.report.class_names, by=by),
         title,
-        _note(evaluation, by, mapped, asked=model is not None),
+        _note(evaluation, by, len(drawn), mapped=mapped, asked=model is not None),
         [_colour(row["target"], row["prediction"]) for row in drawn.to_dict("records")],
         drawn,
     )
@@ -128,7 +125,9 @@ def _heading(by: str, n: int, n_all: int) -> str:
     return f"the {n} least certain of {n_all}"
 
 
-def _note(evaluation: Evaluation, by: str, mapped: bool, *, asked: bool) -> str:
+def _note(evaluation: Evaluation, by: str, n: int, *, mapped: bool, asked: bool) -> str:
+    if not n:
+        return ""
     told = []
     if by == "uncertain":
         rule = margin_rule(evaluation)
