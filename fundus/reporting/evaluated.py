@@ -157,7 +157,7 @@ class Evaluation:
         >>> X, y = np.arange(10.0).reshape(-1, 1), np.arange(10) % 5
         >>> model = TransferClassifier("precomputed", "ridge").fit(X, y)
         >>> evaluate(model, (X, y)).ranked("errors")["error"].tolist()
-        [3, 2, 2, 1, 1, 1, 1, 1]
+        [2, 2, 2, 2, 1, 1, 1, 1]
         """
         return ranked_images(self, by)
 
