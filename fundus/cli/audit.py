@@ -145,6 +145,10 @@ def audit(
             "errors."
         )
     screen.show(f"A row for each image: {out}")
+    if drawn is None:
+        screen.note(
+            f"No contact sheets are drawn, as {str(out)!r} is no file to write them beside."
+        )
     screen.show(*(f"  {name}  {what}" for name, what in sheets.items()))
 
 

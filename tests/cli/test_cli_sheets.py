@@ -138,5 +138,7 @@ def test_audit_writes_suspects_and_pairs(document, run, tmp_path, sheets):
     assert sheets[1].table_["path"].tolist() == pairs["file"][:12].tolist()
     assert "class0/99_left.jpeg" in {*pairs["file"], *pairs["other_file"]}
     run("audit", tmp_path / "data", "-o", out, *options)  # its own files are replaced
+    told = run("audit", tmp_path / "data", "-o", "/dev/null", *options)
+    assert "No contact sheets" in told.stderr
     (tmp_path / "found-pairs.png").write_bytes(b"mine")
     run("audit", tmp_path / "data", "-o", out, *options, code=2)
