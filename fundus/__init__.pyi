@@ -62,10 +62,13 @@ from .reporting.compared import Comparison as Comparison
 from .reporting.compared import compare as compare
 from .reporting.comparison import paired_difference as paired_difference
 from .reporting.coverage import coverage_report as coverage_report
+from .reporting.displays.augmentation import AugmentationDisplay as AugmentationDisplay
 from .reporting.displays.comparison import ComparisonDisplay as ComparisonDisplay
+from .reporting.displays.contact_sheet import ContactSheetDisplay as ContactSheetDisplay
 from .reporting.displays.folds import FoldsDisplay as FoldsDisplay
 from .reporting.displays.grading import GradingDisplay as GradingDisplay
 from .reporting.displays.history import HistoryDisplay as HistoryDisplay
+from .reporting.displays.preprocessing import PreprocessingDisplay as PreprocessingDisplay
 from .reporting.displays.reliability import ReliabilityDisplay as ReliabilityDisplay
 from .reporting.displays.roc import RocDisplay as RocDisplay
 from .reporting.displays.severity import SeverityDisplay as SeverityDisplay

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from fundus.audit.lists import alike_of, suspects_of
 from fundus.exceptions import DataError
 from fundus.grades.icdr import patient_grades
 from fundus.runtime.shown import Shown
@@ -65,6 +66,34 @@ class Audit(Shown):
     def has(self, issue: str) -> pd.Series:
         """Tell which images have an issue."""
         return self.images["issues"].str.split(";").map(lambda issues: issue in issues)
+
+    def suspects(self) -> pd.DataFrame:
+        """Return the images to look at: doubtful labels, then odd pictures.
+
+        Returns
+        -------
+        DataFrame
+            ``row``, in ``images``; ``path``; ``kind``, "label" or "picture"; ``grade``,
+            ``likely_grade``, ``self_confidence`` and ``severity``; ``issues``; ``fov_share``,
+            ``brightness`` and ``sharpness``. Labels stand by their self-confidence, the least
+            first, and pictures that show no field of view, are dark or blurred by their
+            brightness; what is both stands among the labels.
+        """
+        return suspects_of(self.images)
+
+    def alike(self) -> pd.DataFrame:
+        """Return all copies and near duplicates, two by two.
+
+        Returns
+        -------
+        DataFrame
+            ``row`` and ``other_row``, in ``images``; ``path`` and ``other_path``; ``what``, "copy"
+            or "near duplicate", and whether it is mirrored; ``correlation``, 1 for copies;
+            ``grade``, ``patient`` and those of the other; ``grades_differ``; ``across_patients``,
+            missing where patients are not known. Pairs of two patients come first, then those
+            whose grades differ, the most alike first. A copy of several stands beside the first.
+        """
+        return alike_of(self.images, self.pairs, patients_known=self.patients_known)
 
     def balance(self) -> pd.DataFrame:
         """Count images, and patients by their worst eye, of every grade.

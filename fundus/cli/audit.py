@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.audit.report import Audit
+    from fundus.cli.files import FigureFiles
 
 #: Name of a column that marks labels on which graders disagree.
 DISPUTED = "disputed"
@@ -22,6 +23,17 @@ HEADER = (
     "file,grade,patient,issues,fov_share,brightness,sharpness,reason,duplicate_of,"
     "near_duplicate_of,correlation,self_confidence,likely_grade,severity"
 )
+#: Contact sheets, and the header row of the table of each.
+SHEETS = {
+    "suspects": "file,kind,grade,likely_grade,self_confidence,severity,issues,fov_share,"
+    "brightness,sharpness",
+    "pairs": "file,other_file,what,correlation,grade,other_grade,patient,other_patient,"
+    "grades_differ,across_patients",
+}
+_DRAWN = {
+    "suspects": "doubtful labels and odd pictures, with why",
+    "pairs": "copies and near duplicates, two by two",
+}
 
 
 def audit(
@@ -49,6 +61,8 @@ def audit(
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
     class_folders: opt.ClassFolders = None,
     grades: opt.GradesOption = None,
+    figure_format: opt.FigureFormatOption = opt.FigureFormat.PNG,
+    dpi: opt.Dpi = opt.DPI,
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
@@ -65,9 +79,10 @@ def audit(
 
     from fundus.audit.images import audit_images
     from fundus.cli.data import ColumnOptions, check_columns, guess_of, load_graded
-    from fundus.cli.files import write_csv
-    from fundus.cli.outputs import claim, read_of, table
+    from fundus.cli.files import FigureFiles, write_csv
+    from fundus.cli.outputs import claim, read_of
     from fundus.exceptions import SetAsideWarning
+    from fundus.runtime.whole import is_stream
     from fundus.transfer.features import FeatureExtractor
 
     screen = Screen(json=json, quiet=quiet)
@@ -87,7 +102,12 @@ def audit(
     if guess := guess_of(loaded):
         screen.note(guess)
     read = read_of([data], loaded, Path(weights))
-    claim([(out, table(HEADER))], read, screen, force=force, option="--out")
+    drawn = None
+    if not is_stream(out):
+        drawn = FigureFiles(
+            lambda name: out.with_name(f"{out.stem}-{name}"), figure_format.value, dpi
+        )
+    claim(_outputs(out, drawn), read, screen, force=force, option="--out")
     cache: Any = True if cache_dir is None else cache_dir
     found = audit_images(
         loaded.paths,
@@ -112,7 +132,9 @@ def audit(
     disputed = _disputed(found, loaded)
     whole = _with_skipped(found, loaded)
     write_csv(whole.images.rename(columns={"path": "file"}), out, plain_text=plain_text)
-    screen.emit({"results": str(out), **whole.to_dict(), "disputed": disputed})
+    sheets = {} if drawn is None else _write_sheets(whole, loaded, drawn, plain_text=plain_text)
+    results = {"results": str(out), **whole.to_dict(), "disputed": disputed, "sheets": sheets}
+    screen.emit(results)
     screen.show(whole.to_table())
     if disputed:
         screen.show(
@@ -123,6 +145,43 @@ def audit(
             "errors."
         )
     screen.show(f"A row for each image: {out}")
+    if drawn is None:
+        screen.note(
+            f"No contact sheets are drawn, as {str(out)!r} is no file to write them beside."
+        )
+    screen.show(*(f"  {name}  {what}" for name, what in sheets.items()))
+
+
+def _outputs(out: Path, drawn: FigureFiles | None) -> list[tuple[Path, Any]]:
+    """Every file that the command writes, and how its own files are recognised."""
+    from fundus.cli.outputs import figure, table
+
+    outputs: list[tuple[Path, Any]] = [(out, table(HEADER))]
+    if drawn is not None:
+        for which, header in SHEETS.items():
+            outputs.append((drawn.path(f"{which}.{drawn.suffix}"), figure))
+            outputs.append((drawn.path(f"{which}.csv"), table(header)))
+    return outputs
+
+
+def _write_sheets(
+    whole: Audit, loaded: Bunch, drawn: FigureFiles, *, plain_text: bool
+) -> dict[str, str]:
+    """Write the sheets and their tables, and return the description of each file by its name."""
+    from fundus.cli.files import write_csv
+    from fundus.reporting.displays.contact_sheet import ContactSheetDisplay
+
+    files = {}
+    tables = {"suspects": whole.suspects(), "pairs": whole.alike()}
+    for which, found in tables.items():
+        sheet = ContactSheetDisplay.from_audit(whole, loaded.paths, which=which)
+        named = found.drop(columns=["row", "other_row"], errors="ignore")
+        named = named.rename(columns={"path": "file", "other_path": "other_file"})
+        write_csv(named, drawn.path(f"{which}.csv"), plain_text=plain_text)
+        name = drawn.write(sheet.figure_, which)
+        files[name] = _DRAWN[which]
+        files[drawn.path(f"{which}.csv").name] = f"all of them: {_DRAWN[which]}"
+    return files
 
 
 def _disputed(found: Audit, loaded: Bunch) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.data import ColumnOptions
+    from fundus.cli.files import FigureFiles
     from fundus.cli.runs import Run
     from fundus.reporting.evaluated import Evaluation
 
@@ -53,6 +54,17 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    maps: Annotated[
+        bool,
+        opt.option(
+            "Put beside each photograph of the contact sheets the map of the severity, where maps "
+            "are exact; some seconds more.",
+            opt.FIGURES,
+            "--maps/--no-maps",
+        ),
+    ] = False,
+    figure_format: opt.FigureFormatOption = opt.FigureFormat.PNG,
+    dpi: opt.Dpi = opt.DPI,
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
@@ -67,9 +79,10 @@ def evaluate(
 ) -> None:
     """Score the average of a run's folds on graded images that it has not seen."""
     from fundus.cli.data import ColumnOptions, aside_table, digests_of, names_of
-    from fundus.cli.files import write_csv, write_figures, write_json
+    from fundus.cli.files import FigureFiles, write_csv, write_figures, write_json
     from fundus.cli.outputs import claim, claim_beside, read_of
     from fundus.cli.runs import SKIPPED, files_of_run, warn_of_training_images
+    from fundus.cli.sheets import write_sheets
     from fundus.reporting import evaluation
 
     screen = Screen(json=json, quiet=quiet)
@@ -80,7 +93,10 @@ def evaluate(
     names = names_of(graded.paths, graded.root)
     claim_beside(output, "scores and figures")
     skip = on_error is opt.OnError.SKIP or len(graded.skipped) > 0
-    outputs = _outputs(output, skip=skip)
+    drawn = FigureFiles(
+        lambda name: output.with_name(f"{output.stem}-{name}"), figure_format.value, dpi
+    )
+    outputs = _outputs(output, drawn, skip=skip)
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     digests = digests_of(graded.paths, cache_dir)
     seen = warn_of_training_images(names, digests, trained.digests)
@@ -97,18 +113,25 @@ def evaluate(
     if skip:
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
-    files = write_figures(
-        found, lambda name: output.with_name(f"{output.stem}-{name}"), title="Averaged folds"
+    figures = write_figures(found, drawn, title="Averaged folds")
+    sheets = write_sheets(
+        found,
+        graded,
+        drawn,
+        title="Averaged folds",
+        model=trained.model if maps else None,
+        plain_text=plain_text,
     )
     scores = found.scores()
     scores.insert(0, "of", "evaluation")
     write_csv(scores, output.with_name(f"{output.stem}-scores.csv"))
     document |= {"training_images": seen, "adapting_images": adapted}
-    document |= {"scores": found.to_dict(), "figures": list(files)}
+    document |= {"scores": found.to_dict(), "figures": list(figures)}
+    document["sheets"] = sheets
     write_json(document, output.with_suffix(".json"))
     screen.emit(document)
     screen.show(found.to_table("Scores of the averaged folds"), f"Predictions: {output}")
-    screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*.png")
+    screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*")
 
 
 def open_with_data(
@@ -160,11 +183,13 @@ def names_of_grades_in(grades: str | None, of_run: list[str]) -> list[str]:
     return list(scale["class_names"] or map(str, range(len(of_run))))
 
 
-def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
+def _outputs(output: Path, drawn: FigureFiles, *, skip: bool) -> list[tuple[Path, Any]]:
     """Every file that the command may write, and how its own files are recognised."""
     import fundus.cli.outputs as known
     import fundus.cli.runs as runs
+    from fundus.cli.sheets import HEADER as SHEET_HEADER
     from fundus.reporting.evaluated import FIGURES
+    from fundus.reporting.ranking import RANKINGS
 
     scores = output.with_name(f"{output.stem}-{runs.SCORES}")
     outputs: list[tuple[Path, Any]] = [
@@ -172,7 +197,9 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
         (output.with_suffix(".json"), known.document(KIND)),
         (scores, known.table(r"of,score,value,low,high(,\w+)*")),
     ]
-    outputs += [(output.with_name(f"{output.stem}-{name}.png"), known.figure) for name in FIGURES]
+    names = [*FIGURES, *RANKINGS]
+    outputs += [(drawn.path(f"{name}.{drawn.suffix}"), known.figure) for name in names]
+    outputs += [(drawn.path(f"{name}.csv"), known.table(SHEET_HEADER)) for name in RANKINGS]
     if skip:
         outputs.append((output.with_name(runs.SKIPPED), known.table(runs.SKIPPED_HEADER)))
     return outputs

@@ -6,15 +6,17 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fundus.cli.options import DPI
 from fundus.cli.outputs import SOFTWARE
 from fundus.runtime.whole import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from fundus.reporting.evaluated import Evaluation
 
@@ -81,24 +83,56 @@ def write_json(document: dict[str, Any], path: str | os.PathLike[str]) -> None:
         part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_figures(
-    evaluation: Evaluation, path: Callable[[str], Path], *, title: str
-) -> dict[str, str]:
-    """Save an evaluation's figures, and return the description of each file by its name.
+@dataclass(frozen=True)
+class FigureFiles:
+    """How figures are written, and where.
 
-    `path` gets the name of a file, such as ``roc.png``, and returns where to write it.
+    Parameters
+    ----------
+    path : callable
+        Gets the name of a file, such as ``roc.png``, and returns where to write it.
+    suffix : {"png", "pdf", "svg"}, default="png"
+    dpi : int, default=120
+        Pixels per inch.
     """
+
+    path: Callable[[str], Path]
+    suffix: str = "png"
+    dpi: int = DPI
+
+    def write(self, figure: Figure | SubFigure, name: str) -> str:
+        """Save a figure, and return the name of its file."""
+        target = self.path(f"{name}.{self.suffix}")
+        write_figure(figure, target, dpi=self.dpi)
+        return target.name
+
+
+def write_figures(evaluation: Evaluation, files: FigureFiles, *, title: str) -> dict[str, str]:
+    """Save an evaluation's figures, and return the description of each file by its name."""
     from fundus.reporting.evaluated import FIGURES
 
-    files = {}
-    for name, figure in evaluation.plot(title).items():
-        target = path(f"{name}.png")
-        write_figure(figure, target)
-        files[target.name] = FIGURES[name]
-    return files
+    figures = evaluation.plot(title)
+    return {files.write(figure, name): FIGURES[name] for name, figure in figures.items()}
 
 
-def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure as PNG, with the text by which it is recognised."""
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=120, metadata={"Software": SOFTWARE})
+def write_figure(
+    figure: Figure | SubFigure, path: str | os.PathLike[str], *, dpi: int = DPI
+) -> None:
+    """Save a figure as its name ends, with the text by which it is recognised.
+
+    The same figure gives the same bytes.
+    """
+    import matplotlib as mpl
+
+    whole: Any = figure.figure  # of axes within a part of a figure
+    suffix = Path(path).suffix.removeprefix(".")
+    about: dict[str, dict[str, str | None]] = {
+        "png": {"Software": SOFTWARE},
+        "pdf": {"Creator": SOFTWARE, "CreationDate": None},
+        "svg": {"Creator": SOFTWARE, "Date": None},
+    }
+    # the default of 6 takes twice as long for photographs, and saves a twentieth
+    packed = {"compress_level": 4} if suffix == "png" else None
+    # names of parts of an SVG are random without it
+    with mpl.rc_context({"svg.hashsalt": SOFTWARE}), whole_file(path) as part:
+        whole.savefig(part, format=suffix, dpi=dpi, metadata=about[suffix], pil_kwargs=packed)

@@ -70,6 +70,14 @@ class Calibrate(StrEnum):
     ISOTONIC = "isotonic"
 
 
+class FigureFormat(StrEnum):
+    """Kinds of files that figures are written as."""
+
+    PNG = "png"
+    PDF = "pdf"
+    SVG = "svg"
+
+
 class PatientsUnknown(StrEnum):
     """Handling of images whose patients are in no column."""
 
@@ -80,6 +88,9 @@ class PatientsUnknown(StrEnum):
 MODEL = "Model"
 TRAINING = "Training"
 SCORES = "Scores"
+FIGURES = "Figures"
+#: Pixels per inch without ``--dpi``.
+DPI = 120
 _COLUMNS = "Columns of a table"
 
 
@@ -128,6 +139,18 @@ PlainText = Annotated[
         "that begins with '='; such names no longer join with other tables.",
         None,
         "--plain-text",
+    ),
+]
+FigureFormatOption = Annotated[
+    FigureFormat, option("Kind of the files that figures are written as.", FIGURES)
+]
+Dpi = Annotated[
+    int,
+    option(
+        "Pixels per inch of figures as PNG, and of what is drawn as pixels in others.",
+        FIGURES,
+        min=30,
+        max=1200,
     ),
 ]
 Quiet = Annotated[bool, option("Show only warnings and errors.", None, "--quiet", "-q")]

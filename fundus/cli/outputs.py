@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Returns whether the command itself has written a file.
 Ours = Callable[[Path], bool]
 
-#: Text ``Software`` in figures, by which they are recognised.
+#: What figures say that made them, by which they are recognised.
 SOFTWARE = "fundus"
 # longest header that is read, since a binary file may have no line end at all
 _HEAD = 65536
@@ -53,10 +53,17 @@ def document(kind: str) -> Ours:
 
 
 def figure(path: Path) -> bool:
-    """Recognise a figure by its text ``Software``, which is before the pixels."""
+    """Recognise a figure by what made it: before the pixels of PNG and SVG, at the end of PDF."""
+    name = SOFTWARE.encode()
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-    return head.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in head
+        if head.startswith(b"%PDF"):
+            stream.seek(max(0, path.stat().st_size - _HEAD))
+            return b"/Creator (" + name + b")" in stream.read(_HEAD)
+    if head.startswith(b"\x89PNG"):
+        return b"tEXtSoftware\0" + name in head
+    is_svg = head.startswith(b"<?xml") and b"<svg" in head
+    return is_svg and b"<dc:title>" + name + b"</dc:title>" in head.partition(b"</metadata>")[0]
 
 
 def claim(

@@ -16,7 +16,8 @@ import fundus.cli.runs as runs
 from fundus import __version__
 from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
-from fundus.cli.files import write_csv, write_figure, write_figures, write_json
+from fundus.cli.files import FigureFiles, write_csv, write_figures, write_json
+from fundus.cli.sheets import write_sheets
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
@@ -160,7 +161,10 @@ def write_run(
         files[f"{runs.LOGS}/"] = "losses by epoch, a folder for each fold"
     write_csv(_with_patients(graded_table(report, graded), graded), run / runs.OOF)
     files[runs.OOF] = "out-of-fold predictions"
-    files |= write_figures(report, lambda name: run / name, title="Out of fold")
+    drawn = FigureFiles(lambda name: run / name, settings.figure_format.value, settings.dpi)
+    files |= write_figures(report, drawn, title="Out of fold")
+    mapped = model if settings.maps else None
+    files |= write_sheets(report, graded, drawn, title="Out of fold", model=mapped)
     scored = {"out of fold": report}
     validation = seen = None
     if held_back is not None:
@@ -182,8 +186,8 @@ def write_run(
     stress = _stress(model, graded, settings) if settings.stress else None
     if stress is not None:
         rows_of["stress"] = stress.to_scores()
-        write_figure(stress.plot().figure_, run / runs.STRESS)
-        files[runs.STRESS] = "kappa of the changed photographs"
+        name = drawn.write(stress.plot().figure_, runs.STRESS)
+        files[name] = "kappa of the changed photographs"
     rows = pd.concat(rows_of, names=["of"])
     write_csv(rows.reset_index("of"), run / runs.SCORES)
     files[runs.SCORES] = "these scores as a table"

@@ -46,6 +46,9 @@ _NEWER = {
     "view_strength": 0.0,
     "distribution": "empirical",
     "bootstraps": 0,
+    "maps": False,
+    "figure_format": "png",
+    "dpi": 120,
 }
 _PATHS = ("data", "validation", "image_dir")
 

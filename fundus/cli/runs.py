@@ -29,7 +29,7 @@ LOGS = "logs"
 SCORES = "scores.csv"
 VALIDATION = "validation.csv"
 SITES = "sites.csv"
-STRESS = "stress.png"
+STRESS = "stress"
 SKIPPED = "skipped.csv"
 SKIPPED_HEADER = "file,path,row,reason"
 #: What a run keeps until it is complete, so that it can go on after a kill.

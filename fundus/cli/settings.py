@@ -279,6 +279,17 @@ class Settings:
             "--stress/--no-stress",
         ),
     ] = of_training(False)
+    maps: Annotated[
+        bool,
+        option(
+            "Put beside each photograph of the contact sheets the map of the severity by the "
+            "model that did not see it, where maps are exact; some seconds more.",
+            opt.FIGURES,
+            "--maps/--no-maps",
+        ),
+    ] = of_training(False)
+    figure_format: opt.FigureFormatOption = of_training(opt.FigureFormat.PNG)
+    dpi: opt.Dpi = of_training(opt.DPI)
     seed: Annotated[int, option("Seed of all random choices.", TRAINING, min=0)] = of_training(0)
     jobs: Annotated[
         int, option("Folds trained at a time, each in its own process.", TRAINING, min=1)

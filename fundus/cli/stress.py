@@ -47,6 +47,8 @@ def stress(
             show_default=False,
         ),
     ] = None,
+    figure_format: opt.FigureFormatOption = opt.FigureFormat.PNG,
+    dpi: opt.Dpi = opt.DPI,
     image_dir: opt.ImageDir = None,
     path_column: opt.PathColumn = None,
     grade_column: opt.GradeColumn = None,
@@ -81,7 +83,8 @@ def stress(
     )
     claim_beside(output, "a document and a figure")
     skip = on_error is opt.OnError.SKIP or len(graded.skipped) > 0
-    outputs = _outputs(output, skip=skip)
+    figure = output.with_suffix(f".{figure_format.value}")
+    outputs = _outputs(output, figure, skip=skip)
     claim(outputs, read_of([data], graded, *files_of_run(run)), screen, force=force)
     names = names_of(graded.paths, graded.root)
     digests = digests_of(graded.paths, cache_dir)
@@ -110,8 +113,7 @@ def stress(
     if skip:
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
-    figure = output.with_suffix(".png")
-    write_figure(found.plot().figure_, figure)
+    write_figure(found.plot().figure_, figure, dpi=dpi)
     document |= {"training_images": seen, "adapting_images": adapted, "seed": seed}
     document["scores"] = found.to_dict()
     document["figures"] = [figure.name]
@@ -145,7 +147,7 @@ def _strengths(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
+def _outputs(output: Path, figure: Path, *, skip: bool) -> list[tuple[Path, Any]]:
     """Every file that the command may write, and how its own files are recognised."""
     import fundus.cli.outputs as known
     import fundus.cli.runs as runs
@@ -153,7 +155,7 @@ def _outputs(output: Path, *, skip: bool) -> list[tuple[Path, Any]]:
     outputs: list[tuple[Path, Any]] = [
         (output, known.table(HEADER)),
         (output.with_suffix(".json"), known.document(KIND)),
-        (output.with_suffix(".png"), known.figure),
+        (figure, known.figure),
     ]
     if skip:
         outputs.append((output.with_name(runs.SKIPPED), known.table(runs.SKIPPED_HEADER)))

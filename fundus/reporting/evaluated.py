@@ -15,6 +15,7 @@ from fundus.reporting.displays.reliability import ReliabilityDisplay
 from fundus.reporting.displays.roc import RocDisplay
 from fundus.reporting.displays.severity import SeverityDisplay
 from fundus.reporting.predictions import Predictions
+from fundus.reporting.ranking import ranked_images
 from fundus.reporting.report import Report
 from fundus.reporting.screened import ScreeningReport
 from fundus.runtime.shown import Shown
@@ -119,6 +120,46 @@ class Evaluation(Shown):
         if self.fold is not None:
             first["fold"] = self.fold
         return pd.concat([pd.DataFrame({**first, "file": self.names}), predicted], axis=1)
+
+    def ranked(self, by: str = "errors") -> pd.DataFrame:
+        """Return the images that are graded worst, or all, the least certain first.
+
+        Parameters
+        ----------
+        by : {"errors", "uncertain"}, default="errors"
+            "errors": images whose grade is wrong, by how many grades, and among equals by how far
+            the severity lies from the true grade. "uncertain": all images, by ``margin``.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``row``, in the evaluation; ``file``; ``target``, ``prediction`` and ``error``,
+            their distance, in positions on the scale; and, where there are any, ``severity``,
+            ``severity_error``, ``margin``, ``fold`` and ``grades_set``. Where the model cuts its
+            severity into grades, ``margin`` is the distance from it to the nearest boundary, of
+            the fold's own model out of fold, since probabilities have no part in the decision;
+            else the probability of the likeliest grade less that of the second.
+
+        Raises
+        ------
+        DataError
+            If the model gives nothing that tells how certain it is.
+        InvalidParameterError
+            If `by` is neither.
+
+        See Also
+        --------
+        ContactSheetDisplay : The photographs of the first of them.
+
+        Examples
+        --------
+        >>> from fundus import TransferClassifier, evaluate
+        >>> X, y = np.arange(10.0).reshape(-1, 1), np.arange(10) % 5
+        >>> model = TransferClassifier("precomputed", "ridge").fit(X, y)
+        >>> evaluate(model, (X, y)).ranked("errors")["error"].tolist()
+        [2, 2, 2, 2, 1, 1, 1, 1]
+        """
+        return ranked_images(self, by)
 
     def scores(self) -> pd.DataFrame:
         """Return a row for each score: score, value, low, high, and the method of the interval."""

@@ -115,7 +115,7 @@ def test_evaluate_applies_the_points_of_the_training(document, trained, others, 
     assert printed["scores"]["coverage"]["n_images"] == 20
     names = {p.name for p in tmp_path.iterdir()}
     figures = {"confusion.png", "severity.png", "reliability.png", "roc.png", "shortcuts.png"}
-    figures |= {"scores.csv"}
+    figures |= {"scores.csv", "errors.png", "errors.csv", "uncertain.png", "uncertain.csv"}
     assert names == {"results.csv", "results.json"} | {f"results-{f}" for f in figures}
 
 
