@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shlex
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browsing import opened
+from PIL import Image
 
 from fundus.documents.blocks import Command, Points, Table, Text
 from fundus.documents.card import model_card
@@ -154,6 +157,30 @@ def test_it_needs_nothing_else_and_is_small(record):
     assert "<script" not in page
     assert "url(" not in page
     assert len(page) < 5_000_000
+
+
+def test_sheets_of_photographs_are_jpeg(tmp_path):
+    record = made(tmp_path / "run")
+    noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(record.path / "errors.png")
+    record.metrics["files"] |= {"errors.png": "the worst", "errors.csv": "all of them"}
+    page = to_html(documented(record))
+    (content,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    shown = Image.open(io.BytesIO(base64.b64decode(content)))
+    assert shown.size == (600, 600)
+    assert len(content) < (record.path / "errors.png").stat().st_size
+    assert "errors.csv" not in texts(documented(record))
+
+
+def test_the_least_certain_are_those_of_the_runs_table(tmp_path):
+    record = made(tmp_path / "run")
+    table = record.predictions.head(20).assign(margin=np.arange(20) / 100)
+    table.to_csv(record.path / "uncertain.csv", index=False)
+    record.metrics["files"]["uncertain.csv"] = "the least certain"
+    tables = [b for b in section(documented(record), "errors").blocks if isinstance(b, Table)]
+    rows = tables[-1].rows
+    assert [row[0] for row in rows] == table["file"].tolist()[:16]
+    assert [row[3] for row in rows][:2] == ["0.000", "0.010"]
 
 
 def test_what_the_run_lacks_is_said(tmp_path):

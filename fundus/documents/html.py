@@ -7,6 +7,9 @@ from importlib import resources
 
 from fundus.documents.blocks import Document, Picture
 
+#: Bytes of a PNG from which on it becomes a JPEG, so that a report stays small enough to send.
+LARGE = 300_000
+
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
@@ -29,5 +32,17 @@ def to_html(document: Document) -> str:
 
 def _embedded(picture: Picture) -> str:
     """A picture as a data URL."""
-    content = base64.b64encode(picture.file.read_bytes()).decode("ascii")
-    return f"data:{_TYPES[picture.file.suffix]};base64,{content}"
+    kind, content = _TYPES[picture.file.suffix], picture.file.read_bytes()
+    if kind == "image/png" and len(content) > LARGE:  # photographs: as JPEG a tenth of it
+        kind, content = "image/jpeg", as_jpeg(content)
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def as_jpeg(content: bytes) -> bytes:
+    """Return a PNG of photographs as JPEG, whose quality the eye does not tell from it."""
+    import numpy as np
+
+    from fundus.runtime.opencv import cv2
+
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

@@ -96,7 +96,7 @@ def _pictures(record: RunRecord, *stems: str) -> list[Block]:
     for stem in stems:
         for name, about in record.metrics["files"].items():
             file = record.path / name
-            if Path(name).stem != stem or not about:
+            if Path(name).stem != stem or file.suffix not in (*_SHOWN, ".pdf"):
                 continue
             if file.suffix not in _SHOWN:
                 blocks.append(Text(f"The figure is in {name}, which a page cannot show: {about}."))
@@ -260,7 +260,26 @@ def _errors(record: RunRecord, names: list[str]) -> list[Block]:
     blocks: list[Block] = [Text(text), *_pictures(record, "errors")]
     if rows:
         blocks.append(Table(f"The {len(rows)} largest errors", header, rows))
-    return [*blocks, *_pictures(record, "uncertain")]
+    return [*blocks, *_pictures(record, "uncertain"), *_uncertain(record, names)]
+
+
+def _uncertain(record: RunRecord, names: list[str]) -> list[Block]:
+    """The photographs of whose grades the models are least certain, if the run has their table."""
+    file = record.path / "uncertain.csv"
+    if file.name not in record.metrics["files"] or not file.is_file():
+        return []
+    found = pd.read_csv(file, dtype={"file": str}, keep_default_na=False).head(_FIRST)
+    rows = [
+        (one["file"], names[int(one["target"])], names[int(one["prediction"])],
+         number(float(one["margin"]), 3), f"fold {one['fold']}")
+        for _, one in found.iterrows()
+    ]  # fmt: skip
+    note = (
+        "Margin: the distance of the severity from the nearest boundary of grades; of a model that "
+        "predicts the most probable grade, its probability less that of the second."
+    )
+    header = ("photograph", "true grade", "predicted grade", "margin", "tested in")
+    return [Table(f"The {len(rows)} least certain photographs", header, rows, note)]
 
 
 def _shortcuts(record: RunRecord, found: dict[str, Any]) -> list[Block]:
