@@ -62,6 +62,7 @@ TOPICS = {
     "normal_cutpoints": 'optimal_cutpoints(distribution="normal"), and models with it',
     "fresh_fits": "a fit gives the bits of one in a fresh process",
     "guide": "docs/write-a-plugin.md, from an empty folder",
+    "notebooks": "examples/*.ipynb",
     "old_bundles": "models of format 1",
     "format2_bundles": "models of format 2",
     "site": "the pages of docs/ as a site",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from html.parser import HTMLParser
 
@@ -129,3 +130,9 @@ def test_data_is_a_bunch_still(results):
     assert data["paths"] is data.paths
     assert isinstance(data.frame, pd.DataFrame)
     assert {"paths", "grades"} <= set(data)
+
+
+def test_a_figure_is_a_picture_in_a_notebook_and_can_be_sent(results):
+    figure = results["comparison"].plot().figure_
+    for one in (figure, pickle.loads(pickle.dumps(figure))):
+        assert one._repr_png_().startswith(b"\x89PNG")
