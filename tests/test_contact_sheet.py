@@ -231,7 +231,12 @@ def test_few_photographs_one_grade_and_no_error():
 
 
 def test_tiny_and_grey_photographs_and_names_of_any_kind(tmp_path):
-    names = ["глаз_левый.png", "左眼$x_1$\t.png", "n" * 300 + ".png", "a/long/path/" * 9 + "1.png"]
+    names = [
+        "глаз_левый.png",
+        "左眼$\\frac$\t.png",
+        "n" * 300 + ".png",
+        "a/long/path/" * 9 + "1.png",
+    ]
     y, grades = [0, 0, 0, 0], [1, 1, 1, 1]
     grey = np.full((3, 2), 100, np.uint8)
     paths = [tmp_path / f"{k}.png" for k in range(4)]
@@ -242,7 +247,7 @@ def test_tiny_and_grey_photographs_and_names_of_any_kind(tmp_path):
     display.figure_.canvas.draw()
     drawn = [text.split("\n")[-1] for text in display.captions_]
     assert drawn[0] == "глаз_левый.png"
-    assert drawn[1] == "□□$x_1$□.png"
+    assert drawn[1] == "□□$\\frac$□.png"
     assert drawn[2].startswith("nnn")
     assert drawn[2].endswith("nn.png")
     assert drawn[3] == "…/1.png"

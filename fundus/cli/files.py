@@ -132,7 +132,7 @@ def write_figure(
         "svg": {"Creator": SOFTWARE, "Date": None},
     }
     # the default of 6 takes twice as long for photographs, and saves a twentieth
-    packed = {"compress_level": 4} if suffix == "png" else None
+    more = {"pil_kwargs": {"compress_level": 4}} if suffix == "png" else {}
     # names of parts of an SVG are random without it
     with mpl.rc_context({"svg.hashsalt": SOFTWARE}), whole_file(path) as part:
-        whole.savefig(part, format=suffix, dpi=dpi, metadata=about[suffix], pil_kwargs=packed)
+        whole.savefig(part, format=suffix, dpi=dpi, metadata=about[suffix], **more)

@@ -29,6 +29,7 @@ def sheets(monkeypatch):
     return drawn
 
 
+@pytest.mark.slow
 def test_train_writes_sheets_of_the_top_of_its_tables(document, tiny, folder, tmp_path, sheets):
     out = tmp_path / "run"
     options = [*tiny, "--head", "ridge", "--out", out, "--maps", "--figure-format", "svg"]
@@ -54,6 +55,7 @@ def test_train_writes_sheets_of_the_top_of_its_tables(document, tiny, folder, tm
     assert len(pd.read_csv(out / "uncertain.csv")) == len(known)
 
 
+@pytest.mark.slow
 def test_evaluate_writes_sheets_with_sets(document, run, trained, others, tmp_path, sheets):
     output = tmp_path / "found.csv"
     printed = document("evaluate", trained[0], others, "-o", output, "--dpi", "60")
@@ -116,6 +118,7 @@ def test_stress_writes_the_kind_that_is_asked_for(document, trained, others, tmp
     assert json.loads(Path(output).with_suffix(".json").read_text()) == printed
 
 
+@pytest.mark.slow
 def test_audit_writes_suspects_and_pairs(document, run, tmp_path, sheets):
     import fundus
 
