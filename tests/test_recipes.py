@@ -23,6 +23,9 @@ from fundus.recipes.usable import leave_out
 
 SMALL = {"backbone": "tiny", "weights": "fixed", "image_size": 32}
 
+# a network that knows nothing of retinas, on a few photographs
+pytestmark = pytest.mark.filterwarnings("ignore:The severities of")
+
 
 def small(grades=5, *, random_state=0, **more):
     """The default grader on a network that takes no time."""

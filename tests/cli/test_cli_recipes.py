@@ -44,6 +44,7 @@ def by_default(eyes, document, tmp_path_factory):
     return options, base / "run", document("train", *options, "--out", base / "run")
 
 
+@pytest.mark.filterwarnings("ignore:The severities of")  # the tiny network knows no retinas
 def test_train_is_make_grader(by_default, evenly_graded):
     """The same bits, in Python and at the command line."""
     _, out, printed = by_default

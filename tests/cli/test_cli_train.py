@@ -32,7 +32,7 @@ def test_train_writes_a_run(trained, folder):
     proba = [f"probability_{k}" for k in range(5)]
     assert list(oof) == [
         *("file_name", "target", "prediction", "fold"),
-        *("file", "grade", "severity"),
+        *("file", "patient", "grade", "severity"),
         *proba,
     ]
     for name, target in zip(oof["file_name"], oof["target"], strict=True):
