@@ -17,6 +17,8 @@ from fundus.cli.outputs import figure
 from fundus.reporting.displays.contact_sheet import ContactSheetDisplay
 from fundus.runtime.figures import new_figure
 
+pytestmark = pytest.mark.usefixtures("whole_reports")
+
 
 @pytest.fixture
 def sheets(monkeypatch):
