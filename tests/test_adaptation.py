@@ -166,6 +166,7 @@ def test_chance_is_told_as_chance():
     assert abs(np.mean(after)) < 0.06
 
 
+@pytest.mark.slow
 def test_sets_are_made_again(trained, site, adapted, tmp_path):
     new = adapted.model
     assert new.rule_.alpha == trained.rule_.alpha

@@ -141,10 +141,12 @@ def test_every_room_stands_on_one_floor():
     assert set(listed) == {room(name) for name in modules(PACKAGE)}
 
 
+@pytest.mark.slow
 def test_no_import_climbs():
     assert [str(found) for found in climbing(PACKAGE)] == []
 
 
+@pytest.mark.slow
 def test_no_circles():
     assert circles(PACKAGE) == []
 
@@ -322,6 +324,7 @@ def test_what_a_page_names_wrongly_is_found():
     assert len(missing_of(wrong, PACKAGE.parent)) == 4
 
 
+@pytest.mark.slow
 def test_the_picture_shows_these_rooms():
     assert drawn(PICTURE) == drawing(PACKAGE), "run `python docs/make_house.py`"
 
@@ -340,6 +343,7 @@ def test_one_file_knows_scikeras():
     assert knowing == ["fundus.training.trainer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

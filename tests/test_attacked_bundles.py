@@ -37,6 +37,7 @@ def targets(tmp_path_factory):
     return [*models, *(target(path, images) for path in sorted(saved.iterdir()))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [120, pytest.param(2_000, marks=pytest.mark.soak)])
 def test_a_changed_model_is_refused_or_sound(targets, count, tmp_path, record_property):
     seen = attack(targets, count, 0, tmp_path)

@@ -19,6 +19,7 @@ SIXTY_FOUR = {"0": bytes([FILLED]) * 64}
 BYTES = storage("Byte", "0", 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_hostile_checkpoints_raise_an_error_and_nothing_more(count, tmp_path, record_property):
     outcomes = checkpoints.attack(count, 0, tmp_path)
@@ -67,6 +68,7 @@ def test_an_ordered_dictionary_has_its_own_entries_only(tmp_path):
     assert read(tmp_path, {"w": ordered}, key="w") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [

@@ -70,6 +70,7 @@ def nasty(tmp_path):
     return add_bad_files(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_bad_files_among_good_ones_are_set_aside(nasty):
     paths = sorted(str(path) for path in nasty.rglob("*.*") if path.suffix != ".csv")
     with pytest.warns(SetAsideWarning):

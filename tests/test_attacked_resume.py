@@ -6,6 +6,7 @@ import pytest
 from attacks.resume import kills_of_train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "size"),
     [

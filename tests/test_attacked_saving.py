@@ -9,6 +9,7 @@ from attacks.many_fits import many_fits
 from attacks.signals import ended_by_signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5, pytest.param(60, marks=pytest.mark.soak)])
 def test_a_killed_save_leaves_a_whole_model_or_none(count, tmp_path, record_property):
     seen = killed_saves(count, 0, tmp_path)
@@ -23,6 +24,7 @@ def test_a_killed_save_leaves_a_whole_model_or_none(count, tmp_path, record_prop
     assert seen["leftovers"] > 0  # some died in the middle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [7, pytest.param(48, marks=pytest.mark.soak)])
 def test_a_full_disk_is_told_and_leaves_nothing_half(count, tmp_path, record_property):
     seen = full_disk(count, 0, tmp_path)
@@ -41,6 +43,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(count, tmp_path, record_pro
     assert seen["told"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, pytest.param(12, marks=pytest.mark.soak)])
 def test_a_signal_ends_a_training_in_order(count, tmp_path, record_property):
     seen = ended_by_signals(count, 0, tmp_path)
@@ -58,6 +61,7 @@ def test_a_signal_ends_a_training_in_order(count, tmp_path, record_property):
     assert set(seen) <= {"in order", "had ended", "had not begun"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, pytest.param(30, marks=pytest.mark.soak)])
 def test_many_fits_leave_nothing_behind(count, tmp_path, record_property):
     seen = many_fits(count, 0, tmp_path)

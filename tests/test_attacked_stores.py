@@ -33,6 +33,7 @@ def about():
     return {"backbone": "tiny"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.soak)])
 def test_a_damaged_store_gives_the_same_numbers(count, tmp_path, record_property):
     outcomes = stores.attack(count, 0, tmp_path)
@@ -51,6 +52,7 @@ def test_a_damaged_store_gives_the_same_numbers(count, tmp_path, record_property
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, pytest.param(60, marks=pytest.mark.soak)])
 def test_processes_that_are_killed_leave_a_shared_store_right(count, tmp_path, record_property):
     outcomes = stores.share(count, 0, tmp_path)

@@ -7,6 +7,7 @@ from attacks import tables
 from image_samples import encode, scene
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [400, pytest.param(2_500, marks=pytest.mark.soak)])
 def test_damaged_tables_are_loaded_or_refused(count, tmp_path, record_property):
     for number in range(12):

@@ -275,6 +275,7 @@ def test_a_named_column(official):
         data.predefined_split("Split")
 
 
+@pytest.mark.slow
 def test_the_command(dirty, tmp_path):
     from typer.testing import CliRunner
 

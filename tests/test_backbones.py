@@ -104,6 +104,7 @@ def test_weights_from_a_file(tmp_path):
     assert weights_digest(loaded) == weights_digest(model)
 
 
+@pytest.mark.slow
 def test_a_file_of_another_network_is_an_error(tmp_path):
     path = tmp_path / "vgg.weights.h5"
     build_small(KERAS["vgg19"], weights=None).save_weights(path)

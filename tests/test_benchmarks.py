@@ -43,6 +43,7 @@ raise SystemExit(3)
 """
 
 
+@pytest.mark.slow
 def test_memory_and_cpu_of_children_count(tmp_path):
     log = tmp_path / "log"
     usage = measure([sys.executable, "-c", PARENT, CHILD], log=log)
@@ -159,6 +160,7 @@ def test_medians_leave_failures_out():
         medians.of("fundus svm, warm", "wall_s")
 
 
+@pytest.mark.slow
 def test_report_shows_the_last_run_only(tmp_path):
     old = [{**line("heads alone", 5000, fit_s=1.0), "commit": "c0"}]
     results, readme = tmp_path / "results.csv", tmp_path / "README.md"
@@ -254,6 +256,7 @@ def test_cases_are_told_apart_and_warm_ones_follow_cold_ones(settings):
             assert [c.groups for c in cold] == [case.groups]
 
 
+@pytest.mark.slow
 def test_a_run_is_written_and_resumed(inputs, tmp_path):
     bench = Bench(inputs, tmp_path / "results.csv", repeats=1)
     assert bench.run("J") == 0
@@ -304,6 +307,7 @@ Path(sys.argv[3]).write_text(json.dumps(answers, default=float))
 """
 
 
+@pytest.mark.slow
 def test_every_contender_runs(inputs, tmp_path):
     data = Path(inputs.paths[0]).parents[1]
     out = tmp_path / "answers.json"

@@ -62,6 +62,7 @@ def coverage(n_runs, n_patients, n_resamples, by_patient=True):
     return {name: np.mean(inside) for name, inside in held.items()}
 
 
+@pytest.mark.slow
 def test_patient_intervals_cover_and_image_intervals_do_not():
     shares = coverage(60, 100, 200)
     assert len(shares) == 8

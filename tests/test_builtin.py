@@ -46,6 +46,7 @@ def test_every_network_of_keras_is_there():
     assert len(KERAS) == len(networks) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "efficientnet_b0"])
 def test_parameters(name):
     assert build_small(KERAS[name], weights=None).count_params() == KERAS[name].parameters
@@ -90,6 +91,7 @@ def check_weights_file(name, monkeypatch):
     assert asked.value.args == (row.file, row.url, "models", row.digest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -117,6 +119,7 @@ def test_default_size_is_the_one_of_keras(name, monkeypatch):
     assert constructor(weights=None).input_shape == (None, size, size, 3)
 
 
+@pytest.mark.slow
 def test_a_file_gives_efficientnet_the_network_keras_makes_for_imagenet(tmp_path, monkeypatch):
     path = tmp_path / "w.weights.h5"
     build_small(KERAS["efficientnet_b0"], weights=None, seed=1).save_weights(path)
@@ -239,6 +242,7 @@ GOLDEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN)
 def test_lite_features_are_those_of_pytorch(name):
     if name not in efficientnet_lite.installed():
@@ -263,6 +267,7 @@ def test_lite_layers_have_readable_names(lite0):
     assert "block8a_dwconv" not in names
 
 
+@pytest.mark.slow
 def test_lite_takes_its_torch_file_and_a_keras_file(lite0, tmp_path):
     spec = LITE["efficientnet_lite0"]
     digest = weights_digest(lite0)
@@ -271,6 +276,7 @@ def test_lite_takes_its_torch_file_and_a_keras_file(lite0, tmp_path):
     assert weights_digest(build_small(spec, weights=str(tmp_path / "lite.weights.h5"))) == digest
 
 
+@pytest.mark.slow
 def test_lite_refuses_the_torch_file_of_another_variant():
     path = LITE["efficientnet_lite0"].weights_path("imagenet")
     with pytest.raises(BundleError, match=r"lite0-57934424\.pth'"):

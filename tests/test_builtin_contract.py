@@ -57,6 +57,7 @@ def test_records_of_backbones(spec):
         assert spec.weights_path is not None
 
 
+@pytest.mark.slow
 @builtin("head")
 def test_heads(spec):
     assert field_problem(spec) == ""
@@ -73,10 +74,12 @@ def test_preprocessors(spec):
     check_preprocessor(spec.name)
 
 
+@pytest.mark.slow
 def test_a_backbone_in_full():
     check_backbone("tiny", weights="fixed")
 
 
+@pytest.mark.slow
 def test_the_default_backbone():
     check_now("backbone:efficientnet_lite0", **LITE)
 

@@ -36,6 +36,7 @@ def tiny(head="logistic", **options):
     return TransferClassifier("tiny", head, **(defaults | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -76,6 +77,7 @@ def test_predictions_are_identical(photographs, tmp_path, model):
     assert not [p for p in (tmp_path / "model").rglob("*") if b"pickle" in p.read_bytes()[:200]]
 
 
+@pytest.mark.slow
 def test_an_ensemble_in_another_process(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     model = FoldEnsemble(tiny(SoftmaxHead(**SMALL), epochs=1), cv=2, random_state=0).fit(X, y)
@@ -293,6 +295,7 @@ OF_A_PLUGIN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", OF_A_PLUGIN)
 def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, install, part):
     from fundus.plugins import registry
@@ -328,6 +331,7 @@ def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, 
         load(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_warm_model_is_saved_and_loaded_without_tensorflow(photographs, tmp_path):
     code = (
         "import sys, fundus\n"

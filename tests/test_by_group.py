@@ -121,6 +121,7 @@ def scored():
     return model, (frame, y)
 
 
+@pytest.mark.slow
 def test_evaluation_by_column_and_at_a_prevalence(scored):
     model, data = scored
     plain = fundus.evaluate_out_of_fold(model, data)
@@ -147,6 +148,7 @@ def test_evaluation_by_column_and_at_a_prevalence(scored):
     assert "By sex" in str(found)
 
 
+@pytest.mark.slow
 def test_groups_are_resampled_by_the_patients_of_the_frame(scored):
     model, (frame, y) = scored
     who = np.arange(160) // 4

@@ -126,6 +126,7 @@ def test_labels_in_another_order_than_their_names():
     assert np.array_equal(sets.defer(X, at="moderate"), expected.defer(X, at=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [CumulativeCalibratedClassifierCV, OrdinalConformalClassifier])
 @pytest.mark.parametrize("head", ["logistic", "ridge"])
 def test_on_images_by_patient_nested_and_saved(evenly_graded, tmp_path, make, head):
@@ -151,6 +152,7 @@ def test_on_images_by_patient_nested_and_saved(evenly_graded, tmp_path, make, he
         make(tiny(head), cv=KFold(2, shuffle=True, random_state=0)).fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [CumulativeCalibratedClassifierCV, OrdinalConformalClassifier])
 def test_in_a_search_and_in_processes(make):
     X, y = ordered(120)
@@ -226,6 +228,7 @@ def sets_on_new_images(frozen, level, runs=25):
     return np.mean(held), np.mean(sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_sets_cover_and_grow_with_confidence(frozen):
@@ -392,6 +395,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
 @pytest.mark.filterwarnings("ignore:The least populated class")  # the suite's sets are that small

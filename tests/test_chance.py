@@ -86,10 +86,10 @@ def permuted(seed, n_features=12):
 ALIKE = ("corn", "coral", "soft_labels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.zoo) if n in ALIKE else n for n in ESTIMATORS]
 )
-@pytest.mark.filterwarnings("ignore:The severities of")  # there is nothing to tell grades by
 def test_permuted_grades_score_as_chance(name):
     kappas = []
     for seed in range(6):

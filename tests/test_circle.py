@@ -162,6 +162,7 @@ def test_recipes_are_checked(recipe):
         ImageRecipe(32, **recipe)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_it(photographs, tmp_path):
     folder = Path(photographs.paths[0]).parents[1]
     options = ["--backbone", "tiny", "--weights", "fixed", "--head", "ridge", "--folds", "3"]

@@ -94,6 +94,7 @@ def _extract(paths, cache):
     return found, (work_done - before)["forward_passes"]
 
 
+@pytest.mark.slow
 def test_two_processes_do_the_work_once_between_them(photographs, tmp_path):
     paths = photographs.paths
     alone = FeatureExtractor("tiny", weights="fixed", cache=False).fit_transform(paths)
@@ -135,6 +136,7 @@ def test_a_workers_share(environment, share, monkeypatch):
     assert thread_count(3) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["", "3"])
 def test_tensorflow_keeps_to_the_share(said):
     code = (
@@ -160,6 +162,7 @@ def test_opencvs_threads_come_back():
     assert cv2.getNumThreads() == before
 
 
+@pytest.mark.slow
 def test_warm_workers_import_no_tensorflow(photographs, tmp_path):
     from sklearn.model_selection import GridSearchCV
 

@@ -211,6 +211,7 @@ def prefix_weights(model):
     return [np.array(w) for w in model.frozen_.network.build().get_weights()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [0, 4, 0.5, "all"])
 def test_exactly_the_unfrozen_layers_move(photographs, freeze):
     options = {"epochs": 2, "learning_rate": 0.05, "validation_fraction": 0.0}
@@ -237,6 +238,7 @@ def test_exactly_the_unfrozen_layers_move(photographs, freeze):
     assert model.predict_proba(photographs.paths).shape == (40, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [4, 0.5])
 def test_cached_activations_train_as_live_ones_do(photographs, freeze):
     options = {
@@ -256,6 +258,7 @@ def test_learning_rate_auto_is_low_where_the_backbone_is_trained(photographs):
     assert model.history_["learning_rate"] == [pytest.approx(1e-5)]
 
 
+@pytest.mark.slow
 def test_a_cut_that_freezes_everything_is_all(photographs):
     y = photographs.grades
     everything = tiny(SMALL_HEAD, freeze=1.0, epochs=2).fit(photographs.paths, y)
@@ -279,6 +282,7 @@ def test_freeze_out_of_range_names_the_layers(photographs):
         tiny(SMALL_HEAD, freeze=999).fit(photographs.paths, photographs.grades)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", 4])
 def test_augmentation_is_for_training_only_and_seeded(photographs, freeze):
     options = {"freeze": freeze, "epochs": 2, "learning_rate": 0.01, "validation_fraction": 0.2}
@@ -469,6 +473,7 @@ def test_invalid_grade_error_is_a_value_error():
     assert issubclass(InvalidGradeError, ValueError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["vgg16", *(pytest.param(n, marks=pytest.mark.zoo) for n in ("resnet50", "inception_v3"))],
@@ -523,6 +528,7 @@ def test_routing_brings_groups_by_itself(photographs):
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_wide_features_are_streamed(photographs):
     from fundus.frozen.sources import StoredSource
 

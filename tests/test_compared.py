@@ -140,6 +140,7 @@ def test_runs_are_compared_image_by_image_whatever_their_order(runs):
     assert (folder / "found-1.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_several_runs_are_compared_with_the_first(runs):
     one, folder, severity = runs
     for name, noise in (("two", 0.6), ("three", 2.0)):

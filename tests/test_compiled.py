@@ -39,6 +39,7 @@ def test_fused_adam_is_adam():
         assert np.allclose(plain.numpy(), fused.numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_kept_network_trains_as_a_fresh_one(blobs):
     X, y = blobs
     plateau = keras.callbacks.ReduceLROnPlateau(patience=1)
@@ -54,6 +55,7 @@ def test_a_kept_network_trains_as_a_fresh_one(blobs):
     assert np.array_equal(first.predict_proba(X), expected)  # whoever predicted in between
 
 
+@pytest.mark.slow
 def test_nothing_is_traced_twice(blobs):
     X, y = blobs
     net().fit(X, y).predict(X)
@@ -65,6 +67,7 @@ def test_nothing_is_traced_twice(blobs):
     assert [kept.network for kept in compiled._kept.values()] == [network]
 
 
+@pytest.mark.slow
 def test_what_differs_in_its_graph_is_another_kind(blobs, monkeypatch):
     X, y = blobs
     heads = [HEAD, SoftmaxHead(units=9, layers=1), ReluHead(units=8, layers=1)]
@@ -80,6 +83,7 @@ def test_what_differs_in_its_graph_is_another_kind(blobs, monkeypatch):
     assert len(compiled._kept) == 2
 
 
+@pytest.mark.slow
 def test_edited_code_is_another_kind(blobs, monkeypatch):
     X, y = blobs
     before = net().fit(X, y).history_["loss"]
@@ -91,6 +95,7 @@ def test_edited_code_is_another_kind(blobs, monkeypatch):
     assert before != after
 
 
+@pytest.mark.slow
 def test_the_users_network_is_his_own_and_plain(blobs):
     X, y = blobs
     model = net().fit(X, y)

@@ -230,6 +230,7 @@ def test_few_photographs_one_grade_and_no_error():
         shown.figure_.canvas.draw()
 
 
+@pytest.mark.slow
 def test_tiny_and_grey_photographs_and_names_of_any_kind(tmp_path):
     names = [
         "глаз_левый.png",

@@ -357,6 +357,7 @@ def test_folds_that_cannot_teach():
     assert tuned(Ridge(), cv=list(parts)).fit(X, y).cutpoints_.shape == (3,)
 
 
+@pytest.mark.slow
 def test_in_a_grid_search(graded):
     X, y = graded
     search = GridSearchCV(
@@ -439,6 +440,7 @@ def test_conformal_sets_around_cutpoints(graded, make, prefit, tmp_path):
     assert hasattr(model, "predict_proba") == (make is not Ridge)
 
 
+@pytest.mark.slow
 def test_calibration_goes_inside_cutpoints(tmp_path):
     X = np.random.default_rng(0).normal(size=(400, 4))
     y = np.digitize(X[:, 0] + 0.2 * X[:, 1], [0.0, 0.3, 1.0, 1.3])

@@ -237,6 +237,7 @@ def page(record, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_axe_finds_nothing(page, scheme, width):
@@ -251,6 +252,7 @@ def test_axe_finds_nothing(page, scheme, width):
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_keys_alone_reach_every_section(page):
     with opened(page) as shown:
         shown.keyboard.press("Tab")
@@ -267,6 +269,7 @@ def test_keys_alone_reach_every_section(page):
         assert {"#summary", "#errors", "#limits"} <= set(reached)
 
 
+@pytest.mark.slow
 def test_it_prints_without_its_links(page):
     with opened(page) as shown:
         shown.emulate_media(media="print")

@@ -56,6 +56,7 @@ def test_out_of_fold_is_what_cross_val_predict_gives(photographs):
         assert model.cv_results_["test_kappa"][k] == pytest.approx(kappa)
 
 
+@pytest.mark.slow
 def test_no_test_image_reaches_the_model_scored_on_it(photographs):
     """Permuted grades: whatever a model memorises, it must not know its own fold."""
     X, y = photographs.paths, photographs.grades
@@ -182,6 +183,7 @@ def test_in_and_next_to_a_voting_classifier(photographs):
     assert outer.fit(X, y).predict_proba(X).shape == (40, 5)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same(photographs):
     X, y = photographs.frame, photographs.grades
     serial = FoldEnsemble(tiny(), cv=2, random_state=0).fit(X, y)
@@ -191,6 +193,7 @@ def test_processes_give_the_same(photographs):
     assert np.array_equal(again.predict_proba(X), parallel.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_each_fold_has_its_own_log(photographs, tmp_path):
     head = SoftmaxHead(units=4, layers=1)
     estimator = tiny(head, epochs=1, log_dir=tmp_path / "logs")
@@ -236,6 +239,7 @@ def test_group_kfold_with_too_few_patients(photographs):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [LogisticHead(C=1.0), RidgeHead(alpha=1.0)])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
 @pytest.mark.filterwarnings("ignore:The least populated class")  # the suite's sets are that small
@@ -313,6 +317,7 @@ def test_an_ensemble_of_pipelines_loads(photographs, tmp_path):
     assert np.array_equal(again, model.predict_proba(photographs.paths))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("freeze", ["all", 5])
 def test_frozen_work_is_shared_by_the_models(photographs, tmp_path, cache, freeze):

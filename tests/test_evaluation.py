@@ -81,6 +81,7 @@ def test_evaluate_agrees_with_scikit_learn(graded, ensemble):
     assert found.screening.conditions[0].points == ()  # none was chosen in training
 
 
+@pytest.mark.slow
 def test_evaluate_out_of_fold_chooses_what_evaluate_applies(graded, ensemble):
     X, y = graded
     out = fundus.evaluate_out_of_fold(ensemble, (X, y), sensitivity=0.8, specificity=0.7)
@@ -173,6 +174,7 @@ def test_a_run_keeps_what_was_decided_in_training(run_folder):
     assert again.class_names_ == model.class_names_
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_the_command_line_says(run_folder):
     base, folder = run_folder
     model, data = fundus.load(base / "run" / "model"), fundus.load_image_folder(base / "others")

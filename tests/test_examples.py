@@ -26,6 +26,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # a program shows them and goes on
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script != PROGRAM])
 def test_example(script, tmp_path, monkeypatch, capsys):
@@ -40,6 +41,7 @@ def test_example(script, tmp_path, monkeypatch, capsys):
     assert ENDS[script] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_example_is_a_program(tmp_path):
     command = [sys.executable, str(EXAMPLES / PROGRAM), "--fast", "--out", str(tmp_path)]
     result = subprocess.run(

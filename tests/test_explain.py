@@ -403,6 +403,7 @@ def grader(cv=3) -> FoldEnsemble:
     return FoldEnsemble(tuned, cv=cv, random_state=0)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_graders_is_exact_and_saved(photos, tmp_path):
     X, y = photos
     model = grader().fit(X, y)
@@ -601,6 +602,7 @@ def test_occlusion_agrees_with_the_exact_map_of_a_mean(photos):
 NETS = [SoftmaxHead(16, 1), ReluHead(16, 1), CornHead(16, 1), fundus.CoralHead(16, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", NETS, ids=lambda head: type(head).__name__)
 @pytest.mark.parametrize("grade", [None, 1])
 def test_hirescam_is_values_times_gradients(photos, head, grade):
@@ -657,6 +659,7 @@ def in_graph(head, outputs, grade, std):
     return logs[:, grade] - tf.reduce_mean(logs, axis=1)
 
 
+@pytest.mark.slow
 def test_a_network_with_trained_layers_reads_the_store(photos, tmp_path):
     X, y = photos
     model = tiny(SoftmaxHead(layers=0), freeze=5, epochs=2, cache=tmp_path, image_size=24)
@@ -676,6 +679,7 @@ def test_a_network_with_trained_layers_reads_the_store(photos, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["avg", "max", "std", "gem", "avg+max", "flatten"])
 def test_the_last_map_of_every_pooling_is_found(photos, pooling):
     X, y = photos
@@ -698,6 +702,7 @@ def test_features_have_no_places(blobs):
         FoldEnsemble(model, cv=2, random_state=0).fit(X, y).explain(X[:2])
 
 
+@pytest.mark.slow
 def test_bad_calls_name_what_is_wrong(photos, tmp_path):
     X, y = photos
     model = tiny("ridge").fit(X, y)

@@ -81,6 +81,7 @@ def share_in(maps: np.ndarray, masks: np.ndarray) -> float:
     return float(np.mean((raising * masks).sum(axis=(1, 2)) / raising.sum(axis=(1, 2))))
 
 
+@pytest.mark.slow
 def test_maps_lie_on_lesions_and_chance_does_not(seen, fitted):
     _, y, others, masks = seen
     inside = field_of_view(others)
@@ -93,6 +94,7 @@ def test_maps_lie_on_lesions_and_chance_does_not(seen, fitted):
         assert learnt > 1.5 * permuted
 
 
+@pytest.mark.slow
 def test_random_weights_change_the_map(seen, fitted):
     """The sanity check of Adebayo et al. 2018, with a control: other photographs do not."""
     _, y, _, _ = seen

@@ -128,6 +128,7 @@ def test_a_lock_that_a_thread_held_is_free_in_the_child(found):
     assert found["lock"] == "fine"
 
 
+@pytest.mark.slow
 def test_tensorflow_may_start_in_the_child(tmp_path):
     code = """
 def fit(_):

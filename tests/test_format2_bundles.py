@@ -36,6 +36,7 @@ def test_one_of_each_kind_is_stored():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_stored_models_load_and_say_the_same(name, tmp_path, monkeypatch):
     monkeypatch.setenv("FUNDUS_CACHE_DIR", str(tmp_path))

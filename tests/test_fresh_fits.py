@@ -151,6 +151,7 @@ def in_a_thread(X, y, monkeypatch):
 BEFORE = [diverged, interrupted, with_callbacks, other_data, in_a_thread]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:Even though the `tf.config:UserWarning"
 )  # tf.data stays a graph
@@ -172,6 +173,7 @@ def test_a_fit_is_that_of_a_fresh_process(blobs, fresh, monkeypatch, name):
             assert said(net().fit(X, y), X) == fresh[name], before.__name__
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:Even though the `tf.config:UserWarning"
 )  # tf.data stays a graph
@@ -207,6 +209,7 @@ class RemembersHead(SoftmaxHead):
         return super().build(RemembersLayer()(features), n_grades)
 
 
+@pytest.mark.slow
 def test_a_network_with_foreign_parts_is_not_kept(blobs):
     X, y = blobs
     compiled._kept.clear()
@@ -214,6 +217,7 @@ def test_a_network_with_foreign_parts_is_not_kept(blobs):
     assert not compiled._kept
 
 
+@pytest.mark.slow
 def test_a_model_predicts_under_the_policy_it_was_trained_with(blobs, tmp_path):
     import fundus
 
@@ -227,6 +231,7 @@ def test_a_model_predicts_under_the_policy_it_was_trained_with(blobs, tmp_path):
     assert not np.array_equal(net().fit(X, y).predict_proba(X), expected)
 
 
+@pytest.mark.slow
 def test_weights_that_numpys_files_do_not_know_can_be_saved(blobs, tmp_path):
     import fundus
 
@@ -266,6 +271,7 @@ def drawing():
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [HEAD, ReluHead(units=8, layers=1)])
 def test_who_draws_meanwhile_changes_no_bit(blobs, head):
     X, y = blobs
@@ -277,6 +283,7 @@ def test_who_draws_meanwhile_changes_no_bit(blobs, head):
         assert len(drawn) > before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     ["softmax", "relu", "coral", *(pytest.param(n, marks=pytest.mark.zoo) for n in ALIKE)],
@@ -294,6 +301,7 @@ def test_our_heads_give_the_bits_of_deterministic_operations(blobs, head):
         config.disable_op_determinism()
 
 
+@pytest.mark.slow
 def test_random_backbone_weights_are_the_fits_own(photographs):
     def fit():
         model = TransferClassifier(
@@ -306,6 +314,7 @@ def test_random_backbone_weights_are_the_fits_own(photographs):
         assert np.array_equal(fit(), alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, None])
 def test_a_fit_neither_sets_nor_rewinds_the_callers_streams(blobs, seed):
     X, y = blobs
@@ -323,6 +332,7 @@ def test_a_fit_neither_sets_nor_rewinds_the_callers_streams(blobs, seed):
     assert draw(True) == draw(False)
 
 
+@pytest.mark.slow
 def test_a_draw_inside_a_fit_is_the_callers_next(blobs):
     """What a callback draws is not from the fit's generator, which Keras alone uses."""
     X, y = blobs
@@ -338,6 +348,7 @@ def test_a_draw_inside_a_fit_is_the_callers_next(blobs):
     assert drawn == [random.random(), random.random()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_workers_fit_as_the_caller_does(blobs, backend):
     X, y = blobs
@@ -353,6 +364,7 @@ def test_workers_fit_as_the_caller_does(blobs, backend):
     assert not np.array_equal(fit(1), alone)
 
 
+@pytest.mark.slow
 def test_dask_workers_fit_as_the_caller_does(photographs):
     pytest.importorskip("distributed", reason="dask is not installed")
     from distributed import Client, LocalCluster
@@ -408,6 +420,7 @@ def test_a_plugins_head_is_looked_at_too(blobs):
             method(X)
 
 
+@pytest.mark.slow
 def test_good_weights_before_the_divergence_are_kept_and_it_is_said(blobs):
     X, y = blobs
 
@@ -423,6 +436,7 @@ def test_good_weights_before_the_divergence_are_kept_and_it_is_said(blobs):
     )
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_past_a_candidate_that_diverges(blobs):
     from sklearn.exceptions import FitFailedWarning
     from sklearn.model_selection import GridSearchCV

@@ -42,6 +42,7 @@ def test_a_grid_search_runs_the_backbone_once_per_image(photographs, tmp_path):
     assert work_done["forward_passes"] - before["forward_passes"] == 40
 
 
+@pytest.mark.slow
 def test_another_process_finds_it_done(photographs, tmp_path):
     code = (
         "import sys; from fundus import FeatureExtractor\n"
@@ -109,6 +110,7 @@ def test_the_corpus_mean_is_of_the_training_part(photographs):
     assert mean == pytest.approx(images.mean(axis=(0, 1, 2), dtype=np.float64))
 
 
+@pytest.mark.slow
 def test_equal_numbers_are_different_cuts(photographs):
     X, y = photographs.paths, photographs.grades
     everything = tiny(SMALL_HEAD, freeze=1.0, epochs=1).fit(X, y)
@@ -120,6 +122,7 @@ def test_equal_numbers_are_different_cuts(photographs):
         tiny(SMALL_HEAD, freeze=True, epochs=1).fit(X, y)
 
 
+@pytest.mark.slow
 def test_a_replaced_weights_file_is_read_again(photographs, tmp_path):
     from fundus.backbones.build import build_backbone
     from fundus.plugins import get_registry
@@ -180,6 +183,7 @@ def test_features_under_another_precision_are_others(photographs, tmp_path):
     assert np.array_equal(full, extractor.fit_transform(photographs.paths[:3]))
 
 
+@pytest.mark.slow
 def test_random_weights_in_threads(photographs):
     from joblib import Parallel, delayed
 
@@ -198,6 +202,7 @@ def test_random_weights_in_threads(photographs):
         assert np.array_equal(result, expected[seed])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", 4])
 def test_damaged_activations_are_computed_again(photographs, tmp_path, freeze):
     from fundus.store import open_store

@@ -58,6 +58,7 @@ def said(model):
 # --- the head alone -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_first_epochs_are_those_of_a_head_on_frozen_features(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     # so low a rate leaves everything as the head alone has left it
@@ -74,6 +75,7 @@ def test_the_first_epochs_are_those_of_a_head_on_frozen_features(photographs, tm
     assert not np.allclose(model.predict_proba(X), untrained.predict_proba(X), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [{}, {"augment": True}, {"augment": True, "augment_views": 2}])
 def test_no_layer_runs_twice_for_the_features(augment, photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
@@ -118,6 +120,7 @@ def network_of(model):
     return {w.path: np.asarray(w) for w in model.head_.network().weights}
 
 
+@pytest.mark.slow
 def test_normalisations_are_held_and_the_rest_moves(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     before, after = (
@@ -160,6 +163,7 @@ def dense(n):
     return keras.Model(inputs, keras.layers.Dense(1, use_bias=False)(x)), body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaled", [False, True])
 def test_lower_layers_learn_more_slowly(scaled):
     rng = np.random.default_rng(0)
@@ -229,6 +233,7 @@ class Seen(keras.callbacks.Callback):
         type(self).weights.append(self.model.get_weights())
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_last_epochs_are_averaged(photographs, tmp_path):
     Seen.weights = []
     model = tiny(tmp_path, epochs=11, callbacks=Seen(), patience=20)
@@ -240,6 +245,7 @@ def test_the_weights_of_the_last_epochs_are_averaged(photographs, tmp_path):
     assert any(not np.array_equal(a, b) for a, b in zip(*Seen.weights[-2:], strict=True))
 
 
+@pytest.mark.slow
 def test_a_training_that_stops_early_keeps_its_best_epoch(photographs, tmp_path):
     y = np.random.default_rng(0).permutation(photographs.grades)
     Seen.weights = []
@@ -269,6 +275,7 @@ def test_a_mean_of_some_epochs_only_is_not_set():
 # --- killed, copied, saved ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -296,6 +303,7 @@ def test_killed_after_every_epoch_it_is_the_same(options, photographs, tmp_path,
     assert said(again) == whole
 
 
+@pytest.mark.slow
 def test_another_warm_up_is_another_fit(photographs, tmp_path, monkeypatch):
     X, y = photographs.frame[:24], photographs.grades[:24] > 0
     model = tiny(tmp_path / "cache", grades=None)
@@ -308,6 +316,7 @@ def test_another_warm_up_is_another_fit(photographs, tmp_path, monkeypatch):
     assert resumed == said(other.fit(X, y))
 
 
+@pytest.mark.slow
 def test_copies_and_bundles(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     model = tiny(tmp_path / "cache", **SHORT).fit(X, y)
@@ -331,6 +340,7 @@ def test_a_pickle_from_before(photographs, tmp_path):
     assert (old.warmup_epochs, old.aperture) == (0, None)
 
 
+@pytest.mark.slow
 def test_folds_share_what_was_kept(photographs, tmp_path):
     before = work_done.copy()
     ensemble = FoldEnsemble(tiny(tmp_path, **SHORT), cv=2, random_state=0)
@@ -339,6 +349,7 @@ def test_folds_share_what_was_kept(photographs, tmp_path):
         assert work_done[name] - before[name] == len(photographs.paths)
 
 
+@pytest.mark.slow
 def test_half_precision_in_the_store_gives_the_same_at_every_fit(photographs, tmp_path):
     cache = Cache(tmp_path, dtype="float16")
     X, y = photographs.paths, photographs.grades
@@ -376,6 +387,7 @@ def test_the_plan_counts_one_pass_for_the_head(photographs, tmp_path):
     assert plan.epochs == 5
 
 
+@pytest.mark.slow
 def test_the_networks_of_two_kinds_of_training_are_not_mixed_up(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     gentle, plain = tiny(tmp_path, **SHORT), tiny(tmp_path, epochs=1, warmup_epochs=0)

@@ -69,6 +69,7 @@ def test_features_are_the_models_own(images, tmp_path):
     assert TransferClassifier(spec, "logistic", cache=False).fit(X, y).predict(X).shape == (10,)
 
 
+@pytest.mark.slow
 def test_two_models_never_share_what_is_kept(images, tmp_path):
     X, _ = images
     # the last two have the weights of the first, and another configuration
@@ -114,6 +115,7 @@ def test_the_code_of_own_layers_counts():
     assert digests[0] != digests[1]
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_and_is_trained(images):
     import keras
 

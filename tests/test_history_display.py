@@ -48,6 +48,7 @@ def test_one_epoch_without_held_out_photographs_is_seen():
     assert line.get_marker() == "."
 
 
+@pytest.mark.slow
 def test_the_networks_inside_any_estimator_are_found(blobs):
     X, y = blobs
     net = TransferClassifier("precomputed", "softmax", epochs=2, random_state=0)

@@ -304,6 +304,7 @@ def test_column_transformer(photographs):
 # --- parameters of a head that goes by name -------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_named_head_is_searched(photographs):
     X, y = photographs.paths, photographs.grades
     grid = {"head__C": [1e-4, 1.0]}

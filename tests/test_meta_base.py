@@ -100,6 +100,7 @@ def severity(model, rows):
     return expected_grade(model.predict_proba(rows), np.arange(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", THIRD_PARTIES)
 def test_a_third_partys_grader_nests_in_all_of_ours(name):
     third = THIRD_PARTIES[name]

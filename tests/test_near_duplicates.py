@@ -78,6 +78,7 @@ def test_identical_pixels_count_as_one(eyes, extractor):
     assert find_near_duplicates(eyes[:1], extractor).empty
 
 
+@pytest.mark.slow
 def test_features_may_be_given(eyes, extractor):
     X = np.concatenate([eyes, eyes[2:3, ::-1]])
     given = find_near_duplicates(X, extractor.fit_transform(X))
@@ -92,6 +93,7 @@ def test_features_may_be_given(eyes, extractor):
         find_near_duplicates(X, extractor, threshold=1.5)
 
 
+@pytest.mark.slow
 def test_a_split_warns_and_names_them(eyes, extractor):
     X, y = np.concatenate([eyes, [turned(eyes[0], 3)]]), [0, 1] * 6 + [0]
     assert len(check_split(KFold(2), X, y)) == 2  # only where asked

@@ -117,6 +117,7 @@ def start(blobs):
 ALIKE = ("sgd", "momentum", "adam", "amsgrad", "nadam")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.zoo) if n in ALIKE else n for n in OPTIMIZERS]
 )
@@ -146,6 +147,7 @@ def test_fits_are_those_of_keras_with_the_same_optimizer(blobs, start, nothing_k
     assert np.array_equal(fitted(blobs, head=SMALL, optimizer=optimizer, **PLAIN), found)
 
 
+@pytest.mark.slow
 def test_the_default_is_the_chapters_adam(blobs):
     X, y = blobs
     model = net(learning_rate=0.01).fit(X, y)
@@ -160,6 +162,7 @@ def test_the_default_is_the_chapters_adam(blobs):
     assert not np.array_equal(fitted(blobs, optimizer=Adam(0.01)), expected)
 
 
+@pytest.mark.slow
 def test_one_kernel_steps_for_adam_wherever_it_can(blobs):
     def kind(optimizer):
         compiled._kept.clear()
@@ -173,6 +176,7 @@ def test_one_kernel_steps_for_adam_wherever_it_can(blobs):
     assert kind(AdamW()) is AdamW
 
 
+@pytest.mark.slow
 def test_what_is_not_keras_own_is_not_kept(blobs, nothing_kept):
     for options in (
         {"optimizer": Halved(0.1)},
@@ -183,6 +187,7 @@ def test_what_is_not_keras_own_is_not_kept(blobs, nothing_kept):
         assert not compiled._kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adadelta", "SGD"])
 def test_auto_is_keras_own_rate(blobs, name):
     (optimizer,) = (
@@ -194,6 +199,7 @@ def test_auto_is_keras_own_rate(blobs, name):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "rate"), [("adam", 1e-5), ("sgd", 1e-4)])
 def test_auto_is_a_hundredth_where_the_backbone_is_trained(photographs, optimizer, rate):
     model = TransferClassifier(
@@ -216,6 +222,7 @@ def built_adam():
     return optimizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [built_adam, OPTIMIZERS["schedule"], OPTIMIZERS["own"]])
 def test_copies_fit_alike(blobs, make):
     model = net(optimizer=make(), epochs=2, validation_fraction=0.0)
@@ -229,6 +236,7 @@ def test_copies_fit_alike(blobs, make):
     assert model.get_params()["optimizer"] is model.optimizer
 
 
+@pytest.mark.slow
 def test_a_class_that_keras_does_not_know_is_copied(blobs):
     class Local(SGD):
         """A class that Keras cannot find by its module either."""
@@ -243,6 +251,7 @@ def test_a_class_that_keras_does_not_know_is_copied(blobs):
     assert np.array_equal(one.oof_proba_, two.oof_proba_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.zoo), 2])
 def test_searches_over_optimizers_and_rates(blobs, n_jobs):
     X, y = blobs
@@ -261,6 +270,7 @@ def test_searches_over_optimizers_and_rates(blobs, n_jobs):
     assert min(scores) < max(scores)
 
 
+@pytest.mark.slow
 def test_folds_in_processes_fit_alike(blobs):
     model = net(
         epochs=2,
@@ -273,6 +283,7 @@ def test_folds_in_processes_fit_alike(blobs):
     assert np.array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_threads_fit_alike(blobs):
     optimizers = [SGD(0.1, momentum=0.9), "adam", AdamW(0.05), OPTIMIZERS["schedule"]()]
     expected = [fitted(blobs, optimizer=o) for o in optimizers]
@@ -289,6 +300,7 @@ def test_threads_fit_alike(blobs):
     assert all(np.array_equal(found[k], expected[k]) for k in range(4))
 
 
+@pytest.mark.slow
 def test_nothing_imports_keras_before_a_fit():
     code = (
         "import sys; from fundus import TransferClassifier as T; from sklearn.base import clone\n"
@@ -362,6 +374,7 @@ def noise(blobs):
     return X, np.random.default_rng(0).permutation(y)
 
 
+@pytest.mark.slow
 def test_a_schedule_or_a_callback_takes_the_place_of_ours(blobs):
     X, y = noise(blobs)
     options = {"patience": None, "epochs": 8}
@@ -376,6 +389,7 @@ def test_a_schedule_or_a_callback_takes_the_place_of_ours(blobs):
     assert again.history_ == ours.history_
 
 
+@pytest.mark.slow
 def test_callbacks_that_set_no_rate_leave_ours(blobs):
     X, y = noise(blobs)
     options = {"patience": None, "epochs": 8, "optimizer": Adam(0.1)}
@@ -409,6 +423,7 @@ def squared(y, p):
     return keras.ops.mean(keras.ops.square(keras.ops.reshape(y, (-1, 1)) - p), axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "own", "same", "other"),
     [
@@ -517,6 +532,7 @@ def test_losses_that_a_head_has_no_targets_for(blobs, head, loss, why):
 # --- bundles --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dict", "schedule", "scaled"])
 def test_bundles_hold_keras_own_as_configuration(tmp_path, blobs, name):
     X, y = blobs
@@ -531,6 +547,7 @@ def test_bundles_hold_keras_own_as_configuration(tmp_path, blobs, name):
     assert np.array_equal(loaded.fit(X, y).predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "name"),
     [
@@ -546,6 +563,7 @@ def test_bundles_refuse_what_is_not_keras_own(tmp_path, blobs, options, name):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_cannot_name_another_class(tmp_path, blobs):
     X, y = blobs
     net(optimizer=SGD(0.1), epochs=1).fit(X, y).save(tmp_path / "model")
@@ -607,6 +625,7 @@ def former(**options):
         return net(**options)
 
 
+@pytest.mark.slow
 def test_former_names_mean_what_they_meant(blobs):
     X, y = noise(blobs)
     options = {"epochs": 8, "patience": None}
@@ -640,6 +659,7 @@ def test_what_to_write_instead():
     assert (same.optimizer, same.callbacks) == ("adam", None)
 
 
+@pytest.mark.slow
 def test_former_names_are_searched(blobs):
     X, y = blobs
     model, grid = net(epochs=1), {"beta_1": [0.5, 0.9], "lr_patience": [2]}
@@ -692,6 +712,7 @@ def test_no_other_names():
 # --- what a head ignores --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ignored_parameters_are_told_once(blobs, monkeypatch):
     monkeypatch.setattr(parameters, "_told", set())
     options = {"epochs": 7, "optimizer": "sgd", "callbacks": [Start()]}

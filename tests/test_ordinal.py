@@ -154,6 +154,7 @@ def test_biases_of_coral_never_cross():
     assert_allclose(two(np.float32([[0.5]])), [[0.5]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [CornHead, CoralHead, SoftLabelHead])
 def test_neural_heads_learn_the_order(head, ordered):
     X, y, weights = ordered
@@ -167,6 +168,7 @@ def test_neural_heads_learn_the_order(head, ordered):
     assert_allclose(severity, model.predict_proba(X) @ np.arange(5))
 
 
+@pytest.mark.slow
 def test_coral_finds_the_middle_grades():
     """Biases that move by no more than the learning rate leave them to their neighbours."""
     rng = np.random.default_rng(0)
@@ -420,6 +422,7 @@ def test_estimators_on_a_scale_that_lacks_grades(ordered):
         assert_allclose(model.predict_severity(X), expected)
 
 
+@pytest.mark.slow
 def test_estimators_need_no_tensorflow():
     code = (
         "import sys, numpy as np, fundus\n"

@@ -61,6 +61,7 @@ def test_a_file_given_twice_is_planned_once(photographs, tmp_path):
     assert (plan.n_images, plan.n_distinct, plan.chosen.forward_passes) == (41, 40, 40)
 
 
+@pytest.mark.slow
 def test_planning_measures_two_batches_and_keeps_them(synthetic_arrays, tmp_path):
     X, y = synthetic_arrays
     model = tiny(SMALL_HEAD, freeze=4, cache=tmp_path)
@@ -85,6 +86,7 @@ def with_costs(monkeypatch, **seconds):
     monkeypatch.setattr(planning, "probe", lambda *_, **__: Probe(**seconds))
 
 
+@pytest.mark.slow
 def test_what_is_dearer_to_keep_is_computed_again(synthetic_arrays, tmp_path, monkeypatch):
     X, y = synthetic_arrays
     kept = tiny(SMALL_HEAD, freeze=4, cache=tmp_path).fit(X, y)
@@ -106,6 +108,7 @@ def test_a_small_gain_does_not_change_the_way(synthetic_arrays, tmp_path, monkey
     assert "would cost" in plan.reason
 
 
+@pytest.mark.slow
 def test_what_there_is_no_room_for_is_computed_again(synthetic_arrays, tmp_path):
     X, y = synthetic_arrays
     model = tiny(SMALL_HEAD, freeze=4, cache=Cache(tmp_path, limit="600KB")).fit(X, y)
@@ -126,6 +129,7 @@ def test_augmentation_and_no_cache(photographs, tmp_path):
     assert (nothing.chosen.way, nothing.chosen.forward_passes) == ("images", 0)
 
 
+@pytest.mark.slow
 def test_a_cut_that_leaves_nothing_to_train_is_all(photographs, tmp_path):
     model = tiny(SMALL_HEAD, freeze=1.0, cache=tmp_path).fit(photographs.paths, photographs.grades)
     assert model.frozen_.network.freeze == "all"

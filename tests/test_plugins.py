@@ -311,6 +311,7 @@ def test_the_registry_is_loaded_once_a_process(install):
     assert get_registry() is get_registry()
 
 
+@pytest.mark.slow
 def test_listing_imports_no_keras():
     code = (
         "import sys, fundus; "

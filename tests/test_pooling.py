@@ -111,6 +111,7 @@ def test_vectors_stay_and_unknown_words_are_refused():
 # --- every stage -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pooling", "functions"),
     [
@@ -361,6 +362,7 @@ def test_a_mask_of_everything_or_of_nothing_is_pooling_over_all(how):
     np.testing.assert_allclose(found, pooled(network, how)(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_stage_has_its_own_weights():
     spec = get_registry().find("backbone", "efficientnet_lite0").spec
     network = build_backbone(spec, image_size=64)
@@ -403,6 +405,7 @@ def blackened(pictures, share):
     return np.where((np.hypot(rows, columns) < share * size / 2)[..., None], pictures, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "size", "options"),
     [
@@ -426,6 +429,7 @@ def test_features_move_less_with_the_aperture(photographs, backbone, size, optio
     assert moved["fov"] < 0.5 * moved["all"]
 
 
+@pytest.mark.slow
 def test_auto_is_the_field_of_view_of_frozen_maps_alone(photographs):
     X, y = photographs.paths[:20], photographs.grades[:20]
     model = tiny(pool_over="auto").fit(X, y)
@@ -549,6 +553,7 @@ def test_extractors_clone_and_pickle(photographs):
     assert again.get_feature_names_out().shape == (48,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "options"),
     [
@@ -585,6 +590,7 @@ def test_the_classifier_is_the_extractor_and_the_head(photographs):
     assert np.allclose(joined.predict_proba(X), apart.fit(F, y).predict_proba(F), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["avg+max", "gem"])
 def test_poolings_of_a_trained_network(photographs, pooling):
     model = tiny(SMALL_HEAD, freeze=5, epochs=2, pooling=pooling)

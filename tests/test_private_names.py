@@ -360,6 +360,7 @@ def _():
     assert np.size(small_machine()._probB) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_private_name_does_what_we_rely_on(name):
     files, check = CHECKS[name]
@@ -399,6 +400,7 @@ def private_names(package: Path) -> set[str]:
     return {name for name in found if not name.startswith(("fundus.", "__"))} - DOCUMENTED
 
 
+@pytest.mark.slow
 def test_no_private_name_is_used_without_a_test():
     assert private_names(PACKAGE) - set(CHECKS) == set()
 

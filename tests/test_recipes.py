@@ -23,9 +23,6 @@ from fundus.recipes.usable import leave_out
 
 SMALL = {"backbone": "tiny", "weights": "fixed", "image_size": 32}
 
-# a network that knows nothing of retinas, on a few photographs
-pytestmark = pytest.mark.filterwarnings("ignore:The severities of")
-
 
 def small(grades=5, *, random_state=0, **more):
     """The default grader on a network that takes no time."""
@@ -41,6 +38,7 @@ def passes_of(work) -> int:
     return work_done["forward_passes"] - before
 
 
+@pytest.mark.slow
 def test_an_image_passes_the_network_five_times_and_never_again(evenly_graded, tmp_path):
     X, y = evenly_graded.frame, evenly_graded.grades
     grader = small(random_state=None, cache=tmp_path / "store")
@@ -51,6 +49,7 @@ def test_an_image_passes_the_network_five_times_and_never_again(evenly_graded, t
     assert passes_of(lambda: FoldEnsemble(clone(grader), cv=2, random_state=0).fit(X, y)) == 0
 
 
+@pytest.mark.slow
 def test_its_maps_are_exact(evenly_graded):
     grader = small().fit(evenly_graded.frame, evenly_graded.grades)
     found = grader.explain(evenly_graded.paths[:4])
@@ -160,6 +159,7 @@ def test_it_is_an_estimator_of_scikit_learn(evenly_graded):
     assert np.array_equal(fitted.predict(X), copies[0].predict(X))
 
 
+@pytest.mark.slow
 def test_it_is_searched_and_cross_validated(evenly_graded, tmp_path):
     X, y = evenly_graded.frame, evenly_graded.grades
     grid = {"estimator__head__alpha": [1.0, 1e4], "n_bootstraps": [0, 5]}
@@ -186,6 +186,7 @@ def test_it_is_saved_and_loaded(folds, evenly_graded, tmp_path):
     assert np.array_equal(again.predict_severity(X), model.predict_severity(X))
 
 
+@pytest.mark.slow
 def test_the_real_one_runs_on_real_photographs(idrid):
     some = idrid.groupby(idrid["grade"] >= 2).head(5)
     y = (some["grade"] >= 2).astype(int)
@@ -299,6 +300,7 @@ def test_neural_classifiers_are_alike_to_a_recipe():
         assert {**values, "head": "softmax"} == found["softmax"][0], head
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The least populated class")
 @pytest.mark.parametrize(
     ("recipe", "head"),

@@ -67,6 +67,7 @@ def test_a_grade_nobody_has_does_not_change_the_scale():
     assert report.confusion.shape == (5, 5)
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_a_loop_over_patients(grading):
     true, pred, patients = grading
     report = make_report(true, pred, groups=patients, n_resamples=4000)

@@ -176,6 +176,7 @@ def test_inner_folds_part_units_evenly_by_grade():
     assert inner_folds(np.arange(3), np.array([0, 0, 1]), 0) == []
 
 
+@pytest.mark.slow
 def test_a_network_takes_what_it_held_out(graded):
     X, y = graded
     model = relu(epochs=5, validation_fraction=0.2).fit(X, y)
@@ -189,6 +190,7 @@ def test_a_network_takes_what_it_held_out(graded):
     assert model.head_.residual_std == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_that_held_out_nothing_is_trained_again_without_some(graded):
     _, y = graded
     noise = np.random.default_rng(4).normal(size=(40, 40))
@@ -210,6 +212,7 @@ def test_too_few_images_are_told(graded, head, n):
     assert (model.predict_proba(X) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     [

@@ -37,6 +37,7 @@ def features_kept_by(cache, augment, photographs, monkeypatch):
     return seen[0].features
 
 
+@pytest.mark.slow
 def test_a_fit_finds_the_same_whichever_fit_came_before(photographs, tmp_path, monkeypatch):
     # with new views in every epoch the pixels are kept, and without the activations, rounded
     alone, found = {}, {}

@@ -83,6 +83,7 @@ FITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "written"), [*((name, True) for name in FITS), ("momentum, cosine", False)]
 )
@@ -116,6 +117,7 @@ def test_no_epoch_is_trained_again(blobs, tmp_path, monkeypatch):
     assert calls == []
 
 
+@pytest.mark.slow
 def test_a_training_that_had_stopped_stays_stopped(blobs, tmp_path, monkeypatch):
     X, y = blobs
     model = net(epochs=30, patience=1, learning_rate=0.3)
@@ -130,6 +132,7 @@ def test_a_training_that_had_stopped_stays_stopped(blobs, tmp_path, monkeypatch)
     assert said(again) == said(whole)
 
 
+@pytest.mark.slow
 def test_layers_of_a_backbone_and_augmentation_go_on(photographs, tmp_path, monkeypatch):
     X, y = photographs.frame[:16], photographs.grades[:16] > 0
     model = TransferClassifier(
@@ -148,6 +151,7 @@ def test_layers_of_a_backbone_and_augmentation_go_on(photographs, tmp_path, monk
         assert said(clone(model).fit(X, y)) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", 0.5])
 def test_the_draw_of_views_goes_on(freeze, photographs, tmp_path, monkeypatch):
     X, y = photographs.frame[:16], photographs.grades[:16] > 0
@@ -168,6 +172,7 @@ def test_the_draw_of_views_goes_on(freeze, photographs, tmp_path, monkeypatch):
 
 
 # the log of a killed process is closed by the system
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("rate", [0.02, 2.0])  # a loss that falls, and one that jumps
@@ -205,6 +210,7 @@ def whole(blobs):
     return ensemble().fit(*blobs)
 
 
+@pytest.mark.slow
 def test_an_ensemble_goes_on_with_its_folds(whole, blobs, tmp_path, monkeypatch):
     X, y = blobs
     folder = tmp_path / "ü n" / "fit"
@@ -228,6 +234,7 @@ def test_an_ensemble_goes_on_with_its_folds(whole, blobs, tmp_path, monkeypatch)
     assert vars(third.estimators_[0]).keys() == vars(whole.estimators_[0]).keys()
 
 
+@pytest.mark.slow
 def test_a_drawn_seed_is_kept(blobs, tmp_path, monkeypatch):
     X, y = blobs
     model = net(random_state=None, epochs=2)
@@ -288,6 +295,7 @@ def test_another_release_or_image_is_refused(photographs, tmp_path, monkeypatch)
         again.fit(paths, y)
 
 
+@pytest.mark.slow
 def test_callbacks_of_the_callers_begin_anew_and_say_so(blobs, tmp_path, monkeypatch):
     X, y = blobs
 
@@ -308,6 +316,7 @@ def test_callbacks_of_the_callers_begin_anew_and_say_so(blobs, tmp_path, monkeyp
     same(again, ensemble(model, cv=2).fit(X, y))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_or_fold_is_fitted_again(whole, blobs, tmp_path, monkeypatch):
     X, y = blobs
     with killed(monkeypatch, at=10, written=True):
@@ -366,6 +375,7 @@ def test_a_second_process_is_told_who_is_at_work(blobs, tmp_path):
     model.fit(*blobs)
 
 
+@pytest.mark.slow
 def test_calibration_and_searches_inside_go_on(blobs, tmp_path, monkeypatch):
     X, y = blobs
     calibrated = CumulativeCalibratedClassifierCV(net(epochs=2), cv=2, random_state=0)

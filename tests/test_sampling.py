@@ -70,6 +70,7 @@ def test_weights_count_the_rows_that_were_drawn(rare):
     np.testing.assert_array_equal(*scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [None, 2])
 def test_images_held_out_for_early_stopping_are_not_drawn(photographs, monkeypatch, views):
     import fundus.training.trainer as trainer

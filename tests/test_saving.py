@@ -167,6 +167,7 @@ def python(folder, script):
     )
 
 
+@pytest.mark.slow
 def test_a_class_that_is_not_known_is_not_imported(theirs):
     script = (
         "import importlib, pathlib, fundus\n"
@@ -192,6 +193,7 @@ def test_a_class_that_is_not_known_is_not_imported(theirs):
     assert python(theirs, trusted).stdout.split() == ["imported", "3"]
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_brings_its_classes(blobs, tmp_path, install):
     code = MODULE.replace("print", "str") + (
         "from fundus.hookspecs import hookimpl\n"

@@ -72,6 +72,7 @@ def test_the_second_model_is_fitted_on_out_of_fold_scores(pairs):
     assert first.estimator_.predict(features) == pytest.approx(whole.predict(features))
 
 
+@pytest.mark.slow
 def test_the_fellow_eye_helps_where_eyes_are_alike():
     gains = []
     for seed in range(2):
@@ -115,6 +116,7 @@ def test_one_image_alone_and_missing_values(pairs):
     assert np.isfinite(model.predict_proba(X)).all()
 
 
+@pytest.mark.slow
 def test_permuted_grades_score_as_chance():
     for final in (None, RidgeHead(alpha=1.0)):
         kappas = []
@@ -172,6 +174,7 @@ def test_folds_that_leak_or_cannot_teach(pairs):
         two_stages(cv=[(train, test)]).fit(numbered, y)
 
 
+@pytest.mark.slow
 def test_nests_saves_and_clones(tmp_path):
     X, y = make_pairs(120)  # four splits, one in another, leave little of every grade
     model = two_stages(LogisticRegression(), RidgeHead(alpha=1.0), columns=("noise",), cv=2)

@@ -124,11 +124,11 @@ STRUCTURE = {
 TRAIN = {"check_dict_unchanged", "check_classifiers_one_label"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.zoo) if n in NEURAL else n for n in CASES]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
-@pytest.mark.filterwarnings("ignore:The severities of")  # some checks fit on noise
 def test_check_estimator(name):
     model, expected = CASES[name]
     records = check_estimator(model, expected_failed_checks=expected, on_fail=None)
@@ -149,6 +149,7 @@ def test_check_transformer():
     assert "check_transformer_preserve_dtypes" in passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_structure(name):
     """The checks of the suite that cost nothing, for heads whose full suite is long."""

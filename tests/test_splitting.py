@@ -74,6 +74,7 @@ def check_cuts(model, *shares):
     return x, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_prefix_and_suffix_equal_the_network(name):
     check_cuts(small(name), 0.5)
@@ -247,6 +248,7 @@ def with_head(backbone, optimizer):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "freeze"),
     [
@@ -279,6 +281,7 @@ def test_training_the_suffix_is_training_the_network(name, freeze):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["vgg16", *(pytest.param(n, marks=pytest.mark.zoo) for n in ("resnet50", "inception_v3"))],

@@ -94,6 +94,7 @@ def test_a_fit_prints_nothing_of_tensorflow_s_start(fitted):
     assert result.stdout == "None\n"  # programs that are started later see no trace of it
 
 
+@pytest.mark.slow
 def test_who_sets_tensorflow_s_level_sees_what_it_writes():
     result = python("-W", "ignore", "-c", FIT, "logistic", TF_CPP_MIN_LOG_LEVEL="0")
     assert result.returncode == 0, result.stderr
@@ -101,6 +102,7 @@ def test_who_sets_tensorflow_s_level_sees_what_it_writes():
     assert result.stdout == "0\n"
 
 
+@pytest.mark.slow
 def test_loading_a_trained_head_is_quiet(fitted):
     _, path = fitted
     result = python("-c", f"import fundus; fundus.load({str(path)!r}).head_.network()")
@@ -131,6 +133,7 @@ LIBGL = "libGL.so.1", ("libgl1", "mesa-libGL")
 LIBGTHREAD = "libgthread-2.0.so.0", ("libglib2.0-0", "glib2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "library", "packages"),
     [

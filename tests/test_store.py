@@ -154,6 +154,7 @@ def test_the_least_used_is_evicted(store):
     assert store.segment("c" * 64, about).has_many([b"x"]).tolist() == [False]
 
 
+@pytest.mark.slow
 def test_a_limit_holds_while_features_are_made(photographs, tmp_path):
     cache = Cache(tmp_path, limit=400_000)
     for size in (32, 40, 48, 56, 64):
@@ -181,6 +182,7 @@ def test_a_newer_format_is_refused(tmp_path):
         open_store(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", 4, 0])
 def test_a_full_disk(photographs, tmp_path, monkeypatch, freeze):
     """A clear error, or work goes on uncached where the user allows it."""
@@ -257,6 +259,7 @@ def _write(folder, start, n):
         segment.put_many([(str(k).encode(), np.full(20_000, k, dtype=np.float32))])
 
 
+@pytest.mark.slow
 def test_two_processes_write_and_a_third_reads(tmp_path):
     folder = tmp_path / "store"
     segment = open_store(folder).segment(NAME, about)

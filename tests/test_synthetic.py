@@ -44,6 +44,7 @@ def test_table_and_folders_hold_the_same_data(made):
     )
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_other_seed_other_bytes(made, tmp_path):
     folder, _ = made
     make_fundus(30, 64, 7, out_dir=tmp_path / "same")
@@ -52,6 +53,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(made, tmp_path):
     assert not set(digests(tmp_path / "other").values()) & set(digests(folder).values())
 
 
+@pytest.mark.slow
 def test_photographs_do_not_depend_on_how_many_are_made(made, tmp_path):
     folder, _ = made
     make_fundus(44, 64, 7, out_dir=tmp_path)
@@ -60,6 +62,7 @@ def test_photographs_do_not_depend_on_how_many_are_made(made, tmp_path):
     assert few.items() <= many.items()
 
 
+@pytest.mark.slow
 def test_a_second_run_completes_a_set_and_refuses_another(made, tmp_path):
     make_fundus(20, 64, 1, out_dir=tmp_path)
     before = digests(tmp_path)
@@ -82,6 +85,7 @@ def blank():
     return np.zeros((64, 64, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_shares_pairs_and_noise_of_the_labels(tmp_path, monkeypatch):
     drawn = []
 
@@ -125,6 +129,7 @@ def test_field_of_view_is_round_on_black():
     assert red > green > blue
 
 
+@pytest.mark.slow
 def test_lesions_grow_with_the_grade():
     """Small dark spots, seen by a black top-hat of the green channel, become more."""
 

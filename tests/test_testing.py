@@ -171,6 +171,7 @@ FAULTY_BACKBONES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTY_BACKBONES)
 def test_faults_of_backbones(fault):
     spec, message = FAULTY_BACKBONES[fault]
@@ -184,6 +185,7 @@ def test_pretrained_weights_must_be_complete():
         check_backbone(spec, weights="half")
 
 
+@pytest.mark.slow
 def test_a_sound_backbone_passes_unregistered_and_leaves_the_registry_alone():
     before = list(get_registry().entries["backbone"])
     # a function that goes by no name must survive saving and pickling too
@@ -205,10 +207,12 @@ def has_an_unnamed_weight(*, image_size, weights):
     return keras.Model(inputs, Scale()(x))
 
 
+@pytest.mark.slow
 def test_a_backbone_whose_weights_have_no_names_passes():
     check_backbone(backbone(has_an_unnamed_weight, parameters=4 * 28 + 6 * 37 + 6))
 
 
+@pytest.mark.slow
 def test_golden_values_of_a_backbone():
     expected = probe_images(2, 4) / 127.5 - 1
     spec = get_registry().find("backbone", "tiny").spec
@@ -306,6 +310,7 @@ FAULTY_HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTY_HEADS)
 def test_faults_of_heads(fault):
     make, message = FAULTY_HEADS[fault]

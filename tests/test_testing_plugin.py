@@ -44,6 +44,7 @@ FAULTY = SOUND.replace(
 BROKEN = "import not_there_at_all"
 
 
+@pytest.mark.slow
 def test_a_sound_plugin_passes_beside_a_broken_one(install):
     install("good", SOUND, distribution="Good.Dist")
     install("bad", BROKEN)
@@ -60,6 +61,7 @@ def test_a_sound_plugin_passes_beside_a_broken_one(install):
     assert "Traceback" in message
 
 
+@pytest.mark.slow
 def test_every_fault_is_listed_once_with_what_to_change(install):
     install("faulty", FAULTY)
     with pytest.raises(AssertionError) as caught:
@@ -91,6 +93,7 @@ def test_options_that_mean_nothing_are_told(install, stated, message):
         check.run()
 
 
+@pytest.mark.slow
 def test_keras_and_its_kin_wait_until_something_is_built(install):
     place = install("heavy", f"import keras\n{SOUND}")
     (place / "keras.py").write_text("")  # a stand-in, since the real one takes long
@@ -122,6 +125,7 @@ def test_the_core_is_planned_entry_by_entry():
     )
 
 
+@pytest.mark.slow
 def test_only_some_entries_are_checked(install):
     install("faulty", FAULTY)
     with pytest.raises(AssertionError, match="1 of 8 checks of dist-faulty failed"):
@@ -190,6 +194,7 @@ def run_pytest(folder, *places, runs):
     ]
 
 
+@pytest.mark.slow
 def test_the_pytest_plugin_makes_a_test_of_every_check_or_of_some(install, tmp_path):
     places = install("faulty", FAULTY), install("bad", BROKEN)
     folder = tmp_path / "empty"

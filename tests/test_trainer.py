@@ -35,6 +35,7 @@ def net(head=HEAD, **options):
 # --- what scikeras 0.13 gets wrong --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_is_a_classifier_for_cross_validation_and_voting(blobs):
     X, y = blobs
     assert is_classifier(net())
@@ -83,6 +84,7 @@ def test_a_fold_without_a_grade_keeps_the_others_labels(blobs):
     assert (model.predict(X[kept]) == y[kept]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_seeded_fits_in_threads_are_alike(blobs):
     X, y = blobs
     alone = net().fit(X, y).predict_proba(X)
@@ -149,6 +151,7 @@ def test_the_relu_head_regresses():
     assert model.loss == "mean_squared_error"
 
 
+@pytest.mark.slow
 def test_relu_predictions_are_rounded_and_clipped(blobs):
     X, y = blobs
     head = ReluHead(units=16, layers=1, dropout=0.0)
@@ -195,6 +198,7 @@ def test_every_row_once_an_epoch_and_the_last_batch_too(monkeypatch, kind):
         assert epoch_of(fixed, epoch)[1].tolist() == rows.tolist()
 
 
+@pytest.mark.slow
 def test_features_in_memory_and_streamed_ones_train_alike(monkeypatch, blobs):
     X, y = blobs
     in_memory = net(SoftmaxHead(units=16), epochs=3).fit(X, y)
@@ -214,6 +218,7 @@ class Watch(keras.callbacks.Callback):
         assert "val_loss" in logs
 
 
+@pytest.mark.slow
 def test_callbacks_log_and_checkpoint(blobs, tmp_path):
     X, y = blobs
     Watch.seen = 0

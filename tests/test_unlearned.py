@@ -45,6 +45,7 @@ def net(head=None, **options):
     return TransferClassifier("precomputed", head, **(defaults | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [None, ReluHead(units=16, layers=1, dropout=0.0)])
 def test_a_hopeless_training_says_so_with_its_numbers(head):
     X, y = rows(200)
@@ -64,6 +65,7 @@ def test_a_hopeless_training_says_so_with_its_numbers(head):
     assert text.endswith("Try more epochs than epochs=1, or a higher learning_rate= (1e-09 now).")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_what_has_learned_a_little_does_not(class_weight):
     X, y = rows(200, slope=0.6)
@@ -73,6 +75,7 @@ def test_what_has_learned_a_little_does_not(class_weight):
     assert 0.15 < kappa < 0.95, "or the test says nothing"
 
 
+@pytest.mark.slow
 def test_the_inner_fits_of_a_regressor_do_not():
     X, y = rows(120)
     model = net(ReluHead(units=4, layers=1), validation_fraction=0.0)
@@ -173,6 +176,7 @@ def test_what_to_try():
     assert "now)" not in told(bad, Y, training=Training(None))
 
 
+@pytest.mark.slow
 def test_a_backbone_that_was_trained_too_little_says_so(tmp_path):
     data = make_fundus(120, 32, 0, out_dir=tmp_path)
     model = TransferClassifier(
@@ -186,6 +190,7 @@ def test_a_backbone_that_was_trained_too_little_says_so(tmp_path):
 # --- the command line -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_the_first_and_counts_the_rest(tmp_path):
     make_fundus(240, 32, 0, out_dir=tmp_path / "data")
     options = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "3"]

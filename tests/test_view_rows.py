@@ -356,6 +356,7 @@ def test_it_is_saved_copied_and_loaded(photographs, tmp_path, head):
     assert_array_equal(clone(model).fit(X, y).predict_proba(X), want)
 
 
+@pytest.mark.slow
 def test_a_search_in_two_processes(photographs, tmp_path):
     X, y = photographs.frame, photographs.grades
     model = viewed(RidgeHead(), cache=tmp_path, grades=5)

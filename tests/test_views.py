@@ -102,6 +102,7 @@ def test_features_of_views_are_pooled_over_their_masks(photographs, tmp_path):
     assert np.abs(found[1::2] - expected[1::2]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_augmented_in_every_epoch_pictures_keep_their_field_of_view(photographs, monkeypatch):
     seen = []
     original = sources.run_frozen
@@ -125,6 +126,7 @@ def test_augmented_in_every_epoch_pictures_keep_their_field_of_view(photographs,
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["logistic", "ridge", SMALL_HEAD])
 def test_each_view_is_made_once(photographs, tmp_path, head):
     X, y = photographs.paths, photographs.grades
@@ -166,6 +168,7 @@ def test_a_head_is_fitted_on_all_views(photographs, monkeypatch):
     assert model.model_.steps[0][1].n_samples_seen_ == pytest.approx(len(X), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", 5])
 def test_views_stay_with_their_image_in_the_inner_split(photographs, monkeypatch, freeze):
     import fundus.training.trainer as trainer
@@ -268,6 +271,7 @@ def test_a_network_without_views_is_the_one_it_was(blobs):
     assert np.array_equal(rows.order(4), np.random.default_rng([3, 4]).permutation(90))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [SMALL_HEAD, ReluHead(units=8, layers=1, dropout=0.0)])
 def test_a_network_on_warps_of_nothing_is_trained_as_without(photographs, tmp_path, head):
     X, y = photographs.paths, photographs.grades

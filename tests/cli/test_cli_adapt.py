@@ -45,6 +45,7 @@ def told(result):
     return " ".join(result.stderr.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_an_adapted_run_is_a_run(adapted, trained, site, others, run, document, cache, tmp_path):
     out, _ = adapted
     assert {p.name for p in out.iterdir()} == {"model", "oof.csv", "scores.csv", "metrics.json"}
@@ -160,6 +161,7 @@ def test_runs_that_are_refused(trained, site, run, quick, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gone"]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_where_data_do_not_do(trained, site, run, quick, tmp_path):
     out = tmp_path / "out"
     table = pd.read_csv(site / "labels.csv")

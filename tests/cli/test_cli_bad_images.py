@@ -25,6 +25,7 @@ def names(table):
     return {Path(path).name for path in pd.read_csv(table)["path"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 def test_bad_images_never_end_a_command(command, nasty, trained, run, tmp_path):
     folder, bad = nasty
@@ -37,6 +38,7 @@ def test_bad_images_never_end_a_command(command, nasty, trained, run, tmp_path):
     assert len(pd.read_csv(tmp_path / "out.csv")) == 20
 
 
+@pytest.mark.slow
 def test_bad_images_never_end_a_training(nasty, logistic, run, tmp_path):
     folder, bad = nasty
     words = ["train", folder, *logistic, "--out", tmp_path / "run", "--cache-dir", tmp_path / "c"]

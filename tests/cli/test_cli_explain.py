@@ -24,6 +24,7 @@ def few(folder, tmp_path):
     return place
 
 
+@pytest.mark.slow
 def test_maps_of_a_run(document, run, trained, few, tmp_path):
     out = tmp_path / "maps"
     printed = document("explain", trained[0], few, "--out", out, "--arrays")

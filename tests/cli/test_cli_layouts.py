@@ -29,6 +29,7 @@ def warnings_of(result) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
 
 
+@pytest.mark.slow
 def test_advice_about_parts_of_a_split_works(run, logistic, shared, others, tmp_path):
     top = shared("train/{grade}/{stem}.jpeg")
     shutil.copytree(others, top / "test")
@@ -42,6 +43,7 @@ def test_advice_about_parts_of_a_split_works(run, logistic, shared, others, tmp_
     assert len(pd.read_csv(tmp_path / "results.csv")) == 20
 
 
+@pytest.mark.slow
 def test_folders_0_and_1_alone_are_two_grades_if_told(run, logistic, shared, tmp_path):
     top = shared("{grade}/{stem}.jpeg", grades=2)
     options = [*logistic, "--cache-dir", tmp_path / "cache", "--folds", "2"]
@@ -64,6 +66,7 @@ def test_predict_passes_over_folders_of_the_system(document, trained, others, tm
     assert document("predict", trained[0], new, "-o", tmp_path / "r.csv")["n_images"] == n
 
 
+@pytest.mark.slow
 def test_evaluate_finds_names_in_another_case_and_folder(document, trained, shared, tmp_path):
     top = shared("deep/{grade}/IM{k:03d}.JPEG")
     names = sorted(path.stem for path in top.rglob("*.JPEG"))
@@ -76,6 +79,7 @@ def test_evaluate_finds_names_in_another_case_and_folder(document, trained, shar
     assert pd.read_csv(tmp_path / "r.csv")["target"].tolist() == table["grade"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "plan", "audit", "evaluate"])
 def test_one_patient_for_everybody(run, logistic, trained, shared, tmp_path, command):
     top = shared("class{grade}/scan_left_{k:02d}.jpeg")
@@ -100,6 +104,7 @@ def test_one_patient_for_everybody(run, logistic, trained, shared, tmp_path, com
     assert "are unknown" not in result.stderr
 
 
+@pytest.mark.slow
 def test_guessed_patients_are_told_and_named_ones_not(run, logistic, folder, shared, tmp_path):
     options = [*logistic, "--cache-dir", tmp_path / "cache"]
     result = run("train", folder, *options, "--out", tmp_path / "guessed")

@@ -117,6 +117,7 @@ def in_a_process(*command: str, cache: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("commands", "heavy"),
     [
@@ -143,6 +144,7 @@ def test_imports_are_put_off(tmp_path, commands, heavy):
     assert result.stdout.splitlines()[-1] == "done"
 
 
+@pytest.mark.slow
 def test_tensorflow_s_start_is_not_seen(folder, tmp_path):
     command = ["-m", "fundus.cli", "predict", str(tmp_path / "model"), str(folder / "class4")]
     model = fundus.TransferClassifier("tiny", "logistic", weights="fixed", cache=False)

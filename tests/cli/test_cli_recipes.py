@@ -44,7 +44,6 @@ def by_default(eyes, document, tmp_path_factory):
     return options, base / "run", document("train", *options, "--out", base / "run")
 
 
-@pytest.mark.filterwarnings("ignore:The severities of")  # the tiny network knows no retinas
 def test_train_is_make_grader(by_default, evenly_graded):
     """The same bits, in Python and at the command line."""
     _, out, printed = by_default
@@ -100,6 +99,7 @@ def test_chapter_stands_for_the_chapter_s_options(eyes):
     assert now.settings.cutpoints is False
 
 
+@pytest.mark.slow
 def test_the_chapter_s_recipe_trains(run, folder, tmp_path):
     out = tmp_path / "run"
     options = ["--recipe", "chapter", *SMALL, "--freeze", "4", "--epochs", "1", "--out", out]
@@ -269,6 +269,7 @@ def interrupted(by_default, tmp_path, monkeypatch):
     return options
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_reports")
 def test_an_interrupted_recipe_goes_on(interrupted, by_default, run, document, tmp_path):
     told = words(run("train", *interrupted, "--resume", "--recipe", "fast", code=2))
@@ -288,6 +289,7 @@ NEW = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_from_before_recipes_is_one_of_fast(trained, folder, logistic, run, tmp_path):
     out, _ = trained
     cache = ["--cache-dir", out.parent / "cache"]

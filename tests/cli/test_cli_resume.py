@@ -36,6 +36,7 @@ def interrupted(folder, logistic, tmp_path, monkeypatch):
     return options
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_reports")
 def test_an_interrupted_run_goes_on(interrupted, run, document, trained, tmp_path, monkeypatch):
     out, whole = trained
@@ -77,6 +78,7 @@ def test_a_second_process_is_told(interrupted, run, tmp_path):
     assert "is at work in" in words(result)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_wrote_is_written_again(run, logistic, folder, tmp_path, monkeypatch):
     def killed(*_):
         raise SystemExit(137)

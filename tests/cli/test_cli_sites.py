@@ -98,6 +98,7 @@ def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
         assert group["qwk"]["by_patient"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_reports")
 def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, document, logistic):
     table, out, _, with_sites = finished
@@ -109,6 +110,7 @@ def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, docum
     assert (plain / "oof.csv").read_bytes() == (out / "oof.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_reports")
 def test_a_run_that_ends_among_the_sites_goes_on(finished, run, monkeypatch):
     table, out, options, _ = finished
@@ -137,6 +139,7 @@ def test_a_run_that_ends_among_the_sites_goes_on(finished, run, monkeypatch):
     assert not (other / INTERRUPTED).exists()
 
 
+@pytest.mark.slow
 def test_sites_cutpoints_and_stress_in_one_run_that_is_resumed(
     rows, cache, run, document, logistic, tmp_path, monkeypatch
 ):
@@ -199,6 +202,7 @@ def test_sites_that_cannot_be_left_out_are_refused_before_training(
     assert "Without the site 'four' of --site-column, no image of class4 is left" in text
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_told(run, rows, cache, logistic, tmp_path):
     site = rows["site"].to_numpy(object, copy=True)
     worst = rows.groupby("patient")["grade"].transform("max")
@@ -260,6 +264,7 @@ def test_inner_folds_that_the_other_sites_cannot_give_are_refused_before_trainin
         assert fundus.cli.sites.plan_sites(bunch(rows), asked(**inner)) is not None
 
 
+@pytest.mark.slow
 def test_evaluate_by_columns_at_a_prevalence(finished, rows, run, document, cache, tmp_path):
     _, out, _, _ = finished
     table = written(rows, tmp_path)

@@ -20,6 +20,7 @@ def test_the_kinds_in_the_help_are_all():
     assert set(KINDS) == set(fundus.degradations())
 
 
+@pytest.mark.slow
 def test_stress_scores_other_images(document, run, trained, others, tmp_path):
     output = tmp_path / "stress.csv"
     printed = document("stress", trained[0], others, "-o", output, *QUICK)
@@ -73,6 +74,7 @@ def test_what_stress_refuses(run, trained, others, tmp_path):
     assert broken.name in (tmp_path / "skipped.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_stress_that_is_killed_leaves_no_half_file(run, trained, others, tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
@@ -91,6 +93,7 @@ def test_a_stress_that_is_killed_leaves_no_half_file(run, trained, others, tmp_p
     assert len(pd.read_csv(output)) == 7
 
 
+@pytest.mark.slow
 def test_train_scores_a_few_kinds_out_of_fold(document, run, folder, logistic, trained, tmp_path):
     cache = ["--cache-dir", trained[0].parent / "cache"]
     out = tmp_path / "run"

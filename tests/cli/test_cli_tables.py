@@ -21,6 +21,7 @@ def graded(folder: Path) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_names_of_grades_in_a_table(document, run, logistic, folder, others, tmp_path):
     table = graded(folder)
     table.assign(grade=[ORDER[g] for g in table["grade"]]).to_csv(tmp_path / "t.csv", index=False)
@@ -50,6 +51,7 @@ def test_names_of_grades_in_a_table(document, run, logistic, folder, others, tmp
     assert "as --grades No_DR,Mild,…" in result.stderr
 
 
+@pytest.mark.slow
 def test_evaluation_of_data_that_calls_the_grades_otherwise(
     document, run, trained, others, tmp_path
 ):
@@ -83,6 +85,7 @@ def test_one_grade_alone_is_to_be_scored_by_evaluate(run, tiny, folder, tmp_path
     assert "given as --image-dir" in result.stderr
 
 
+@pytest.mark.slow
 def test_photographs_graded_as_ungradable(document, run, logistic, folder, others, tmp_path):
     table = graded(folder).assign(patient=lambda t: [Path(f).stem.split("_")[0] for f in t["file"]])
     unclear = graded(others).iloc[::4].reset_index(drop=True)

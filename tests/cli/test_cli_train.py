@@ -85,6 +85,7 @@ def test_train_screens_and_saves_every_score_with_an_interval(trained):
     assert {"roc.png", "reliability.png"} <= set(printed["files"])
 
 
+@pytest.mark.slow
 def test_train_uses_macular_oedema_and_options(run, logistic, folder, tmp_path):
     table = pd.read_csv(folder / "labels.csv")
     table["dme"] = np.where(table["grade"] == 2, 2, 0)
@@ -103,6 +104,7 @@ def test_train_uses_macular_oedema_and_options(run, logistic, folder, tmp_path):
     assert printed["settings"]["sensitivity"] == 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The least populated class")  # the inner folds are that small
 def test_train_calibrates_inside_every_fold(document, run, tiny, evenly_graded, others, tmp_path):
     folder = Path(evenly_graded.paths[0]).parents[1]
@@ -123,6 +125,7 @@ def test_train_calibrates_inside_every_fold(document, run, tiny, evenly_graded, 
     run("predict", out, others, "-o", tmp_path / "grades.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The least populated class")  # the inner folds are that small
 def test_train_cuts_severities_inside_every_fold(
     document, run, tiny, evenly_graded, others, tmp_path
@@ -152,6 +155,7 @@ def test_train_cuts_severities_inside_every_fold(
     np.testing.assert_array_equal(grades, [f"class{k}" for k in expected])
 
 
+@pytest.mark.slow
 def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_path):
     out = tmp_path / "run"
     options = [*logistic[:-4], "--head", "ridge", "--pooling", "multilevel_max", "--folds", "2"]
@@ -165,6 +169,7 @@ def test_train_pools_every_stage(document, run, logistic, folder, others, tmp_pa
     run("predict", out, others, "-o", tmp_path / "grades.csv")
 
 
+@pytest.mark.slow
 def test_train_makes_features_as_it_is_told(document, run, logistic, folder, others, tmp_path):
     out = tmp_path / "run"
     options = ["--pooling", "multilevel_std", "--stages", ":-1", "--pool-over", "all"]
@@ -203,6 +208,7 @@ def test_train_is_the_library_s_cross_validation(trained, photographs):
     np.testing.assert_allclose(oof["severity"], ensemble.oof_severity_, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_train_shows_tables_and_names_its_folder_by_the_time(
     run, logistic, folder, tmp_path, monkeypatch
 ):
@@ -235,6 +241,7 @@ def test_train_says_once_that_patients_are_unknown(run, logistic, folder, tmp_pa
     assert pd.read_csv(tmp_path / "run" / "oof.csv")["file_name"][0] == "0.jpeg"
 
 
+@pytest.mark.slow
 def test_train_scores_images_held_back(document, logistic, folder, others, tmp_path):
     out = tmp_path / "run"
     printed = document("train", folder, *logistic, "--validation", others, "--out", out)
@@ -251,6 +258,7 @@ def test_train_scores_images_held_back(document, logistic, folder, others, tmp_p
     assert printed["validation"]["training_images"] == 0
 
 
+@pytest.mark.slow
 def test_train_warns_of_training_images_held_back(run, logistic, folder, tmp_path):
     out = tmp_path / "run"
     result = run("train", folder, *logistic, "--validation", folder, "--out", out)
@@ -258,6 +266,7 @@ def test_train_warns_of_training_images_held_back(run, logistic, folder, tmp_pat
     assert "20 patients, such as '1', are both among the training images" in result.stderr
 
 
+@pytest.mark.slow
 def test_train_logs_neural_folds_and_is_silent_when_told(run, tiny, folder, tmp_path):
     out = tmp_path / "run"
     options = ["--head", "softmax", "--epochs", "2", "--freeze", "4", "--folds", "2", "--augment"]
@@ -286,6 +295,7 @@ def test_only_neural_heads_are_told_to_log(tmp_path, recwarn):
     assert not [told for told in recwarn if "log_dir" in str(told.message)]
 
 
+@pytest.mark.slow
 def test_train_names_folders_in_their_order(run, document, logistic, folder, tmp_path):
     data = tmp_path / "data"
     for grade, name in ((0, "sound"), (2, "mild"), (4, "bad")):
@@ -354,6 +364,7 @@ def test_bad_usage_is_code_2(run, folder, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_bad_data_is_code_1_in_one_line(run, logistic, folder, tmp_path):
     data = tmp_path / "data"
     for grade in range(2):
@@ -392,6 +403,7 @@ def test_missing_data_is_code_1(run, logistic, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_train_draws_its_images(document, run, logistic, folder, others, tmp_path):
     where = ["--out", tmp_path / "run", "--cache-dir", tmp_path / "cache"]
