@@ -136,7 +136,10 @@ class CommandGroup(TyperGroup):
         }
         # code that calls a command within its own process keeps its own signals
         signals = ending_by_signals() if ctx.obj == PROGRAM else nullcontext()
-        with one_line_warnings(options):
+        from fundus.runtime.verbosity import verbosity
+
+        # commands say themselves which bars they show
+        with one_line_warnings(options), verbosity("quiet"):
             try:
                 with signals:
                     return super().invoke(ctx)

@@ -159,6 +159,7 @@ class FoldEnsemble(MetaGrader):
                     data.weight,
                     data.groups,
                     tell=k == 0,
+                    called=f"fold {k}",
                 )
                 for k, (train, _) in enumerate(folds)
             )

@@ -26,6 +26,7 @@ from fundus.meta.voting import votes_on
 from fundus.model_selection.leaks import Folds
 from fundus.model_selection.splits import check_split, make_cv
 from fundus.runtime.keras_settings import carried
+from fundus.runtime.progress import part_of_work
 from fundus.runtime.threads import run_jobs
 from fundus.training.checkpoints import kept_in, present_folder
 from fundus.transfer.plan import plans_told
@@ -177,6 +178,7 @@ def fit_fold(
     tell: bool = True,
     kept: Path | None = None,
     starter: int | None = None,
+    called: str = "",
 ) -> Any:
     """Fit a clone on the training rows of a fold, with their weights and patients.
 
@@ -197,6 +199,8 @@ def fit_fold(
         Where the epochs of neural fits are kept, if not where a fit around this one keeps them.
     starter : int or None
         Process that started the fit, if epochs are kept.
+    called : str, default=""
+        Name of the fold in bars of progress.
 
     Returns
     -------
@@ -213,7 +217,7 @@ def fit_fold(
         or (is_search(model) and get_routing_for_object(model.cv).consumes("split", ["groups"]))
     ):
         extra["groups"] = np.asarray(groups)[train]
-    with plans_told(tell), kept_in(kept, starter=starter):
+    with plans_told(tell), kept_in(kept, starter=starter), part_of_work(called):
         return model.fit(_safe_indexing(X, train), _safe_indexing(y, train), **extra)
 
 
@@ -272,6 +276,7 @@ def out_of_fold(
             classes,
             present_folder(),
             os.getpid(),
+            f"fold {k}",
         )
         for k, (train, test) in enumerate(folds)
     )
@@ -294,9 +299,10 @@ def _fit_and_score(
     classes: NDArray[Any],
     kept: Path | None,
     starter: int,
+    called: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     # the model of all rows has printed the plan
-    fit = partial(fit_fold, tell=False, kept=kept, starter=starter)
+    fit = partial(fit_fold, tell=False, kept=kept, starter=starter, called=called)
     model = fit(model, data.X, data.target_of(model), train, data.weight, data.groups)
     grader = as_grader(model, scale)
     votes = votes_on(grader, grader.read_images(_safe_indexing(data.X, test)), classes, scale)

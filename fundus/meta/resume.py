@@ -111,10 +111,10 @@ class KeptFold:
         """Folder of the checkpoints."""
         return self.folder / f"fold-{self.number}-epochs"
 
-    def fit(self, model: Any, *data: Any, tell: bool = True) -> Any:
+    def fit(self, model: Any, *data: Any, tell: bool = True, called: str = "") -> Any:
         """Return the finished model of an earlier attempt, or fit it, and keep it.
 
-        `model` and `data` are as in `fit_fold`.
+        The parameters are those of `fit_fold`.
 
         Warns
         -----
@@ -128,7 +128,7 @@ class KeptFold:
         ):
             found = self._load(model)
             if found is None:
-                found = fit_fold(model, *data, tell=tell)
+                found = fit_fold(model, *data, tell=tell, called=called)
                 self._save(found, model)
             if self.model.is_dir():
                 shutil.rmtree(self.epochs, ignore_errors=True)

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from fundus.runtime.verbosity import shows_progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T", bound=tuple[Sized, *tuple[Any, ...]])
+
+#: Seconds of work after which a bar is shown that nobody has asked for.
+SOON = 1.0
+
+_part: ContextVar[str] = ContextVar("part", default="")
+
+
+@contextmanager
+def part_of_work(name: str) -> Iterator[None]:
+    """Name what is at work in this context, such as "fold 2"; bars begin with it.
+
+    Examples
+    --------
+    >>> with part_of_work("fold 2"), part_of_work("fold 0"):
+    ...     labelled("Training")
+    'Fold 2, fold 0: training'
+    """
+    outer = _part.get()
+    token = _part.set(f"{outer}, {name}" if outer and name else outer or name)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def labelled(what: str) -> str:
+    """Return the label of a bar, with the part of the work before it."""
+    part = _part.get()
+    return f"{part[0].upper()}{part[1:]}: {what[0].lower()}{what[1:]}" if part else what
 
 
 def new_bar(*columns: ProgressColumn) -> Progress:
@@ -18,6 +52,48 @@ def new_bar(*columns: ProgressColumn) -> Progress:
 
     usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*usual, *columns, console=Console(stderr=True))
+
+
+class Bar:
+    """One bar, shown at once where it was asked for, else when the work takes long.
+
+    Parameters
+    ----------
+    what : str
+        Its label.
+    total : int
+    asked : int or bool
+        Whether a parameter asks for it.
+    columns : tuple of rich.progress.ProgressColumn, default=()
+        More than the label and how much is done.
+    """
+
+    def __init__(self, what: str, total: int, asked: int | bool, columns: Any = ()) -> None:
+        self.total, self.done = total, 0
+        self._what, self._columns = labelled(what), columns
+        self._bar: Progress | None = None
+        self._wanted = bool(asked) or shows_progress()
+        self._begun = time.monotonic() - (SOON if asked else 0)
+
+    def advance(self, steps: int, more: str = "") -> None:
+        """Add finished steps, and what is said of them."""
+        self.done += steps
+        if not self._wanted:
+            return
+        if self._bar is None and time.monotonic() - self._begun >= SOON:
+            self._bar = new_bar(*self._columns)
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=self.total)
+        if self._bar is not None:
+            text = f"{self._what}  {more}" if more else self._what
+            self._bar.update(self._task, completed=self.done, description=text)
+
+    def close(self) -> None:
+        """End it, full: what ends early has no more to do."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=max(self.done, 1))
+            self._bar.stop()
+            self._bar = None
 
 
 def track(batches: Iterator[T], *, total: int, what: str, show: int | bool) -> Iterator[T]:
@@ -32,15 +108,18 @@ def track(batches: Iterator[T], *, total: int, what: str, show: int | bool) -> I
     what : str
         Label of the bar.
     show : int or bool
-        Nothing is shown if it is 0.
+        0 shows it only where `set_verbosity` says so.
     """
-    if not show:
+    if not (show or shows_progress()):
         yield from batches
         return
     from rich.progress import TimeRemainingColumn
 
-    with new_bar(TimeRemainingColumn()) as bar:
-        task = bar.add_task(what, total=total)
+    bar = Bar(what, total, show, (TimeRemainingColumn(),))
+    bar.advance(0)
+    try:
         for batch in batches:
             yield batch
-            bar.advance(task, len(batch[0]))
+            bar.advance(len(batch[0]))
+    finally:
+        bar.close()

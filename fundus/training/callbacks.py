@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.runtime.keras_objects import weights_bytes
-from fundus.runtime.progress import new_bar
+from fundus.runtime.progress import Bar
+from fundus.runtime.verbosity import shows_progress
 from fundus.runtime.whole import whole_file, writing
 from fundus.training.tail import Training
 
@@ -33,8 +34,8 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
         folder = Path(training.log_dir)
         chosen.append(EpochLog(str(folder / "log.csv")))
         chosen.append(BestWeights(folder / "best.weights.h5", monitor))
-    if training.verbose:
-        chosen.append(EpochBar())
+    if training.verbose or shows_progress():
+        chosen.append(EpochBar(training.verbose))
     return chosen + [copy.deepcopy(callback) for callback in training.callbacks]
 
 
@@ -131,20 +132,28 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class EpochBar(keras.callbacks.Callback):
-    """One line of progress on standard error: epochs done and the losses of the last."""
+    """One line of progress on standard error: epochs done and the losses of the last.
+
+    Parameters
+    ----------
+    asked : int
+        The estimator's ``verbose``.
+    """
+
+    def __init__(self, asked: int) -> None:
+        super().__init__()
+        self.asked = asked
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Open the bar."""
-        self.bar = new_bar()
-        self.bar.start()
-        self.task = self.bar.add_task("Training", total=self.params["epochs"])
+        self.bar = Bar("Training", self.params["epochs"], self.asked)
+        self.bar.advance(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
         shown = {k: v for k, v in (logs or {}).items() if k.endswith("loss")}
-        text = " ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        self.bar.update(self.task, advance=1, description=f"Training  {text}")
+        self.bar.advance(1, " ".join(f"{name} {value:.4f}" for name, value in shown.items()))
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Close the bar."""
-        self.bar.stop()
+        """Close the bar, full where training has stopped early."""
+        self.bar.close()

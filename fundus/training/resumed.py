@@ -110,7 +110,7 @@ class EpochKeeper(Callback):
         done, history = len(self.log.epoch), self.log.history
         for callback in self.others:
             if isinstance(callback, EpochBar):
-                callback.bar.update(callback.task, completed=done)
+                callback.bar.advance(done)
             if isinstance(callback, CSVLogger):
                 for epoch in range(done):
                     callback.on_epoch_end(epoch, {k: v[epoch] for k, v in history.items()})
