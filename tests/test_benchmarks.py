@@ -238,6 +238,7 @@ def inputs(tmp_path_factory):
     return find_inputs(data, tmp_path_factory.mktemp("work"), SMALL)
 
 
+@pytest.mark.slow
 def test_folds_are_a_partition(inputs):
     tested = np.concatenate([test for _, test in inputs.fold_rows])
     assert sorted(tested) == list(range(120))

@@ -367,6 +367,7 @@ def test_weights_for_a_head_that_takes_none(photographs):
 # --- with scikit-learn ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_processes_and_groups(photographs):
     cv = StratifiedGroupKFold(2)
     results = cross_validate(

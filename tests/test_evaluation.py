@@ -156,6 +156,7 @@ def test_data_on_another_scale_is_refused(graded, ensemble, photographs):
         fundus.evaluate_out_of_fold(ensemble, (graded[0][:2], [0, 1]))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_was_decided_in_training(run_folder):
     base, _ = run_folder
     model = fundus.load(base / "run" / "model")

@@ -115,15 +115,18 @@ def found(tmp_path_factory):
     return json.loads(run(SCENES, tmp_path_factory.mktemp("forks")))
 
 
+@pytest.mark.slow
 def test_cached_features_serve_prediction_and_fits(found):
     assert found["features"] == "fine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["no_store", "neural_head"])
 def test_what_needs_tensorflow_says_so(found, what):
     assert found[what] == "fine"
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_thread_held_is_free_in_the_child(found):
     assert found["lock"] == "fine"
 

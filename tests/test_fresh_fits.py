@@ -188,6 +188,7 @@ def test_a_fit_after_others_under_other_settings_is_that_of_a_fresh_process(blob
             assert said(net().fit(X, y), X) == fresh[name], name
 
 
+@pytest.mark.slow
 def test_settings_make_a_difference(fresh):
     """Or the test above would show nothing."""
     policies = ("float32", "mixed_float16", "bfloat16")

@@ -91,6 +91,7 @@ def test_no_layer_runs_twice_for_the_features(augment, photographs, tmp_path):
     assert said(again) == said(first)
 
 
+@pytest.mark.slow
 def test_the_features_are_those_of_the_whole_network(photographs, tmp_path):
     X, y = photographs.paths, photographs.grades
     model = tiny(tmp_path, **SHORT).fit(X, y)

@@ -122,6 +122,7 @@ def test_the_page_has_what_it_takes():
     ]
 
 
+@pytest.mark.slow
 def test_the_plugin_is_found_and_the_broken_one_disturbs_nothing(outputs):
     plugins = {p["name"]: p for p in json.loads(outputs["json"])["plugins"]}
     assert plugins["green"]["state"] == "loaded"
@@ -133,6 +134,7 @@ def test_the_plugin_is_found_and_the_broken_one_disturbs_nothing(outputs):
     assert "plugins" in outputs["help"]
 
 
+@pytest.mark.slow
 def test_it_passes_the_checks(outputs):
     printed = outputs["python -m pytest --fundus-plugin fundus-green"]
     assert re.search(r"\d+ passed", printed)
@@ -141,6 +143,7 @@ def test_it_passes_the_checks(outputs):
         assert re.search(rf"fundus-green::{kind}:{name}::\w.* PASSED", printed)
 
 
+@pytest.mark.slow
 def test_the_search_works_and_its_model_records_the_plugin(outputs):
     assert "'normalise':" in outputs["python grid.py"]
     frozen = outputs["model"]["frozen"]

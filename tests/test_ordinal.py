@@ -396,6 +396,7 @@ def test_labels_that_are_numbers_are_the_axis(ordered):
 # -- as heads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "grid"),
     [

@@ -97,6 +97,7 @@ def test_fast_is_the_classifier_that_needs_nothing_said():
     assert make_classifier(RECIPES["fast"].values).get_params() == former
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grades", [2, ["healthy", "ill"], 5, ["A", "B", "C", "D", "E"]])
 def test_it_grades_on_any_scale(grades, evenly_graded):
     names = list(range(grades)) if isinstance(grades, int) else grades

@@ -74,6 +74,7 @@ def results(photographs, tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["data", "unlabelled data", "plan", "audit", "evaluation", "report", "screening", "comparison",
@@ -90,6 +91,7 @@ def test_every_result_is_short_in_a_console_and_tables_in_a_notebook(results, na
     assert "\n" in str(result) or name == "unlabelled data"
 
 
+@pytest.mark.slow
 def test_what_is_said(results):
     data = results["data"]
     assert repr(data).startswith("<Photographs: 40 photographs of 20 patients")
@@ -125,6 +127,7 @@ def test_estimators_show_their_backbone_and_head():
         assert "ridge" in shown
 
 
+@pytest.mark.slow
 def test_data_is_a_bunch_still(results):
     data = results["data"]
     assert data["paths"] is data.paths
@@ -132,6 +135,7 @@ def test_data_is_a_bunch_still(results):
     assert {"paths", "grades"} <= set(data)
 
 
+@pytest.mark.slow
 def test_a_figure_is_a_picture_in_a_notebook_and_can_be_sent(results):
     figure = results["comparison"].plot().figure_
     for one in (figure, pickle.loads(pickle.dumps(figure))):

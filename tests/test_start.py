@@ -88,6 +88,7 @@ def fitted(tmp_path_factory):
     return python("-W", "ignore", "-c", FIT, "softmax", str(path)), path
 
 
+@pytest.mark.slow
 def test_a_fit_prints_nothing_of_tensorflow_s_start(fitted):
     result, _ = fitted
     assert (result.returncode, result.stderr) == (0, "")
@@ -109,6 +110,7 @@ def test_loading_a_trained_head_is_quiet(fitted):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])
 @pytest.mark.parametrize("fault", ["missing file", "rare grade"])
 def test_an_expected_error_ends_in_one_traceback(photographs, n_jobs, fault):

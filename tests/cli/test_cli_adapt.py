@@ -81,6 +81,7 @@ def test_an_adapted_run_is_a_run(adapted, trained, site, others, run, document, 
     assert "All that was checked is sound." in run("verify", out).stdout
 
 
+@pytest.mark.slow
 def test_what_was_adapted_is_written(adapted, trained, site):
     out, printed = adapted
     document = json.loads((out / "metrics.json").read_text())
@@ -105,6 +106,7 @@ def test_what_was_adapted_is_written(adapted, trained, site):
     assert scores["before", "qwk"] == pytest.approx(kappa, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Adapting LOWERS")
 @pytest.mark.usefixtures("whole_reports")
 def test_the_same_as_in_python(adapted, trained, site):
@@ -115,6 +117,7 @@ def test_the_same_as_in_python(adapted, trained, site):
     assert found.to_dict()["changes"] == adapted[1]["changes"]
 
 
+@pytest.mark.slow
 def test_the_table_is_shown_and_an_adapted_run_is_adapted(
     adapted, site, run, quick, tmp_path, monkeypatch
 ):
@@ -132,6 +135,7 @@ def test_the_table_is_shown_and_an_adapted_run_is_adapted(
     assert json.loads((out / "metrics.json").read_text())["adapted"]["from"]["about"]["adapted"]
 
 
+@pytest.mark.slow
 def test_folders_that_are_refused(trained, adapted, site, run, quick, tmp_path):
     before = (trained[0] / "metrics.json").read_bytes()
     for out, why in (
@@ -151,6 +155,7 @@ def test_folders_that_are_refused(trained, adapted, site, run, quick, tmp_path):
     assert (tmp_path / "empty" / "metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_runs_that_are_refused(trained, site, run, quick, tmp_path):
     out = tmp_path / "out"
     gone = shutil.copytree(trained[0], tmp_path / "gone")
@@ -187,6 +192,7 @@ def test_nothing_is_written_where_data_do_not_do(trained, site, run, quick, tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["some.csv"], "nothing is left over"
 
 
+@pytest.mark.slow
 def test_a_grade_that_is_missing_may_be(trained, site, run, document, quick, tmp_path):
     table = pd.read_csv(site / "labels.csv")
     table[table["grade"] != 3].to_csv(tmp_path / "some.csv", index=False)
@@ -199,6 +205,7 @@ def test_a_grade_that_is_missing_may_be(trained, site, run, document, quick, tmp
     assert 3 not in fundus.load(tmp_path / "out" / "model").predict(data.paths)
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_set_aside(trained, site, run, quick, tmp_path):
     data = shutil.copytree(site, tmp_path / "data")
     broken = sorted((data / "class0").iterdir())[0]
@@ -212,12 +219,14 @@ def test_files_that_cannot_be_read_are_set_aside(trained, site, run, quick, tmp_
     assert len(pd.read_csv(tmp_path / "out" / "oof.csv")) == 59
 
 
+@pytest.mark.slow
 def test_training_images_are_told(trained, folder, run, quick, tmp_path):
     result = run("adapt", trained[0], folder, "--out", tmp_path / "out", *quick)
     assert "40 of 40 images ARE AMONG THE TRAINING IMAGES of this model" in told(result)
     assert "Adapt on other images." in told(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["save", "write_json"])
 def test_it_is_written_whole_or_not_at_all(trained, site, run, quick, tmp_path, monkeypatch, where):
     def interrupted(*_, **__):
@@ -237,6 +246,7 @@ def test_it_is_written_whole_or_not_at_all(trained, site, run, quick, tmp_path, 
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_a_changed_record_is_found(adapted, run, tmp_path):
     bad = shutil.copytree(adapted[0], tmp_path / "bad")
     digests = bad / "model" / "adapting_images.csv"
@@ -252,6 +262,7 @@ def test_a_changed_record_is_found(adapted, run, tmp_path):
     assert "not what adapt writes" in told(run("verify", bad, code=1))
 
 
+@pytest.mark.slow
 def test_a_model_saved_in_python(site, photographs, run, document, quick, tmp_path):
     model = fundus.TransferClassifier("tiny", "logistic", weights="fixed", grades=5)
     model.fit(photographs.paths, photographs.grades).save(tmp_path / "model")

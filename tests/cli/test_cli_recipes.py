@@ -44,6 +44,7 @@ def by_default(eyes, document, tmp_path_factory):
     return options, base / "run", document("train", *options, "--out", base / "run")
 
 
+@pytest.mark.slow
 def test_train_is_make_grader(by_default, evenly_graded):
     """The same bits, in Python and at the command line."""
     _, out, printed = by_default
@@ -63,6 +64,7 @@ def test_train_is_make_grader(by_default, evenly_graded):
     assert printed["settings"]["stages"] == "1:"
 
 
+@pytest.mark.slow
 def test_fast_is_the_former_command(trained, folder):
     """The same bits as the defaults of `TransferClassifier`, in folds."""
     out, printed = trained
@@ -79,6 +81,7 @@ def test_fast_is_the_former_command(trained, folder):
     assert printed["settings"]["cutpoints"] is False
 
 
+@pytest.mark.slow
 def test_chapter_stands_for_the_chapter_s_options(eyes):
     former = Settings(
         eyes,
@@ -126,6 +129,7 @@ def test_every_value_of_a_recipe_has_an_option(recipe):
     assert {*RECIPES[recipe].values} <= known
 
 
+@pytest.mark.slow
 def test_the_plan_prints_every_value_and_its_source(document, run, eyes, tmp_path):
     options = [eyes, *NETWORK, "--cache-dir", tmp_path, "--class-weight", "balanced"]
     found = document("plan", *options)["recipe"]
@@ -154,6 +158,7 @@ def test_the_plan_prints_every_value_and_its_source(document, run, eyes, tmp_pat
     assert ["--crop", "fov", "default"] in rows
 
 
+@pytest.mark.slow
 def test_an_option_replaces_that_value_alone(document, eyes, tmp_path):
     options = [eyes, *NETWORK, "--cache-dir", tmp_path]
     before = document("plan", *options)["recipe"]["values"]
@@ -163,6 +168,7 @@ def test_an_option_replaces_that_value_alone(document, eyes, tmp_path):
     assert after["augment_views"] == {"value": 2, "from": "option"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -187,12 +193,14 @@ def test_what_is_left_out_is_told_in_one_line(given, told, run, document, eyes, 
         assert f"default; the recipe's is left out: {why}" in shown
 
 
+@pytest.mark.slow
 def test_calibration_leaves_out_cutpoints(eyes):
     chosen = choose(Settings(eyes, calibrate=opt.Calibrate.SIGMOID))
     assert {*chosen.left_out} == {"cutpoints", "distribution"}
     assert chosen.settings.cutpoints is False
 
 
+@pytest.mark.slow
 def test_nothing_is_told_where_nothing_is_left_out(run, eyes, tmp_path):
     result = run("plan", eyes, *NETWORK, "--cache-dir", tmp_path)
     assert "Left out" not in result.stderr
@@ -221,6 +229,7 @@ def test_what_cannot_be_is_an_error_before_any_image_is_read(given, told, run, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "logs"), [("ridge", False), ("softmax", True)])
 def test_only_a_neural_head_logs(head, logs, eyes, evenly_graded, tmp_path):
     """Any other would warn that it ignores the folder, in every run of the default recipe."""
@@ -231,6 +240,7 @@ def test_only_a_neural_head_logs(head, logs, eyes, evenly_graded, tmp_path):
     assert model.grades == 5
 
 
+@pytest.mark.slow
 def test_augment_is_short_for_an_augmentation(eyes):
     def chosen(**given):
         found = choose(Settings(eyes, **given))

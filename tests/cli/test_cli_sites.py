@@ -54,6 +54,7 @@ def finished(rows, cache, document, logistic, tmp_path_factory):
     return table, out, options, document("train", table, *options, "--out", out)
 
 
+@pytest.mark.slow
 def test_sites_are_scored_by_models_trained_without_them(finished, rows):
     _, out, _, document = finished
     sites = document["sites"]
@@ -70,6 +71,7 @@ def test_sites_are_scored_by_models_trained_without_them(finished, rows):
     assert "sites.csv" in document["files"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_reports")
 def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
     """The same, fitted and scored here."""
@@ -182,6 +184,7 @@ def refused(run, rows, folder, options, column="site"):
     return " ".join(found.stderr.split())
 
 
+@pytest.mark.slow
 def test_sites_that_cannot_be_left_out_are_refused_before_training(
     run, rows, cache, logistic, tmp_path
 ):
@@ -236,6 +239,7 @@ def asked(**options):
     return Settings(data=Path("labels.csv"), site_column="site", **options)
 
 
+@pytest.mark.slow
 def test_a_patient_at_two_sites_is_never_trained_and_tested_on(rows):
     site = rows["site"].to_numpy(object, copy=True)
     same = rows["patient"] == rows["patient"][0]
@@ -249,6 +253,7 @@ def test_a_patient_at_two_sites_is_never_trained_and_tested_on(rows):
         assert len(train) + len(test) <= 79
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", [{"cutpoints": True}, {"calibrate": Calibrate.SIGMOID}])
 def test_inner_folds_that_the_other_sites_cannot_give_are_refused_before_training(rows, inner):
     highest = rows.groupby("patient")["grade"].transform("max")

@@ -21,6 +21,7 @@ from fundus.cli.settings import Settings
 from fundus.cli.training import make_classifier, make_model
 
 
+@pytest.mark.slow
 def test_train_writes_a_run(trained, folder):
     out, printed = trained
     assert printed == json.loads((out / "metrics.json").read_text())
