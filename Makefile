@@ -28,8 +28,11 @@ $(PLUGINS_READY): $(READY) $(PLUGINS:%=plugins/%/pyproject.toml)
 demo: setup
 	$(BIN)/fundus demo
 
+# CI runs all tests at once, make test MARKS='not zoo and not soak'
+MARKS := not slow and not zoo and not soak
+
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m '$(MARKS)'
 	cd plugins/fundus-example && ../../$(BIN)/python -m pytest
 
 test-slow: setup
@@ -37,7 +40,7 @@ test-slow: setup
 	$(MAKE) test-plugins
 
 test-plugins: $(PLUGINS_READY)
-	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest) || exit 1; done
+	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest -n auto) || exit 1; done
 
 check: setup
 	$(BIN)/ruff check .
