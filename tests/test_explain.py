@@ -369,7 +369,7 @@ def test_every_pooling_is_exact(photos, pooling, over):
     found = model.explain(X[:3])
     assert found.method == "exact"
     wanted = model.predict_severity(X[:3])
-    # empty channels of gem differ by rounding alone, which the head's scaler makes as large as others
+    # empty channels of gem differ by rounding alone, and the scaler makes that as large as others
     close = 1e-3 if "gem" in pooling else 1e-4
     np.testing.assert_allclose([rise(found, k) for k in range(3)], wanted, atol=close)
     assert np.ptp(found.bias) < close  # the same for all photographs
