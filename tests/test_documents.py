@@ -19,12 +19,15 @@ from fundus.documents.blocks import Command, Points, Table, Text
 from fundus.documents.card import model_card
 from fundus.documents.html import to_html
 from fundus.documents.markdown import to_markdown
-from fundus.documents.sections import command_of, moved, report_document
+from fundus.documents.photographs import moved
+from fundus.documents.sections import command_of, report_document
 from fundus.documents.words import limits
+from fundus.reporting.bootstrap import Interval, Measure
 from fundus.reporting.displays.grading import GradingDisplay
 from fundus.reporting.record import RunRecord
 from fundus.reporting.report import make_report
 from fundus.reporting.screening import screening_report
+from fundus.reporting.stressed import StressScore
 
 NAME = "eyes & <b>others | ä"
 
@@ -48,6 +51,7 @@ def made(folder: Path, *, n: int = 60, grades: int = 5, patients: bool = True) -
         else None
     )
     folder.mkdir(exist_ok=True)
+    (folder / "eyes.csv").touch()
     GradingDisplay(report).plot().figure_.savefig(folder / "confusion.png")
     files = [f"{NAME} {k}.jpg" for k in range(n)]
     table = pd.DataFrame(
@@ -200,6 +204,27 @@ def test_what_the_run_lacks_is_said(tmp_path):
     said = texts(documented(record))
     assert "confusion.png is not in the run any more" in said
     assert "The figure is in roc.pdf, which a page cannot show" in said
+
+
+def test_runs_with_stress_sites_and_ungradable_photographs(tmp_path):
+    record = made(tmp_path / "run")
+    found = record.metrics
+    base, tone = (
+        StressScore(*what, {"qwk": Measure(kappa, Interval(0.5, 0.9, 0.95, True))}).to_dict()
+        for what, kappa in ((("unchanged", 0), 0.81), (("tone", 2), 0.61))
+    )
+    found["stress"] = {"unchanged": base, "changed": {"tone": {"2": tone}}, "notes": []}
+    site = {"group": "north", "n_images": 20, "n_trained": 40, "qwk": base["qwk"]}
+    found["sites"] = {"column": "camera", "groups": [site]}
+    found["out_of_fold"]["screening"] |= {"n_ungradable": 3, "n_called_ungradable": 2}
+    found["data"] |= {"n_skipped": 5, "n_called_ungradable": 2}
+    said = texts(documented(record))
+    assert "tone 2\n0.61 (0.50 to 0.90)" in said
+    assert "north\n20\n40\n0.81 (0.50 to 0.90)" in said
+    assert "or called ungradable by graders (2)" in said
+    assert "3 photographs that could not be graded count as referred" in said
+    assert "3 files could not be used" in said
+    assert "reached by construction" in said
 
 
 def test_two_grades_of_one_image_each(tmp_path):

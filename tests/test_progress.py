@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -152,3 +153,26 @@ def test_folds_say_which_they_are_and_change_no_bit(monkeypatch):
     terminal.truncate(0)
     np.testing.assert_array_equal(model.fit(X, y).predict_proba(X), shown)
     assert "training" not in text_of(terminal)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_training_ends_its_bar_and_prints_stay_where_they_go(monkeypatch):
+    class Broken(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            print("printed")
+            raise ValueError("broken")
+
+    terminal, out = looked_at(monkeypatch), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(progress, "SOON", 0.0)
+    X, y = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3
+    net = TransferClassifier(
+        "precomputed", SoftmaxHead(units=4, layers=1), epochs=3, random_state=0, callbacks=Broken()
+    )
+    with pytest.raises(ValueError, match="broken"):
+        net.fit(X, y)
+    assert out.getvalue() == "printed\n"
+    assert sys.stdout is out
+    assert "Training" in text_of(terminal)
+    assert "1/3" in text_of(terminal)
+    assert "3/3" not in text_of(terminal)

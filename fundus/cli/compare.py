@@ -74,7 +74,7 @@ def compare(
             (first.proba, None if proba is None else proba[order]),
             n_grades=len(first.class_names),
             names=(names[0], name),
-            groups=first.patients,
+            groups=_patients(first, other, order),
             random_state=seed,
         )
         found.append(comparison)
@@ -96,6 +96,32 @@ def compare(
     screen.emit(document)
     screen.show(*(comparison.to_table() for comparison in found))
     screen.show(f"Differences: {output}, {output.with_suffix('.json')}, {figures[0]}")
+
+
+def _best(rows: list[int], wanted: Any, other: RunRecord) -> int:
+    """Which of several identical images is meant: that of the same name, else of the same grade."""
+    for column in ("file_name", "target"):
+        for place, row in enumerate(rows):
+            if other.predictions[column].iloc[row] == wanted[column]:
+                return place
+    return 0
+
+
+def _patients(first: RunRecord, other: RunRecord, order: NDArray[np.intp]) -> Any:
+    """The patients of the images, from whichever run has kept them."""
+    from fundus.exceptions import DataWarning, warn_caller
+
+    if first.patients is not None:
+        return first.patients
+    if other.patients is not None:
+        return other.patients[order]
+    if first.metrics["data"].get("n_patients") is not None:
+        warn_caller(
+            f"{str(first.path)!r} was made by an earlier release, which did not keep the patients "
+            "beside the predictions: the intervals are by image, and too narrow. Train again.",
+            DataWarning,
+        )
+    return None
 
 
 def _names(records: list[RunRecord]) -> list[str]:
@@ -129,7 +155,7 @@ def _order(first: RunRecord, other: RunRecord) -> NDArray[np.intp]:
                 f"which has {len(other.digests)} images for {len(first.digests)}. Compare runs of "
                 "the same table."
             )
-        order.append(rows.pop(0))
+        order.append(rows.pop(_best(rows, first.predictions.iloc[row], other)))
     left = sum(map(len, places.values()))
     if left:
         raise DataError(

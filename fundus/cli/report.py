@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,8 @@ import typer
 
 import fundus.cli.options as opt
 from fundus.cli.screen import Screen
+from fundus.exceptions import BundleError
+from fundus.reporting.run_files import METRICS
 
 #: The ``kind`` of the JSON document that report writes.
 KIND = "fundus report"
@@ -59,21 +61,36 @@ def report(
         (output, _is_ours), (text, _is_ours), (data, known.document(KIND)), (card, _is_ours),
     ]  # fmt: skip
     known.claim(outputs, files_of_run(run), screen, force=force)
-    versions = {name: version(name) for name in LIBRARIES}
-    document = report_document(record, versions=versions)
+    versions = {name: release for name in LIBRARIES if (release := _release(name))}
+    try:
+        document = report_document(record, versions=versions)
+    except KeyError as error:
+        raise BundleError(
+            f"{str(run / METRICS)!r} lacks {error}, as that of another release: make the report "
+            f"with fundus-zoo {record.metrics.get('fundus', 'of then')}, or train again."
+        ) from error
     for path, content in (
         (output, to_html(document)),
         (text, MARK + to_markdown(document, beside=output.parent)),
         (card, MARK + model_card(record)),
     ):
         with whole_file(path) as part:
-            part.write_text(content, encoding="utf-8")
+            # names of files that are no UTF-8 are shown with a mark for what cannot be read
+            part.write_bytes(content.encode("utf-8", "replace"))
     described = {"kind": KIND, "run": str(run), "report": document.to_dict(), "versions": versions}
     write_json(json_format.loads(json_format.dumps(described)), data)
     files = {"report": str(output), "markdown": str(text), "json": str(data), "card": str(card)}
     screen.emit({"kind": KIND, **files})
     screen.show(f"Report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
     screen.show(f"The same as text and as data: {text}, {data}; model card: {card}")
+
+
+def _release(name: str) -> str:
+    """The release of a library; nothing where another distribution holds its modules."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 #: First line of the Markdown that this command writes, by which it is recognised.

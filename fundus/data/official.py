@@ -33,6 +33,8 @@ class Photographs(Shown, Bunch):
 
     def to_table(self) -> Table:
         """Return how many photographs there are of each grade, for a terminal."""
+        from rich.markup import escape
+
         frame, grades = self.frame, self.get("grades")
         known = self.get("patients_known", False)
         of = f" of {frame['patient'].nunique():,} patients" if known else ", patients unknown"
@@ -45,7 +47,7 @@ class Photographs(Shown, Bunch):
         table.add_column("photographs", justify="right")
         counts = np.bincount(grades, minlength=self.n_grades)
         for label, count in zip(grade_labels(self.class_names), counts, strict=True):
-            table.add_row(label, f"{count:,}")
+            table.add_row(escape(label), f"{count:,}")
         return table
 
     def predefined_split(self, column: str | None = None) -> PredefinedSplit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from fundus.documents.markdown import cell
 from fundus.documents.numbers import many, share_with_span, with_span
 from fundus.documents.words import limits, of_patients
 from fundus.grades.icdr import grade_labels
@@ -29,7 +30,7 @@ def model_card(record: RunRecord) -> str:
         warnings.simplefilter("ignore", UserWarning)
         card = Card(BaseEstimator(), template=None, model_diagram=False)
     counted = f"{many(data['n_images'], 'photograph')}{of_patients(data)}"
-    top = record.name.replace("/", "_")
+    top = cell(record.name.replace("/", "_"))
     card.add(
         **{
             top: "Grades retinal fundus photographs for diabetic retinopathy.",
@@ -46,7 +47,7 @@ def model_card(record: RunRecord) -> str:
             f"{top}/Training data": f"{counted}.",
         }
     )
-    names = grade_labels(record.class_names)
+    names = [cell(name) for name in grade_labels(record.class_names)]
     tables = {
         "Training data/Photographs by grade": {
             "grade": names,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from fundus.documents.blocks import Block, Command, Document, Picture, Points, Table
 
@@ -36,16 +37,18 @@ def _block(block: Block, beside: Path) -> str:
     if isinstance(block, Points):
         return "\n".join(f"- {_plain(item)}" for item in block.items)
     if isinstance(block, Command):
-        return f"```\n{block.text}\n```"
+        fence = "`" * max(3, block.text.count("`") + 1)
+        return f"{fence}\n{block.text}\n{fence}"
     return f"**{_plain(block.text)}**" if block.strong else _plain(block.text)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text of a user's in a table."""
     return text if set(text) == {"-"} else _plain(text).replace("|", "\\|")
 
 
@@ -62,4 +65,4 @@ def _link(file: Path, beside: Path) -> str:
         found = os.path.relpath(file.resolve(), beside.resolve())
     except ValueError:  # on another drive of Windows
         found = str(file.resolve())
-    return found.replace(os.sep, "/")
+    return quote(found.replace(os.sep, "/"), safe="/:")

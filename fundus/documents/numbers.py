@@ -26,8 +26,14 @@ def percent(value: float | None) -> str:
     --------
     >>> percent(0.447), percent(None)
     ('45 %', 'undefined')
+    >>> percent(0.996), percent(1.0), percent(0.004)
+    ('>99 %', '100 %', '<1 %')
     """
-    return UNDEFINED if value is None else f"{100 * value:.0f} %"
+    if value is None:
+        return UNDEFINED
+    if 0 < value < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
 
 
 def span(measure: dict[str, Any] | None, digits: int = 2) -> str:

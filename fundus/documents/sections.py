@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from fundus.documents.blocks import Block, Command, Document, Picture, Points, Section, Table, Text
+from fundus.documents.blocks import Block, Command, Document, Points, Section, Table, Text
 from fundus.documents.numbers import many, number, percent, share_with_span, span, with_span
+from fundus.documents.photographs import data_section, errors_section, pictures
 from fundus.documents.words import about_shortcuts, limits, of_patients, summary
 from fundus.grades.icdr import grade_labels
 from fundus.reporting.record import RunRecord
 from fundus.reporting.tables import LABELS
-
-#: Pictures that a page can show; figures of another format are named.
-_SHOWN = (".png", ".svg")
-
-#: What each figure shows, for who does not see it; numbers stand in the tables beside.
-_ALT = {
-    "confusion": "Matrix of true by predicted grades, with counts and shares of each true grade.",
-    "severity": "Dots of predicted severities above each true grade, with quartiles and medians.",
-    "reliability": "Share of photographs with disease by its predicted probability.",
-    "roc": "ROC curves with operating points; their numbers stand in the table.",
-    "shortcuts": "What the severity follows within a grade; the numbers stand in the table.",
-    "stress": "Kappa of changed photographs; the numbers stand in the table.",
-    "errors": "Contact sheet of the largest errors; names and grades stand in the table.",
-    "uncertain": "Contact sheet of the least certain photographs; names stand in the table.",
-}
-_FIRST = 16
 
 
 def report_document(record: RunRecord, *, versions: dict[str, str]) -> Document:
@@ -58,20 +41,24 @@ def report_document(record: RunRecord, *, versions: dict[str, str]) -> Document:
         cards.append(("AUC, referable", number(auc["value"]), _interval(auc)))
     sections = [
         Section("summary", "Summary", summary(record)),
-        Section("data", "Data", _data(record, names)),
+        Section("data", "Data", data_section(record, names)),
         Section("grading", "Grading", _grading(record, names)),
         Section("folds", "Folds", _folds(record)),
     ]
     if screening:
         sections.append(Section("screening", "Screening", _screening(record, screening)))
     sections.append(Section("calibration", "Calibration", _calibration(record)))
-    sections.append(Section("errors", "Errors and uncertain photographs", _errors(record, names)))
+    sections.append(
+        Section("errors", "Errors and uncertain photographs", errors_section(record, names))
+    )
     if found.get("shortcuts"):
         sections.append(Section("shortcuts", "Shortcuts", _shortcuts(record, found["shortcuts"])))
     if record.metrics.get("stress"):
         sections.append(Section("stress", "Changed photographs", _stress(record)))
     if record.metrics.get("validation"):
         sections.append(Section("validation", "Other photographs", _validation(record)))
+    if record.metrics.get("sites"):
+        sections.append(Section("sites", "Sites", _sites(record)))
     sections.append(Section("plan", "How it was trained", _plan(record, versions)))
     sections.append(Section("limits", "Limits", [Points(limits(record))]))
     n = record.metrics["data"]["n_images"]
@@ -88,72 +75,6 @@ def _shares(measure: dict[str, Any]) -> str:
     if measure.get("low") is None:
         return ""
     return f"95 % interval {100 * measure['low']:.0f} to {percent(measure['high'])}"
-
-
-def _pictures(record: RunRecord, *stems: str) -> list[Block]:
-    """The figures of a run that a page can show, in the order of `stems`."""
-    blocks: list[Block] = []
-    for stem in stems:
-        for name, about in record.metrics["files"].items():
-            file = record.path / name
-            if Path(name).stem != stem or file.suffix not in (*_SHOWN, ".pdf"):
-                continue
-            if file.suffix not in _SHOWN:
-                blocks.append(Text(f"The figure is in {name}, which a page cannot show: {about}."))
-            elif file.is_file():
-                blocks.append(Picture(file, about[0].upper() + about[1:] + ".", _ALT[stem]))
-            else:
-                blocks.append(Text(f"The figure {name} is not in the run any more: {about}."))
-    return blocks
-
-
-def _data(record: RunRecord, names: list[str]) -> list[Block]:
-    data = record.metrics["data"]
-    total = sum(data["n_true"])
-    rows = [
-        (name, f"{n:,}", percent(n / total)) for name, n in zip(names, data["n_true"], strict=True)
-    ]
-    blocks: list[Block] = [
-        Table("Photographs by true grade", ("grade", "photographs", "share"), rows)
-    ]
-    if data["n_patients"] is None:
-        blocks.append(
-            Text(
-                "Patients are unknown. Photographs of one patient may lie on both sides of a "
-                "split, which makes scores too good, and intervals are too narrow.",
-                strong=True,
-            )
-        )
-    rare = [name for name, n in zip(names, data["n_true"], strict=True) if n < 30]
-    if rare:
-        grades = "grade" if len(rare) == 1 else "grades"
-        blocks.append(
-            Text(f"Fewer than 30 photographs have the {grades} {', '.join(rare)}: what is said of "
-                 "them rests on few.")
-        )  # fmt: skip
-    aside = data["n_skipped"]
-    if aside:
-        blocks.append(Text(f"{many(aside, 'file')} could not be used and stand in skipped.csv."))
-    called = data["n_called_ungradable"]
-    if called:
-        blocks.append(Text(f"{many(called, 'photograph')} called ungradable by graders are left "
-                           "out of the grading; screening counts them."))  # fmt: skip
-    gone = moved(record)
-    if gone:
-        blocks.append(
-            Text(f"{many(len(gone), 'photograph')} cannot be found any more, such as {gone[0]}; "
-                 "the scores were made when they could.")
-        )  # fmt: skip
-    return blocks
-
-
-def moved(record: RunRecord) -> list[str]:
-    """Names of the training photographs that are not where they were."""
-    settings = record.metrics["settings"]
-    data = Path(settings["data"])
-    folder = Path(settings.get("image_dir") or (data if data.is_dir() else data.parent))
-    names = record.predictions["file_name"].tolist()
-    return [name for name in names if not ((folder / name).is_file() or Path(name).is_file())]
 
 
 def _grading(record: RunRecord, names: list[str]) -> list[Block]:
@@ -174,10 +95,10 @@ def _grading(record: RunRecord, names: list[str]) -> list[Block]:
     ]
     return [
         Table("Scores", ("score", "value", "95 % interval"), rows, f"Intervals are {how}."),
-        *_pictures(record, "confusion"),
+        *pictures(record, "confusion"),
         Table("Photographs by true grade (rows) and predicted grade (columns)", header, cells),
         Table("How often each grade is found", ("grade", "photographs", "found"), by_grade),
-        *_pictures(record, "severity"),
+        *pictures(record, "severity"),
     ]
 
 
@@ -205,8 +126,13 @@ def _screening(record: RunRecord, screening: dict[str, Any]) -> list[Block]:
                     share_with_span(point["specificity"]),
                 )
             )
-    referable = screening["referable"]
+    referable, called = screening["referable"], screening.get("n_called_ungradable", 0)
     by = "grade 2 or worse" + (", or macular oedema" if screening["with_dme"] else "")
+    by += f", or called ungradable by graders ({called})" if called else ""
+    failed = screening.get("n_ungradable", 0)
+    parts = [part for part in screening.values() if isinstance(part, dict)]
+    notes = [note for part in parts for note in part.get("notes", ())]
+    lost = f" {many(failed, 'photograph')} that could not be graded count as referred."
     header = ("disease", "chosen for", "severity", "sensitivity", "specificity")
     chosen = (
         "The thresholds were chosen on these photographs; the intervals take that into account. "
@@ -215,9 +141,11 @@ def _screening(record: RunRecord, screening: dict[str, Any]) -> list[Block]:
     return [
         Text(f"Referable means {by}: {referable['n_positive']} photographs have it and "
              f"{referable['n_negative']} do not. The AUC is "
-             f"{with_span(referable['auc']['value'], referable['auc'], 3)}."),
+             f"{with_span(referable['auc']['value'], referable['auc'], 3)}."
+             + lost * bool(failed)),
         Table("Operating points", header, rows, chosen),
-        *_pictures(record, "roc"),
+        *([Points(notes)] if notes else []),
+        *pictures(record, "roc"),
     ]  # fmt: skip
 
 
@@ -229,57 +157,11 @@ def _calibration(record: RunRecord) -> list[Block]:
         found["expected_calibration_error"], found["intervals"]["expected_calibration_error"], 3
     )
     text = (
-        f"The expected calibration error is {error}: by so much the probability of the predicted "
-        "grade differs from how often it is right, on average."
+        f"The expected calibration error is {error}: by so much the probability of the most "
+        "probable grade differs from how often that grade is right, on average. A model with "
+        "cutpoints may predict another grade than the most probable one."
     )
-    return [Text(text), *_pictures(record, "reliability")]
-
-
-def _errors(record: RunRecord, names: list[str]) -> list[Block]:
-    found = record.predictions
-    away = (found["grade"] - found["target"]).abs()
-    by = [away]
-    if record.severity is not None:
-        by.append(pd.Series(np.abs(record.severity - found["target"].to_numpy())))
-    order = np.lexsort([-np.asarray(part) for part in reversed(by)])
-    rows = []
-    for row in order[:_FIRST]:
-        if away[row] == 0:
-            break
-        one = found.iloc[row]
-        severity = "" if record.severity is None else number(float(one["severity"]))
-        rows.append(
-            (
-                one["file_name"], names[one["target"]], names[one["grade"]], severity,
-                f"fold {one['fold']}",
-            )
-        )  # fmt: skip
-    header = ("photograph", "true grade", "predicted grade", "severity", "tested in")
-    far = int((away >= 2).sum())
-    text = f"{many(far, 'photograph')} of {len(found):,} are two grades off or more."
-    blocks: list[Block] = [Text(text), *_pictures(record, "errors")]
-    if rows:
-        blocks.append(Table(f"The {len(rows)} largest errors", header, rows))
-    return [*blocks, *_pictures(record, "uncertain"), *_uncertain(record, names)]
-
-
-def _uncertain(record: RunRecord, names: list[str]) -> list[Block]:
-    """The photographs of whose grades the models are least certain, if the run has their table."""
-    file = record.path / "uncertain.csv"
-    if file.name not in record.metrics["files"] or not file.is_file():
-        return []
-    found = pd.read_csv(file, dtype={"file": str}, keep_default_na=False).head(_FIRST)
-    rows = [
-        (one["file"], names[int(one["target"])], names[int(one["prediction"])],
-         number(float(one["margin"]), 3), f"fold {one['fold']}")
-        for _, one in found.iterrows()
-    ]  # fmt: skip
-    note = (
-        "Margin: the distance of the severity from the nearest boundary of grades; of a model that "
-        "predicts the most probable grade, its probability less that of the second."
-    )
-    header = ("photograph", "true grade", "predicted grade", "margin", "tested in")
-    return [Table(f"The {len(rows)} least certain photographs", header, rows, note)]
+    return [Text(text), *pictures(record, "reliability")]
 
 
 def _shortcuts(record: RunRecord, found: dict[str, Any]) -> list[Block]:
@@ -291,20 +173,19 @@ def _shortcuts(record: RunRecord, found: dict[str, Any]) -> list[Block]:
     return [
         Text(about_shortcuts(found["strong"]), strong=bool(found["strong"])),
         Table("What the severity follows among photographs of one grade", header, rows),
-        *_pictures(record, "shortcuts"),
+        *pictures(record, "shortcuts"),
     ]
 
 
 def _stress(record: RunRecord) -> list[Block]:
     found = record.metrics["stress"]
-    rows = [
-        (f"{one['kind']} {one['strength']}" if one["strength"] else one["kind"],
-         with_span(one["qwk"]["value"], one["qwk"]))
-        for one in found["scores"]
-    ]  # fmt: skip
+    named = [("unchanged", found["unchanged"])]
+    for kind, by_strength in found["changed"].items():
+        named += [(f"{kind} {strength}", one) for strength, one in by_strength.items()]
+    rows = [(name, with_span(one["qwk"]["value"], one["qwk"])) for name, one in named]
     header = ("change", "kappa (95 % interval)")
     return [Table("Kappa of changed photographs, out of fold", header, rows),
-            *_pictures(record, "stress")]  # fmt: skip
+            *pictures(record, "stress")]  # fmt: skip
 
 
 def _validation(record: RunRecord) -> list[Block]:
@@ -318,6 +199,18 @@ def _validation(record: RunRecord) -> list[Block]:
     if seen:
         blocks.append(Text(f"{seen} of them were trained on: the score is too good.", strong=True))
     return blocks
+
+
+def _sites(record: RunRecord) -> list[Block]:
+    found = record.metrics["sites"]
+    rows = [
+        (str(group["group"] or "no value"), str(group["n_images"]), str(group.get("n_trained", "")),
+         with_span(group["qwk"]["value"], group["qwk"]))
+        for group in found["groups"]
+        if "qwk" in group
+    ]  # fmt: skip
+    header = (str(found["column"]), "photographs", "trained on", "kappa (95 % interval)")
+    return [Table("Each site, scored by a model that was trained without it", header, rows)]
 
 
 def _plan(record: RunRecord, versions: dict[str, str]) -> list[Block]:
@@ -359,7 +252,7 @@ def command_of(settings: dict[str, Any]) -> str:
     words = ["fundus", "train", settings["data"]]
     for name, value in settings.items():
         option = "--" + name.replace("_", "-")
-        if name in ("data", "cache_dir") or value is None:
+        if name in ("data", "out", "cache_dir") or value is None:
             continue
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))

@@ -42,6 +42,8 @@ def summary(record: RunRecord) -> list[Block]:
                 f"{many(screening['referable']['n_positive'], 'photograph')} with it, and clear "
                 f"{share_with_span(point['specificity'])} of the "
                 f"{screening['referable']['n_negative']} without."
+                + " The threshold was chosen on these photographs, so what it was chosen for is "
+                "reached by construction." * bool(point.get("chosen_here"))
             )
         )
     blocks.append(

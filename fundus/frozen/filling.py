@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,8 +80,9 @@ def fill(job: Job, store: Store, segment: Segment, *, n_jobs: int | None, verbos
             took_any = False
             chosen = claimed(job, segment, claims, rows)
             batches = job.load(chosen, n_jobs)
-            shown = track(batches, total=len(rows), what=job.what, show=verbose)
-            with ThreadPoolExecutor(1) as writer:  # writes to disk during the next batch
+            bar = closing(track(batches, total=len(rows), what=job.what, show=verbose))
+            # writes to disk during the next batch
+            with bar as shown, ThreadPoolExecutor(1) as writer:
                 written: Future[None] | None = None
                 for done, batch, masks in shown:
                     took_any = True

@@ -55,8 +55,9 @@ class RunRecord:
         text = {"file_name": str, "file": str, "patient": str}
         try:
             return pd.read_csv(
-                self.path / OOF, dtype=text, keep_default_na=False, na_values={"severity": [""]}
-            )
+                self.path / OOF, dtype=text, keep_default_na=False, na_values={"severity": [""]},
+                encoding_errors="surrogateescape",
+            )  # fmt: skip
         except (OSError, ValueError) as error:
             raise _damaged(self.path / OOF, error) from error
 
@@ -125,6 +126,11 @@ def read_record(path: Path) -> RunRecord:
         metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(file, error) from error
+    if isinstance(metrics, dict) and "adapted" in metrics:
+        raise BundleError(
+            f"{str(path)!r} is a run that was adapted, which has no out-of-fold scores of its own: "
+            "give the run that it was adapted from."
+        )
     missing = [name for name in _NEEDED if not isinstance(metrics, dict) or name not in metrics]
     if missing:
         raise BundleError(

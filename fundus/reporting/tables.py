@@ -211,8 +211,7 @@ def comparison_table(found: Comparison) -> Table:
     """Return the scores of two models and their paired differences."""
     a, b = map(_plain, found.names)
     table = new_table(
-        f"{found.names[0]} and {found.names[1]}: the same {found.n_images} images"
-        f"{_of(found.n_patients)}",
+        f"{a} and {b}: the same {found.n_images} images{_of(found.n_patients)}",
         caption=f"Paired differences; intervals, 95 %, are {how_resampled(found.n_patients)}. They "
         "leave out the variance of training again.",
         pad_edge=False,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Generator, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,7 +52,9 @@ def new_bar(*columns: ProgressColumn) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*usual, *columns, console=Console(stderr=True))
+    # what a program prints meanwhile stays on standard output, which may be a file
+    same = sys.stdout is not None and sys.stdout.isatty()
+    return Progress(*usual, *columns, console=Console(stderr=True), redirect_stdout=same)
 
 
 class Bar:
@@ -88,15 +91,18 @@ class Bar:
             text = f"{self._what}  {more}" if more else self._what
             self._bar.update(self._task, completed=self.done, description=text)
 
-    def close(self) -> None:
-        """End it, full: what ends early has no more to do."""
+    def close(self, *, finished: bool = True) -> None:
+        """End it, full where the work is finished, also where that was early."""
         if self._bar is not None:
-            self._bar.update(self._task, total=max(self.done, 1))
+            if finished:
+                self._bar.update(self._task, total=max(self.done, 1))
             self._bar.stop()
             self._bar = None
 
 
-def track(batches: Iterator[T], *, total: int, what: str, show: int | bool) -> Iterator[T]:
+def track(
+    batches: Iterator[T], *, total: int, what: str, show: int | bool
+) -> Generator[T, None, None]:
     """Show a progress bar on standard error while batches of images are processed.
 
     Parameters
@@ -117,9 +123,11 @@ def track(batches: Iterator[T], *, total: int, what: str, show: int | bool) -> I
 
     bar = Bar(what, total, show, (TimeRemainingColumn(),))
     bar.advance(0)
+    finished = False
     try:
         for batch in batches:
             yield batch
             bar.advance(len(batch[0]))
+        finished = True
     finally:
-        bar.close()
+        bar.close(finished=finished)

@@ -121,6 +121,8 @@ class Environment:
         self._env: lmdb.Environment | None = None
         #: What was wrong with the file when it was opened, if anything.
         self.damage = ""
+        #: Bytes written since somebody has looked at the size of the store.
+        self.written = 0
         self._open()
         _open_here.add(self)
 

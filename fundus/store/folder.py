@@ -47,7 +47,6 @@ class Segment:
     def __init__(self, store: Store, name: str, path: Path, half: bool) -> None:
         self.store, self.name, self.path, self.half = store, name, path, half
         self.environment = Environment(path, store.path)
-        self._written = 0
         #: Largest rounding error of float16 so far, as a share of the array's largest value.
         self.rounding_error = 0.0
 
@@ -91,9 +90,9 @@ class Segment:
         """
         packed = [(key, pack(self._rounded(array), key)) for key, array in items]
         self.environment.write(packed)
-        self._written += sum(len(value) for _, value in packed)
-        if self._written >= _CHECK_EVERY:
-            self._written = 0
+        self.environment.written += sum(len(value) for _, value in packed)
+        if self.environment.written >= _CHECK_EVERY:
+            self.environment.written = 0
             self.store.make_room(keep=self.name)
 
     def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:

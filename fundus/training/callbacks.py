@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,17 @@ def training_callbacks(training: Training, monitor: str) -> list[keras.callbacks
     if training.verbose or shows_progress():
         chosen.append(EpochBar(training.verbose))
     return chosen + [copy.deepcopy(callback) for callback in training.callbacks]
+
+
+@contextmanager
+def bars_ended(callbacks: list[keras.callbacks.Callback]) -> Iterator[None]:
+    """End bars also where a training does not: Keras tells no callback of an error or Ctrl-C."""
+    try:
+        yield
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, EpochBar):
+                callback.bar.close(finished=False)
 
 
 class AveragedWeights(keras.callbacks.Callback):
@@ -143,6 +156,7 @@ class EpochBar(keras.callbacks.Callback):
     def __init__(self, asked: int) -> None:
         super().__init__()
         self.asked = asked
+        self.bar = Bar("Training", 1, asked)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Open the bar."""

@@ -35,7 +35,7 @@ from fundus.frozen.sources import Source
 from fundus.runtime.seeds import one_at_a_time, seeded
 from fundus.runtime.tensorflow import require_tensorflow
 from fundus.training.batches import TrainingRows, batches_of
-from fundus.training.callbacks import training_callbacks
+from fundus.training.callbacks import bars_ended, training_callbacks
 from fundus.training.checkpoints import Checkpoint, State, checkpoint_of
 from fundus.training.compiled import foreign_state, fresh_network, lent_network
 from fundus.training.finite import check_training
@@ -84,14 +84,16 @@ class KerasTrainer(BaseWrapper):
         log = keras.callbacks.History()
         callbacks = [batches, *training_callbacks(training, watched), log]
         keeper = self._keeper(checkpoint, callbacks)
-        self.model_.fit(
-            batches.data,
-            verbose=0,
-            shuffle=False,
-            validation_data=None if held_out is None else held_out.data,
-            callbacks=callbacks if keeper is None else [*callbacks, keeper],
-            **({"epochs": training.epochs} if keeper is None else keeper.epochs(training.epochs)),
-        )
+        begun = {"epochs": training.epochs} if keeper is None else keeper.epochs(training.epochs)
+        with bars_ended(callbacks):
+            self.model_.fit(
+                batches.data,
+                verbose=0,
+                shuffle=False,
+                validation_data=None if held_out is None else held_out.data,
+                callbacks=callbacks if keeper is None else [*callbacks, keeper],
+                **begun,
+            )
         self.history_ = {name: [float(v) for v in values] for name, values in log.history.items()}
         # the network is shared, and the next fit will change it
         self.weights_ = self.model_.get_weights()

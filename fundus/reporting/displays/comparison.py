@@ -83,7 +83,7 @@ class ComparisonDisplay:
         """
         if not self.differences:
             raise DataError("A comparison needs at least one score. Got none.")
-        a, b = self.names
+        a, b = (name.replace("$", r"\$") for name in self.names)  # not mathematics
         n_rows = len(self.differences)
         ax = axes_or_new(ax, 9, 1.9 + 0.5 * n_rows)
         ax.axvline(0, color="black", linewidth=0.9, zorder=0)
@@ -104,7 +104,7 @@ class ComparisonDisplay:
                 va="center", fontsize=SMALL, family="monospace",
             )  # fmt: skip
         ax.text(
-            1.02, -0.75, f"{a:<8.8}{b:<8.8}", transform=ax.get_yaxis_transform(), va="center",
+            1.02, -0.75, f"{'first':<8}second", transform=ax.get_yaxis_transform(), va="center",
             fontsize=SMALL, family="monospace", color=QUIET,
         )  # fmt: skip
         labels = [LABELS.get(name, name) for name in self.differences]
