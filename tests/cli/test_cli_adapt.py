@@ -182,7 +182,8 @@ def test_nothing_is_written_where_data_do_not_do(trained, site, run, quick, tmp_
     one = refused(table[:2])
     assert "at least 20 are needed" in one
     assert "50 are needed" in refused(table, "--min-patients", "50")
-    assert "greater than or equal to 2" in refused(table, "--min-patients", "1", code=2)
+    few = refused(table, "--min-patients", "1", code=2)  # in the words of typer, old or new
+    assert "greater than or equal to 2" in few or "x>=2" in few
     assert "row 1 (" in refused(table.assign(grade=7))
     missing = refused(table.assign(grade=table["grade"].where(table.index != 4)))
     assert "row 5" in missing
