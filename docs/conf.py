@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from fundus import __version__
 
 project = "fundus-zoo"
@@ -46,7 +44,6 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "min_reported_time": 1e9,
 }
-warnings.filterwarnings("ignore", module="sphinx_gallery")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "fundus-zoo"

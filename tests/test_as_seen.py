@@ -143,7 +143,10 @@ def test_tiny_and_grey_photographs_and_odd_names(fitted, tmp_path):
     path = tmp_path / ("左眼$_" + "n" * 80 + ".png")
     cv2.imencode(".png", np.full((3, 5), 90, np.uint8))[1].tofile(path)
     for display in (PreprocessingDisplay, AugmentationDisplay):
-        display.from_estimator(model, [str(path)]).figure_.canvas.draw()
+        drawn = display.from_estimator(model, [str(path)])
+        drawn.figure_.canvas.draw()
+        arrays = [np.asarray(picture.get_array(), float) for picture in drawn.pictures_[0]]
+        assert all(array.size and np.isfinite(array).all() for array in arrays)
 
 
 def test_what_cannot_be_drawn_is_refused(fitted, tmp_path):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fundus.documents.blocks import Block, Picture, Table, Text
 from fundus.documents.numbers import many, number, percent
+from fundus.reporting.ranking import worst_first
 from fundus.reporting.record import RunRecord
 
 #: Pictures that a page can show; figures of another format are named.
@@ -107,15 +108,13 @@ def moved(record: RunRecord) -> list[str]:
 def errors_section(record: RunRecord, names: list[str]) -> list[Block]:
     """The largest errors and the least certain photographs."""
     found = record.predictions
-    away = (found["grade"] - found["target"]).abs()
-    by = [away]
+    target = found["target"].to_numpy()
+    away = np.abs(found["grade"].to_numpy() - target)
+    severity_away = np.zeros(len(away))
     if record.severity is not None:
-        by.append(pd.Series(np.abs(record.severity - found["target"].to_numpy())))
-    order = np.lexsort([-np.asarray(part) for part in reversed(by)])
+        severity_away = np.abs(record.severity - target)
     rows = []
-    for row in order[:_FIRST]:
-        if away[row] == 0:
-            break
+    for row in worst_first(away, severity_away)[:_FIRST]:
         one = found.iloc[row]
         severity = "" if record.severity is None else number(float(one["severity"]))
         rows.append(

@@ -257,5 +257,5 @@ def command_of(settings: dict[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
-            words += [option, _in_words(value)]
+            words += [option, _in_words(value).replace(", ", ",")]
     return shlex.join(words)

@@ -45,8 +45,7 @@ def ranked_images(evaluation: Evaluation, by: str) -> pd.DataFrame:
         ends = zip(*predicted.sets, strict=True)
         columns["grades_set"] = [";".join(map(str, range(a, b + 1))) for a, b in ends]
     if by == "errors":
-        order = np.lexsort([-away, -error])  # by the last key first, and stable
-        order = order[error[order] > 0]
+        order = worst_first(error, away)
     elif margin is None:
         raise DataError(
             "Images cannot be ordered by how certain their grades are, since the model gives "
@@ -56,6 +55,25 @@ def ranked_images(evaluation: Evaluation, by: str) -> pd.DataFrame:
     else:
         order = np.argsort(margin, kind="stable")
     return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+
+
+def worst_first(error: NDArray[np.intp], away: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the rows of the images that are graded wrong, the worst first.
+
+    Parameters
+    ----------
+    error : ndarray of int, shape (n_images,)
+        Distance of the grades, in positions on the scale.
+    away : ndarray of float, shape (n_images,)
+        Distance of the severity from the true grade; decides among equals.
+
+    Examples
+    --------
+    >>> worst_first(np.array([1, 0, 2, 1]), np.array([0.6, 0.1, 1.9, 0.8])).tolist()
+    [2, 3, 0]
+    """
+    order = np.lexsort([-away, -error])  # by the last key first, and stable
+    return np.asarray(order[error[order] > 0])
 
 
 def margins(evaluation: Evaluation) -> NDArray[np.float64] | None:

@@ -50,9 +50,8 @@ def set_title(ax: Axes, title: str, below: str = "") -> None:
         return
     ax.set_title(title, fontsize=TITLE, loc="left", pad=24 if title else 8)
     ax.text(
-        0, 1, below, transform=ax.transAxes, fontsize=TEXT, color=QUIET, va="bottom", ha="left",
-        in_layout=True,
-    ).set_position((0, 1.015))  # fmt: skip
+        0, 1.015, below, transform=ax.transAxes, fontsize=TEXT, color=QUIET, va="bottom", ha="left"
+    )
 
 
 def wrapped(label: str) -> str:

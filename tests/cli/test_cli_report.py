@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
+
+import typer
+
+from fundus.cli import app
+from fundus.documents.sections import command_of
 
 
 def test_a_run_becomes_a_page_a_text_data_and_a_card(trained, run, tmp_path):
@@ -21,6 +27,18 @@ def test_a_run_becomes_a_page_a_text_data_and_a_card(trained, run, tmp_path):
     assert "Grading report" in out.with_suffix(".md").read_text()
     assert "## Intended use" in (out.parent / "model_card.md").read_text()
     assert "Replacing" in run("report", folder, "-o", out).output
+
+
+def test_the_command_that_repeats_the_run_has_options_of_train(trained):
+    _, printed = trained
+    command = typer.main.get_command(app)
+    train = command.commands["train"]
+    known = {option for p in train.params for option in (*p.opts, *p.secondary_opts)}
+    words = shlex.split(command_of(printed["settings"]))
+    given = {word for word in words if word.startswith("--")}
+    assert len(given) > 20
+    assert given <= known
+    assert "--out" not in given
 
 
 def test_what_it_refuses(trained, run, tmp_path):
