@@ -75,8 +75,8 @@ class Medians:
         if lines.empty:
             raise KeyError(case)
         if column in lines.columns:
-            return float(lines[column].median())
-        return float(pd.Series([figures[column] for figures in lines["figures"]]).median())
+            return float(lines[column].dropna().median())
+        return float(pd.Series([figures[column] for figures in lines["figures"]]).dropna().median())
 
     def ratio(self, case: str, other: str, column: str = "wall_s") -> float:
         """The first case's median over the other's."""

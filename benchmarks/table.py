@@ -109,6 +109,11 @@ def _target_table(lines: pd.DataFrame) -> str:
     return _table(["", "what", "figure", "target", "", "remark"], body)
 
 
+def _median(column: pd.Series) -> float:
+    """NaN of nothing but NaN, of which older releases of pandas warn."""
+    return float(column.dropna().median())
+
+
 def _case_table(lines: pd.DataFrame) -> str:
     medians = Medians(lines)
     body = []
@@ -116,17 +121,17 @@ def _case_table(lines: pd.DataFrame) -> str:
         own = medians.lines[medians.lines["case"] == name]
         wall = own["wall_s"]
         spread = "" if len(own) == 1 else f" ({_seconds(wall.min())}–{_seconds(wall.max())})"
-        kappa = own["qwk"].median()
+        kappa = _median(own["qwk"])
         body.append(
             [
                 str(own["groups"].iloc[0]),
                 name,
                 str(len(own)),
-                _seconds(wall.median()) + spread,
-                _seconds(own["cpu_s"].median()),
-                f"{own['peak_rss_mib'].median():.0f}",
-                _count(own["forward_passes"].median()),
-                _count(own["decodes"].median()),
+                _seconds(_median(wall)) + spread,
+                _seconds(_median(own["cpu_s"])),
+                f"{_median(own['peak_rss_mib']):.0f}",
+                _count(_median(own["forward_passes"])),
+                _count(_median(own["decodes"])),
                 "" if pd.isna(kappa) else f"{kappa:.3f}",
             ]
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -214,7 +215,8 @@ def test_the_pytest_plugin_makes_a_test_of_every_check_or_of_some(install, tmp_p
     )
     code, out, err = whole
     assert code == 1, err
-    assert "3 failed, 7 passed, 2 skipped, 1 error" in out
+    # older releases of pytest count warnings before the errors
+    assert re.search(r"3 failed, 7 passed, 2 skipped, (\d+ warnings, )?1 error", out)
     assert "PASSED dist-faulty::preprocessor:scaled::fit" in out
     assert "FAILED dist-faulty::head:neighbours::five grades" in out
     assert "start with images.astype(np.float32)" in out
