@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,34 +103,31 @@ class Study:
             )
             if cutpoints:
                 model = TunedCutpointClassifierCV(model, cv=5, random_state=0, n_bootstraps=20)
-            start, tail.AVERAGED = time.perf_counter(), averaged
-            if not averaged:  # at least one epoch is "averaged": the last one itself
-                tail.AVERAGED = 1e-9
+            # at least one epoch is "averaged": the last one itself
+            tail.AVERAGED = averaged or 1e-9
             model.fit(self.paths[train], self.y[train])
-            seconds = time.perf_counter() - start
             found = {}
             for name, paths in (("own", self.paths[test]), ("other", self.other_paths)):
                 found[f"{name}_grade"] = model.predict(paths)
                 found[f"{name}_severity"] = model.predict_severity(paths)
-            np.savez(file, seconds=seconds, **found)
+            np.savez(file, **found)
         return dict(np.load(file))
 
     def predicted(self, params: dict[str, Any]) -> dict[str, Any]:
         """Grades and severities of both cameras' images, of all folds that are trained."""
         grade, severity = np.zeros(len(self.y), dtype=int), np.full(len(self.y), np.nan)
-        others, votes, seconds = [], [], 0.0
+        others, votes = [], []
         for k, train, test in self.folds():
             found = self.fold(params, k, train, test)
             grade[test], severity[test] = found["own_grade"], found["own_severity"]
             others.append(found["other_severity"])
             votes.append(found["other_grade"])
-            seconds += float(found["seconds"])
         scored = ~np.isnan(severity)
         return {
             "scored": scored, "own": grade[scored], "own_severity": severity[scored],
             # the median of the folds' grades is one of them, as their number is odd
             "other": np.median(votes, axis=0).round().astype(int),
-            "other_severity": np.mean(others, axis=0), "seconds": seconds,
+            "other_severity": np.mean(others, axis=0),
         }  # fmt: skip
 
     def row(self, name: str, found: dict[str, Any], base: dict[str, Any]) -> dict[str, str]:
@@ -155,7 +151,6 @@ class Study:
                 f"{gain.difference.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
             )  # fmt: skip
             cells[f"{camera}: AUC"] = f"{auc.a:.3f}"
-        cells["fit, s"] = f"{found['seconds']:.0f}"
         return cells
 
 
