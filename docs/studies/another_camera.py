@@ -83,6 +83,9 @@ ROWS: dict[str, Mapping[str, Any]] = {
         "head__alpha": 150.0,
         "distribution": "normal",
     },
+    "default, pooled over all positions": {**RECIPES["default"].values, "pool_over": "all"},
+    "default, without the last stage": {**RECIPES["default"].values, "stages": slice(1, -1)},
+    'default, `aperture="circle"`': {**RECIPES["default"].values, "aperture": "circle"},
     "320 px, `multilevel`": {**_PLAIN, "pooling": "multilevel"},
     "448 px, `multilevel_max`, power 0.5": {
         **_PLAIN,
@@ -113,7 +116,7 @@ class Study:
     def predictions(self, row: str, values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Everything a row predicts."""
         print(row)
-        name = row.replace(" ", "_").replace(",", "").replace("/", "_").replace("`", "")
+        name = "".join(letter for letter in row.replace(" ", "_") if letter not in ',/`"=')
         return {
             **self.kept(f"{name}-folds", lambda: self.out_of_fold(values)),
             **self.kept(f"{name}-across", lambda: self.across(values)),
