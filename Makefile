@@ -72,7 +72,7 @@ audit: setup
 
 # the oldest versions that pyproject.toml allows; TESTS="tests/test_x.py ..." for some of the tests
 test-oldest: $(PINNED)
-	$(TOOLS)/bin/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
+	$(TOOLS)/bin/uv venv --quiet --clear --seed --python $(PYTHON) $(OLDEST)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python -r $(PINNED)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . -e plugins/fundus-example
 	# old packages warn of what newer ones below them have renamed, and of models that newer ones saved

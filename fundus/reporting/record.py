@@ -16,6 +16,8 @@ from fundus.exceptions import BundleError
 from fundus.reporting.run_files import METRICS, MODEL, OOF, TRAINING_IMAGES
 
 _NEEDED = ("settings", "data", "folds", "out_of_fold", "files")
+#: Columns of the predictions without which nothing can be said.
+_COLUMNS = ("target", "prediction")
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,16 @@ class RunRecord:
         """
         text = {"file_name": str, "file": str, "patient": str}
         try:
-            return pd.read_csv(
+            found = pd.read_csv(
                 self.path / OOF, dtype=text, keep_default_na=False, na_values={"severity": [""]},
                 encoding_errors="surrogateescape",
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise _damaged(self.path / OOF, error) from error
+        missing = [name for name in _COLUMNS if name not in found]
+        if missing:
+            raise _damaged(self.path / OOF, f"it has no column {missing[0]!r}")
+        return found
 
     @property
     def severity(self) -> NDArray[np.float64] | None:
