@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow test-plugins test-oldest check audit docs soak zoo bench format clean
+.PHONY: setup demo test test-slow test-plugins test-oldest check audit docs pictures soak zoo bench format clean
 
 setup: $(READY)
 
@@ -93,6 +93,16 @@ docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo 'the pages are in docs/_build/html/index.html'
+
+# the pictures of README and docs; IDRiD's labels.csv gives the severities, all photographs are synthetic
+pictures: setup
+	test -n '$(LABELS)' || { echo 'make pictures LABELS=labels.csv'; exit 1; }
+	rm -rf runs/pictures && mkdir -p runs/pictures
+	$(BIN)/fundus train '$(LABELS)' --patients-unknown ok --out runs/pictures/run
+	$(BIN)/fundus demo --out runs/pictures/demo
+	$(BIN)/python docs/make_overview.py runs/pictures/run
+	$(BIN)/python docs/make_screenshot.py runs/pictures/demo/run
+	for picture in border maps views; do $(BIN)/python docs/make_$$picture.py || exit 1; done
 
 # make bench DATA=folder [BENCH="--only B D --resume"]; see benchmarks/README.md
 bench: setup

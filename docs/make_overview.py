@@ -1,7 +1,7 @@
 """Draw ``docs/overview.png``: synthetic photographs of each grade, and a real run's severities.
 
 fundus train labels.csv --out run/
-python docs/make_picture.py run/
+python docs/make_overview.py run/
 """
 
 from __future__ import annotations
