@@ -12,8 +12,11 @@ A plugin is a module with any of the hooks below, registered under the entry-poi
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pluggy
 from numpy.typing import NDArray
+
+from fundus.exceptions import PluginError
 
 if TYPE_CHECKING:
     import keras
@@ -175,16 +180,55 @@ class HeadSpec:
     ----------
     name : str
         Name users pass as ``head=``.
-    make : callable
+    make : callable or str
         ``make(**parameters)`` returns a `fundus.heads.base.NeuralHead` or
-        `fundus.heads.base.EstimatorHead`; usually the class itself.
+        `fundus.heads.base.EstimatorHead`; usually the class itself, or where it is, as
+        ``"package.module:Class"``: then ``fundus heads`` need not import it.
     description : str
         One line for ``fundus heads``.
+
+    Examples
+    --------
+    >>> spec = HeadSpec(name="mine", make="fundus.heads.neural:ReluHead", description="ReLU.")
+    >>> spec.maker.__name__
+    'ReluHead'
     """
 
     name: str
-    make: Callable[..., Head]
+    make: Callable[..., Head] | str
     description: str
+
+    @cached_property
+    def maker(self) -> Callable[..., Head]:
+        """What `make` is or names, imported at the first use.
+
+        Raises
+        ------
+        PluginError
+            If it names nothing that can be imported and called.
+        """
+        if not isinstance(self.make, str):
+            return self.make
+        module, _, name = self.make.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"The head {self.name!r} is said to be made by {self.make!r}, which cannot be "
+                f"imported: {error}"
+            ) from error
+        if not callable(found):
+            raise PluginError(
+                f"The head {self.name!r} is said to be made by {self.make!r}, which must be "
+                f"callable. Got {found!r} instead."
+            )
+        return found
+
+    def makes(self, cls: type) -> bool:
+        """Whether heads of a class are made by this; imports nothing."""
+        if isinstance(self.make, str) and self.make.partition(":")[0] not in sys.modules:
+            return False
+        return self.maker is cls
 
 
 @dataclass(frozen=True, kw_only=True)

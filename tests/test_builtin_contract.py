@@ -61,7 +61,7 @@ def test_records_of_backbones(spec):
 @builtin("head")
 def test_heads(spec):
     assert field_problem(spec) == ""
-    quick = QUICK if issubclass(spec.make, NeuralHead) else None
+    quick = QUICK if issubclass(spec.maker, NeuralHead) else None
     if f"head:{spec.name}" in LATER:
         check_now(f"head:{spec.name}", params=quick)
     else:

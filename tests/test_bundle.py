@@ -303,7 +303,7 @@ def test_a_model_names_the_package_it_needs(photographs, tmp_path, monkeypatch, 
     place = install("saver", PLUGIN, distribution="fundus-saver", version="1.2")
     options = OF_A_PLUGIN[part]
     if part == "head as an object":
-        make = registry.get_registry().find("head", "own_softmax").spec.make
+        make = registry.get_registry().find("head", "own_softmax").spec.maker
         options = {"head": make(units=4, layers=1), "epochs": 1}
     model = TransferClassifier(**{
         "backbone": "tiny", "weights": "fixed", "head": "logistic", "image_size": 32,

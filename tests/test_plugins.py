@@ -124,6 +124,12 @@ FAILURES = {
         "TypeError",
         "description",
     ),
+    "no place of a class": (
+        SPEC + "@hookimpl\ndef fundus_heads():\n"
+        "    return [HeadSpec(name='x', make='no_colon.Head', description='X.')]",
+        "PluginError",
+        "'make' must be callable, or where it is, as 'package.module:Class'. Got 'no_colon.Head'",
+    ),
     "one name twice": (
         SPEC + "@hookimpl\ndef fundus_heads():\n"
         "    return 2 * [HeadSpec(name='x', make=dict, description='X.')]",
@@ -225,6 +231,48 @@ def test_the_same_distribution_twice_on_the_path_counts_once(install):
     registry = load_registry()
     (found,) = status(registry, "twice")
     assert (found.version, found.offers) == ("2.0", ("head:newer",))
+
+
+PLACED = """
+from fundus.hookspecs import HeadSpec, hookimpl
+
+@hookimpl
+def fundus_heads():
+    places = {places!r}
+    return [HeadSpec(name=name, make=place, description="X.") for name, place in places.items()]
+"""
+
+
+def test_a_head_may_be_named_by_its_place_and_is_imported_when_it_is_used(install):
+    places = {
+        "placed": "late_heads:LateHead",
+        "no_module": "not_there_at_all:Head",
+        "no_class": "json:NotThere",
+        "no_call": "json:__name__",
+    }
+    folder = install("placed", PLACED.format(places=places))
+    (folder / "late_heads.py").write_text(
+        "from fundus.heads.sklearn_heads import RidgeHead\nclass LateHead(RidgeHead):\n    pass\n"
+    )
+    registry = load_registry()
+    assert set(places) <= set(registry.names("head"))
+    spec = {name: registry.find("head", name).spec for name in places}
+    assert not any(one.makes(dict) for one in spec.values() if one.name == "placed")
+    assert "late_heads" not in sys.modules, "listing and asking import nothing"
+    assert spec["placed"].maker(alpha=2.0).alpha == 2.0
+    try:
+        assert spec["placed"].makes(spec["placed"].maker)
+        assert not spec["placed"].makes(dict)
+    finally:
+        del sys.modules["late_heads"]
+    for name, message in {
+        "no_module": "No module named 'not_there_at_all'",
+        "no_class": "has no attribute 'NotThere'",
+        "no_call": "must be callable. Got 'json'",
+    }.items():
+        with pytest.raises(PluginError, match=f"The head '{name}' .*{message}"):
+            spec[name].maker  # noqa: B018
+    assert not spec["no_module"].makes(dict)
 
 
 def test_a_shadowed_built_in_keeps_the_short_name(install):

@@ -70,7 +70,7 @@ def test_the_values_are_those_of_the_table():
     for name, value in values.items():
         if name == "head":
             head = has["estimator__head"]
-            assert type(head) is get_registry().find("head", value).spec.make
+            assert type(head) is get_registry().find("head", value).spec.maker
         else:
             assert has[f"estimator__{name}"] == value, name
     assert has["estimator__grades"] == 5
@@ -288,7 +288,7 @@ def test_the_recipe_s_head_cannot_train_layers():
 
 
 def is_neural(head):
-    return isinstance(get_registry().find("head", head).spec.make(), NeuralHead)
+    return isinstance(get_registry().find("head", head).spec.maker(), NeuralHead)
 
 
 def test_neural_classifiers_are_alike_to_a_recipe():

@@ -49,7 +49,7 @@ STILL = Augmentation(0, 0, (1, 1), flip_horizontal=False, flip_vertical=False)
 REGISTERED = [
     entry.spec.name
     for entry in get_registry().entries["head"]
-    if entry.plugin == "builtin" and issubclass(entry.spec.make, EstimatorHead)
+    if entry.plugin == "builtin" and issubclass(entry.spec.maker, EstimatorHead)
 ]
 
 
@@ -59,7 +59,7 @@ def made(name):
     With the default one and balanced weights, all of a machine's vectors are at their bounds, and
     the last digits decide its intercept, with views or without.
     """
-    head = get_registry().find("head", name).spec.make()
+    head = get_registry().find("head", name).spec.maker()
     penalty = {"ordinal_ridge": {}, "ridge": {"alpha": 30.0}}.get(name, {"C": 0.1})
     return head.set_params(**penalty)
 

@@ -1,12 +1,7 @@
-"""The heads that ship with the library."""
+"""The heads that ship with the library, named where they are: listing them imports none."""
 
 from __future__ import annotations
 
-from fundus.heads.neural import ReluHead, SoftmaxHead
-from fundus.heads.ordinal import CoralHead, CornHead, SoftLabelHead
-from fundus.heads.ordinal_estimators import OrdinalLogisticHead
-from fundus.heads.ordinal_ridge import OrdinalRidgeHead
-from fundus.heads.sklearn_heads import LogisticHead, RidgeHead, SVMHead
 from fundus.hookspecs import HeadSpec, hookimpl
 
 
@@ -16,52 +11,52 @@ def fundus_heads() -> list[HeadSpec]:
     return [
         HeadSpec(
             name="softmax",
-            make=SoftmaxHead,
+            make="fundus.heads.neural:SoftmaxHead",
             description="Dense layers and a softmax over the grades (Keras).",
         ),
         HeadSpec(
             name="relu",
-            make=ReluHead,
+            make="fundus.heads.neural:ReluHead",
             description="Dense layers and one ReLU output on the grade axis (Keras).",
         ),
         HeadSpec(
             name="svm",
-            make=SVMHead,
+            make="fundus.heads.sklearn_heads:SVMHead",
             description="Support vector machine with calibrated probabilities, frozen features.",
         ),
         HeadSpec(
             name="logistic",
-            make=LogisticHead,
+            make="fundus.heads.sklearn_heads:LogisticHead",
             description="Multinomial logistic regression, frozen features.",
         ),
         HeadSpec(
             name="ridge",
-            make=RidgeHead,
+            make="fundus.heads.sklearn_heads:RidgeHead",
             description="Ridge regression on the grade axis, frozen features.",
         ),
         HeadSpec(
             name="ordinal_logistic",
-            make=OrdinalLogisticHead,
+            make="fundus.heads.ordinal_estimators:OrdinalLogisticHead",
             description="Penalised proportional odds (cumulative logit), frozen features.",
         ),
         HeadSpec(
             name="ordinal_ridge",
-            make=OrdinalRidgeHead,
+            make="fundus.heads.ordinal_ridge:OrdinalRidgeHead",
             description="Ridge regression with fitted thresholds, frozen features.",
         ),
         HeadSpec(
             name="corn",
-            make=CornHead,
+            make="fundus.heads.ordinal:CornHead",
             description="CORN: conditional probabilities of the next grade (Keras).",
         ),
         HeadSpec(
             name="coral",
-            make=CoralHead,
+            make="fundus.heads.ordinal:CoralHead",
             description="CORAL: one score with ordered biases (Keras).",
         ),
         HeadSpec(
             name="soft_labels",
-            make=SoftLabelHead,
+            make="fundus.heads.ordinal:SoftLabelHead",
             description="Softmax on Gaussian soft labels (Keras).",
         ),
     ]

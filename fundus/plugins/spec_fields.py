@@ -10,6 +10,8 @@ from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
 
 #: What a name looks like.
 NAME = re.compile(r"[a-z][a-z0-9_\-]*")
+#: What the place of a class looks like.
+PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def _is_name(value: Any) -> bool:
@@ -22,6 +24,10 @@ def _is_pixels(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _makes(value: Any) -> bool:
+    return callable(value) or (isinstance(value, str) and PLACE.fullmatch(value) is not None)
 
 
 def _is_names(value: Any) -> bool:
@@ -54,7 +60,11 @@ _RULES: dict[type, dict[str, _Rule]] = {
         "min_image_size": (_is_pixels, "a positive int, in pixels"),
         "citation": (lambda value: isinstance(value, str), "a str"),
     },
-    HeadSpec: {"name": _NAME_RULE, "make": _CALLABLE, "description": _TEXT},
+    HeadSpec: {
+        "name": _NAME_RULE,
+        "make": (_makes, "callable, or where it is, as 'package.module:Class'"),
+        "description": _TEXT,
+    },
     PreprocessorSpec: {
         "name": _NAME_RULE,
         "apply": _CALLABLE,

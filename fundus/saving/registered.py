@@ -69,7 +69,7 @@ def head_record(head: Head) -> dict[str, str]:
     if type(head) is EstimatorAsHead:
         return {"name": "", "distribution": OWN}
     for entry in get_registry().entries["head"]:
-        if entry.spec.make is type(head):
+        if entry.spec.makes(type(head)):
             return origin_of(entry)
     raise BundleError(
         f"The head {head!r} cannot be saved, since its class is not registered: offer "
@@ -79,4 +79,4 @@ def head_record(head: Head) -> dict[str, str]:
 
 def head_class(origin: dict[str, str]) -> Callable[..., Any]:
     """Find the class of a head; see `head_record`."""
-    return find_registered("head", origin).make if origin["name"] else EstimatorAsHead
+    return find_registered("head", origin).maker if origin["name"] else EstimatorAsHead

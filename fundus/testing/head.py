@@ -91,7 +91,7 @@ class HeadCase:
         """One object that the record's ``make`` returned."""
         params = self.params or {}
         with attempt(f"{self.what}: make(**{params!r})", "Give every parameter a default."):
-            return self.entry.spec.make(**params)
+            return self.entry.spec.maker(**params)
 
     @property
     def value(self) -> Any:
@@ -114,7 +114,7 @@ class HeadCase:
 
 def _check_make(case: HeadCase) -> None:
     made, what = case.made, case.what
-    other = case.entry.spec.make(**(case.params or {}))
+    other = case.entry.spec.maker(**(case.params or {}))
     expect(
         isinstance(made, (Head, BaseEstimator)) and not isinstance(made, type),
         f"{what}: make must return a NeuralHead, an EstimatorHead or a scikit-learn estimator. "

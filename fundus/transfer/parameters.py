@@ -37,7 +37,7 @@ def make_head(head: Any, owner: object) -> Head:
         If `head` is no name, Head, classifier or regressor.
     """
     if isinstance(head, str):
-        made = get_registry().find("head", head).spec.make()
+        made = get_registry().find("head", head).spec.maker()
         return made if isinstance(made, Head) else EstimatorAsHead(made)
     if isinstance(head, Head):
         return clone(head)
@@ -62,7 +62,7 @@ def with_head_object(head: Any, params: dict[str, Any]) -> dict[str, Any]:
     head = params.get("head", head)
     if not isinstance(head, str) or not any(name.startswith("head__") for name in params):
         return params
-    return {**params, "head": get_registry().find("head", head).spec.make()}
+    return {**params, "head": get_registry().find("head", head).spec.maker()}
 
 
 class WithHead(Protocol):

@@ -125,7 +125,10 @@ def in_a_process(*command: str, cache: Path) -> subprocess.CompletedProcess:
             [["--help"], ["train", "--help"], ["adapt", "--help"]],
             "keras tensorflow sklearn pandas matplotlib cv2 numpy filelock",
         ),
-        ([["plugins"], ["backbones"], ["heads"]], "keras tensorflow matplotlib"),
+        (
+            [["plugins"], ["backbones"], ["heads"]],
+            "keras tensorflow sklearn scipy pandas matplotlib",
+        ),
     ],
 )
 def test_imports_are_put_off(tmp_path, commands, heavy):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from fundus_example import SoftLabelsHead, green_clahe
+from fundus_example import green_clahe
+from fundus_example.heads import SoftLabelsHead
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 import fundus
