@@ -22,6 +22,7 @@ from fundus.cli import (
     stress,
     train,
     verify,
+    weights,
 )
 from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
@@ -54,6 +55,7 @@ app.command("heads")(listings.heads)
 app.command("plugins")(listings.plugins)
 app.command("demo")(demo.demo)
 app.add_typer(cache.app, name="cache")
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(wanted: bool) -> None:

@@ -90,12 +90,14 @@ def _in_millions(count: object) -> str:
 
 
 def _backbone(name: str, entry: Entry) -> dict[str, Any]:
+    from fundus.backbones.weights_files import pretrained_file
+
     spec = entry.spec
     files: dict[str, str | None] = {}
     error = ""
     try:
         for weights in spec.pretrained:
-            found = None if spec.weights_path is None else spec.weights_path(weights)
+            found = pretrained_file(spec, weights)
             files[weights] = None if found is None else str(found)
     except (Exception, SystemExit) as failure:  # an error of a plugin must not stop the listing
         error = f"{type(failure).__name__}: {failure}"

@@ -28,8 +28,7 @@ from fundus.plugins.contract import collect
 from fundus.plugins.records import BUILTIN, OWN, Entry, Kind, PluginStatus, Registry
 
 BUILTIN_MODULES = (
-    "fundus.builtin.efficientnet_lite",
-    "fundus.builtin.keras_applications",
+    "fundus.builtin.pretrained",  # of efficientnet_lite and keras_applications
     "fundus.builtin.tiny",
     "fundus.builtin.heads",
     "fundus.builtin.preprocessors",
