@@ -63,6 +63,13 @@ class Wanted:
     path: Path | None
     error: str = ""
 
+    def _size(self) -> str | None:
+        if self.record is None:
+            return None
+        if self.path is not None:
+            return f"{self.path.stat().st_size / 1e6:,.1f} MB"
+        return about_size(self.entry.spec, self.record)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what is known as plain values."""
         record, spec = self.record, self.entry.spec
@@ -73,8 +80,7 @@ class Wanted:
             "plugin": self.entry.plugin,
             "distribution": self.entry.distribution,
             "file": None if record is None else record.file,
-            "size": None if record is None else about_size(spec, record),
-            "bytes": None if record is None else record.n_bytes,
+            "size": self._size(),
             "md5": digest if len(digest) == 32 else None,
             "sha256": digest if len(digest) == 64 else None,
             "url": (record.url or None) if record else None,

