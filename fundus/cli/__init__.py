@@ -17,6 +17,7 @@ from fundus.cli import (
     explain,
     listings,
     plan,
+    plugins,
     predict,
     report,
     stress,
@@ -52,9 +53,9 @@ app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)
 app.command("heads")(listings.heads)
-app.command("plugins")(listings.plugins)
 app.command("demo")(demo.demo)
 app.add_typer(cache.app, name="cache")
+app.add_typer(plugins.app, name="plugins")
 app.add_typer(weights.app, name="weights")
 
 
