@@ -93,9 +93,18 @@ def test_names_that_cannot_be_had_are_refused_with_the_reason(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+#: A plugin that offers nothing.
+EMPTY = """
+from fundus.hookspecs import hookimpl
+
+@hookimpl
+def fundus_heads():
+    return []
+"""
+
+
 def test_a_name_that_another_plugin_has_is_refused(tmp_path, install):
-    install("iris", "from fundus.hookspecs import hookimpl\n"
-            "@hookimpl\ndef fundus_heads():\n    return []\n", distribution="fundus-other")  # fmt: skip
+    install("iris", EMPTY, distribution="fundus-other")
     with pytest.raises(InvalidParameterError, match="a plugin of fundus-other is called 'iris'"):
         new_plugin("fundus-iris", folder=tmp_path / "x")
     with pytest.raises(InvalidParameterError, match="an installed package has this name"):
@@ -103,9 +112,7 @@ def test_a_name_that_another_plugin_has_is_refused(tmp_path, install):
 
 
 def test_the_kind_must_be_one(tmp_path):
-    with pytest.raises(
-        InvalidParameterError, match="'backbone', 'head', 'preprocessor'.* 'metric'"
-    ):
+    with pytest.raises(InvalidParameterError, match="'head', 'preprocessor'.* Got 'metric'"):
         new_plugin("fundus-iris", kind="metric", folder=tmp_path / "x")
 
 
