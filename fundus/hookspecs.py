@@ -257,6 +257,40 @@ class PreprocessorSpec:
     kind: str = "scale"
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayoutSpec:
+    """Which columns a table of graded photographs has, as a data set is published.
+
+    Tables that the library reads by itself are not shown to layouts. Case, spaces and underscores
+    do not matter in names of columns.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layout, for messages; lower case letters, digits and underscores.
+    description : str
+        One line: of which data set.
+    path : str
+        Column of the image files.
+    grade : str
+        Column of the grades.
+    patient : str, default=None
+        Column of the patients.
+    eye : str, default=None
+        Column of the eyes, as "left" and "right".
+    eye_codes : dict of int to str, default=None
+        What numbers in the column of eyes stand for, such as ``{0: "left", 1: "right"}``.
+    """
+
+    name: str
+    description: str
+    path: str
+    grade: str
+    patient: str | None = None
+    eye: str | None = None
+    eye_codes: dict[int, str] | None = None
+
+
 @hookspec
 def fundus_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
     """Return the backbones this plugin adds."""
@@ -270,3 +304,8 @@ def fundus_heads() -> list[HeadSpec]:  # type: ignore[empty-body]
 @hookspec
 def fundus_preprocessors() -> list[PreprocessorSpec]:  # type: ignore[empty-body]
     """Return the preprocessors this plugin adds."""
+
+
+@hookspec
+def fundus_layouts() -> list[LayoutSpec]:  # type: ignore[empty-body]
+    """Return the layouts of tables this plugin adds; each layout is one data set's."""

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: A name of each kind, with what a package's name may hold.
 NAMES = {"backbone": "fundus-my.net", "head": "Trees_2", "preprocessor": "fundus-green-only"}
+NAMES["layout"] = "fundus-clinic"
 
 
 def texts(folder: Path) -> dict[str, str]:
@@ -196,10 +197,11 @@ def test_each_kind_is_installed_passes_its_tests_and_is_used_by_name(tmp_path):
         "fundus-my.net": ["backbone:my_net"],
         "Trees_2": ["head:trees_2"],
         "fundus-green-only": ["preprocessor:green_only"],
+        "fundus-clinic": ["layout:clinic"],
     }
     # one process for all, since each starts TensorFlow
     printed = run("-m", "pytest", "-v", "-c", "fundus-my.net/pyproject.toml", *NAMES.values())
-    assert len(re.findall(r"PASSED", printed)) == 7
+    assert len(re.findall(r"PASSED", printed)) == 9
     assert not re.search(r"\d+ (failed|skipped|warning)", printed)
     uses = [
         {"backbone": "my_net", "head": "trees_2", "weights": None, "image_size": 32},

@@ -24,13 +24,18 @@ class Kind(StrEnum):
     BACKBONE = "backbone"
     HEAD = "head"
     PREPROCESSOR = "preprocessor"
+    LAYOUT = "layout"
 
 
 Name = Annotated[
     str, typer.Argument(help="Name of its distribution, such as fundus-iris.", show_default=False)
 ]
 OfKind = Annotated[
-    Kind, typer.Option("--kind", help="What its entry is; a preprocessor is a photometric step.")
+    Kind,
+    typer.Option(
+        "--kind",
+        help="What its entry is: a preprocessor is a photometric step, a layout one of tables.",
+    ),
 ]
 Folder = Annotated[
     Path | None,

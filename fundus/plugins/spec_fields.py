@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec, WeightsFile
+from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile
 
 #: What a name looks like.
 NAME = re.compile(r"[a-z][a-z0-9_\-]*")
@@ -49,6 +49,14 @@ def _are_endings(value: Any) -> bool:
     return _is_names(value) and all(ending.startswith(".") for ending in value)
 
 
+def _are_eye_codes(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(type(code) is int for code in value)
+        and all(eye in ("left", "right") for eye in value.values())
+    )
+
+
 _Rule = tuple[Callable[[Any], bool], str]
 _NAME_RULE: _Rule = (
     _is_name,
@@ -57,6 +65,10 @@ _NAME_RULE: _Rule = (
 _CALLABLE: _Rule = (callable, "callable")
 _OPTIONAL: _Rule = (lambda value: value is None or callable(value), "callable or None")
 _TEXT: _Rule = (_is_text, "a str that is not empty")
+_COLUMN: _Rule = (
+    lambda value: value is None or _is_text(value),
+    "the name of a column, a str that is not empty, or None",
+)
 
 _RULES: dict[type, dict[str, _Rule]] = {
     BackboneSpec: {
@@ -78,6 +90,15 @@ _RULES: dict[type, dict[str, _Rule]] = {
         "citation": (lambda value: isinstance(value, str), "a str"),
     },
     HeadSpec: {"name": _NAME_RULE, "make": _CALLABLE, "description": _TEXT},
+    LayoutSpec: {
+        "name": _NAME_RULE,
+        "description": _TEXT,
+        "path": _TEXT,
+        "grade": _TEXT,
+        "patient": _COLUMN,
+        "eye": _COLUMN,
+        "eye_codes": (_are_eye_codes, "a dict of int to 'left' or 'right', or None"),
+    },
     WeightsFile: {
         "weights": _TEXT,
         "file": (_is_plain_file_name, "the name of a file, of letters, digits, '.', '_' and '-'"),
@@ -100,7 +121,9 @@ _RULES: dict[type, dict[str, _Rule]] = {
 }
 
 
-def field_problem(spec: BackboneSpec | HeadSpec | PreprocessorSpec | WeightsFile) -> str:
+def field_problem(
+    spec: BackboneSpec | HeadSpec | LayoutSpec | PreprocessorSpec | WeightsFile,
+) -> str:
     """Say in one clause which field of a record first holds what it may not; empty for none.
 
     Examples
@@ -117,6 +140,8 @@ def field_problem(spec: BackboneSpec | HeadSpec | PreprocessorSpec | WeightsFile
             f"'image_size' must be at least 'min_image_size', {spec.min_image_size} pixels. "
             f"Got {spec.image_size!r} instead."
         )
+    if isinstance(spec, LayoutSpec) and spec.eye_codes is not None and spec.eye is None:
+        return "'eye' must name the column that 'eye_codes' is of. Got None instead."
     return _files_problem(spec) if isinstance(spec, BackboneSpec) else ""
 
 

@@ -55,6 +55,7 @@ KINDS: dict[Kind, _Kind] = {
         ("fundus-zoo", "numpy"),
         'TransferClassifier("efficientnet_lite0", photometric="$point/$name")',
     ),
+    "layout": _Kind("A layout of tables", ("fundus-zoo",), 'load_image_table("labels.csv")'),
 }
 
 
@@ -85,7 +86,7 @@ def new_plugin(
     name : str
         Of the distribution, such as ``"fundus-iris"``. The package that is imported is then
         ``fundus_iris``, and plugin and entry are called ``iris``.
-    kind : {"backbone", "head", "preprocessor"}, default="backbone"
+    kind : {"backbone", "head", "preprocessor", "layout"}, default="backbone"
         What the entry is; a preprocessor is a photometric step.
     folder : path, default=None
         A folder that does not exist yet; ``None`` is the name, in the working folder.
