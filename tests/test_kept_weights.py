@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from fundus import TransferClassifier
 from fundus.backbones import kept_weights
+from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.kept_weights import (
     add_weights,
     other_files,
@@ -23,6 +25,7 @@ from fundus.exceptions import (
     UnknownNameError,
     WeightsNotAvailableError,
 )
+from fundus.plugins import get_registry
 
 PLUGIN = """
 from pathlib import Path
@@ -269,6 +272,41 @@ def test_a_file_that_changes_while_it_is_read_is_not_placed(folder, given, monke
     with pytest.raises(BundleError, match="changed while it was read"):
         add_weights(path)
     assert names_in(folder) == []
+
+
+@pytest.mark.slow
+def test_added_weights_of_keras_are_trained_on_without_a_network(
+    folder, tmp_path, monkeypatch, photographs
+):
+    """A file as Keras publishes it, under the one name that has no digest."""
+
+    def ask(*args, **kwargs):
+        raise OSError("no network")
+
+    spec = get_registry().find("backbone", "mobilenet").spec
+    path = tmp_path / spec.weights_files[0].file
+    made = build_backbone(spec, weights=None, seed=1)
+    made.save(path)  # the older HDF5, by the order of layers
+    monkeypatch.setattr("socket.create_connection", ask)
+    monkeypatch.setattr("urllib.request.urlopen", ask)
+    model = TransferClassifier("mobilenet", "logistic", image_size=32, random_state=0)
+    with pytest.raises(WeightsNotAvailableError, match="no network"):
+        model.fit(photographs.paths, photographs.grades)
+    assert add_weights(path).weights == "imagenet"
+    assert weights_digest(build_backbone(spec)) == weights_digest(made)
+    model.fit(photographs.paths, photographs.grades)
+    assert model.predict(photographs.paths).shape == (40,)
+
+
+def test_threads_that_add_one_file_at_once_leave_it_whole(folder, given):
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = given("x.h5")
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(lambda _: add_weights(path), range(16)))
+    assert {one.path for one in added} == {folder / "known.h5"}
+    assert names_in(folder) == ["known.h5"]
+    assert (folder / "known.h5").read_bytes() == b"the weights"
 
 
 # --- the check -----------------------------------------------------------------------------------

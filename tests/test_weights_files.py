@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fundus
 from fundus import TransferClassifier
 from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.network import Network, weights_identity
@@ -240,7 +241,10 @@ def test_a_name_is_looked_for_in_the_folder(saved, folder, tmp_path, monkeypatch
     model = TransferClassifier(
         "tiny", "logistic", weights="own.weights.h5", pool_over="all", cache=False
     )
-    assert model.fit(X, [0, 1] * 3).predict(X).shape == (6,)
+    proba = model.fit(X, [0, 1] * 3).predict_proba(X)
+    model.save(tmp_path / "model")
+    own.rename(folder / "elsewhere.weights.h5")  # the saved model has its own copy
+    np.testing.assert_array_equal(fundus.load(tmp_path / "model").predict_proba(X), proba)
     with pytest.raises(InvalidParameterError, match="'weights' parameter"):
         model.set_params(weights="other.weights.h5").fit(X, [0, 1] * 3)
 

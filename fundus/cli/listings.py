@@ -47,7 +47,10 @@ def backbones(json: Json = False) -> None:
         whose = [record for record in others if record["plugin"] == plugin]
         package = whose[0]["distribution"]
         _show_backbones(screen, f"From {package}: the weights are not on this machine", whose)
-    screen.show("With --json: licences in full, papers, and files of weights.")
+    screen.show(
+        "With --json: licences in full, papers, and files of weights. fundus weights list tells "
+        "where they can be had."
+    )
     for record in records:
         if record["error"]:
             screen.note(f"{record['name']} of {record['distribution']}: {record['error']}")
