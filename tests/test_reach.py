@@ -88,14 +88,12 @@ def test_a_name_server_that_hangs_is_not_waited_for(monkeypatch, seconds):
         monkeypatch.setenv("FUNDUS_NETWORK_SECONDS", seconds)
     released = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: released.wait(60) and [])
-    took = []
-    for _ in range(3):  # one of them undisturbed by what else runs
-        start = time.perf_counter()
-        why = why_out_of_reach(URL)
-        took.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    why = why_out_of_reach(URL)
+    took = time.perf_counter() - start
     released.set()
     assert why == f"weights.test does not answer (no connection within {seconds or 0.5} s)"
-    assert min(took) < 1
+    assert took < 5  # of 60, on a machine that does much else
 
 
 def test_a_host_that_answers_slowly_is_in_reach(monkeypatch, connected):

@@ -28,6 +28,7 @@ from fundus.builtin import tiny
 from fundus.exceptions import BundleError, InvalidParameterError, WeightsNotAvailableError
 from fundus.hookspecs import BackboneSpec, WeightsFile
 from fundus.plugins import get_registry
+from fundus.runtime.reach import SECONDS
 
 FILE, URL = "small.weights.h5", "https://weights.test/small.weights.h5"
 
@@ -146,14 +147,15 @@ def test_missing_weights_are_told_in_under_a_second(monkeypatch, tmp_path, folde
     row = get_registry().find("backbone", "vgg16").spec.weights_files[0]
     images = np.zeros((6, 32, 32, 3), np.uint8)
     model = TransferClassifier("vgg16", "logistic", pool_over="all", cache=False)
-    took = []
-    for _ in range(3):  # one of them undisturbed by what else runs
-        start = time.perf_counter()
+    for _ in range(2):  # the first loads what a fit needs
+        wall, cpu = time.perf_counter(), time.process_time()
         with pytest.raises(WeightsNotAvailableError) as caught:
             model.fit(images, [0, 1] * 3)
-        took.append(time.perf_counter() - start)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     released.set()
-    assert min(took) < 1
+    # what else runs makes the wall clock longer, and a name server would be waited for
+    assert cpu + SECONDS < 1
+    assert wall < 5
     message = str(caught.value)
     for part in (
         *("'imagenet'", "'vgg16'", row.file, row.digest, row.url, "about 59 MB"),

@@ -48,8 +48,8 @@ def backbones(json: Json = False) -> None:
         package = whose[0]["distribution"]
         _show_backbones(screen, f"From {package}: the weights are not on this machine", whose)
     screen.show(
-        "With --json: licences in full, papers, and files of weights. fundus weights list tells "
-        "where they can be had."
+        "With --json: licences in full, papers, and files of weights.",
+        "fundus weights list tells where these files can be had.",
     )
     for record in records:
         if record["error"]:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from fundus.plugins import get_registry
+from fundus.runtime.reach import SECONDS
 
 VGG = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -106,13 +107,15 @@ def test_training_without_weights_ends_at_once(run, folder, tmp_path, monkeypatc
     monkeypatch.setattr("socket.getaddrinfo", lambda *a, **k: released.wait(60) and [])
     data, out = tmp_path / "photographs", tmp_path / "run"
     (data / "a").mkdir(parents=True)
-    took = []
-    for _ in range(4):  # the first loads what the command needs; others may be disturbed
-        start = time.perf_counter()
-        told = run("train", data, "--backbone", "vgg16", "--out", out, code=1).stderr
-        took.append(time.perf_counter() - start)
+    command = ("train", data, "--backbone", "vgg16", "--out", out)
+    run(*command, code=1)  # loads what the command needs
+    wall, cpu = time.perf_counter(), time.process_time()
+    told = run(*command, code=1).stderr
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     released.set()
-    assert min(took) < 1
+    # what else runs makes the wall clock longer, and a name server would be waited for
+    assert cpu + SECONDS < 1
+    assert wall < 5
     assert f"fundus weights add {VGG}" in told
     assert not out.exists()
 
