@@ -1,4 +1,4 @@
-"""What a plugin provides: typed records and the three hooks that return them.
+"""What a plugin provides: typed records and the hooks that return them.
 
 A plugin is a module with any of the hooks below, registered under the entry-point group
 ``fundus``. It needs to import nothing but this module::

