@@ -167,6 +167,15 @@ def test_missing_weights_are_told_in_under_a_second(monkeypatch, tmp_path, folde
     assert ("FUNDUS_NETWORK_SECONDS=15" in message) == (how == "hangs")
 
 
+def test_missing_weights_are_told_before_an_image_is_read(monkeypatch, tmp_path):
+    offline(monkeypatch, "refuses")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    # this scale is fitted on the images, which are not there either
+    model = TransferClassifier("vgg16", "logistic", normalise="corpus_mean", cache=False)
+    with pytest.raises(WeightsNotAvailableError):
+        model.fit(["a.png", "b.png"], [0, 1])
+
+
 def test_a_damaged_file_where_keras_keeps_it_is_told(monkeypatch, tmp_path):
     offline(monkeypatch, "refuses")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
