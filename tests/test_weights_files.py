@@ -260,6 +260,17 @@ def test_a_name_is_looked_for_in_the_folder(saved, folder, tmp_path, monkeypatch
         model.set_params(weights="other.weights.h5").fit(X, [0, 1] * 3)
 
 
+def test_a_resumed_fit_sees_a_file_of_the_folder_that_was_replaced(folder):
+    from fundus.meta.fingerprint import _described
+
+    seen = []
+    for content in (b"first", b"second"):
+        (folder / "own.h5").write_bytes(content)
+        seen.append(_described("own.h5"))
+    assert all(text.startswith("'own.h5' (SHA-256 ") for text in seen)
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize("name", ["own.safetensors", "own.pth", "own", "own.h5.gz"])
 def test_forms_that_a_backbone_cannot_take_are_refused_by_name(tmp_path, name):
     path = tmp_path / name
