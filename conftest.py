@@ -1,4 +1,4 @@
-"""Tests and doctests keep their frozen work apart from the user's cache."""
+"""Tests and doctests keep their frozen work and their weights apart from the user's."""
 
 import pytest
 
@@ -7,3 +7,6 @@ import pytest
 def _own_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("FUNDUS_CACHE_DIR", str(folder))
+    # a folder that is not there, and no waiting that the user's environment asks for
+    monkeypatch.setenv("FUNDUS_WEIGHTS_DIR", str(tmp_path_factory.getbasetemp() / "no-weights"))
+    monkeypatch.delenv("FUNDUS_NETWORK_SECONDS", raising=False)

@@ -1,4 +1,4 @@
-"""What a plugin provides: three typed records and the three hooks that return them.
+"""What a plugin provides: typed records and the hooks that return them.
 
 A plugin is a module with any of the hooks below, registered under the entry-point group
 ``fundus``. It needs to import nothing but this module::
@@ -51,6 +51,39 @@ NormaliseFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A file of pretrained weights: what ``fundus weights`` lists, checks and puts in place.
+
+    Parameters
+    ----------
+    weights : str
+        Which of the backbone's `pretrained` it is.
+    file : str
+        Name of the file, without a folder.
+    digest : str, default=""
+        SHA-256 or MD5 of the file, as 64 or 32 hexadecimal digits; empty where its publisher
+        gives none.
+    url : str, default=""
+        Where it can be had.
+    package : str, default=""
+        The package that brings it, as pip takes it, such as ``"my-weights==1.0"``.
+    n_bytes : int, default=None
+        Size of the file; ``None`` where it is not known.
+    place : callable, default=None
+        ``place()`` returns where the backbone's own code looks for the file, there or not, or
+        ``None``. It must not import Keras.
+    """
+
+    weights: str
+    file: str
+    digest: str = ""
+    url: str = ""
+    package: str = ""
+    n_bytes: int | None = None
+    place: Callable[[], Path | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
     """A convolutional or transformer network that turns images into feature maps.
 
@@ -82,6 +115,12 @@ class BackboneSpec:
     load_weights : callable, default=None
         ``load_weights(model, path)`` reads a weights file into a built model; ``None``, and a file
         called ``*.weights.h5``, mean ``model.load_weights(path)``.
+    weights_files : tuple of WeightsFile, default=()
+        The files of `pretrained`. One of them in ``FUNDUS_WEIGHTS_DIR`` is loaded into what
+        ``build(weights=None)`` returns, and ``build`` is not asked for it.
+    weights_formats : tuple of str, default=()
+        Endings of the files that can be loaded, such as ``(".pth", ".safetensors")``. Empty means
+        those of Keras, and with `load_weights` any.
     min_image_size : int, default=32
         Smallest edge the network accepts, in pixels.
     citation : str, default=""
@@ -99,6 +138,8 @@ class BackboneSpec:
     load_weights: Callable[[Any, Path], None] | None = None
     min_image_size: int = 32
     citation: str = ""
+    weights_files: tuple[WeightsFile, ...] = ()
+    weights_formats: tuple[str, ...] = ()
 
     @classmethod
     def from_model(
@@ -260,6 +301,40 @@ class PreprocessorSpec:
     kind: str = "scale"
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayoutSpec:
+    """Which columns a table of graded photographs has, as a data set is published.
+
+    Tables that the library reads by itself are not shown to layouts. Case, spaces and underscores
+    do not matter in names of columns.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layout, for messages; lower case letters, digits and underscores.
+    description : str
+        One line: of which data set.
+    path : str
+        Column of the image files.
+    grade : str
+        Column of the grades.
+    patient : str, default=None
+        Column of the patients.
+    eye : str, default=None
+        Column of the eyes, as "left" and "right".
+    eye_codes : dict of int to str, default=None
+        What numbers in the column of eyes stand for, such as ``{0: "left", 1: "right"}``.
+    """
+
+    name: str
+    description: str
+    path: str
+    grade: str
+    patient: str | None = None
+    eye: str | None = None
+    eye_codes: dict[int, str] | None = None
+
+
 @hookspec
 def fundus_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
     """Return the backbones this plugin adds."""
@@ -273,3 +348,8 @@ def fundus_heads() -> list[HeadSpec]:  # type: ignore[empty-body]
 @hookspec
 def fundus_preprocessors() -> list[PreprocessorSpec]:  # type: ignore[empty-body]
     """Return the preprocessors this plugin adds."""
+
+
+@hookspec
+def fundus_layouts() -> list[LayoutSpec]:  # type: ignore[empty-body]
+    """Return the layouts of tables this plugin adds; each layout is one data set's."""

@@ -7,7 +7,7 @@ import pytest
 from numpydoc.docscrape import ClassDoc
 
 from fundus.heads.base import NeuralHead
-from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
+from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile
 from fundus.plugins import BUILTIN, HOOKS, get_registry
 from fundus.plugins.spec_fields import field_problem
 from fundus.testing import check_backbone, check_head, check_preprocessor
@@ -97,7 +97,9 @@ def test_heads_in_full(offer):
     check_head(offer.removeprefix("head:"), params=QUICK)
 
 
-@pytest.mark.parametrize("record", [BackboneSpec, HeadSpec, PreprocessorSpec])
+@pytest.mark.parametrize(
+    "record", [BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile]
+)
 def test_every_field_of_a_record_is_documented(record):
     documented = [
         name

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from installing import install, write_info
 
 from fundus.plugins import HOOKS
 
@@ -27,28 +26,6 @@ COMMANDS = [
     for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
 ]
-
-
-def install(folder: Path, site: Path) -> None:
-    """Install as pip does, without an index; without its build backend, write what pip would."""
-    if importlib.util.find_spec("hatchling"):
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-        command += ["--no-build-isolation", "--disable-pip-version-check", "--target", str(site)]
-        subprocess.run([*command, str(folder)], check=True, capture_output=True)
-        return
-    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-    about, wheel = project["project"], project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    write_info(site, about["name"], about["version"], about["entry-points"]["fundus"])
-    for name in wheel["include"]:
-        (site / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
-
-
-def write_info(site: Path, name: str, version: str, points: dict[str, str]) -> None:
-    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    lines = [f"{point} = {module}\n" for point, module in points.items()]
-    (info / "entry_points.txt").write_text("[fundus]\n" + "".join(lines))
 
 
 #: Runs modules or files with their arguments in one process, since TensorFlow starts in seconds;
@@ -95,8 +72,8 @@ def outputs(tmp_path_factory):
     found, programs = {}, {}
     for command in COMMANDS:
         program, *arguments = shlex.split(command)
-        if command == "pip install .":
-            install(folder, site)
+        if program == "pip":
+            install(folder / arguments[-1], site)
         elif program == "fundus":
             found[command] = run("-m", "fundus.cli", *arguments)
         elif arguments[:2] == ["-m", "pytest"]:
@@ -115,6 +92,9 @@ def outputs(tmp_path_factory):
 def test_the_page_has_what_it_takes():
     assert list(FILES) == ["fundus_green.py", "pyproject.toml", "grid.py"]
     assert COMMANDS == [
+        "fundus plugins new fundus-iris --kind head",
+        "pip install ./fundus-iris",
+        "python -m pytest fundus-iris",
         "pip install .",
         "fundus plugins",
         "python -m pytest --fundus-plugin fundus-green",
@@ -132,6 +112,15 @@ def test_the_plugin_is_found_and_the_broken_one_disturbs_nothing(outputs):
     assert "fundus-green" in outputs["fundus plugins"]
     assert "noise" not in outputs["fundus plugins"]
     assert "plugins" in outputs["help"]
+
+
+@pytest.mark.slow
+def test_the_new_plugin_passes_its_own_tests(outputs):
+    printed = outputs["python -m pytest fundus-iris"]
+    assert "test_fundus_iris.py::test_it_grades_photographs PASSED" in printed
+    assert not re.search(r"\d+ (failed|skipped|warning)", printed)
+    plugins = {p["name"]: p for p in json.loads(outputs["json"])["plugins"]}
+    assert plugins["iris"]["offers"] == ["head:iris"]
 
 
 @pytest.mark.slow

@@ -467,6 +467,7 @@ def test_what_a_record_of_the_first_contract_must_give():
         "BackboneSpec": {"name", "build", "image_size", "parameters", "licence"},
         "HeadSpec": {"name", "make", "description"},
         "PreprocessorSpec": {"name", "apply", "description"},
+        "LayoutSpec": {"name", "description", "path", "grade"},
     }
 
 

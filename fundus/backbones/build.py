@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fundus.backbones.hdf5 import check_hdf5
-from fundus.exceptions import BundleError, FundusError, PluginError
+from fundus.backbones.hdf5 import check_hdf5, weights_in_keras
+from fundus.backbones.weights_files import (
+    check_format,
+    file_of,
+    held_file,
+    named_file,
+    refuse_if_out_of_reach,
+)
+from fundus.exceptions import BundleError, FundusError, PluginError, WeightsNotAvailableError
 from fundus.hookspecs import BackboneSpec
 from fundus.parameters import invalid
 from fundus.runtime.seeds import seeded
@@ -47,7 +54,8 @@ def build_backbone(
         Edge of the square input, in pixels; ``None`` means the backbone's own.
     weights : str, Path or None, default="imagenet"
         One of ``spec.pretrained``, a weights file, or ``None`` for random weights. A name takes
-        precedence over a file of that name.
+        precedence over a file of that name; its file is looked for in the folder of weights
+        (`fundus.backbones.weights_files`) before the backbone's own code is asked for it.
     seed : int, default=None
         Makes the random weights repeatable. No global seed is left changed.
     sha256 : str, default=None
@@ -75,8 +83,14 @@ def build_backbone(
     """
     size = _checked_size(spec, image_size)
     name, path = _checked_weights(spec, weights)
+    if name is not None:
+        path = held_file(spec, name)
+        if path is None:
+            refuse_if_out_of_reach(spec, name)
+        else:
+            name = None
     require_tensorflow()
-    with seeded(seed):
+    with seeded(seed), _told_where_from(spec, name):
         model = spec.build(image_size=size, weights=name)
     _check_model(spec, model, size)
     if path is not None:
@@ -100,11 +114,28 @@ def _checked_weights(spec: BackboneSpec, weights: Any) -> tuple[str | None, Path
         return None, None
     if isinstance(weights, str) and weights in spec.pretrained:
         return weights, None
-    if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
-        return None, Path(weights)
+    path = named_file(weights)
+    if path is not None:
+        check_format(spec, path)
+        return None, path
     names = "".join(f"{name!r}, " for name in spec.pretrained)
     expected = f"{names}None or the path of a weights file that exists"
     raise invalid(f"the backbone {spec.name!r}", "weights", expected, weights)
+
+
+@contextmanager
+def _told_where_from(spec: BackboneSpec, name: str | None) -> Iterator[None]:
+    """Add to an error about missing weights how their file is put in place by hand."""
+    try:
+        yield
+    except WeightsNotAvailableError as error:
+        record = None if name is None else file_of(spec, name)
+        if record is None or "fundus weights add" in str(error):
+            raise
+        raise WeightsNotAvailableError(
+            f"{error} Or get {record.file!r} from {record.url} on a machine that has a network, "
+            f"and run 'fundus weights add {record.file}' here."
+        ) from None
 
 
 def _check_model(spec: BackboneSpec, model: Any, size: int) -> None:
@@ -138,8 +169,8 @@ def _read_once(path: Path, model: keras.Model, sha256: str | None) -> Iterator[P
 
     That is a copy where the file must have a digest, as it may be replaced in between.
     """
-    is_hdf5 = path.name.endswith((".h5", ".hdf5"))
-    if sha256 is None and not is_hdf5:
+    is_hdf5, is_keras = path.name.endswith((".h5", ".hdf5")), path.suffix == ".keras"
+    if sha256 is None and not is_hdf5 and not is_keras:
         yield path
         return
     data = path.read_bytes()
@@ -148,9 +179,11 @@ def _read_once(path: Path, model: keras.Model, sha256: str | None) -> Iterator[P
             f"The weights file {str(path)!r} is not the one that the model was loaded with: load "
             "the model again."
         )
-    if is_hdf5:
-        most = max((math.prod(weight.shape) for weight in model.weights), default=0)
-        check_hdf5(data, str(path), own=sha256 is not None, most=max(most, _SMALL))
+    if is_hdf5 or is_keras:
+        sizes = [math.prod(weight.shape) for weight in model.weights]
+        most, room = max([*sizes, _SMALL]), _EXPANSION * max(sum(sizes), _SMALL)
+        inside = data if is_hdf5 else weights_in_keras(data, str(path), most=room)
+        check_hdf5(inside, str(path), own=sha256 is not None, most=most)
     if sha256 is None:
         yield path
         return
@@ -162,6 +195,9 @@ def _read_once(path: Path, model: keras.Model, sha256: str | None) -> Iterator[P
 
 #: Numbers of an array that any file may have, such as an optimizer's or of text.
 _SMALL = 1_000_000
+
+#: Bytes of the weights in a ``.keras`` file for each number of the network: with an optimizer's.
+_EXPANSION = 32
 
 
 def _load_file(spec: BackboneSpec, model: keras.Model, path: Path, given: Path) -> None:

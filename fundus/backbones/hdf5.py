@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,9 @@ from fundus.exceptions import BundleError
 
 #: Most groups and arrays of a file.
 _MOST_ITEMS = 100_000
+
+#: Where a ``.keras`` file has its weights.
+_WEIGHTS = "model.weights.h5"
 
 
 def check_hdf5(data: bytes, path: str, *, own: bool = False, most: float = math.inf) -> None:
@@ -49,6 +54,39 @@ def check_hdf5(data: bytes, path: str, *, own: bool = False, most: float = math.
     else:
         return
     raise BundleError(f"The weights file {path!r} cannot be used, since {why}: copy it again.")
+
+
+def weights_in_keras(data: bytes, path: str, *, most: int) -> bytes:
+    """Return the weights in a ``.keras`` file, the one part of it that is read.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    path : str
+        Named in errors.
+    most : int
+        Most bytes of the weights, since a few bytes of an archive may stand for very many.
+
+    Raises
+    ------
+    BundleError
+        If it is no ``.keras`` file, or has no weights or too many.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = archive.getinfo(_WEIGHTS).file_size
+            if size <= most:
+                return archive.read(_WEIGHTS)
+        why = f"its {_WEIGHTS!r} would have {size:,} bytes, and the network has room for {most:,}"
+    except KeyError:
+        why = f"it has no {_WEIGHTS!r}"
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        why = f"it is no .keras file ({error})"
+    raise BundleError(
+        f"The weights file {path!r} cannot be used, since {why}: save the model again with "
+        "model.save('x.keras')."
+    )
 
 
 class _Refused(Exception):

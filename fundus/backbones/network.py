@@ -15,6 +15,7 @@ from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.pooling import maps_to_pool, pooled, refuse_without_positions
 from fundus.backbones.splitting import Split, split
 from fundus.backbones.stages import chosen_stages, names_in, stage_outputs
+from fundus.backbones.weights_files import pretrained_file
 from fundus.hookspecs import BackboneSpec
 from fundus.plugins.registry import BUILTIN, get_registry
 from fundus.runtime.keras_settings import dtype_policy
@@ -80,8 +81,7 @@ class Network:
             return None
         if self.weights not in self.spec.pretrained:
             return Path(self.weights)
-        find = self.spec.weights_path
-        return None if find is None else find(self.weights)
+        return pretrained_file(self.spec, self.weights)
 
     def build(self) -> keras.Model:
         """Build the whole network afresh, with its weights."""

@@ -17,11 +17,13 @@ from fundus.cli import (
     explain,
     listings,
     plan,
+    plugins,
     predict,
     report,
     stress,
     train,
     verify,
+    weights,
 )
 from fundus.cli.screen import PROGRAM, CommandGroup
 from fundus.runtime.tensorflow_noise import hush_tensorflow
@@ -51,9 +53,10 @@ app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)
 app.command("heads")(listings.heads)
-app.command("plugins")(listings.plugins)
 app.command("demo")(demo.demo)
 app.add_typer(cache.app, name="cache")
+app.add_typer(plugins.app, name="plugins")
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(wanted: bool) -> None:

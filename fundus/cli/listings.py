@@ -47,7 +47,10 @@ def backbones(json: Json = False) -> None:
         whose = [record for record in others if record["plugin"] == plugin]
         package = whose[0]["distribution"]
         _show_backbones(screen, f"From {package}: the weights are not on this machine", whose)
-    screen.show("With --json: licences in full, papers, and files of weights.")
+    screen.show(
+        "With --json: licences in full, papers, and files of weights.",
+        "fundus weights list tells where these files can be had.",
+    )
     for record in records:
         if record["error"]:
             screen.note(f"{record['name']} of {record['distribution']}: {record['error']}")
@@ -90,12 +93,14 @@ def _in_millions(count: object) -> str:
 
 
 def _backbone(name: str, entry: Entry) -> dict[str, Any]:
+    from fundus.backbones.weights_files import pretrained_file
+
     spec = entry.spec
     files: dict[str, str | None] = {}
     error = ""
     try:
         for weights in spec.pretrained:
-            found = None if spec.weights_path is None else spec.weights_path(weights)
+            found = pretrained_file(spec, weights)
             files[weights] = None if found is None else str(found)
     except (Exception, SystemExit) as failure:  # an error of a plugin must not stop the listing
         error = f"{type(failure).__name__}: {failure}"

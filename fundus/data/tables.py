@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fundus.data.layouts import (
+    eye_codes_of_layouts,
+    is_column_of_a_layout,
+    layout_for,
+    normal_name,
+)
 from fundus.exceptions import DataError, Mention, Message
 
 #: Extensions of image files, in lower case.
@@ -72,7 +77,8 @@ def recognise_columns(
     """Recognise the columns of a table by their names; those that the caller gives are not guessed.
 
     Case, surrounding spaces and underscores do not matter. Where the table is not `labelled`, no
-    grade is looked for unless `grade` is given.
+    grade is looked for unless `grade` is given. Layouts of plugins are asked only about tables
+    that would be refused without them, so that no plugin changes how another table is read.
 
     Raises
     ------
@@ -84,7 +90,27 @@ def recognise_columns(
     >>> recognise_columns(["Image name", "Retinopathy grade", "Risk of macular edema "])
     Columns(path='Image name', grade='Retinopathy grade', patient=None, eye=None, gradable=None)
     """
-    names = [str(name) for name in columns]
+    names, given = [str(name) for name in columns], (path, grade, patient, eye)
+    try:
+        return _recognised(names, *given, labelled=labelled)
+    except DataError:
+        roles = layout_for(names, labelled=labelled)
+        if not roles:
+            raise
+    kinds = zip(("path", "grade", "patient", "eye"), given, strict=True)
+    told = {role: roles.get(role) if name is None else name for role, name in kinds}
+    return _recognised(names, **told, labelled=labelled)
+
+
+def _recognised(
+    names: list[str],
+    path: str | None,
+    grade: str | None,
+    patient: str | None,
+    eye: str | None,
+    *,
+    labelled: bool,
+) -> Columns:
     listed = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names]
 
     def find(role: str, given: str | None, groups: tuple[tuple[str, ...], ...]) -> str | None:
@@ -142,12 +168,14 @@ def _names_image(text: str) -> bool:
 
 def is_text_column(name: object) -> bool:
     """Whether a column holds names of files or patients, which keep their leading zeros."""
-    return any(normal_name(name) in group for group in (*_PATH, *_PATIENT))
+    own = any(normal_name(name) in group for group in (*_PATH, *_PATIENT))
+    return own or is_column_of_a_layout(name, ("path", "patient"))
 
 
 def is_path_column(name: object) -> bool:
     """Whether a column has one of the names of a column of image files."""
-    return any(normal_name(name) in group for group in _PATH)
+    own = any(normal_name(name) in group for group in _PATH)
+    return own or is_column_of_a_layout(name, ("path",))
 
 
 def eye_codes(name: object) -> dict[float, str] | None:
@@ -158,12 +186,9 @@ def eye_codes(name: object) -> dict[float, str] | None:
     >>> eye_codes("exam_eye")
     {1: 'right', 2: 'left'}
     """
-    return {1: "right", 2: "left"} if normal_name(name) == "exam eye" else None  # BRSET
-
-
-def normal_name(name: object) -> str:
-    """Return a column's name in lower case, spaces and underscores made one space."""
-    return re.sub(r"[\s_]+", " ", str(name)).strip().lower()
+    if normal_name(name) == "exam eye":  # BRSET
+        return {1: "right", 2: "left"}
+    return eye_codes_of_layouts(name)
 
 
 def dme_codes(name: object) -> dict[int, int] | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from sklearn.utils import check_random_state
 from fundus.backbones.network import Network, all_frozen, pooled_as
 from fundus.backbones.pooling import POOL_OVERS, POOLINGS, of_all_stages
 from fundus.backbones.stages import stages_text
+from fundus.backbones.weights_files import check_format, named_file, refuse_if_out_of_reach
 from fundus.data.inputs import Images
 from fundus.exceptions import FundusWarning
 from fundus.frozen.function import Frozen
@@ -56,6 +55,10 @@ def resolve_network(settings: FrozenSettings, *, seed: int) -> Network:
         If a parameter cannot be used.
     UnknownNameError
         If no backbone has the name.
+    WeightsNotAvailableError
+        If its pretrained weights are neither here nor to be had.
+    BundleError
+        If the weights file is of a form that the backbone cannot take.
     """
     backbone = settings.backbone
     if (how := given_instead(backbone)) is not None:
@@ -100,12 +103,15 @@ def _check_stages(settings: FrozenSettings) -> None:
 def _weights(settings: FrozenSettings, spec: BackboneSpec) -> str | None:
     """The name of pretrained weights, the path of a file that exists, or None."""
     weights = settings.weights
-    if weights is None or (isinstance(weights, str) and weights in spec.pretrained):
+    if weights is None:
+        return None
+    if isinstance(weights, str) and weights in spec.pretrained:
+        refuse_if_out_of_reach(spec, weights)  # before any image is read
         return weights
-    if isinstance(weights, (str, os.PathLike)):
-        path = Path(weights).expanduser().absolute()
-        if path.is_file():
-            return str(path)
+    path = named_file(weights)
+    if path is not None:
+        check_format(spec, path)
+        return str(path)
     named = "".join(f"{name!r}, " for name in spec.pretrained)
     raise invalid(settings, "weights", f"{named}None or a weights file that exists", weights)
 

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fundus.backbones.weights_files import named_file
 from fundus.data.inputs import as_images, is_image_data
 from fundus.frozen.work import digests
 from fundus.meta.out_of_fold import TrainingData, cache_of
@@ -144,10 +145,9 @@ def _short(digest: Any) -> str:
 
 
 def _file(value: Any) -> Path | None:
-    """The file that a parameter names, such as one of weights."""
+    """The file that a parameter names, such as one of weights, also in the folder of weights."""
     try:
-        path = Path(value).expanduser()
-        return path if path.is_file() else None
+        return named_file(value)
     except (OSError, ValueError, RuntimeError):
         return None
 

@@ -13,7 +13,7 @@ import pluggy
 from fundus import hookspecs
 from fundus._version import __version__
 from fundus.exceptions import PluginError, PluginWarning
-from fundus.hookspecs import GROUP, BackboneSpec, HeadSpec, PreprocessorSpec
+from fundus.hookspecs import GROUP, BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec
 from fundus.plugins.records import Kind
 from fundus.plugins.spec_fields import field_problem
 
@@ -21,6 +21,7 @@ HOOKS: dict[str, tuple[Kind, type]] = {
     "fundus_backbones": ("backbone", BackboneSpec),
     "fundus_heads": ("head", HeadSpec),
     "fundus_preprocessors": ("preprocessor", PreprocessorSpec),
+    "fundus_layouts": ("layout", LayoutSpec),
 }
 
 

@@ -23,13 +23,12 @@ from typing import Any
 
 from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning
-from fundus.hookspecs import GROUP, BackboneSpec, HeadSpec, PreprocessorSpec
+from fundus.hookspecs import GROUP, BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec
 from fundus.plugins.contract import collect
 from fundus.plugins.records import BUILTIN, OWN, Entry, Kind, PluginStatus, Registry
 
 BUILTIN_MODULES = (
-    "fundus.builtin.efficientnet_lite",
-    "fundus.builtin.keras_applications",
+    "fundus.builtin.pretrained",  # of efficientnet_lite and keras_applications
     "fundus.builtin.tiny",
     "fundus.builtin.heads",
     "fundus.builtin.preprocessors",
@@ -198,3 +197,7 @@ class _Builtin:
     @hookspecs.hookimpl
     def fundus_preprocessors(self) -> list[PreprocessorSpec]:
         return self._gather("fundus_preprocessors")
+
+    @hookspecs.hookimpl
+    def fundus_layouts(self) -> list[LayoutSpec]:
+        return self._gather("fundus_layouts")

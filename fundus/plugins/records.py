@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fundus.exceptions import UnknownNameError
 
-Kind = Literal["backbone", "head", "preprocessor"]
+Kind = Literal["backbone", "head", "preprocessor", "layout"]
 
 #: Name of the plugin that ships, and its distribution.
 BUILTIN = "builtin"
@@ -71,7 +71,7 @@ class Registry:
     """All specs by kind and name, and the status of every plugin."""
 
     entries: dict[Kind, list[Entry]] = field(
-        default_factory=lambda: {"backbone": [], "head": [], "preprocessor": []}
+        default_factory=lambda: {"backbone": [], "head": [], "preprocessor": [], "layout": []}
     )
     statuses: list[PluginStatus] = field(default_factory=list)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fundus.hookspecs import BackboneSpec, HeadSpec, PreprocessorSpec
+from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile
 
 #: What a name looks like.
 NAME = re.compile(r"[a-z][a-z0-9_\-]*")
@@ -34,6 +34,35 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
 
 
+def _is_plain_file_name(value: Any) -> bool:
+    # a name that led out of a folder would have other files replaced
+    return isinstance(value, str) and re.fullmatch(r"[\w\-][\w.\-]*", value) is not None
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"|[0-9a-f]{32}|[0-9a-f]{64}", value) is not None
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"|https?://\S+", value) is not None
+
+
+def _are_files(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(file, WeightsFile) for file in value)
+
+
+def _are_endings(value: Any) -> bool:
+    return _is_names(value) and all(ending.startswith(".") for ending in value)
+
+
+def _are_eye_codes(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(type(code) is int for code in value)
+        and all(eye in ("left", "right") for eye in value.values())
+    )
+
+
 _Rule = tuple[Callable[[Any], bool], str]
 _NAME_RULE: _Rule = (
     _is_name,
@@ -42,6 +71,10 @@ _NAME_RULE: _Rule = (
 _CALLABLE: _Rule = (callable, "callable")
 _OPTIONAL: _Rule = (lambda value: value is None or callable(value), "callable or None")
 _TEXT: _Rule = (_is_text, "a str that is not empty")
+_COLUMN: _Rule = (
+    lambda value: value is None or _is_text(value),
+    "the name of a column, a str that is not empty, or None",
+)
 
 _RULES: dict[type, dict[str, _Rule]] = {
     BackboneSpec: {
@@ -57,6 +90,8 @@ _RULES: dict[type, dict[str, _Rule]] = {
         "pretrained": (_is_names, "a tuple of str, such as ('imagenet',), or ()"),
         "weights_path": _OPTIONAL,
         "load_weights": _OPTIONAL,
+        "weights_files": (_are_files, "a tuple of WeightsFile, or ()"),
+        "weights_formats": (_are_endings, "a tuple of endings, such as ('.pth',), or ()"),
         "min_image_size": (_is_pixels, "a positive int, in pixels"),
         "citation": (lambda value: isinstance(value, str), "a str"),
     },
@@ -64,6 +99,24 @@ _RULES: dict[type, dict[str, _Rule]] = {
         "name": _NAME_RULE,
         "make": (_makes, "callable, or where it is, as 'package.module:Class'"),
         "description": _TEXT,
+    },
+    LayoutSpec: {
+        "name": _NAME_RULE,
+        "description": _TEXT,
+        "path": _TEXT,
+        "grade": _TEXT,
+        "patient": _COLUMN,
+        "eye": _COLUMN,
+        "eye_codes": (_are_eye_codes, "a dict of int to 'left' or 'right', or None"),
+    },
+    WeightsFile: {
+        "weights": _TEXT,
+        "file": (_is_plain_file_name, "the name of a file, of letters, digits, '.', '_' and '-'"),
+        "digest": (_is_digest, "32 or 64 hexadecimal digits in lower case, or ''"),
+        "url": (_is_address, "an address that starts with https://, or ''"),
+        "package": (lambda value: isinstance(value, str), "a str"),
+        "n_bytes": (lambda value: value is None or _is_pixels(value), "a positive int or None"),
+        "place": _OPTIONAL,
     },
     PreprocessorSpec: {
         "name": _NAME_RULE,
@@ -78,7 +131,9 @@ _RULES: dict[type, dict[str, _Rule]] = {
 }
 
 
-def field_problem(spec: BackboneSpec | HeadSpec | PreprocessorSpec) -> str:
+def field_problem(
+    spec: BackboneSpec | HeadSpec | LayoutSpec | PreprocessorSpec | WeightsFile,
+) -> str:
     """Say in one clause which field of a record first holds what it may not; empty for none.
 
     Examples
@@ -95,4 +150,18 @@ def field_problem(spec: BackboneSpec | HeadSpec | PreprocessorSpec) -> str:
             f"'image_size' must be at least 'min_image_size', {spec.min_image_size} pixels. "
             f"Got {spec.image_size!r} instead."
         )
-    return ""
+    if isinstance(spec, LayoutSpec) and spec.eye_codes is not None and spec.eye is None:
+        return "'eye' must name the column that 'eye_codes' is of. Got None instead."
+    return _files_problem(spec) if isinstance(spec, BackboneSpec) else ""
+
+
+def _files_problem(spec: BackboneSpec) -> str:
+    for number, file in enumerate(spec.weights_files):
+        problem = field_problem(file)
+        if not problem and file.weights not in spec.pretrained:
+            problem = f"'weights' must be one of {spec.pretrained!r}. Got {file.weights!r} instead."
+        if problem:
+            return f"in 'weights_files[{number}]', {problem}"
+    named = [file.weights for file in spec.weights_files]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    return "" if twice is None else f"'weights_files' has two files of {twice!r}; give one."

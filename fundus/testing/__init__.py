@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from fundus.testing.backbone import check_backbone
 from fundus.testing.head import check_head
+from fundus.testing.layout import check_layout
 from fundus.testing.plugin import check_plugin
 from fundus.testing.preprocessor import check_preprocessor
 from fundus.testing.probes import probe_features, probe_images
@@ -23,6 +24,7 @@ from fundus.testing.probes import probe_features, probe_images
 __all__ = [
     "check_backbone",
     "check_head",
+    "check_layout",
     "check_plugin",
     "check_preprocessor",
     "probe_features",

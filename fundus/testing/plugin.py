@@ -27,6 +27,7 @@ from fundus.plugins.registry import (
 from fundus.testing.backbone import BACKBONE_CHECKS, BackboneCase
 from fundus.testing.checks import expect
 from fundus.testing.head import HEAD_CHECKS, HeadCase
+from fundus.testing.layout import LAYOUT_CHECKS, LayoutCase
 from fundus.testing.preprocessor import PREPROCESSOR_CHECKS, PreprocessorCase
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -35,6 +36,7 @@ KINDS: dict[Kind, tuple[type, Mapping[str, Callable[[Any], None]]]] = {
     "backbone": (BackboneCase, BACKBONE_CHECKS),
     "head": (HeadCase, HEAD_CHECKS),
     "preprocessor": (PreprocessorCase, PREPROCESSOR_CHECKS),
+    "layout": (LayoutCase, LAYOUT_CHECKS),
 }
 
 #: Packages that are too slow to import before anything is built.
@@ -50,9 +52,9 @@ def check_plugin(
 ) -> None:
     """Check that an installed package follows the contract, with all of its entries.
 
-    Its plugins must load, without Keras, and every backbone, head and preprocessor must pass
-    `check_backbone`, `check_head` or `check_preprocessor`. Each check is run, whatever the others
-    found. The plugin's module gives arguments of the checks once::
+    Its plugins must load, without Keras, and every backbone, head, preprocessor and layout must
+    pass `check_backbone`, `check_head`, `check_preprocessor` or `check_layout`. Each check is run,
+    whatever the others found. The plugin's module gives arguments of the checks once::
 
         fundus_checks = {"head:forest": {"takes_weights": False}}
 

@@ -73,6 +73,7 @@ def _spec(config: ViTConfig, **fields) -> BackboneSpec:
         name=config.name,
         build=partial(_build, config),
         load_weights=partial(_load_weights, config),
+        weights_formats=(".pth", ".pt", ".bin", ".safetensors", ".weights.h5", ".keras"),
         image_size=config.image_size,
         min_image_size=config.patch * 2,
         pretrained=(),

@@ -1,0 +1,210 @@
+"""A new plugin: written, refused, installed, tested by its own tests and used by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from installing import install
+
+from fundus.exceptions import InvalidParameterError, WriteError
+from fundus.testing.starter import KINDS, new_plugin
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: A name of each kind, with what a package's name may hold.
+NAMES = {"backbone": "fundus-my.net", "head": "Trees_2", "preprocessor": "fundus-green-only"}
+NAMES["layout"] = "fundus-clinic"
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written(tmp_path, kind):
+    made = new_plugin("fundus-my.net", kind=kind, folder=tmp_path / "a" / "b")
+    assert made == tmp_path / "a" / "b"
+    files = texts(made)
+    assert sorted(files) == [
+        "LICENSE",
+        "README.md",
+        "fundus_my_net/__init__.py",
+        "pyproject.toml",
+        "tests/test_fundus_my_net.py",
+    ]
+    for path, text in files.items():
+        assert not re.search(r"\$[a-z{]", text), path  # every name was put in
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["name"] == "fundus-my.net"
+    assert project["entry-points"] == {"fundus": {"my_net": "fundus_my_net"}}
+    assert "my_net" in files["fundus_my_net/__init__.py"]
+    assert "check_plugin" in files["tests/test_fundus_my_net.py"]
+    assert "BSD 3-Clause" in files["LICENSE"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["a", "fundus-iris", "fundus-a-rather-long-name-of-a-plugin"])
+def test_ruff_finds_nothing_to_change(tmp_path, kind, name):
+    pytest.importorskip("ruff")
+    made = new_plugin(name, kind=kind, folder=tmp_path / name)
+    for words in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, "--no-cache", str(made)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if words == ["check"] or len(name) < 20:  # longer names fill lines
+            assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "letters, digits"),
+        ("my plugin", "letters, digits"),
+        ("-net", "a letter or digit at both ends"),
+        ("../net", "letters, digits"),
+        ("net/work", "letters, digits"),
+        ("nét", "ASCII"),
+        (None, "letters, digits"),
+        ("2fast", "Python cannot import '2fast'"),
+        ("class", "Python cannot import 'class'"),
+        ("fundus_2fast", "a plugin cannot be called '2fast'"),
+        ("fundus", "an installed package has this name|an installed module"),
+        ("Fundus.Zoo", "an installed package has this name"),
+        ("json", "Python's own module is called 'json'"),
+        ("numpy", "an installed module is called 'numpy'"),
+        ("fundus-builtin", "a plugin of fundus-zoo is called 'builtin'"),
+        ("fundus-softmax", "a head is called 'softmax', which would go on meaning that one"),
+    ],
+)
+def test_names_that_cannot_be_had_are_refused_with_the_reason(tmp_path, monkeypatch, name, why):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidParameterError, match=f"such as 'fundus-iris': .*({why})") as caught:
+        new_plugin(name, kind="head")
+    assert repr(name) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+#: A plugin that offers nothing.
+EMPTY = """
+from fundus.hookspecs import hookimpl
+
+@hookimpl
+def fundus_heads():
+    return []
+"""
+
+
+def test_a_name_that_another_plugin_has_is_refused(tmp_path, install):
+    install("iris", EMPTY, distribution="fundus-other")
+    with pytest.raises(InvalidParameterError, match="a plugin of fundus-other is called 'iris'"):
+        new_plugin("fundus-iris", folder=tmp_path / "x")
+    with pytest.raises(InvalidParameterError, match="an installed package has this name"):
+        new_plugin("Fundus_Other", folder=tmp_path / "x")
+
+
+def test_the_kind_must_be_one(tmp_path):
+    with pytest.raises(InvalidParameterError, match="'head', 'preprocessor'.* Got 'metric'"):
+        new_plugin("fundus-iris", kind="metric", folder=tmp_path / "x")
+
+
+@pytest.mark.parametrize("there", ["folder", "empty folder", "file", "dangling link"])
+def test_nothing_that_exists_is_overwritten(tmp_path, monkeypatch, there):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "fundus-iris"
+    if there == "file":
+        place.write_text("mine")
+    elif there == "dangling link":
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        place.mkdir()
+    if there == "folder":
+        (place / "pyproject.toml").write_text("mine")
+    with pytest.raises(WriteError, match="'fundus-iris' exists already"):
+        new_plugin("fundus-iris")
+    assert [path.name for path in tmp_path.iterdir()] == ["fundus-iris"]
+    if there == "folder":
+        assert texts(place) == {"pyproject.toml": "mine"}
+
+
+def test_a_folder_of_the_working_folder_is_no_module(tmp_path, monkeypatch):
+    (tmp_path / "fundus_iris").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert new_plugin("fundus-iris").name == "fundus-iris"
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    written = Path.write_text
+
+    def stopped(self, *args, **kwargs):
+        if self.name == "__init__.py":
+            raise KeyboardInterrupt
+        return written(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        new_plugin("fundus-iris", folder=tmp_path / "iris")
+    assert list(tmp_path.iterdir()) == []
+
+
+#: Uses each entry by name, beside the others.
+USE = """
+import json, sys
+from fundus import TransferClassifier, make_fundus
+data = make_fundus(20, 64, 0, out_dir=sys.argv[1])
+for words in json.loads(sys.argv[2]):
+    model = TransferClassifier(**words, random_state=0)
+    print(len(model.fit(data.paths, data.grades).predict(data.paths)))
+"""
+
+
+@pytest.mark.slow
+def test_each_kind_is_installed_passes_its_tests_and_is_used_by_name(tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    path = [str(site), str(ROOT), *filter(None, sys.path)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "FUNDUS_CACHE_DIR": str(tmp_path / "cache"),
+        "COLUMNS": "200",
+    }
+
+    def run(*words, folder=tmp_path):
+        result = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, cwd=folder, env=environment
+        )
+        assert result.returncode == 0, f"{words}: {result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    for kind, name in NAMES.items():
+        run("-m", "fundus", "plugins", "new", name, "--kind", kind)
+        install(tmp_path / name, site)
+    listed = json.loads(run("-m", "fundus", "plugins", "--json"))["plugins"]
+    offers = {plugin["distribution"]: plugin["offers"] for plugin in listed}
+    assert offers.pop("fundus-zoo")
+    assert {name: offers[name] for name in NAMES.values()} == {
+        "fundus-my.net": ["backbone:my_net"],
+        "Trees_2": ["head:trees_2"],
+        "fundus-green-only": ["preprocessor:green_only"],
+        "fundus-clinic": ["layout:clinic"],
+    }
+    # one process for all, since each starts TensorFlow
+    printed = run("-m", "pytest", "-v", "-c", "fundus-my.net/pyproject.toml", *NAMES.values())
+    assert len(re.findall(r"PASSED", printed)) == 9
+    assert not re.search(r"\d+ (failed|skipped|warning)", printed)
+    uses = [
+        {"backbone": "my_net", "head": "trees_2", "weights": None, "image_size": 32},
+        {"backbone": "tiny", "weights": "fixed", "head": "trees_2", "photometric": "green_only"},
+    ]
+    assert run("-c", USE, str(tmp_path / "photographs"), json.dumps(uses)) == "20\n20\n"
