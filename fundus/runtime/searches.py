@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import joblib
@@ -26,10 +26,12 @@ except ImportError:  # scikit-learn 1.8, whose searches tell an estimator nothin
     class Called:  # type: ignore[no-redef]
         """An estimator without callbacks."""
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:  # type: ignore[no-redef]
+    def with_callbacks(method: Any) -> Any:
         """Return the method."""
         return method
 
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 #: What scikit-learn calls the fits of a search.
 EVALUATION, REFIT = "candidate-split-evaluation", "refit-with-best-params"
@@ -127,7 +129,7 @@ def one_search(folds: int | None = None) -> Iterator[None]:
         _together.reset(token)
 
 
-def as_a_fit_of_a_search(fit: Callable[..., Any]) -> Any:
+def as_a_fit_of_a_search(fit: Fit) -> Fit:
     """Return a method `fit` of a `Called` estimator that knows its place in a search.
 
     Parameters
