@@ -135,6 +135,7 @@ def test_skore_scores_what_we_score(follow):
         predicted = fold.estimator_.predict(data.frame.iloc[test])
         np.testing.assert_array_equal(predicted, again.predict(data.frame.iloc[test]))
         kappas.append(quadratic_weighted_kappa(data.grades[test], predicted))
+    assert len(np.unique(kappas)) == 3, "a model that does predict"
     (row,) = [name for name in page["scores"].index if "kappa" in str(name).lower()]
     assert page["scores"].loc[row].iloc[0] == pytest.approx(np.mean(kappas))
     assert page["matrix"] is not None
@@ -186,7 +187,7 @@ def test_mlflow_keeps_a_run_and_a_model_without_pickle(follow):
     run = mlflow.get_run(page["run"].info.run_id)
     scores = page["found"].scores().set_index("score")["value"].dropna()
     assert run.data.metrics == pytest.approx(scores.to_dict())
-    assert run.data.params["head"] == "ridge"
+    assert run.data.params["head"] == "RidgeHead(alpha=1.0)"
     files = {Path(f.path).name for f in mlflow.artifacts.list_artifacts(run_id=run.info.run_id)}
     assert files >= {"report.json", "report.txt", "model", "confusion.png", "roc.png"}
     kept = [path.suffix for path in Path(page["folder"]).rglob("*") if path.is_file()]
@@ -194,6 +195,15 @@ def test_mlflow_keeps_a_run_and_a_model_without_pickle(follow):
     X = page["data"].frame
     np.testing.assert_array_equal(page["loaded"].predict(X), page["ensemble"].predict(X))
     # the traps that the page tells of
+    mlflow.sklearn.autolog(log_models=False, log_datasets=False, silent=True)
+    try:
+        with mlflow.start_run() as watched:
+            page["model"].set_params(head="logistic").fit(X, page["data"].grades)
+    finally:
+        mlflow.sklearn.autolog(disable=True)
+    params = mlflow.get_run(watched.info.run_id).data.params
+    assert "logisticregression__C" in params
+    assert "backbone" not in params
     with pytest.raises(mlflow.MlflowException, match="untrusted types"), mlflow.start_run():
         mlflow.sklearn.log_model(page["ensemble"], name="model")
 

@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from fundus import FoldEnsemble, SoftmaxHead, TransferClassifier, one_search, set_verbosity
 from fundus.exceptions import InvalidParameterError
-from fundus.runtime import progress
+from fundus.runtime import progress, searches
 from fundus.runtime.progress import labelled
 from fundus.runtime.searches import (
     Called,
@@ -132,11 +132,21 @@ def test_in_a_pipeline_only_the_number_is_known():
     assert [told for _, told in SEEN] == [True] + [False] * 6
 
 
+class Forgets(dict):
+    """What a process of joblib's knows of a search: each task brings a copy of its own."""
+
+    def setdefault(self, key, default):
+        return default
+
+
 @told_by_searches
 def test_a_worker_tells_the_plan_of_the_first_fit_only(monkeypatch):
     monkeypatch.setattr(multiprocessing.current_process(), "_name", "LokyProcess-1")
-    noted(lambda: GridSearchCV(Noted(), {"fails": [False], "C": [1, 2]}, cv=FOLDS).fit(X, Y))
+    monkeypatch.setattr(searches, "_searches", Forgets())
+    labels = noted(lambda: GridSearchCV(Noted(), {"C": [1, 2]}, cv=FOLDS).fit(X, Y))
     assert [told for _, told in SEEN] == [True] + [False] * 6
+    assert labels[0] == "Candidate 0, fold 0 (1 of 6): training"
+    assert labels[1:6] == [f"Fit {k} of 6: training" for k in range(2, 7)]
 
 
 @told_by_searches
@@ -169,6 +179,17 @@ def test_a_loop_in_one_search():
     for folds in (0, -1, True, 2.0, "3"):
         with pytest.raises(InvalidParameterError, match="one_search.*positive int"):
             work(folds)
+
+
+def test_fits_inside_a_fit_are_part_of_it():
+    def work():
+        with one_search(folds=2):
+            for _ in range(2):
+                FoldEnsemble(Noted(), cv=FOLDS, voting="hard").fit(X, Y)
+
+    labels = noted(work)
+    assert labels == [f"Fold {k}, fold {fold}: training" for k in range(2) for fold in range(3)]
+    assert [told for _, told in SEEN] == [True] + [False] * 5
 
 
 @told_by_searches
