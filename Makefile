@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow test-plugins test-oldest check audit docs pictures soak zoo bench format clean
+.PHONY: setup demo test test-slow test-plugins test-beside test-oldest check audit docs pictures soak zoo bench
+.PHONY: format clean
 
 setup: $(READY)
 
@@ -25,6 +26,13 @@ $(PLUGINS_READY): $(READY) $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PLUGINS:%=-e plugins/%)
 	touch $(PLUGINS_READY)
 
+# what docs/beside-others.md is about, which waits as well
+BESIDE_READY := $(VENV)/.beside
+
+$(BESIDE_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[beside]'
+	touch $(BESIDE_READY)
+
 demo: setup
 	$(BIN)/fundus demo
 
@@ -41,6 +49,10 @@ test-slow: setup
 
 test-plugins: $(PLUGINS_READY)
 	for plugin in $(PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest -n auto) || exit 1; done
+
+# the recipes with other libraries; after the other tests, as MLflow asks for an older importlib_metadata
+test-beside: $(BESIDE_READY)
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/test_beside.py
 
 check: setup
 	$(BIN)/ruff check .
@@ -61,7 +73,7 @@ $(TOOLS_READY):
 	touch $@
 
 $(PINNED): $(TOOLS_READY) pyproject.toml
-	$(TOOLS)/bin/uv pip compile --quiet --resolution lowest-direct --python $(PYTHON) --all-extras pyproject.toml -o $@
+	$(TOOLS)/bin/uv pip compile --quiet --resolution lowest-direct --python $(PYTHON) --extra dev --extra docs pyproject.toml -o $@
 
 # without a network it says that nothing was checked, and `make check` goes on
 audit: setup
@@ -76,6 +88,7 @@ test-oldest: $(PINNED)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python -r $(PINNED)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . -e plugins/fundus-example
 	# old packages warn of what newer ones below them have renamed, and of models that newer ones saved
+	PYTHONWARNINGS=ignore::DeprecationWarning \
 	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m 'not zoo and not soak' -W ignore::DeprecationWarning \
 		-W ignore::sklearn.exceptions.InconsistentVersionWarning $(TESTS)
 

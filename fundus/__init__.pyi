@@ -81,6 +81,7 @@ from .reporting.shortcuts import shortcut_report as shortcut_report
 from .reporting.stress import stress_out_of_fold as stress_out_of_fold
 from .reporting.stress import stress_report as stress_report
 from .reporting.stressed import StressReport as StressReport
+from .runtime.searches import one_search as one_search
 from .runtime.verbosity import set_verbosity as set_verbosity
 from .saving.bundle import load as load
 from .store import Cache as Cache

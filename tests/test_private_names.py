@@ -301,6 +301,22 @@ def _():
     assert set(Ridge._get_param_names()) == set(Ridge().get_params(deep=False))
 
 
+@relied_on("_init_callback_context", "runtime/searches.py")
+def _():
+    from sklearn.base import BaseEstimator
+
+    from fundus.runtime.searches import Called
+
+    class Estimator(Called, BaseEstimator):
+        pass
+
+    if hasattr(Called, "set_callbacks"):  # since scikit-learn 1.9, whose guide tells of it
+        context = Estimator()._init_callback_context()
+        assert (context.parent, context.source_task_name) == (None, None)
+        assert context.call_on_fit_task_begin(estimator=Estimator(), X=None, y=None) is context
+        assert context.call_on_fit_task_end(estimator=Estimator(), X=None, y=None) is False
+
+
 @relied_on("sklearn.utils._safe_indexing", "meta/")
 def _():
     import pandas as pd

@@ -19,6 +19,7 @@ from fundus.grades.labels import to_positions
 from fundus.meta.out_of_fold import TrainingData, read_training
 from fundus.meta.voting import Ballot, votes_on
 from fundus.parameters import invalid
+from fundus.runtime.searches import Called, as_a_fit_of_a_search
 from fundus.saving.codec import Decoder
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.schema import CLASSES, COLUMN_NAMES, COUNT, Field, instance, require
@@ -33,7 +34,9 @@ OF_A_GRADER: dict[str, Field] = {
 }
 
 
-class MetaGrader(Saves, Explains, Grader, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class MetaGrader(
+    Saves, Explains, Grader, Called, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     """A classifier of grades around an ``estimator``, which takes the same ``X``.
 
     A subclass fits in ``_fit`` and predicts in ``votes_of``, by default as the wrapped model does;
@@ -52,6 +55,7 @@ class MetaGrader(Saves, Explains, Grader, MetaEstimatorMixin, ClassifierMixin, B
     _saved: ClassVar[Collection[str]] = OF_A_GRADER
     _not_saved: ClassVar[tuple[str, ...]] = ("estimator", "n_jobs", "verbose")
 
+    @as_a_fit_of_a_search
     def fit(
         self,
         X: Any,

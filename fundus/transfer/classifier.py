@@ -17,6 +17,7 @@ from fundus.grades.labels import read_grades, read_labels, to_positions
 from fundus.grades.patients import read_patients
 from fundus.heads.base import NeuralHead
 from fundus.parameters import invalid
+from fundus.runtime.searches import Called, as_a_fit_of_a_search
 from fundus.transfer.copies import Copied
 from fundus.transfer.former import only_former, without_former
 from fundus.transfer.inputs import plan_fit, prediction_source
@@ -32,7 +33,7 @@ from fundus.transfer.steps import check_duplicates, fit_parts
 
 
 @without_former
-class TransferClassifier(Copied, SavesClassifier, Predicts, ClassifierMixin, BaseEstimator):
+class TransferClassifier(Copied, SavesClassifier, Predicts, Called, ClassifierMixin, BaseEstimator):
     """Grade images with a pretrained backbone and a head.
 
     The frozen layers of the backbone run once per image and their results are kept; only the
@@ -150,7 +151,7 @@ class TransferClassifier(Copied, SavesClassifier, Predicts, ClassifierMixin, Bas
     random_state : int, RandomState or None, default=None
         Seed of all random choices.
     verbose : int, default=0
-        1 shows progress.
+        1 shows progress, and the plan; a search shows one plan, see `one_search`.
 
     Attributes
     ----------
@@ -258,6 +259,7 @@ class TransferClassifier(Copied, SavesClassifier, Predicts, ClassifierMixin, Bas
         if former:
             self.set_params(**only_former(former))
 
+    @as_a_fit_of_a_search
     def fit(
         self,
         X: Any,

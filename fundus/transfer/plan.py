@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fundus.runtime.progress import labelled
+from fundus.runtime.searches import first_of_its_kind
 from fundus.runtime.shown import Shown
 from fundus.runtime.terminal import new_table
 
@@ -175,11 +177,11 @@ def in_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(plan: Plan, title: str = "Plan") -> Table:
     """Return a plan as a table."""
     from rich.text import Text
 
-    table = new_table("Plan", show_header=False)
+    table = new_table(title, show_header=False)
     for label, text in plan.rows():
         table.add_row(Text(label, style="bold"), Text(text))
     return table
@@ -199,9 +201,12 @@ def plans_told(told: bool) -> Iterator[None]:
 
 
 def show_plan(plan: Plan) -> None:
-    """Print a plan on standard error, unless `plans_told` turned that off."""
-    if not _told.get():
+    """Print a plan on standard error, unless `plans_told` turned that off.
+
+    A search prints one, and another where a candidate keeps something else.
+    """
+    if not _told.get() or not first_of_its_kind((plan.cut, plan.chosen.way)):
         return
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(plan_table(plan))
+    Console(stderr=True, highlight=False).print(plan_table(plan, labelled("Plan")))
