@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +61,35 @@ class RunRecord:
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise _damaged(self.path / OOF, error) from error
+
+    def table(self, name: str, text: Collection[str] = ("file",)) -> pd.DataFrame | None:
+        """A table of the run; ``None`` if the file is not there any more.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        text : collection of str
+            Columns that hold text, in which nothing is missing; all others hold numbers or words.
+
+        Raises
+        ------
+        BundleError
+            If it cannot be read, or lacks a column of `text`.
+        """
+        file = self.path / name
+        if not file.is_file():
+            return None
+        try:
+            found = pd.read_csv(
+                file, encoding_errors="surrogateescape",
+                converters=dict.fromkeys(text, str),
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise _damaged(file, error) from error
+        if missing := [column for column in text if column not in found]:
+            raise _damaged(file, f"it lacks the column {missing[0]!r}")
+        return found
 
     @property
     def severity(self) -> NDArray[np.float64] | None:
