@@ -160,13 +160,13 @@ def _suspects(suspects: pd.DataFrame, names: list[str]) -> list[Block]:
         )
         blocks.append(Table(_first("doubtful label", len(labels)), header, rows, note))
     if len(odd):
-        rows = [
+        pictured = [
             (one["file"], _issues(one["issues"]), number(float(one["brightness"]), 0),
              number(float(one["sharpness"]), 1))
             for _, one in odd.head(FIRST).iterrows()
         ]  # fmt: skip
-        header = ("photograph", "what is odd", "light, 0 to 255", "sharpness")
-        blocks.append(Table(_first("odd picture", len(odd)), header, rows))
+        measured = ("photograph", "what is odd", "light, 0 to 255", "sharpness")
+        blocks.append(Table(_first("odd picture", len(odd)), measured, pictured))
     return blocks
 
 

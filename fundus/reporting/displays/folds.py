@@ -10,7 +10,7 @@ from fundus.exceptions import DataError
 from fundus.reporting.evaluation import evaluate_out_of_fold
 from fundus.reporting.report import score_values
 from fundus.reporting.tables import LABELS
-from fundus.runtime.figures import COLOURS, SMALL, TEXT, TITLE, new_figure
+from fundus.runtime.figures import COLOURS, SMALL, TEXT, TITLE, as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +74,7 @@ class FoldsDisplay:
         """
         return cls(evaluate_out_of_fold(estimator, (X, y))).plot(ax)
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a panel for each score.
 
