@@ -114,12 +114,13 @@ def test_a_training_has_all_but_the_thumbnails(photographs, tmp_path, monkeypatc
     import fundus.cli.audited as audited
     from fundus import FoldEnsemble, TransferClassifier, evaluate_out_of_fold
     from fundus.model_selection.near_duplicates import COMPARED_AT
+    from fundus.store import open_store
 
     data, cache = photographs, tmp_path / "cache"
     model = TransferClassifier("tiny", "logistic", weights="fixed", cache=cache)
     model = FoldEnsemble(model, cv=2, random_state=0).fit(data.frame, data.grades)
     evaluate_out_of_fold(model, data, shortcuts=True)
-    pixel_digests(as_images(data.paths), audited_store(cache))
+    pixel_digests(as_images(data.paths), open_store(cache))
     recipes, read = set(), Images.picture
     monkeypatch.setattr(
         Images, "picture", lambda self, row, recipe: recipes.add(recipe) or read(self, row, recipe)

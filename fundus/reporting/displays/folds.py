@@ -122,6 +122,8 @@ class FoldsDisplay:
         return self
 
     def _draw(self, ax: Axes, label: str, values: Any, whole: Measure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         if np.isfinite(whole.interval.low):
             ax.axvspan(
                 whole.interval.low, whole.interval.high, color=COLOURS[4], alpha=0.2, linewidth=0
@@ -133,6 +135,7 @@ class FoldsDisplay:
             markeredgecolor="white", zorder=3,
         )  # fmt: skip
         ax.margins(x=0.15)
+        ax.xaxis.set_major_locator(MaxNLocator(4))  # more do not fit side by side
         span = "" if np.isnan(whole.interval.low) else f" ({whole.span})"
         ax.set_title(f"{label}\n{whole.value:.3f}{span}", fontsize=TEXT, loc="left")
         ax.tick_params(labelsize=SMALL)
