@@ -44,7 +44,8 @@ def audit_blocks(record: RunRecord, names: list[str]) -> list[Block]:
         return [Text(text, strong=True), *_command(record)]
     if found:
         tables = {which: _recorded(record, which) for which in _FILES}
-        return _blocks(record, names, found, tables["suspects"], tables["pairs"])
+        blocks = _blocks(record, names, found, tables["suspects"], tables["pairs"])
+        return [*blocks, *_gone(record)]
     try:
         audit = _from_predictions(record)
     except BundleError as error:
@@ -85,6 +86,16 @@ def _recorded(record: RunRecord, which: str) -> pd.DataFrame | None:
     if name not in record.metrics["files"]:
         return None
     return record.table(name, text=_FILES[which])
+
+
+def _gone(record: RunRecord) -> list[Block]:
+    names = [f"{which}.csv" for which in _FILES]
+    known = [name for name in names if name in record.metrics["files"]]
+    return [
+        Text(f"The table {name} is not in the run any more.")
+        for name in known
+        if not (record.path / name).is_file()
+    ]
 
 
 def _blocks(

@@ -5,13 +5,9 @@ from __future__ import annotations
 import base64
 import re
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fundus.documents.blocks import Document, Picture
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 #: Bytes of a PNG from which on it becomes a JPEG, so that a report stays small enough to send.
 LARGE = 300_000
@@ -59,7 +55,7 @@ def _as_small(found: re.Match[bytes]) -> bytes:
     content = base64.b64decode(found[1])
     if len(content) < LARGE_INSIDE:
         return found[0]
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         share = pixels[..., 3:] / 255
         pixels = np.rint(share * pixels[..., :3] + 255 * (1 - share)).astype(np.uint8)
@@ -75,7 +71,7 @@ def as_jpeg(content: bytes) -> bytes:
     return _jpeg(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def _jpeg(pixels: Any) -> bytes:
     from fundus.runtime.opencv import cv2
 
     found: bytes = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

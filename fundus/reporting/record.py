@@ -53,7 +53,8 @@ class RunRecord:
         BundleError
             If they cannot be read.
         """
-        text = {"file_name": str, "file": str, "patient": str}
+        # of objects, since pandas' own text refuses names that are not UTF-8
+        text = dict.fromkeys(("file_name", "file", "patient"), object)
         try:
             return pd.read_csv(
                 self.path / OOF, dtype=text, keep_default_na=False, na_values={"severity": [""]},
@@ -82,14 +83,14 @@ class RunRecord:
             return None
         try:
             found = pd.read_csv(
-                file, encoding_errors="surrogateescape",
-                converters=dict.fromkeys(text, str),
+                file, dtype=dict.fromkeys(text, object), keep_default_na=False, na_values=[""],
+                encoding_errors="surrogateescape",
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise _damaged(file, error) from error
         if missing := [column for column in text if column not in found]:
             raise _damaged(file, f"it lacks the column {missing[0]!r}")
-        return found
+        return found.fillna(dict.fromkeys(text, ""))
 
     @property
     def severity(self) -> NDArray[np.float64] | None:
