@@ -378,7 +378,10 @@ def test_names_that_are_not_utf_8_and_the_errors_of_validation(tmp_path):
     head = b"file,target,prediction,error,severity,severity_error,margin,fold\n"
     rows = b"\xff.png,3,1,2,1.25,1.75,0.2,0\n007,0,1,1,0.9,0.9,0.3,1\n"
     for name in ("uncertain.csv", "validation-errors.csv"):
-        (record.path / name).write_bytes(head + rows)
+        in_order = (
+            rows if name == "uncertain.csv" else b"".join(rows.splitlines(keepends=True)[::-1])
+        )
+        (record.path / name).write_bytes(head + in_order)
         record.metrics["files"][name] = "ranked"
     for name in ("validation-errors.png", "validation-uncertain.png"):
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(record.path / name)
@@ -389,8 +392,8 @@ def test_names_that_are_not_utf_8_and_the_errors_of_validation(tmp_path):
     tables = tables_of(document, "validation")
     rows = tables["The 2 largest errors of 2 photographs graded wrong"].rows
     assert rows == [
-        ("\udcff.png", "3 severe NPDR", "1 mild NPDR", "1.25"),
         ("007", "0 no apparent DR", "1 mild NPDR", "0.90"),
+        ("\udcff.png", "3 severe NPDR", "1 mild NPDR", "1.25"),
     ]
     scores = {row[0]: row[1] for row in tables["Scores"].rows}
     assert scores["quadratic weighted kappa"] == f"{found['qwk']:.3f}"

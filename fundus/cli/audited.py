@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +119,7 @@ def write_audit(
     Returns
     -------
     record : dict
-        For metrics.json: counts, what was looked at, how many pairs were in two folds, seconds; or
+        For metrics.json: counts, what was looked at, how many pairs were in two folds; or
         ``why`` there is none.
     files : dict of str to str
         Description of each file by its name.
@@ -130,7 +129,6 @@ def write_audit(
     DataWarning
         If the photographs cannot be audited, such as because some have moved meanwhile.
     """
-    started = time.perf_counter()
     try:
         measures, pairs = _looked_at(model, graded)
     except FundusError as error:
@@ -161,7 +159,6 @@ def write_audit(
         "looked_at": looked_at,
         "n_pairs": len(alike),
         "n_pairs_apart": int(apart.sum()),
-        "seconds": round(time.perf_counter() - started, 1),
     }
     return record, files
 
