@@ -95,6 +95,16 @@ def test_labels_are_judged_by_the_rule_of_confident_learning():
     assert 0 < (found["issues"] == "label_suspect").sum() <= 8
 
 
+def test_a_label_that_is_the_likely_grade_is_not_suspect():
+    """All of grade 1 has little probability, and no other grade has what is usual for it."""
+    y, fold = np.repeat([0, 1], 10), np.arange(20) % 2
+    proba = np.where(y[:, None] == 0, [0.9, 0.1], [0.8, 0.2])
+    names = [f"{k}.png" for k in range(20)]
+    found = audit_of_training(names, y, None, names, fold, proba=proba).images
+    assert found["likely_grade"].tolist() == y.tolist()
+    assert found["issues"].tolist() == [""] * 20
+
+
 def test_a_grade_that_a_fold_was_not_shown_is_not_judged():
     y, fold = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0])
     proba = np.full((5, 3), 1 / 3)

@@ -415,9 +415,11 @@ def test_photographs_inside_an_svg_are_small(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
     noise = noise.repeat(8, axis=0).repeat(8, axis=1)
     figure = Figure((4, 3), dpi=100)
-    for k, ax in enumerate(figure.subplots(1, 2)):
-        ax.imshow(noise[:, 200 * k :][:, :200])
-        ax.set_axis_off()
+    ax = figure.subplots()  # pictures on the same axes become one, with nothing between them
+    for k in range(2):
+        ax.imshow(noise[:, 200 * k :][:, :200], extent=(300 * k, 300 * k + 200, 0, 400))
+    ax.set(xlim=(0, 500), ylim=(0, 400))
+    ax.set_axis_off()
     figure.savefig(record.path / "errors.svg")
     record.metrics["files"] |= {"errors.svg": "the worst"}
     page = to_html(documented(record))
@@ -433,7 +435,7 @@ def test_photographs_inside_an_svg_are_small(tmp_path):
         expected = np.asarray(Image.alpha_composite(white, picture).convert("RGB"), dtype=float)
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(new))), dtype=float)
         assert np.abs(shown - expected).mean() < 20  # colours are kept at half the size
-        assert expected.std() > 30
+        assert (expected == 255).all(axis=2).mean() > 0.1
 
 
 def test_undefined_scores_are_words(tmp_path):
