@@ -131,3 +131,6 @@ def test_copies_of_one_patient_are_pairs(document, folder, logistic, tmp_path):
     (row,) = pairs[pairs["what"] == "copy"].to_dict("records")
     assert row["fold"] == row["other_fold"]
     assert not row["across_patients"]
+    apart = (pairs["fold"] != pairs["other_fold"]).sum()
+    assert printed["audit"]["n_pairs_apart"] == apart
+    assert 2 * apart != len(pairs)  # or the pairs that are not apart would be as many
