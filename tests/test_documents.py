@@ -22,6 +22,7 @@ from fundus.documents.markdown import to_markdown
 from fundus.documents.photographs import moved
 from fundus.documents.sections import command_of, report_document
 from fundus.documents.words import limits
+from fundus.exceptions import BundleError
 from fundus.reporting.bootstrap import Interval, Measure
 from fundus.reporting.displays.grading import GradingDisplay
 from fundus.reporting.record import RunRecord
@@ -232,6 +233,209 @@ def test_two_grades_of_one_image_each(tmp_path):
     document = documented(record)
     assert "screening" not in [one.name for one in document.sections]
     assert "class1" in to_html(document)
+
+
+AUDIT = {
+    "issues": {
+        "unreadable": 1, "set_aside": 0, "duplicate": 2, "near_duplicate": 4,
+        "conflicting_labels": 2, "label_suspect": 14, "no_field_of_view": 0, "dark": 0,
+        "blurred": 1,
+    },
+    "looked_at": ["copies", "labels", "near_duplicates", "quality"],
+    "n_pairs": 3, "n_pairs_apart": 2,
+}  # fmt: skip
+
+
+def audited(folder: Path) -> RunRecord:
+    """A run whose training has recorded an audit."""
+    record = made(folder)
+    labels = pd.DataFrame(
+        {"file": [f"{NAME} {k}.jpg" for k in range(14)], "kind": "label", "grade": 3,
+         "likely_grade": 1, "self_confidence": np.arange(14) / 100, "severity": 1.2,
+         "issues": "label_suspect", "fov_share": 0.5, "brightness": 80.0, "sharpness": 4.0,
+         "fold": np.arange(14) % 3}
+    )  # fmt: skip
+    odd = labels.head(1).assign(
+        file="=1.png",
+        kind="picture",
+        issues="near_duplicate;blurred",
+        brightness=33.4,
+        likely_grade=np.nan,
+    )
+    pd.concat([labels, odd]).to_csv(folder / "suspects.csv", index=False)
+    pairs = pd.DataFrame(
+        {"file": ["1e5", "b.png", "c.png"], "other_file": ["<i>", "NA", "d.png"],
+         "what": ["copy", "near duplicate", "near duplicate, mirrored"],
+         "correlation": [1.0, 0.71, 0.6], "grade": [0, 2, np.nan], "other_grade": [4, 2, 2],
+         "patient": "p", "other_patient": "p", "grades_differ": [True, False, False],
+         "across_patients": "", "fold": [0, 1, 2], "other_fold": [0, 2, 0]}
+    )  # fmt: skip
+    pairs.to_csv(folder / "pairs.csv", index=False)
+    for name in ("suspects", "pairs"):
+        Image.fromarray(np.zeros((40, 90, 3), np.uint8)).save(folder / f"{name}.png")
+        record.metrics["files"] |= {f"{name}.png": "drawn", f"{name}.csv": "all of them"}
+    record.metrics["audit"] = json.loads(json.dumps(AUDIT))
+    return record
+
+
+def tables_of(document, name="data") -> dict[str, Table]:
+    return {b.caption: b for b in section(document, name).blocks if isinstance(b, Table)}
+
+
+def test_the_audit_of_a_training_is_in_its_report(tmp_path):
+    record = audited(tmp_path / "run")
+    document = documented(record)
+    found = tables_of(document)
+    counts = {row[0]: row[1] for row in found["What the audit found"].rows}
+    assert counts == {
+        "unreadable": "1", "duplicate": "2", "near duplicate": "4", "conflicting labels": "2",
+        "label suspect": "14", "no field of view": "0", "dark": "0", "blurred": "1",
+    }  # fmt: skip
+    pairs = found["Copies and near duplicates"].rows
+    assert pairs[0] == ("1e5", "<i>", "copy", "1.00", "0 no apparent DR / 4 PDR", "0 and 0")
+    assert pairs[1][1:] == ("NA", "near duplicate", "0.71", "2 moderate NPDR", "1 and 2")
+    assert pairs[2][4] == "unknown / 2 moderate NPDR"
+    labels = found["The first 12 of 14 doubtful labels"].rows
+    assert [row[0] for row in labels] == [f"{NAME} {k}.jpg" for k in range(12)]
+    assert labels[4][1:] == ("3 severe NPDR", "1 mild NPDR", "0.040", "fold 1")
+    assert found["1 odd picture"].rows == [("=1.png", "blurred", "33", "4.0")]
+    (strong,) = [
+        b.text for b in section(document, "data").blocks if isinstance(b, Text) and b.strong
+    ]
+    assert strong.startswith("2 pairs of copies or near duplicates were in two folds")
+    assert "2 pairs of them, which makes the scores too good" in "\n".join(limits(record))
+    names = [b.file.name for b in document.pictures()]
+    assert names.index("pairs.png") < names.index("suspects.png")
+    assert all(b.wide for b in document.pictures() if b.file.stem in ("pairs", "suspects"))
+    page = to_html(document)
+    assert "&lt;i&gt;" in page
+    assert "<i>" not in page
+    kept = json.loads(json.dumps(document.to_dict()))["sections"][1]["blocks"]
+    shown = {caption: [list(row) for row in table.rows] for caption, table in found.items()}
+    assert {b["caption"]: b["rows"] for b in kept if b["kind"] == "table"} == shown
+    assert "| 1e5 | \\<i> | copy |" in to_markdown(document, beside=tmp_path)
+
+
+def test_an_audit_that_could_not_be_made_is_said(tmp_path):
+    record = made(tmp_path / "run")
+    record.metrics["settings"] |= {"image_dir": "eyes here", "patient_column": "who"}
+    record.metrics["audit"] = {"why": "'7.jpg' cannot be read"}
+    blocks = section(documented(record), "data").blocks
+    said = next(b for b in blocks if isinstance(b, Text) and "audited" in b.text)
+    assert said.strong
+    assert "'7.jpg' cannot be read" in said.text
+    words = shlex.split(blocks[-1].text)
+    assert words[:2] == ["fundus", "audit"]
+    assert words[3:] == ["--image-dir", "eyes here", "--patient-column", "who"]
+
+
+def test_lists_of_an_audit_that_are_gone_or_damaged(tmp_path):
+    record = audited(tmp_path / "run")
+    (record.path / "pairs.csv").unlink()
+    (record.path / "suspects.png").unlink()
+    found = tables_of(documented(record))
+    assert "Copies and near duplicates" not in found
+    assert "The first 12 of 14 doubtful labels" in found
+    said = texts(documented(record))
+    assert "The table pairs.csv is not in the run any more" in said
+    assert "The figure suspects.png is not in the run any more" in said
+    (record.path / "suspects.csv").write_text("kind,grade\nlabel,3\n")
+    with pytest.raises(BundleError, match=r"suspects\.csv.*lacks the column 'file'"):
+        documented(record)
+
+
+def test_a_run_without_an_audit_gives_what_it_has_kept(tmp_path):
+    """Copies by the digests, and labels by the out-of-fold predictions; no photograph is there."""
+    record = made(tmp_path / "run", n=40)
+    said = texts(documented(record))
+    assert "none can be made of it" in said  # without the table of digests
+    table = record.predictions
+    proba = np.full((40, 5), 0.2)
+    proba[0] = np.eye(5)[(table["target"][0] + 2) % 5]
+    for k in range(5):
+        table[f"probability_{k}"] = proba[:, k]
+    table.to_csv(record.path / "oof.csv", index=False)
+    digests = [f"{k:064x}" for k in range(40)]
+    digests[9], folds = digests[4], table["fold"]
+    (record.path / "model").mkdir()
+    kept = pd.DataFrame({"pixels_sha256": digests, "fold": folds})
+    kept.to_csv(record.path / "model" / "training_images.csv", index=False)
+    document = documented(RunRecord(record.path, record.metrics))
+    found = tables_of(document)
+    (pair,) = found["Copies and near duplicates"].rows
+    assert pair[:2] == (f"{NAME} 4.jpg", f"{NAME} 9.jpg")
+    assert pair[5] == f"{folds[4]} and {folds[9]}"
+    assert found["What the audit found"].rows[0][:2] == ("duplicate", "2")
+    (labels,) = [b for caption, b in found.items() if "doubtful label" in caption]
+    assert labels.rows[0][0] == f"{NAME} 0.jpg"
+    said = texts(document)
+    assert "Not looked at: near duplicates, light, sharpness and field of view" in said
+    assert "blurred" not in said
+    assert "1 pair of copies or near duplicates was in two folds" in said
+
+
+def test_names_that_are_not_utf_8_and_the_errors_of_validation(tmp_path):
+    record = made(tmp_path / "run")
+    head = b"file,target,prediction,error,severity,severity_error,margin,fold\n"
+    rows = b"\xff.png,3,1,2,1.25,1.75,0.2,0\n007,0,1,1,0.9,0.9,0.3,1\n"
+    for name in ("uncertain.csv", "validation-errors.csv"):
+        in_order = (
+            rows if name == "uncertain.csv" else b"".join(rows.splitlines(keepends=True)[::-1])
+        )
+        (record.path / name).write_bytes(head + in_order)
+        record.metrics["files"][name] = "ranked"
+    for name in ("validation-errors.png", "validation-uncertain.png"):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(record.path / name)
+        record.metrics["files"][name] = "of --validation, drawn"
+    found = dict(record.metrics["out_of_fold"])
+    record.metrics["validation"] = found | {"n_images": 50, "training_images": 0}
+    document = documented(record)
+    tables = tables_of(document, "validation")
+    rows = tables["The 2 largest errors of 2 photographs graded wrong"].rows
+    assert rows == [
+        ("007", "0 no apparent DR", "1 mild NPDR", "0.90"),
+        ("\udcff.png", "3 severe NPDR", "1 mild NPDR", "1.25"),
+    ]
+    scores = {row[0]: row[1] for row in tables["Scores"].rows}
+    assert scores["quadratic weighted kappa"] == f"{found['qwk']:.3f}"
+    names = [b.file.name for b in section(document, "validation").blocks if hasattr(b, "file")]
+    assert names == ["validation-errors.png", "validation-uncertain.png"]
+    to_html(document).encode("utf-8", "replace")
+    oof = record.path / "oof.csv"
+    oof.write_bytes(oof.read_bytes().replace(NAME.encode(), b"\xff"))
+    again = RunRecord(record.path, record.metrics)
+    assert again.predictions["file"][3] == "\udcff 3.jpg"
+    to_html(documented(again)).encode("utf-8", "replace")
+
+
+def test_photographs_inside_an_svg_are_small(tmp_path):
+    from matplotlib.figure import Figure
+
+    record = made(tmp_path / "run")
+    noise = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
+    noise = noise.repeat(8, axis=0).repeat(8, axis=1)
+    figure = Figure((4, 3), dpi=100)
+    ax = figure.subplots()  # pictures on the same axes become one, with nothing between them
+    for k in range(2):
+        ax.imshow(noise[:, 200 * k :][:, :200], extent=(300 * k, 300 * k + 200, 0, 400))
+    ax.set(xlim=(0, 500), ylim=(0, 400))
+    ax.set_axis_off()
+    figure.savefig(record.path / "errors.svg")
+    record.metrics["files"] |= {"errors.svg": "the worst"}
+    page = to_html(documented(record))
+    (content,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    drawn = base64.b64decode(content)
+    assert b"data:image/jpeg;base64," in drawn
+    assert len(drawn) < 0.8 * (record.path / "errors.svg").stat().st_size
+    inside = re.findall(rb"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=\s]+)", drawn)
+    before = (record.path / "errors.svg").read_bytes()
+    for old, new in zip(re.findall(rb"image/png;base64,([^\"]+)", before), inside, strict=True):
+        picture = Image.open(io.BytesIO(base64.b64decode(old))).convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        expected = np.asarray(Image.alpha_composite(white, picture).convert("RGB"), dtype=float)
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(new))), dtype=float)
+        assert np.abs(shown - expected).mean() < 20  # colours are kept at half the size
+        assert (expected == 255).all(axis=2).mean() > 0.1
 
 
 def test_undefined_scores_are_words(tmp_path):

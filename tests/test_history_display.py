@@ -120,6 +120,9 @@ def test_the_better_model_stands_on_its_side_also_for_losses():
     assert found["mean_absolute_error"].difference.value < 0
     low, high = display.ax_.get_xlim()
     assert low == -high
+    assert display.ax_.get_title(loc="left") == "good and poor"
+    left, _, right = display.ax_.get_xlabel().split("  ")[::2]  # a dot on the right: good is better
+    assert (left, right) == ("poor better", "good better")
     backwards = {name: paired_difference(name, y, poor, good, n_resamples=200) for name in found}
     dots = [m for m in ComparisonDisplay(backwards).plot().ax_.lines if m.get_marker() == "o"]
     assert all(line.get_xdata()[0] < 0 for line in dots)

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length
 
-from fundus.audit.report import ISSUES, SUSPECT_SHARE, Audit
+from fundus.audit.notes import Notes, note_copies, note_labels, note_pairs, note_quality
+from fundus.audit.report import Audit
 from fundus.data.inputs import Images, as_images
 from fundus.exceptions import DataWarning, ImageReadError
 from fundus.frozen.pixel_digests import pixel_digests
@@ -26,15 +27,6 @@ from fundus.runtime.threads import prefetch, thread_count
 from fundus.store import open_store
 from fundus.transfer.classifier import TransferClassifier
 from fundus.transfer.features import FeatureExtractor
-
-#: Thresholds, with what they did to the 369 IDRiD photographs. All of those are above
-#: DARK (the darkest has 25), and 95 % of them fall below it when their values are divided by 5.
-DARK = 20.0
-#: Two are below it, one obscured and one hazy; nearly all are after a Gaussian blur of 3 pixels in
-#: 512, and most after one of 2 pixels.
-BLURRED = 1.0
-#: IDRiD's field of view is 0.46 of the padded square.
-LEAST_FOV = 0.15
 
 
 def audit_images(
@@ -141,10 +133,11 @@ def audit_images(
             "patient": np.arange(n) if patients is None else patients,
         }
     )
-    notes = _Notes(n)
+    notes = Notes(n)
     table, readable = _measure(images, table, notes, n_jobs, verbose)
     part = images.subset(readable)
-    copies = _note_copies(part, readable, table, notes, open_store(cache), n_jobs)
+    digests = pixel_digests(part, open_store(cache), n_jobs=n_jobs)
+    copies = note_copies(digests, readable, table, notes)
     features = np.empty((0, 0), dtype=np.float32)
     if near_duplicates or (positions is not None and cv is not None):
         extractor = extractor or FeatureExtractor(cache=cache, n_jobs=n_jobs, verbose=verbose)
@@ -154,7 +147,7 @@ def audit_images(
         pairs = pairs.assign(first=readable[pairs["first"]], second=readable[pairs["second"]])
     else:
         pairs = pd.DataFrame(columns=["first", "second", "correlation", "mirrored"])
-    _note_pairs(pairs, table, notes)
+    note_pairs(pairs, table, notes)
     together = _joined(table["patient"].to_numpy(), copies, pairs)
     table["self_confidence"] = np.nan
     table["likely_grade"] = pd.array([None] * n, dtype="Int64")
@@ -176,22 +169,8 @@ def audit_images(
     return Audit(table, pairs, patients is not None)
 
 
-class _Notes:
-    """The issues of every image."""
-
-    def __init__(self, n: int) -> None:
-        self._of: list[set[str]] = [set() for _ in range(n)]
-
-    def add(self, issue: str, rows: Any) -> None:
-        for row in rows:
-            self._of[int(row)].add(issue)
-
-    def text(self) -> list[str]:
-        return [";".join(issue for issue in ISSUES if issue in found) for found in self._of]
-
-
 def _measure(
-    images: Images, table: pd.DataFrame, notes: _Notes, n_jobs: int | None, verbose: int
+    images: Images, table: pd.DataFrame, notes: Notes, n_jobs: int | None, verbose: int
 ) -> tuple[pd.DataFrame, NDArray[np.intp]]:
     """Add the measures of quality; return which rows can be read, too."""
 
@@ -216,46 +195,10 @@ def _measure(
     frame = pd.DataFrame(measures, columns=["fov_share", "brightness", "sharpness"], dtype=float)
     reasons = [None if isinstance(result, Quality) else str(result) for result in results]
     notes.add("unreadable", np.flatnonzero(~good))
-    notes.add("no_field_of_view", np.flatnonzero(frame["fov_share"] < LEAST_FOV))
-    notes.add("dark", np.flatnonzero(frame["brightness"] < DARK))
-    notes.add("blurred", np.flatnonzero(frame["sharpness"] < BLURRED))
+    note_quality(frame, notes)
     table = table.join(frame)
     table["reason"] = pd.Series(reasons, dtype=object)
     return table, np.flatnonzero(good)
-
-
-def _note_copies(
-    part: Images,
-    rows: NDArray[np.intp],
-    table: pd.DataFrame,
-    notes: _Notes,
-    store: Any,
-    n_jobs: int | None,
-) -> NDArray[np.intp]:
-    """Add of which image each is a copy; return a number for each picture, -1 for none."""
-    codes = np.full(len(table), -1, dtype=np.intp)
-    codes[rows] = pd.factorize(np.array(pixel_digests(part, store, n_jobs=n_jobs)))[0]
-    table["duplicate_of"] = None
-    for same in pd.Series(rows).groupby(codes[rows]).agg(list):
-        if len(same) < 2:
-            continue
-        notes.add("duplicate", same)
-        table.loc[same[1:], "duplicate_of"] = table.loc[same[0], "path"]
-        if table.loc[same, "grade"].nunique() > 1:
-            notes.add("conflicting_labels", same)
-    return codes
-
-
-def _note_pairs(pairs: pd.DataFrame, table: pd.DataFrame, notes: _Notes) -> None:
-    table["near_duplicate_of"], table["correlation"] = None, np.nan
-    for first, second, correlation, _ in pairs.itertuples(index=False):
-        notes.add("near_duplicate", (first, second))
-        if table.loc[[first, second], "grade"].nunique() > 1:
-            notes.add("conflicting_labels", (first, second))
-        for row, other in ((first, second), (second, first)):
-            if table.loc[row, "near_duplicate_of"] is None:  # the most alike comes first
-                table.loc[row, "near_duplicate_of"] = table.loc[other, "path"]
-                table.loc[row, "correlation"] = correlation
 
 
 def _joined(
@@ -287,7 +230,7 @@ def _judge_labels(
     cv: Any,
     random_state: Any,
     table: pd.DataFrame,
-    notes: _Notes,
+    notes: Notes,
 ) -> None:
     """Add what models that have not seen an image say of its grade."""
     readable, groups = rows
@@ -295,22 +238,9 @@ def _judge_labels(
     splitter = make_cv(cv, y, groups, random_state)
     folds = list(splitter.split(features, y, groups))
     model = FoldEnsemble(classifier, cv=folds).fit(features, y, groups=groups)
-    column = np.searchsorted(model.classes_, y)
-    proba = model.oof_proba_.copy()
-    own = proba[np.arange(len(y)), column]
+    shown = np.zeros(len(y), dtype=bool)
     for train, test in folds:
-        own[test] = np.where(np.isin(y[test], y[train]), own[test], np.nan)
-    usual = np.array(
-        [
-            np.nanmean(own[y == grade]) if np.isfinite(own[y == grade]).any() else np.inf
-            for grade in model.classes_
-        ]
-    )
-    sure = np.where(proba >= usual, proba, -1.0)
-    likely = np.where(sure.max(axis=1) >= 0, model.classes_[sure.argmax(axis=1)], -1)
-    table.loc[readable, "self_confidence"] = own
+        shown[test] = np.isin(y[test], y[train])
+    grades = model.classes_
+    note_labels(y, model.oof_proba_, grades, shown, readable, table, notes)
     table.loc[readable, "severity"] = model.oof_severity_
-    table.loc[readable[likely >= 0], "likely_grade"] = likely[likely >= 0]
-    doubted = (likely >= 0) & (likely != y) & np.isfinite(own)
-    least = pd.Series(own).rank(method="first") <= round(SUSPECT_SHARE * np.isfinite(own).sum())
-    notes.add("label_suspect", readable[doubted & least.to_numpy()])

@@ -30,10 +30,6 @@ SHEETS = {
     "pairs": "file,other_file,what,correlation,grade,other_grade,patient,other_patient,"
     "grades_differ,across_patients",
 }
-_DRAWN = {
-    "suspects": "doubtful labels and odd pictures, with why",
-    "pairs": "copies and near duplicates, two by two",
-}
 
 
 def audit(
@@ -78,6 +74,7 @@ def audit(
     import warnings
 
     from fundus.audit.images import audit_images
+    from fundus.cli.audited import with_skipped, write_audit_sheets
     from fundus.cli.data import ColumnOptions, check_columns, guess_of, load_graded
     from fundus.cli.files import FigureFiles, write_csv
     from fundus.cli.outputs import claim, read_of
@@ -130,9 +127,11 @@ def audit(
         verbose=int(not screen.silent),
     )
     disputed = _disputed(found, loaded)
-    whole = _with_skipped(found, loaded)
+    whole = with_skipped(found, loaded)
     write_csv(whole.images.rename(columns={"path": "file"}), out, plain_text=plain_text)
-    sheets = {} if drawn is None else _write_sheets(whole, loaded, drawn, plain_text=plain_text)
+    sheets = {}
+    if drawn is not None:
+        sheets = write_audit_sheets(whole, loaded, drawn, plain_text=plain_text)
     results = {"results": str(out), **whole.to_dict(), "disputed": disputed, "sheets": sheets}
     screen.emit(results)
     screen.show(whole.to_table())
@@ -164,54 +163,8 @@ def _outputs(out: Path, drawn: FigureFiles | None) -> list[tuple[Path, Any]]:
     return outputs
 
 
-def _write_sheets(
-    whole: Audit, loaded: Bunch, drawn: FigureFiles, *, plain_text: bool
-) -> dict[str, str]:
-    """Write the sheets and their tables, and return the description of each file by its name."""
-    from fundus.cli.files import write_csv
-    from fundus.reporting.displays.contact_sheet import ContactSheetDisplay
-
-    files = {}
-    tables = {"suspects": whole.suspects(), "pairs": whole.alike()}
-    for which, found in tables.items():
-        sheet = ContactSheetDisplay.from_audit(whole, loaded.paths, which=which)
-        named = found.drop(columns=["row", "other_row"], errors="ignore")
-        named = named.rename(columns={"path": "file", "other_path": "other_file"})
-        write_csv(named, drawn.path(f"{which}.csv"), plain_text=plain_text)
-        name = drawn.write(sheet.figure_, which)
-        files[name] = _DRAWN[which]
-        files[drawn.path(f"{which}.csv").name] = f"all of them: {_DRAWN[which]}"
-    return files
-
-
 def _disputed(found: Audit, loaded: Bunch) -> dict[str, Any] | None:
     """Return how many disputed labels are suspect, if a table marks them."""
     if DISPUTED not in loaded.frame.columns or found.images["self_confidence"].isna().all():
         return None
     return found.enrichment(loaded.frame[DISPUTED].fillna(0).astype(bool).to_numpy())
-
-
-def _with_skipped(found: Audit, loaded: Bunch) -> Audit:
-    """Name images as in the data set, and add those that could not be loaded."""
-    import pandas as pd
-
-    from fundus.audit.report import Audit
-    from fundus.cli.data import files_of
-    from fundus.data.rows import check_files
-
-    images = found.images.copy()
-    for column in ("path", "duplicate_of", "near_duplicate_of"):
-        known = images[column].dropna()
-        images[column] = pd.Series(files_of(loaded, known.tolist()), known.index, dtype=object)
-    if not loaded.patients_known:
-        images["patient"] = None
-    if len(loaded.skipped):
-        aside = loaded.skipped[["path", "reason"]].reset_index(drop=True)
-        unreadable = check_files(aside["path"].tolist())
-        aside["issues"] = [
-            "unreadable" if row in unreadable else "set_aside" for row in range(len(aside))
-        ]
-        aside["path"] = files_of(loaded, aside["path"].tolist())
-        aside = aside.reindex(columns=images.columns).astype(images.dtypes)
-        images = pd.concat([images, aside], ignore_index=True)
-    return Audit(images, found.pairs, found.patients_known)

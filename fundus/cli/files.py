@@ -133,6 +133,8 @@ def write_figure(
     }
     # the default of 6 takes twice as long for photographs, and saves a twentieth
     more = {"pil_kwargs": {"compress_level": 4}} if suffix == "png" else {}
-    # names of parts of an SVG are random without it
-    with mpl.rc_context({"svg.hashsalt": SOFTWARE}), whole_file(path) as part:
+    # names of parts of an SVG are random without a salt, and many journals refuse fonts of type 3,
+    # the default in PDF
+    settings: Any = {"svg.hashsalt": SOFTWARE, "svg.fonttype": "path", "pdf.fonttype": 42}
+    with mpl.rc_context(settings), whole_file(path) as part:
         whole.savefig(part, format=suffix, dpi=dpi, metadata=about[suffix], **more)

@@ -34,7 +34,8 @@ def report(
 ) -> None:
     """Write what a run found as one HTML file that needs nothing else, to send.
 
-    The same as Markdown and as JSON, and a model card, lie beside it. Nothing is computed anew.
+    The same as Markdown and as JSON, and a model card, lie beside it. Nothing is computed anew,
+    and no photograph is read: sheets, maps and the audit are those that train has made.
     """
     import fundus.cli.outputs as known
     from fundus.cli.files import write_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
+from fundus.cli.audited import about_audit, write_audit
 from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import FigureFiles, write_csv, write_figures, write_json
@@ -61,6 +62,8 @@ class Results:
         Scores of changed photographs, out of fold; ``None`` without ``--stress``.
     sites : SiteReport or None
         Scores of every site by a model that was trained without it.
+    audit : dict or None
+        What an audit of the images has found, as `write_audit` returns it; ``None`` without one.
     seconds : float
     files : dict of str to str
         Description of each file in the folder, by its name.
@@ -75,6 +78,7 @@ class Results:
     validation_seen: int | None
     stress: StressReport | None
     sites: SiteReport | None
+    audit: dict[str, Any] | None
     seconds: float
     files: dict[str, str]
 
@@ -96,6 +100,7 @@ class Results:
             else {**self.validation.to_dict(), "training_images": self.validation_seen},
             "stress": None if self.stress is None else self.stress.to_dict(),
             "sites": None if self.sites is None else self.sites.to_dict(),
+            "audit": self.audit,
             "seconds": round(self.seconds, 1),
             "files": self.files,
         }
@@ -110,6 +115,8 @@ class Results:
         if self.sites is not None:
             shown.append(self.sites.to_table())
         shown.append(f"Took {self.seconds:.0f} s. Results in {self.run}:")
+        if said := about_audit(self.audit):
+            shown.insert(-1, said)
         width = max(map(len, self.files))
         shown += [f"  {name.ljust(width)}  {what}" for name, what in self.files.items()]
         shown.append(f"Grade new images: fundus predict {self.run} IMAGES -o results.csv")
@@ -165,6 +172,10 @@ def write_run(
     files |= write_figures(report, drawn, title="Out of fold")
     mapped = model if settings.maps else None
     files |= write_sheets(report, graded, drawn, title="Out of fold", model=mapped)
+    audit = None
+    if settings.audit:
+        audit, audited = write_audit(model, graded, report, digests, drawn)
+        files |= audited
     scored = {"out of fold": report}
     validation = seen = None
     if held_back is not None:
@@ -174,6 +185,9 @@ def write_run(
         scored["validation"] = validation = evaluate(decided, held_back)
         write_csv(graded_table(validation, held_back), run / runs.VALIDATION)
         files[runs.VALIDATION] = "predictions of the averaged folds for --validation"
+        files |= _validation_sheets(
+            validation, held_back, drawn, decided if settings.maps else None
+        )
     if sites is not None:
         write_csv(sites.to_frame(), run / runs.SITES)
         files[runs.SITES] = "scores of each site by a model that was trained without it"
@@ -203,11 +217,22 @@ def write_run(
         seen,
         stress,
         sites,
+        audit,
         seconds,
         files,
     )
     write_json(results.to_dict(), run / runs.METRICS)
     return results
+
+
+def _validation_sheets(
+    validation: Evaluation, held_back: Bunch, drawn: FigureFiles, model: Any
+) -> dict[str, str]:
+    """Write the sheets of the images held back, whose names begin with that of their table."""
+    stem = Path(runs.VALIDATION).stem
+    beside = replace(drawn, path=lambda name: drawn.path(f"{stem}-{name}"))
+    found = write_sheets(validation, held_back, beside, title="Validation", model=model)
+    return {name: f"of --validation, {about}" for name, about in found.items()}
 
 
 def _with_patients(table: pd.DataFrame, graded: Bunch) -> pd.DataFrame:

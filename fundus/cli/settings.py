@@ -279,6 +279,15 @@ class Settings:
             "--stress/--no-stress",
         ),
     ] = of_training(False)
+    audit: Annotated[
+        bool,
+        option(
+            "Look for copies, near duplicates, doubtful labels and poor photographs among the "
+            "images, from what the training has computed; some seconds more.",
+            SCORES,
+            "--audit/--no-audit",
+        ),
+    ] = of_training(True)
     maps: Annotated[
         bool,
         option(
@@ -287,7 +296,7 @@ class Settings:
             opt.FIGURES,
             "--maps/--no-maps",
         ),
-    ] = of_training(False)
+    ] = of_training(True)
     figure_format: opt.FigureFormatOption = of_training(opt.FigureFormat.PNG)
     dpi: opt.Dpi = of_training(opt.DPI)
     seed: Annotated[int, option("Seed of all random choices.", TRAINING, min=0)] = of_training(0)

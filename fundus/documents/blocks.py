@@ -83,11 +83,14 @@ class Picture:
     caption : str
     alt : str
         What it shows, for who does not see it.
+    wide : bool, default=False
+        Whether it is as wide as the page, as photographs are.
     """
 
     file: Path
     caption: str
     alt: str
+    wide: bool = False
     kind: str = field(default="picture", init=False)
 
     def to_dict(self) -> dict[str, Any]:

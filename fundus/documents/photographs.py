@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fundus.documents.blocks import Block, Picture, Table, Text
 from fundus.documents.numbers import many, number, percent
@@ -25,7 +24,11 @@ _ALT = {
     "stress": "Kappa of changed photographs; the numbers stand in the table.",
     "errors": "Contact sheet of the largest errors; names and grades stand in the table.",
     "uncertain": "Contact sheet of the least certain photographs; names stand in the table.",
+    "suspects": "Contact sheet of doubtful labels and odd pictures; names stand in the tables.",
+    "pairs": "Copies and near duplicates side by side; names and grades stand in the table.",
 }
+#: Figures of photographs.
+_SHEETS = ("errors", "uncertain", "suspects", "pairs")
 _FIRST = 16
 
 
@@ -40,7 +43,9 @@ def pictures(record: RunRecord, *stems: str) -> list[Block]:
             if file.suffix not in _SHOWN:
                 blocks.append(Text(f"The figure is in {name}, which a page cannot show: {about}."))
             elif file.is_file():
-                blocks.append(Picture(file, about[0].upper() + about[1:] + ".", _ALT[stem]))
+                what = stem.removeprefix("validation-")
+                caption = about[0].upper() + about[1:] + "."
+                blocks.append(Picture(file, caption, _ALT[what], wide=what in _SHEETS))
             else:
                 blocks.append(Text(f"The figure {name} is not in the run any more: {about}."))
     return blocks
@@ -134,14 +139,14 @@ def errors_section(record: RunRecord, names: list[str]) -> list[Block]:
 
 def _uncertain(record: RunRecord, names: list[str]) -> list[Block]:
     """The photographs of whose grades the models are least certain, if the run has their table."""
-    file = record.path / "uncertain.csv"
-    if file.name not in record.metrics["files"] or not file.is_file():
+    name = "uncertain.csv"
+    found = record.table(name) if name in record.metrics["files"] else None
+    if found is None:
         return []
-    found = pd.read_csv(file, dtype={"file": str}, keep_default_na=False).head(_FIRST)
     rows = [
         (one["file"], names[int(one["target"])], names[int(one["prediction"])],
          number(float(one["margin"]), 3), f"fold {one['fold']}")
-        for _, one in found.iterrows()
+        for _, one in found.head(_FIRST).iterrows()
     ]  # fmt: skip
     note = (
         "Margin: the distance of the severity from the nearest boundary of grades; of a model that "
@@ -149,3 +154,21 @@ def _uncertain(record: RunRecord, names: list[str]) -> list[Block]:
     )
     header = ("photograph", "true grade", "predicted grade", "margin", "tested in")
     return [Table(f"The {len(rows)} least certain photographs", header, rows, note)]
+
+
+def validation_errors(record: RunRecord, names: list[str]) -> list[Block]:
+    """The photographs of ``--validation`` that are graded worst, and the least certain ones."""
+    blocks = pictures(record, "validation-errors")
+    name = "validation-errors.csv"
+    found = record.table(name) if name in record.metrics["files"] else None
+    if found is not None and len(found):
+        numbered = "severity" in found
+        rows = [
+            (one["file"], names[int(one["target"])], names[int(one["prediction"])],
+             number(float(one["severity"])) if numbered else "")
+            for _, one in found.head(_FIRST).iterrows()
+        ]  # fmt: skip
+        header = ("photograph", "true grade", "predicted grade", "severity")
+        caption = f"The {len(rows)} largest errors of {many(len(found), 'photograph')} graded wrong"
+        blocks.append(Table(caption, header, rows))
+    return [*blocks, *pictures(record, "validation-uncertain")]

@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fundus.documents.audited import audit_blocks
 from fundus.documents.blocks import Block, Command, Document, Points, Section, Table, Text
 from fundus.documents.numbers import many, number, percent, share_with_span, span, with_span
-from fundus.documents.photographs import data_section, errors_section, pictures
+from fundus.documents.photographs import (
+    data_section,
+    errors_section,
+    pictures,
+    validation_errors,
+)
 from fundus.documents.words import about_shortcuts, limits, of_patients, summary
 from fundus.grades.icdr import grade_labels
 from fundus.reporting.record import RunRecord
@@ -41,7 +47,11 @@ def report_document(record: RunRecord, *, versions: dict[str, str]) -> Document:
         cards.append(("AUC, referable", number(auc["value"]), _interval(auc)))
     sections = [
         Section("summary", "Summary", summary(record)),
-        Section("data", "Data", data_section(record, names)),
+        Section(
+            "data",
+            "Data and its audit",
+            [*data_section(record, names), *audit_blocks(record, names)],
+        ),
         Section("grading", "Grading", _grading(record, names)),
         Section("folds", "Folds", _folds(record)),
     ]
@@ -56,7 +66,7 @@ def report_document(record: RunRecord, *, versions: dict[str, str]) -> Document:
     if record.metrics.get("stress"):
         sections.append(Section("stress", "Changed photographs", _stress(record)))
     if record.metrics.get("validation"):
-        sections.append(Section("validation", "Other photographs", _validation(record)))
+        sections.append(Section("validation", "Other photographs", _validation(record, names)))
     if record.metrics.get("sites"):
         sections.append(Section("sites", "Sites", _sites(record)))
     sections.append(Section("plan", "How it was trained", _plan(record, versions)))
@@ -188,7 +198,7 @@ def _stress(record: RunRecord) -> list[Block]:
             *pictures(record, "stress")]  # fmt: skip
 
 
-def _validation(record: RunRecord) -> list[Block]:
+def _validation(record: RunRecord, names: list[str]) -> list[Block]:
     found = record.metrics["validation"]
     kappa = with_span(found["qwk"], found["intervals"]["qwk"], 3)
     seen = found.get("training_images")
@@ -198,7 +208,12 @@ def _validation(record: RunRecord) -> list[Block]:
     ]  # fmt: skip
     if seen:
         blocks.append(Text(f"{seen} of them were trained on: the score is too good.", strong=True))
-    return blocks
+    rows = [
+        (LABELS[name], number(found[name], 3), span(ends, 3))
+        for name, ends in found["intervals"].items()
+    ]
+    blocks.append(Table("Scores", ("score", "value", "95 % interval"), rows))
+    return [*blocks, *validation_errors(record, names)]
 
 
 def _sites(record: RunRecord) -> list[Block]:

@@ -86,6 +86,12 @@ def limits(record: RunRecord) -> list[str]:
             "Patients are unknown: two eyes of a patient count as two patients, and may lie on "
             "both sides of a split."
         )
+    apart = (record.metrics.get("audit") or {}).get("n_pairs_apart", 0)
+    if apart:
+        said.append(
+            f"Copies or near duplicates were in two folds, {many(apart, 'pair')} of them, which "
+            "makes the scores too good; see Data and its audit."
+        )
     few = [str(k) for k, n in enumerate(data["n_true"]) if n < 30]
     if few:
         said.append(f"Grades with fewer than 30 photographs: {', '.join(few)}.")

@@ -12,7 +12,7 @@ from fundus.exceptions import DataError
 from fundus.explain.explanation import Explanation
 from fundus.explain.models import explain_images
 from fundus.explain.overlay import LOWERS, RAISES, coloured
-from fundus.runtime.figures import new_figure
+from fundus.runtime.figures import as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,6 +85,7 @@ class SaliencyDisplay:
         """
         return cls(explain_images(estimator, X, grade=grade, method=method)).plot(ax)
 
+    @as_written
     def plot(self, ax: Axes | None = None, *, rows: Sequence[int] | None = None) -> SaliencyDisplay:
         """Draw photographs and their maps.
 

@@ -19,11 +19,13 @@ from fundus.images.quality import MEASURED_AT, measure_quality
 from fundus.runtime.threads import opencv_in_our_threads
 from fundus.store import Segment, Store
 
-#: The measures, in the order in which they are kept.
+#: How a photograph was taken: measures, in the order in which they are kept.
 MEASURES = ("fov_share", "brightness", "sharpness", "jpeg_quality", "pixels")
+#: Kept behind them: the field of view as `Quality` has it.
+PADDED_SHARE = "padded_share"
 
 #: Raised whenever a measure of the same file becomes another number, so that old entries expire.
-_VERSION = 1
+_VERSION = 2
 
 
 def measure_photographs(
@@ -45,6 +47,8 @@ def measure_photographs(
         square that a network gets, cropped to it and padded; 1 where none is found.
         ``brightness`` and ``sharpness`` are those of `measure_quality`. ``jpeg_quality`` is that
         of the file, ``nan`` for other formats; ``pixels`` is height times width of the file.
+        ``padded_share`` is the ``fov_share`` of `measure_quality`, 0 where no field of view is
+        found.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def measure_photographs(
     if store is not None:
         made = f"photographs {_VERSION};{MEASURED_AT.key()}"
         name = hashlib.sha256(made.encode()).hexdigest()
-        segment = store.segment(name, lambda: {"measures": list(MEASURES), "of": made})
+        segment = store.segment(name, lambda: {"measures": [*MEASURES, PADDED_SHARE], "of": made})
         known = segment.get_many(keys)
     new = [row for row, entry in enumerate(known) if entry is None]
     work_done["decodes"] += len(new)
@@ -67,7 +71,7 @@ def measure_photographs(
         with tolerating(store):
             segment.put_many((keys[row], values) for row, values in fresh.items())
     rows = [fresh[row] if entry is None else entry for row, entry in enumerate(known)]
-    return pd.DataFrame(np.array(rows), columns=list(MEASURES))
+    return pd.DataFrame(np.array(rows), columns=[*MEASURES, PADDED_SHARE])
 
 
 def _measured(images: Images, row: int) -> NDArray[np.float64]:
@@ -80,9 +84,8 @@ def _measured(images: Images, row: int) -> NDArray[np.float64]:
         (height, width), quality = content.shape[:2], np.nan
         picture = prepare_array(content, MEASURED_AT)
     found = measure_quality(picture)
-    return np.array(
-        [_share(picture), found.brightness, found.sharpness, quality, height * width], dtype=float
-    )
+    taken = _share(picture), found.brightness, found.sharpness, quality, height * width
+    return np.array([*taken, found.fov_share], dtype=float)
 
 
 def _share(picture: NDArray[np.uint8]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +55,8 @@ class RunRecord:
         BundleError
             If they cannot be read.
         """
-        text = {"file_name": str, "file": str, "patient": str}
+        # of objects, since pandas' own text refuses names that are not UTF-8
+        text = dict.fromkeys(("file_name", "file", "patient"), object)
         try:
             found = pd.read_csv(
                 self.path / OOF, dtype=text, keep_default_na=False, na_values={"severity": [""]},
@@ -66,6 +68,35 @@ class RunRecord:
         if missing:
             raise _damaged(self.path / OOF, f"it has no column {missing[0]!r}")
         return found
+
+    def table(self, name: str, text: Collection[str] = ("file",)) -> pd.DataFrame | None:
+        """A table of the run; ``None`` if the file is not there any more.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        text : collection of str
+            Columns that hold text, in which nothing is missing; all others hold numbers or words.
+
+        Raises
+        ------
+        BundleError
+            If it cannot be read, or lacks a column of `text`.
+        """
+        file = self.path / name
+        if not file.is_file():
+            return None
+        try:
+            found = pd.read_csv(
+                file, dtype=dict.fromkeys(text, object), keep_default_na=False, na_values=[""],
+                encoding_errors="surrogateescape",
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise _damaged(file, error) from error
+        if missing := [column for column in text if column not in found]:
+            raise _damaged(file, f"it lacks the column {missing[0]!r}")
+        return found.fillna(dict.fromkeys(text, ""))
 
     @property
     def severity(self) -> NDArray[np.float64] | None:

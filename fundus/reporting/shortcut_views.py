@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fundus.reporting.tables import how_resampled
-from fundus.runtime.figures import new_figure
+from fundus.runtime.figures import as_written, new_figure
 from fundus.runtime.terminal import new_table
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def shortcut_table(report: ShortcutReport) -> Table:
     return table
 
 
+@as_written
 def plot_shortcuts(report: ShortcutReport) -> Figure:
     """Draw pooled values with their intervals, and those within the grades as small points."""
     from matplotlib.lines import Line2D

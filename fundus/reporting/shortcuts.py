@@ -15,7 +15,7 @@ from fundus.data.grouping import column_of, group_images, is_measurement
 from fundus.data.inputs import as_images, is_image_data
 from fundus.data.tables import normal_name
 from fundus.exceptions import DataError, DataWarning, warn_caller
-from fundus.frozen.photographs import measure_photographs
+from fundus.frozen.photographs import MEASURES, measure_photographs
 from fundus.grades.icdr import N_GRADES
 from fundus.grades.labels import grade_scale, to_positions
 from fundus.grades.patients import patients_of
@@ -297,7 +297,7 @@ def _from_images(
     framed = isinstance(X, pd.DataFrame)
     if X is not None and ("path" in X.columns if framed else is_image_data(X)):
         table = measure_photographs(as_images(X), open_store(cache), n_jobs=n_jobs)
-        found = {str(name): (table[name].to_numpy(), False) for name in table.columns}
+        found = {name: (table[name].to_numpy(), False) for name in MEASURES}
     if columns is not None:
         return found | {str(name): _of_column(X, name) for name in columns}
     for name in X.columns if framed else ():

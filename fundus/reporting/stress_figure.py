@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fundus.images.degradations import STRENGTHS
-from fundus.runtime.figures import new_figure
+from fundus.runtime.figures import as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ _STYLES = {1: ("#7fb8de", "o"), 2: ("#2b7bba", "s"), 3: ("#08306b", "D")}
 _UNCHANGED = "#d95f02"
 
 
+@as_written
 def draw(report: StressReport, ax: Axes | None) -> Axes:
     """Draw a dot and an interval for every kind and strength; the worst kind stands on top."""
     strengths = sorted(report.means)

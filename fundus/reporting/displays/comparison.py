@@ -10,7 +10,7 @@ import numpy as np
 from fundus.exceptions import DataError
 from fundus.reporting.comparison import PairedDifference
 from fundus.reporting.tables import LABELS
-from fundus.runtime.figures import COLOURS, QUIET, SMALL, TEXT, axes_or_new, set_title
+from fundus.runtime.figures import COLOURS, QUIET, SMALL, TEXT, as_written, axes_or_new, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,6 +63,7 @@ class ComparisonDisplay:
         self.names = names
         self.n_images = n_images
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a dot and an interval for every score.
 
@@ -83,7 +84,7 @@ class ComparisonDisplay:
         """
         if not self.differences:
             raise DataError("A comparison needs at least one score. Got none.")
-        a, b = (name.replace("$", r"\$") for name in self.names)  # not mathematics
+        a, b = self.names
         n_rows = len(self.differences)
         ax = axes_or_new(ax, 9, 1.9 + 0.5 * n_rows)
         ax.axvline(0, color="black", linewidth=0.9, zorder=0)

@@ -13,7 +13,7 @@ from fundus.parameters import invalid
 from fundus.reporting.displays.audit_contents import contents_of_audit
 from fundus.reporting.displays.sheet_contents import Contents, contents_of_evaluation
 from fundus.runtime.figure_text import drawable, shortened, text_width
-from fundus.runtime.figures import FAINT, QUIET, SMALL, TEXT, TITLE, new_figure
+from fundus.runtime.figures import FAINT, QUIET, SMALL, TEXT, TITLE, as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,6 +209,7 @@ class ContactSheetDisplay:
         sheet.table_ = contents.table
         return sheet
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the sheet.
 
@@ -304,9 +305,7 @@ class _Sheet:
         return x, self.top + row * (self.edge + self.below + _GAP)
 
     def _text(self, x: float, y: float, text: str, size: float, colour: str, **more: Any) -> None:
-        self.ax.text(
-            x, y, text, fontsize=size, color=colour, va="top", ha="left", parse_math=False, **more
-        )
+        self.ax.text(x, y, text, fontsize=size, color=colour, va="top", ha="left", **more)
 
     def draw(
         self, cell: tuple[NDArray[np.uint8] | str, ...], row: int, column: int
@@ -337,7 +336,7 @@ class _Sheet:
         text = shortened(why, 72 * self.edge, SMALL)
         self.ax.text(
             x + self.edge / 2, y + self.edge / 2, text, fontsize=SMALL, color=QUIET, ha="center",
-            va="center", parse_math=False,
+            va="center",
         )  # fmt: skip
 
     def write(self, lines: list[str], row: int, column: int, colour: str) -> str:

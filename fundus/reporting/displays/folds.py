@@ -10,7 +10,7 @@ from fundus.exceptions import DataError
 from fundus.reporting.evaluation import evaluate_out_of_fold
 from fundus.reporting.report import score_values
 from fundus.reporting.tables import LABELS
-from fundus.runtime.figures import COLOURS, SMALL, TEXT, TITLE, new_figure
+from fundus.runtime.figures import COLOURS, SMALL, TEXT, TITLE, as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +74,7 @@ class FoldsDisplay:
         """
         return cls(evaluate_out_of_fold(estimator, (X, y))).plot(ax)
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a panel for each score.
 
@@ -121,6 +122,8 @@ class FoldsDisplay:
         return self
 
     def _draw(self, ax: Axes, label: str, values: Any, whole: Measure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         if np.isfinite(whole.interval.low):
             ax.axvspan(
                 whole.interval.low, whole.interval.high, color=COLOURS[4], alpha=0.2, linewidth=0
@@ -132,6 +135,7 @@ class FoldsDisplay:
             markeredgecolor="white", zorder=3,
         )  # fmt: skip
         ax.margins(x=0.15)
+        ax.xaxis.set_major_locator(MaxNLocator(4))  # more do not fit side by side
         span = "" if np.isnan(whole.interval.low) else f" ({whole.span})"
         ax.set_title(f"{label}\n{whole.value:.3f}{span}", fontsize=TEXT, loc="left")
         ax.tick_params(labelsize=SMALL)

@@ -13,7 +13,7 @@ from fundus.grades.icdr import N_GRADES, grade_labels
 from fundus.grades.labels import to_positions
 from fundus.reporting.predictions import names_of_grades
 from fundus.reporting.report import Report, make_report
-from fundus.runtime.figures import SMALL, TEXT, axes_or_new, set_title, wrapped
+from fundus.runtime.figures import SMALL, TEXT, as_written, axes_or_new, set_title, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,6 +135,7 @@ class GradingDisplay:
             ax=ax,
         )
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the matrix: colours are shares of the true grade, in rows.
 

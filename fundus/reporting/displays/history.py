@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fundus.exceptions import DataError
-from fundus.runtime.figures import COLOURS, SMALL, TEXT, TITLE, new_figure
+from fundus.runtime.figures import COLOURS, SMALL, TEXT, TITLE, as_written, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,6 +81,7 @@ class HistoryDisplay:
             )
         return cls(found, title=title).plot(ax)
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a panel for each quantity.
 

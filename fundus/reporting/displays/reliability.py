@@ -22,6 +22,7 @@ from fundus.runtime.figures import (
     MARKERS,
     SMALL,
     TEXT,
+    as_written,
     axes_or_new,
     set_title,
 )
@@ -173,6 +174,7 @@ class ReliabilityDisplay:
         true = to_positions(y, scale, name="y")
         return cls.from_predictions(true, proba, n_grades=len(scale), title=title, ax=ax, **options)
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the dots, and the counts below them.
 

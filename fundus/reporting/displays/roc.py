@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike
 from fundus.reporting.displays.unit_square import draw_square
 from fundus.reporting.screened import PointScore, ScreeningReport
 from fundus.reporting.screening import screening_report
-from fundus.runtime.figures import COLOURS, LINES, MARKERS, SMALL, TEXT, axes_or_new, set_title
+from fundus.runtime.figures import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    SMALL,
+    TEXT,
+    as_written,
+    axes_or_new,
+    set_title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,6 +124,7 @@ class RocDisplay:
         severity = estimator.predict_severity(X)
         return cls.from_predictions(y, severity, title=title, ax=ax, **(known | options))
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the curves and the points.
 

@@ -15,7 +15,7 @@ from fundus.grades.labels import grade_scale, to_positions
 from fundus.meta.voting import middle_cutpoints
 from fundus.reporting.displays.boundaries import boundaries_of
 from fundus.reporting.predictions import names_of_grades
-from fundus.runtime.figures import COLOURS, SMALL, TEXT, axes_or_new, wrapped
+from fundus.runtime.figures import COLOURS, SMALL, TEXT, as_written, axes_or_new, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,6 +164,7 @@ class SeverityDisplay:
         severity = estimator.predict_severity(X)
         return cls.from_predictions(y, severity, title=title, ax=ax, **(known | options))
 
+    @as_written
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a dot for every image, the quartiles of every true grade, and the boundaries.
 
