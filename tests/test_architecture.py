@@ -53,6 +53,7 @@ TRAINING = {
 
 #: What files of tests may be about that is no module and no room.
 TOPICS = {
+    "beside": "docs/beside-others.md, with the extra of that name",
     "architecture": "this file",
     "benchmarks": "the folder benchmarks/",
     "changed_bundles": "what is refused in a saved model that was changed",

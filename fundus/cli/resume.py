@@ -47,6 +47,7 @@ _NEWER = {
     "distribution": "empirical",
     "bootstraps": 0,
     "maps": False,
+    "audit": False,
     "figure_format": "png",
     "dpi": 120,
 }
