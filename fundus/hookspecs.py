@@ -13,7 +13,6 @@ A plugin is a module with any of the hooks below, registered under the entry-poi
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -223,8 +222,8 @@ class HeadSpec:
         Name users pass as ``head=``.
     make : callable or str
         ``make(**parameters)`` returns a `fundus.heads.base.NeuralHead` or
-        `fundus.heads.base.EstimatorHead`; usually the class itself, or where it is, as
-        ``"package.module:Class"``: then ``fundus heads`` need not import it.
+        `fundus.heads.base.EstimatorHead`; usually the class itself, or where it is, by its
+        own name, as ``"package.module:Class"``: then ``fundus heads`` need not import it.
     description : str
         One line for ``fundus heads``.
 
@@ -253,7 +252,7 @@ class HeadSpec:
         module, _, name = self.make.partition(":")
         try:
             found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
+        except (Exception, SystemExit) as error:  # a plugin's module may raise anything
             raise PluginError(
                 f"The head {self.name!r} is said to be made by {self.make!r}, which cannot be "
                 f"imported: {error}"
@@ -266,10 +265,15 @@ class HeadSpec:
         return found
 
     def makes(self, cls: type) -> bool:
-        """Whether heads of a class are made by this; imports nothing."""
-        if isinstance(self.make, str) and self.make.partition(":")[0] not in sys.modules:
+        """Whether heads of a class are made by this; what cannot be imported makes none."""
+        if not isinstance(self.make, str):
+            return self.make is cls
+        if self.make.rpartition(":")[2] != cls.__name__:
             return False
-        return self.maker is cls
+        try:
+            return self.maker is cls
+        except PluginError:
+            return False
 
 
 @dataclass(frozen=True, kw_only=True)

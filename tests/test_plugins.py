@@ -1,5 +1,6 @@
 """The registry: discovery, isolation of failures, conflicts, look-up; on fake distributions."""
 
+import importlib
 import itertools
 import os
 import subprocess
@@ -249,8 +250,10 @@ def test_a_head_may_be_named_by_its_place_and_is_imported_when_it_is_used(instal
         "no_module": "not_there_at_all:Head",
         "no_class": "json:NotThere",
         "no_call": "json:__name__",
+        "no_peace": "raises_at_import:Head",
     }
     folder = install("placed", PLACED.format(places=places))
+    (folder / "raises_at_import.py").write_text("raise RuntimeError('not today')")
     (folder / "late_heads.py").write_text(
         "from fundus.heads.sklearn_heads import RidgeHead\nclass LateHead(RidgeHead):\n    pass\n"
     )
@@ -269,10 +272,30 @@ def test_a_head_may_be_named_by_its_place_and_is_imported_when_it_is_used(instal
         "no_module": "No module named 'not_there_at_all'",
         "no_class": "has no attribute 'NotThere'",
         "no_call": "must be callable. Got 'json'",
+        "no_peace": "not today",
     }.items():
         with pytest.raises(PluginError, match=f"The head '{name}' .*{message}"):
             spec[name].maker  # noqa: B018
-    assert not spec["no_module"].makes(dict)
+
+    class Head:
+        pass
+
+    assert not any(spec[name].makes(Head) for name in ("no_module", "no_peace"))
+
+
+def test_a_class_that_a_package_shows_elsewhere_is_found(install):
+    """Its own module is imported, and the one that the record names is not yet."""
+    folder = install("shown", PLACED.format(places={"shown": "shown_api:ShownHead"}))
+    (folder / "shown_impl.py").write_text(
+        "from fundus.heads.sklearn_heads import RidgeHead\nclass ShownHead(RidgeHead):\n    pass\n"
+    )
+    (folder / "shown_api.py").write_text("from shown_impl import ShownHead\n")
+    spec = load_registry().find("head", "shown").spec
+    try:
+        assert spec.makes(importlib.import_module("shown_impl").ShownHead)
+    finally:
+        for name in ("shown_impl", "shown_api"):
+            sys.modules.pop(name, None)
 
 
 def test_a_shadowed_built_in_keeps_the_short_name(install):
