@@ -127,13 +127,25 @@ def write_audit(
     Warns
     -----
     DataWarning
-        If the photographs cannot be audited, such as because some have moved meanwhile.
+        If the photographs cannot be audited, such as because some have moved meanwhile. The
+        training is kept.
     """
     try:
-        measures, pairs = _looked_at(model, graded)
-    except FundusError as error:
-        warn_caller(f"The photographs of the training were not audited: {error}", DataWarning)
-        return {"why": str(error)}, {}
+        return _written(model, graded, report, digests, drawn)
+    except Exception as error:  # whatever it is, the training is finished and is kept
+        why = str(error) if isinstance(error, FundusError) else f"{type(error).__name__}: {error}"
+        warn_caller(f"The photographs of the training were not audited: {why}", DataWarning)
+        return {"why": why}, {}
+
+
+def _written(
+    model: FoldEnsemble,
+    graded: Bunch,
+    report: Evaluation,
+    digests: list[str],
+    drawn: FigureFiles,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    measures, pairs = _looked_at(model, graded)
     fold, predictions = model.oof_fold_, report.predictions
     found = audit_of_training(
         list(graded.paths),

@@ -19,6 +19,7 @@ from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import FigureFiles, write_csv, write_figures, write_json
 from fundus.cli.sheets import write_sheets
+from fundus.exceptions import DataWarning, FundusError, warn_caller
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
@@ -171,7 +172,7 @@ def write_run(
     drawn = FigureFiles(lambda name: run / name, settings.figure_format.value, settings.dpi)
     files |= write_figures(report, drawn, title="Out of fold")
     mapped = model if settings.maps else None
-    files |= write_sheets(report, graded, drawn, title="Out of fold", model=mapped)
+    files |= _sheets(report, graded, drawn, "Out of fold", mapped)
     audit = None
     if settings.audit:
         audit, audited = write_audit(model, graded, report, digests, drawn)
@@ -225,13 +226,27 @@ def write_run(
     return results
 
 
+def _sheets(
+    report: Evaluation, graded: Bunch, drawn: FigureFiles, title: str, model: Any
+) -> dict[str, str]:
+    """Write contact sheets; if no maps can be made, those without: the training is kept."""
+    if model is None:
+        return write_sheets(report, graded, drawn, title=title)
+    try:
+        return write_sheets(report, graded, drawn, title=title, model=model)
+    except Exception as error:  # of a photograph that has moved, or of a plugin's layers
+        why = str(error) if isinstance(error, FundusError) else f"{type(error).__name__}: {error}"
+        warn_caller(f"The sheets of photographs have no maps: {why}", DataWarning)
+        return write_sheets(report, graded, drawn, title=title)
+
+
 def _validation_sheets(
     validation: Evaluation, held_back: Bunch, drawn: FigureFiles, model: Any
 ) -> dict[str, str]:
     """Write the sheets of the images held back, whose names begin with that of their table."""
     stem = Path(runs.VALIDATION).stem
     beside = replace(drawn, path=lambda name: drawn.path(f"{stem}-{name}"))
-    found = write_sheets(validation, held_back, beside, title="Validation", model=model)
+    found = _sheets(validation, held_back, beside, "Validation", model)
     return {name: f"of --validation, {about}" for name, about in found.items()}
 
 

@@ -31,7 +31,7 @@ SETTINGS = "settings.json"
 LOCK = "train.lock"
 
 #: Settings that may differ, as they do not change results.
-_OF_A_RUN = ("out", "jobs", "cache_dir")
+_OF_A_RUN = ("out", "jobs", "cache_dir", "maps", "audit")
 #: Options that runs of earlier releases do not know, as they were then.
 _NEWER = {
     "stress": False,
@@ -46,8 +46,6 @@ _NEWER = {
     "view_strength": 0.0,
     "distribution": "empirical",
     "bootstraps": 0,
-    "maps": False,
-    "audit": False,
     "figure_format": "png",
     "dpi": 120,
 }

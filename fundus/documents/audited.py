@@ -43,9 +43,10 @@ def audit_blocks(record: RunRecord, names: list[str]) -> list[Block]:
         text = f"The photographs could not be audited when the run was made: {found['why']}"
         return [Text(text, strong=True), *_command(record)]
     if found:
-        tables = {which: _recorded(record, which) for which in _FILES}
+        damaged: list[Block] = []
+        tables = {which: _recorded(record, which, damaged) for which in _FILES}
         blocks = _blocks(record, names, found, tables["suspects"], tables["pairs"])
-        return [*blocks, *_gone(record)]
+        return [*blocks, *damaged, *_gone(record)]
     try:
         audit = _from_predictions(record)
     except BundleError as error:
@@ -80,12 +81,16 @@ def _from_predictions(record: RunRecord) -> Any:
     )
 
 
-def _recorded(record: RunRecord, which: str) -> pd.DataFrame | None:
-    """A list of the audit; nothing where it was empty, and so not written."""
+def _recorded(record: RunRecord, which: str, damaged: list[Block]) -> pd.DataFrame | None:
+    """A list of the audit; nothing where it was empty, and so not written, or cannot be read."""
     name = f"{which}.csv"
     if name not in record.metrics["files"]:
         return None
-    return record.table(name, text=_FILES[which])
+    try:
+        return record.table(name, text=_FILES[which])
+    except BundleError as error:
+        damaged.append(Text(str(error)))
+        return None
 
 
 def _gone(record: RunRecord) -> list[Block]:
@@ -201,4 +206,10 @@ def _command(record: RunRecord) -> list[Block]:
     for name in ("image_dir", "path_column", "grade_column", "patient_column", "class_folders"):
         if settings.get(name) is not None:
             words += ["--" + name.replace("_", "-"), str(settings[name])]
+    grades = settings.get("grades")
+    if grades is not None:
+        words += [
+            "--grades",
+            ",".join(map(str, grades)) if isinstance(grades, list) else str(grades),
+        ]
     return [Command(shlex.join(words))]

@@ -90,14 +90,16 @@ def as_written(plot: Callable[P, R]) -> Callable[P, R]:
 
 def _texts(figure: Any) -> Iterator[Text]:
     """All text of a figure but the numbers that matplotlib writes beside ticks."""
+    from matplotlib.category import StrCategoryFormatter
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+    named = (FixedFormatter, FuncFormatter, StrCategoryFormatter)
     numbers = {
         label
         for ax in figure.axes
         for axis in (ax.xaxis, ax.yaxis)
-        if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter)
+        if not isinstance(axis.get_major_formatter(), named)
         for label in (*axis.get_ticklabels(), axis.get_offset_text())
     }
     yield from (text for text in figure.findobj(Text) if text not in numbers)

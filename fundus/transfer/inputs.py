@@ -39,7 +39,7 @@ def training_source(
     )
     plan = make_plan(work, request)
     if settings.verbose:
-        show_plan(plan)
+        show_plan(plan, frozen.key())
     return powered(_follow(plan, work, request, seed), frozen.power), plan
 
 

@@ -200,12 +200,18 @@ def plans_told(told: bool) -> Iterator[None]:
         _told.reset(token)
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: Plan, frozen: str) -> None:
     """Print a plan on standard error, unless `plans_told` turned that off.
 
     A search prints one, and another where a candidate keeps something else.
+
+    Parameters
+    ----------
+    plan : Plan
+    frozen : str
+        Key of what is kept.
     """
-    if not _told.get() or not first_of_its_kind((plan.cut, plan.chosen.way)):
+    if not _told.get() or not first_of_its_kind((frozen, plan.chosen.way)):
         return
     from rich.console import Console
 

@@ -100,6 +100,28 @@ def test_an_audit_that_fails_loses_no_training(run, folder, logistic, tmp_path, 
     assert found["audit"] == {"why": "'7.jpeg' is gone"}
 
 
+def test_whatever_fails_after_a_training_the_run_is_complete(
+    run, folder, logistic, tmp_path, monkeypatch
+):
+    def fails(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("fundus.cli.audited.write_csv", fails)
+        patch.setattr("fundus.reporting.displays.sheet_contents.overlays_of", fails)
+        told = " ".join(run("train", folder, *logistic, "--out", out).stderr.split())
+    assert "were not audited: RuntimeError: out of memory" in told
+    assert "The sheets of photographs have no maps: RuntimeError: out of memory" in told
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["audit"] == {"why": "RuntimeError: out of memory"}
+    assert (out / "errors.png").is_file()
+    # what is drawn and listed may differ; the models are the same
+    for options in (["--no-audit"], ["--no-maps"]):
+        result = run("train", folder, *logistic, *options, "--out", out, "--resume")
+        assert "complete" in result.stdout + result.stderr
+
+
 def test_without_an_audit_and_with_sheets_of_validation(
     document, folder, others, tiny, tmp_path, monkeypatch
 ):
