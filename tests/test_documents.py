@@ -22,7 +22,6 @@ from fundus.documents.markdown import to_markdown
 from fundus.documents.photographs import moved
 from fundus.documents.sections import command_of, report_document
 from fundus.documents.words import limits
-from fundus.exceptions import BundleError
 from fundus.reporting.bootstrap import Interval, Measure
 from fundus.reporting.displays.grading import GradingDisplay
 from fundus.reporting.record import RunRecord
@@ -327,6 +326,10 @@ def test_an_audit_that_could_not_be_made_is_said(tmp_path):
     words = shlex.split(blocks[-1].text)
     assert words[:2] == ["fundus", "audit"]
     assert words[3:] == ["--image-dir", "eyes here", "--patient-column", "who"]
+    for grades, given in ((["none", "some"], "none,some"), (3, "3")):
+        record.metrics["settings"]["grades"] = grades
+        blocks = section(documented(record), "data").blocks
+        assert shlex.split(blocks[-1].text)[-2:] == ["--grades", given]
 
 
 def test_lists_of_an_audit_that_are_gone_or_damaged(tmp_path):
@@ -340,8 +343,9 @@ def test_lists_of_an_audit_that_are_gone_or_damaged(tmp_path):
     assert "The table pairs.csv is not in the run any more" in said
     assert "The figure suspects.png is not in the run any more" in said
     (record.path / "suspects.csv").write_text("kind,grade\nlabel,3\n")
-    with pytest.raises(BundleError, match=r"suspects\.csv.*lacks the column 'file'"):
-        documented(record)
+    said = texts(documented(record))
+    assert "suspects.csv' cannot be read, it lacks the column 'file'" in said
+    assert "What the audit found" in tables_of(documented(record))
 
 
 def test_a_run_without_an_audit_gives_what_it_has_kept(tmp_path):

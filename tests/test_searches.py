@@ -317,6 +317,13 @@ def test_bars_of_a_real_search_end_where_training_stops_and_change_no_bit(monkey
     text = shown(1)
     assert re.findall("(.*): plan", text) == ["Candidate 0, fold 0 (1 of 4)"]
     assert text.count("frozen part") == 1
+    sized = TransferClassifier("tiny", "logistic", weights="fixed", verbose=1, random_state=0)
+    sizes = GridSearchCV(sized, {"image_size": [32, 64]}, cv=folds, refit=False)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    sizes.fit(photographs.paths, photographs.grades)
+    told = re.findall("(.*): plan", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()))
+    assert told == ["Candidate 0, fold 0 (1 of 4)", "Candidate 1, fold 0 (3 of 4)"]
     set_verbosity("quiet")
     assert shown(0) == ""
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], scores)
