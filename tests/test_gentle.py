@@ -21,6 +21,7 @@ from fundus.frozen.rest import features_of_all_layers
 from fundus.frozen.settings import FrozenSettings
 from fundus.frozen.sources import stored_source
 from fundus.frozen.work import start_work
+from fundus.training import compiled
 from fundus.training.callbacks import AveragedWeights
 from fundus.training.checkpoints import kept_in
 from fundus.training.gentle import cosine, hold_norms, lower_rates
@@ -394,5 +395,9 @@ def test_the_networks_of_two_kinds_of_training_are_not_mixed_up(photographs, tmp
     gentle, plain = tiny(tmp_path, **SHORT), tiny(tmp_path, epochs=1, warmup_epochs=0)
     alone = said(clone(gentle).fit(X, y)), said(clone(plain).fit(X, y))
     slower = said(clone(gentle).set_params(learning_rate=0.001).fit(X, y))
+    longer = clone(gentle).set_params(epochs=gentle.epochs + 1)
+    after_others = said(clone(longer).fit(X, y))  # another length of the cosine
     assert (said(clone(gentle).fit(X, y)), said(clone(plain).fit(X, y))) == alone
     assert slower != alone[0]
+    compiled._kept.clear()
+    assert said(clone(longer).fit(X, y)) == after_others
