@@ -93,8 +93,8 @@ def recognise_columns(
     """
     names, given = [str(name) for name in columns], (path, grade, patient, eye)
     try:
-        columns = _recognised(names, *given, labelled=labelled)
-        return replace(columns, eye_codes=eye_codes(columns.eye))
+        own = _recognised(names, *given, labelled=labelled)
+        return replace(own, eye_codes=eye_codes(own.eye))
     except DataError:
         found = layout_for(names, labelled=labelled)
         if found is None:
@@ -102,12 +102,12 @@ def recognise_columns(
     roles = found.roles
     kinds = zip(("path", "grade", "patient", "eye"), given, strict=True)
     told = {role: roles.get(role) if name is None else name for role, name in kinds}
-    columns = _recognised(names, **told, labelled=labelled)
+    read = _recognised(names, **told, labelled=labelled)
     # the codes are of the layout's own column, not of another one that the caller names
-    own = columns.eye is not None and columns.eye == roles.get("eye")
+    codes = found.eye_codes if read.eye is not None and read.eye == roles.get("eye") else None
     return replace(
-        columns,
-        eye_codes=(own and found.eye_codes) or eye_codes(columns.eye),
+        read,
+        eye_codes=codes or eye_codes(read.eye),
         named=tuple(roles[role] for role in ("path", "patient") if role in roles),
     )
 
