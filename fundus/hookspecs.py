@@ -58,7 +58,8 @@ class WeightsFile:
     weights : str
         Which of the backbone's `pretrained` it is.
     file : str
-        Name of the file, without a folder.
+        Name of the file, without a folder. No other file of any backbone may have it, so that
+        ``"retina-net-b0.safetensors"`` is better than ``"model.safetensors"``.
     digest : str, default=""
         SHA-256 or MD5 of the file, as 64 or 32 hexadecimal digits; empty where its publisher
         gives none.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from pathlib import Path
 
 import pytest
 
 from fundus import TransferClassifier
-from fundus.backbones import kept_weights
+from fundus.backbones import kept_weights, weights_place
 from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.kept_weights import (
     add_weights,
@@ -15,15 +17,18 @@ from fundus.backbones.kept_weights import (
     verify_weights,
     wanted_files,
 )
-from fundus.backbones.weights_files import digest_of
+from fundus.backbones.weights_digests import digest_of
 from fundus.builtin import tiny
 from fundus.exceptions import (
     BundleError,
     InvalidParameterError,
     UnknownNameError,
     WeightsNotAvailableError,
+    WriteError,
 )
 from fundus.plugins import get_registry
+from fundus.testing.backbone import BackboneCase
+from fundus.testing.weights_files import check_weights_files
 
 PLUGIN = """
 from pathlib import Path
@@ -48,6 +53,23 @@ def fundus_backbones():
         spec("torch", pretrained=(), load_weights=lambda model, path: None,
              weights_formats=(".pth", ".safetensors")),
     ]
+"""
+
+
+#: A backbone whose file may have the name of another's, or that cannot say where it is.
+OTHER = """
+from fundus.builtin.tiny import build
+from fundus.hookspecs import BackboneSpec, WeightsFile, hookimpl
+
+def nowhere():
+    raise SystemExit("no data")
+
+@hookimpl
+def fundus_backbones():
+    file = WeightsFile(weights="imagenet", file="known.h5", digest="{md5}",
+                       place=None if "{md5}" else nowhere)
+    return [BackboneSpec(name="same", build=build, image_size=32, parameters=2072, licence="MIT",
+                         weights_files=(file,))]
 """
 
 
@@ -81,7 +103,9 @@ def given(tmp_path):
 
 
 def names_in(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else None
+    if not folder.exists():
+        return None
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 # --- the list ------------------------------------------------------------------------------------
@@ -140,6 +164,35 @@ def test_plugins_are_listed_with_what_they_say_and_a_broken_one_stops_nothing(fo
     assert own["broken"].error == "KeyError: 'boom'"
 
 
+def test_two_files_of_one_name_are_told_and_neither_replaces_the_other(folder, given, install):
+    install("other", OTHER.replace("{md5}", hashlib.md5(b"others").hexdigest()))
+    errors = {one.name: one.error for one in wanted_files()}
+    assert "'known.h5' has the name of another file, of the backbone 'same'" in errors["known"]
+    assert "of the backbone 'known'" in errors["same"]
+    assert errors["unknown"] == ""
+    assert add_weights(given("x.h5")).backbone == "known"
+    with pytest.raises(BundleError, match="is that of the backbone 'known'.* must rename its file"):
+        add_weights(given("y.h5", b"others"))
+    assert (folder / "known.h5").read_bytes() == b"the weights"
+    (folder / "known.h5").write_bytes(b"rot")  # of neither, so it may be replaced
+    assert add_weights(given("y.h5", b"others")).backbone == "same"
+    spec = get_registry().find("backbone", "same").spec
+    with pytest.raises(AssertionError, match="has the name of another file"):
+        check_weights_files(BackboneCase(get_registry().find("backbone", "same")))
+    assert spec.weights_files[0].file == "known.h5"
+
+
+def test_a_place_that_raises_is_told_by_the_check_and_by_the_kit(folder, install):
+    install("other", OTHER.replace("{md5}", "").replace("known.h5", "own.h5"))
+    (one,) = [one for one in verify_weights() if one.backbone == "same"]
+    assert (one.path, one.state) == (None, "wrong")
+    assert "WeightsFile.place of the backbone 'same'" in one.problem
+    assert "SystemExit: no data" in one.problem
+    with pytest.raises(AssertionError, match="Let place.. return a Path or None"):
+        check_weights_files(BackboneCase(get_registry().find("backbone", "same")))
+    check_weights_files(BackboneCase(get_registry().find("backbone", "vgg16")))
+
+
 # --- adding --------------------------------------------------------------------------------------
 
 
@@ -184,6 +237,16 @@ def test_another_backbone_s_file_is_refused(folder, given):
     assert names_in(folder) is None
 
 
+def test_another_backbone_s_name_is_refused(folder, given, saved):
+    """In the folder the file would be taken for that backbone's weights."""
+    path = given("known.h5", saved.read_bytes())
+    with pytest.raises(BundleError, match="called as .* of the backbone 'known'.* rename"):
+        add_weights(path, backbone="tiny")
+    with pytest.raises(BundleError, match="of the backbone 'unknown', and was to be of 'tiny'"):
+        add_weights(given("unknown.weights.h5", saved.read_bytes()), backbone="tiny")
+    assert names_in(folder) is None
+
+
 def test_a_digest_may_be_asked_for(folder, given):
     right, wrong = hashlib.sha256(b"the weights").hexdigest(), "0" * 64
     with pytest.raises(BundleError, match=f"was to have the SHA-256 {wrong}, but has {right}"):
@@ -215,7 +278,11 @@ def test_without_a_digest_the_file_must_fit_and_its_own_is_noted(folder, given, 
     assert note == f"{digest_of(saved, 'sha256')}  unknown.weights.h5\n"
     assert other_files() == []
     (folder / "unknown.weights.h5").write_bytes(b"changed")
-    states = {one.path.name: one.state for one in verify_weights() if one.path.parent == folder}
+    states = {
+        one.path.name: one.state
+        for one in verify_weights()
+        if one.path and one.path.parent == folder
+    }
     assert states == {"unknown.weights.h5": "wrong"}
 
 
@@ -260,22 +327,53 @@ def test_an_interrupted_copy_leaves_nothing(folder, given, monkeypatch):
         part.write_bytes(b"the w")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(kept_weights, "_copied", stopped)
+    monkeypatch.setattr(weights_place, "_copied", stopped)
     with pytest.raises(KeyboardInterrupt):
         add_weights(given("known.h5"))
     assert names_in(folder) == ["known.h5"]
     assert (folder / "known.h5").read_bytes() == b"before"
 
 
+def test_a_copy_that_fails_leaves_the_file_and_its_note(folder, given, saved, monkeypatch):
+    add_weights(given("unknown.weights.h5", saved.read_bytes()))
+    again = given("unknown.weights.h5", saved.read_bytes() + b"more")
+
+    def stopped(path, part):
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights_place, "_copied", stopped)
+    with pytest.raises(WriteError, match="No space left"):
+        add_weights(again)
+    states = {one.path: one.state for one in verify_weights() if one.backbone == "unknown"}
+    assert states == {folder / "unknown.weights.h5": "right"}
+
+
+def test_one_at_a_time_writes_to_the_folder(folder, given):
+    """A second one waits, and then sees what the first has put there."""
+    from filelock import FileLock
+
+    folder.mkdir()
+    path, ended = given("known.h5"), []
+    with FileLock(folder / ".lock"):
+        thread = threading.Thread(target=lambda: ended.append(add_weights(path)))
+        thread.start()
+        thread.join(0.5)
+        assert not ended
+        (folder / "known.h5").write_bytes(path.read_bytes())
+    thread.join(60)
+    assert ended[0].was_there
+
+
 def test_a_file_that_changes_while_it_is_read_is_not_placed(folder, given, monkeypatch):
     path = given("known.h5")
-    copied = kept_weights._copied
+    copied = weights_place._copied
 
     def changed(source, part):
         source.write_bytes(b"something else")
         return copied(source, part)
 
-    monkeypatch.setattr(kept_weights, "_copied", changed)
+    monkeypatch.setattr(weights_place, "_copied", changed)
     with pytest.raises(BundleError, match="changed while it was read"):
         add_weights(path)
     assert names_in(folder) == []
@@ -333,6 +431,7 @@ def test_a_check_reads_all_that_is_there_also_where_keras_keeps_it(folder, given
     assert hashlib.md5(b"half").hexdigest() in problem
     (folder / "known.h5").write_bytes(b"rot")
     assert [one.path for one in verify_weights() if one.state == "wrong"] == [
+        None,  # of the plugin that cannot say where its file is
         folder / "known.h5",
         keras_file,
     ]
@@ -350,6 +449,30 @@ def test_a_file_that_cannot_be_read_is_told(folder, given, monkeypatch):
     monkeypatch.setattr(kept_weights, "problem_of", refuse)
     (one,) = [one for one in verify_weights() if one.path == path]
     assert (one.state, one.problem) == ("wrong", "it cannot be read (Permission denied)")
+
+
+def test_what_cannot_be_read_is_told(folder, given, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    path = given("known.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        for ask in (wanted_files, other_files, verify_weights):
+            with pytest.raises(WeightsNotAvailableError, match="denied.* FUNDUS_WEIGHTS_DIR"):
+                ask()
+    for name in ("digest_of", "is_there"):
+        with monkeypatch.context() as patch:
+            place = Path if name == "is_there" else kept_weights
+            patch.setattr(place, "is_file" if name == "is_there" else name, refuse)
+            with pytest.raises(WeightsNotAvailableError, match="cannot be read .Permission denied"):
+                add_weights(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(WeightsNotAvailableError, match="cannot be read .Permission denied"):
+            add_weights(path)
+    with pytest.raises(WeightsNotAvailableError, match="There is no file '~nosuch/x.h5'"):
+        add_weights("~nosuch/x.h5")
 
 
 def test_the_list_and_the_check_write_nothing(folder):

@@ -114,7 +114,55 @@ def test_two_layouts_that_differ_are_told(plugin):
 def test_two_layouts_that_agree_are_no_conflict(plugin):
     plugin("clinic", clinic("path='scan', grade='stage'"))
     plugin("other", clinic("path='Scan', grade='Stage'").replace("clinic", "other"))
-    assert layout_for(["scan", "stage"]) == {"path": "scan", "grade": "stage"}
+    found = layout_for(["scan", "stage"])
+    assert found.roles == {"path": "scan", "grade": "stage"}
+    # the same columns, and other eyes: no order of plugins decides
+    eyes = "path='scan', grade='stage', eye='side', eye_codes={0: 'right', 1: 'left'}"
+    plugin("third", clinic(eyes).replace("clinic", "third"))
+    plugin("fourth", clinic(eyes.replace("{0: 'right', 1: 'left'}", "None")))
+    with pytest.raises(DataError, match="would each read"):
+        layout_for(["scan", "stage", "side"])
+
+
+SWAPPED = "path='slide', grade='level of disease', eye='side', eye_codes={0: 'right', 1: 'left'}"
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_eyes_are_read_as_the_layout_of_this_table_says(plugin, photographs, tmp_path, names):
+    """Not as another layout says, whose column of eyes has the same name."""
+    plugin(names[0], clinic())
+    plugin(names[1], clinic(SWAPPED).replace("clinic", "other"))
+    data = load_image_table(write(tmp_path, photographs))
+    assert data.frame["eye"].tolist()[:2] == ["left", "right"]
+    data = load_image_table(write(tmp_path, photographs, "slide,level of disease,Person,side"))
+    assert data.frame["eye"].tolist()[:2] == ["right", "left"]
+
+
+def test_a_layout_changes_no_table_that_is_not_its_own(plugin, photographs, tmp_path):
+    other = "path='scan', grade='stage', patient='age', eye='eye', eye_codes={0: 'left'}"
+    plugin("other", clinic(other))
+    table = write(tmp_path, photographs, "image,grade,age,note")
+    assert load_image_table(table).frame["age"].tolist()[:3] == [0, 0, 1]
+    table = write(tmp_path, photographs, "image,grade,patient,eye")
+    with pytest.raises(DataError, match="left.*right"):
+        load_image_table(table)
+    # all of its columns beside the library's own, or columns that the caller names
+    rows = table.read_text().splitlines()[1:]
+    whole = "scan,stage,age,eye,image,grade"
+    table.write_text(
+        "\n".join([whole, *(f"{r[:-1]}left,{','.join(r.split(',')[:2])}" for r in rows)])
+    )
+    assert load_image_table(table).frame["age"].tolist()[:3] == [0, 0, 1]
+
+
+def test_two_columns_that_could_be_one_of_the_layout_are_told(plugin):
+    plugin("clinic", clinic())
+    table = ["scan", "Scan ", "stage", "person", "side"]
+    with pytest.raises(
+        DataError, match=r"Columns \['scan', 'Scan '\] could each be 'scan', the path"
+    ):
+        recognise_columns(table)
+    assert recognise_columns([*table[:1], *table[2:]]).path == "scan"
 
 
 @pytest.mark.parametrize(

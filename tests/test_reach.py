@@ -46,7 +46,11 @@ def server():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
             asked.append((self.command, self.path))
-            self.send_response(200 if self.path == "/there.h5" else 404)
+            if self.path == "/odd":
+                self.wfile.write(b"SSH-2.0-Server\r\n")
+                return
+            status = self.path.strip("/")
+            self.send_response(int(status) if status.isdigit() else 200)
             self.end_headers()
 
         def log_message(self, *args):
@@ -67,7 +71,47 @@ def test_what_is_there_is_in_reach_and_is_not_fetched(server):
 
 
 def test_a_missing_file_is_told_with_its_number(server):
-    assert why_out_of_reach(f"{server[0]}/gone.h5") == "127.0.0.1 answered 404, Not Found"
+    assert why_out_of_reach(f"{server[0]}/404") == "127.0.0.1 answered 404, Not Found"
+    assert why_out_of_reach(f"{server[0]}/410") == "127.0.0.1 answered 410, Gone"
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 429, 501, 503])
+def test_a_refusal_of_the_question_says_nothing_about_the_file(server, status):
+    """A download asks in another way, with a name and a password."""
+    assert why_out_of_reach(f"{server[0]}/{status}") == ""
+    assert len(server[1]) == 1
+
+
+def test_an_answer_of_another_protocol_is_told(server):
+    assert why_out_of_reach(f"{server[0]}/odd") == "127.0.0.1 does not answer (SSH-2.0-Server)"
+
+
+@pytest.mark.parametrize("proxy", ["http://me:secret", "me:secret@proxy.test:x", "http://", "[::1"])
+def test_a_proxy_that_is_none_is_told_by_its_variable(monkeypatch, connected, proxy):
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": proxy})
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: False)
+    why = why_out_of_reach(URL)
+    assert why.startswith("https_proxy names no proxy, such as http://")
+    assert "secret" not in why
+    assert connected == []
+
+
+def test_an_address_that_is_none_is_told(connected):
+    why = why_out_of_reach("https://weights.test:port/x.h5")
+    assert why == "'https://weights.test:port/x.h5' is no address"
+    assert connected == []
+
+
+def test_a_look_up_of_the_proxy_that_hangs_is_not_waited_for(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy.test"})
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: released.wait(60))
+    start = time.perf_counter()
+    why = why_out_of_reach(URL)
+    took = time.perf_counter() - start
+    released.set()
+    assert why == "weights.test does not answer (no connection within 0.5 s)"
+    assert took < 5  # of 60
 
 
 @pytest.mark.parametrize(
@@ -136,7 +180,7 @@ def test_no_host_is_asked_where_none_may_be(monkeypatch, connected):
     assert connected == []
 
 
-@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan", "1e10"])
 def test_seconds_that_are_none_are_refused(monkeypatch, connected, text):
     monkeypatch.setenv("FUNDUS_NETWORK_SECONDS", text)
     with pytest.raises(InvalidParameterError, match=f"number of seconds.* Got '{text}' instead"):

@@ -113,8 +113,33 @@ def test_a_name_that_another_plugin_has_is_refused(tmp_path, install):
 
 
 def test_the_kind_must_be_one(tmp_path):
-    with pytest.raises(InvalidParameterError, match="'head', 'preprocessor'.* Got 'metric'"):
+    with pytest.raises(
+        InvalidParameterError, match="'head', 'preprocessor'.* Got 'metric'"
+    ) as caught:
         new_plugin("fundus-iris", kind="metric", folder=tmp_path / "x")
+    assert str(caught.value).startswith("The 'kind' parameter of new_plugin must be one of")
+
+
+def test_a_folder_of_a_user_who_is_not_known_is_told():
+    with pytest.raises(InvalidParameterError, match="'folder' parameter .* Got '~nosuch/x'"):
+        new_plugin("fundus-iris", folder="~nosuch/x")
+
+
+def test_files_of_a_plugin_are_written_in_one_coding_everywhere(tmp_path):
+    made = new_plugin("fundus-clinic", kind="layout", folder=tmp_path / "x")
+    for text in texts(made).values():
+        assert text.count(".write_text(") == text.count('encoding="utf-8")')
+
+
+def test_commands_that_are_shown_can_be_copied(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from fundus.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, ["plugins", "new", "fundus-iris", "--folder", "my plugin"])
+    assert "  pip install -e 'my plugin'\n" in shown.output
+    assert "  python -m pytest 'my plugin'\n" in shown.output
 
 
 @pytest.mark.parametrize("there", ["folder", "empty folder", "file", "dangling link"])

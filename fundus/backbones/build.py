@@ -25,6 +25,7 @@ from fundus.backbones.weights_files import (
     held_file,
     named_file,
     refuse_if_out_of_reach,
+    where_from,
 )
 from fundus.exceptions import BundleError, FundusError, PluginError, WeightsNotAvailableError
 from fundus.hookspecs import BackboneSpec
@@ -133,7 +134,7 @@ def _told_where_from(spec: BackboneSpec, name: str | None) -> Iterator[None]:
         if record is None or "fundus weights add" in str(error):
             raise
         raise WeightsNotAvailableError(
-            f"{error} Or get {record.file!r} from {record.url} on a machine that has a network, "
+            f"{error} Or get {record.file!r}{where_from(record)} on a machine that has a network, "
             f"and run 'fundus weights add {record.file}' here."
         ) from None
 

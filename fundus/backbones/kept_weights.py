@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from fundus.backbones.build import build_backbone
-from fundus.backbones.weights_files import (
+from fundus.backbones.weights_digests import (
     NOTE,
-    about_size,
     digest_of,
+    is_there,
+    noted_digest,
+    path_of_user,
+    problem_of,
+    unreadable,
+)
+from fundus.backbones.weights_files import (
+    about_size,
     file_of,
     formats_of,
-    noted_digest,
     places_of,
-    problem_of,
     weights_folder,
+    where_from,
 )
+from fundus.backbones.weights_place import put_in_place
 from fundus.exceptions import (
     BundleError,
     InvalidParameterError,
@@ -31,9 +37,10 @@ from fundus.exceptions import (
 from fundus.hookspecs import BackboneSpec, WeightsFile
 from fundus.parameters import invalid
 from fundus.plugins.registry import Entry, get_registry
-from fundus.runtime.whole import whole_file
 
 _OWNER = "add_weights"
+
+_Known = tuple[BackboneSpec, WeightsFile]
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,13 @@ def wanted_files() -> list[Wanted]:
     -------
     list of Wanted
         By the names of backbones.
+
+    Raises
+    ------
+    WeightsNotAvailableError
+        If the folder of weights cannot be read.
     """
+    _in_folder()  # told once, not of every backbone
     registry = get_registry()
     return [
         wanted
@@ -113,6 +126,7 @@ def _wanted(name: str, entry: Entry) -> Iterator[Wanted]:
         error = ""
         try:
             record = file_of(entry.spec, weights)
+            error = shared_name(record)
             path = next(iter(places_of(entry.spec, weights, there=True)), None)
         except (Exception, SystemExit) as failure:  # an error of one plugin must not stop the list
             error = f"{type(failure).__name__}: {failure}"
@@ -128,15 +142,42 @@ def other_files() -> list[Path]:
         ``weights="NAME"`` reads them.
     """
     known = {record.file for _, record in _records()}
-    folder = weights_folder()
-    if not folder.is_dir():
-        return []
     return sorted(
         path
-        for path in folder.iterdir()
+        for path in _in_folder()
         if path.is_file() and path.name not in known and not path.name.startswith(".")
         if not path.name.endswith(NOTE)
     )
+
+
+def _in_folder() -> list[Path]:
+    folder = weights_folder()
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
+def shared_name(record: WeightsFile | None) -> str:
+    """Say in one clause which other backbone's file has this one's name; empty where none has."""
+    for own, other in () if record is None else _others_called(record):
+        return (
+            f"its file {other.file!r} has the name of another file, of the backbone {own.name!r}: "
+            "the folder of weights holds one of each name, so one plugin must rename its file"
+        )
+    return ""
+
+
+def _others_called(record: WeightsFile) -> list[_Known]:
+    """Records of other files that have the name of this one."""
+    return [
+        (own, other)
+        for own, other in _records()
+        if other is not record and other.file == record.file
+        if not record.digest or other.digest != record.digest
+    ]
 
 
 def _records() -> Iterator[tuple[BackboneSpec, WeightsFile]]:
@@ -147,9 +188,12 @@ def _records() -> Iterator[tuple[BackboneSpec, WeightsFile]]:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of the check of one file: ``"right"``, ``"wrong"`` or ``"unknown"``."""
+    """What became of the check of one file: ``"right"``, ``"wrong"`` or ``"unknown"``.
 
-    path: Path
+    It has no path where a plugin cannot say where its file is.
+    """
+
+    path: Path | None
     backbone: str | None
     state: str
     problem: str = ""
@@ -165,8 +209,11 @@ def verify_weights() -> list[Checked]:
     """
     checked = []
     for wanted in wanted_files():
+        if wanted.error:
+            checked.append(Checked(wanted.path, wanted.name, "wrong", wanted.error))
+            continue
         digest = "" if wanted.record is None else wanted.record.digest
-        places = [] if wanted.error else places_of(wanted.entry.spec, wanted.weights, there=True)
+        places = places_of(wanted.entry.spec, wanted.weights, there=True)
         checked += [_checked(path, wanted.name, digest) for path in places]
     return checked + [_checked(path, None, "") for path in other_files()]
 
@@ -223,12 +270,15 @@ def add_weights(
     InvalidParameterError
         If it is not known which backbone it is for, or `sha256` is no digest.
     """
-    path = Path(file).expanduser()
-    if not path.is_file():
+    path = path_of_user(file)
+    if not is_there(path):
         raise WeightsNotAvailableError(
             f"There is no file {str(path)!r}: give the path of a file of weights."
         )
-    found = digest_of(path, "sha256")
+    try:
+        found = digest_of(path, "sha256")
+    except OSError as error:
+        raise unreadable(path, error) from None
     if sha256 is not None:
         _check_stated(path, sha256, found)
     spec = None if backbone is None else get_registry().find("backbone", backbone).spec
@@ -241,9 +291,12 @@ def add_weights(
     noted = known is None or not record.digest
     if noted:
         build_backbone(own, weights=path, seed=0)  # by the readers that a fit uses
-    return Added(
-        target, own.name, weights, found, _place(path, target, found, noted, known is not None)
-    )
+
+    def refuse() -> None:
+        _refuse_to_replace(path, target, found, None if known is None else known[1])
+
+    was_there = put_in_place(path, target, found, noted=noted, refuse=refuse)
+    return Added(target, own.name, weights, found, was_there)
 
 
 def _check_stated(path: Path, sha256: str, found: str) -> None:
@@ -257,9 +310,6 @@ def _check_stated(path: Path, sha256: str, found: str) -> None:
         )
 
 
-_Known = tuple[BackboneSpec, WeightsFile]
-
-
 def _by_digest(path: Path, spec: BackboneSpec | None) -> _Known | None:
     """Return whose file it is by its content; refuse another backbone's."""
     found = [
@@ -270,7 +320,7 @@ def _by_digest(path: Path, spec: BackboneSpec | None) -> _Known | None:
     ]
     if spec is None or not found:
         return found[0] if found else None
-    of_spec = [known for known in found if known[0].name == spec.name]
+    of_spec = [known for known in found if known[0] is spec]
     if not of_spec:
         own, record = found[0]
         raise BundleError(
@@ -281,20 +331,25 @@ def _by_digest(path: Path, spec: BackboneSpec | None) -> _Known | None:
 
 
 def _by_name(path: Path, spec: BackboneSpec | None) -> _Known | None:
-    """Return whose file it is by its name; refuse one whose digest is another."""
-    for own, record in _records():
-        if record.file != path.name or (spec is not None and spec.name != own.name):
-            continue
-        problem = problem_of(path, record.digest) if record.digest else ""
-        if problem:
-            whence = f" from {record.url}" if record.url else ""
-            raise BundleError(
-                f"The file {str(path)!r} is not the weights {record.weights!r} of the backbone "
-                f"{own.name!r}, as its name says: {problem}. Get it again{whence}; a file of "
-                "other weights needs another name."
-            )
-        return own, record
-    return None
+    """Return whose file it is by its name; refuse one whose digest is another, or another's."""
+    called = [(own, record) for own, record in _records() if record.file == path.name]
+    if not called:
+        return None
+    own, record = next((known for known in called if known[0] is spec), called[0])
+    if spec is not None and own is not spec:
+        raise BundleError(
+            f"The file {str(path)!r} is called as the weights {record.weights!r} of the backbone "
+            f"{own.name!r}, and was to be of {spec.name!r}: rename the file, since it would be "
+            "taken for those."
+        )
+    problem = problem_of(path, record.digest) if record.digest else ""
+    if problem:
+        raise BundleError(
+            f"The file {str(path)!r} is not the weights {record.weights!r} of the backbone "
+            f"{own.name!r}, as its name says: {problem}. Get it again{where_from(record)}; a file "
+            "of other weights needs another name."
+        )
+    return own, record
 
 
 def _owner_of(path: Path, spec: BackboneSpec | None) -> BackboneSpec:
@@ -311,32 +366,18 @@ def _owner_of(path: Path, spec: BackboneSpec | None) -> BackboneSpec:
     )
 
 
-def _place(path: Path, target: Path, sha256: str, noted: bool, replaces: bool) -> bool:
-    """Copy a file to its place; return whether it was there already."""
-    was_there = target.is_file() and digest_of(target, "sha256") == sha256
-    if target.is_file() and not was_there and not replaces:
+def _refuse_to_replace(path: Path, target: Path, sha256: str, record: WeightsFile | None) -> None:
+    """Refuse to replace a file of one's own, or of another backbone that gave it the same name."""
+    if record is None:
         raise BundleError(
             f"Another file is called {str(target)!r}, with the SHA-256 "
             f"{digest_of(target, 'sha256')}; {str(path)!r} has {sha256}. Rename the file to add, "
             "or remove the one that is there."
         )
-    if noted:  # first, so that a file that is there always has it
-        with whole_file(target.with_name(target.name + NOTE)) as part:
-            part.write_text(f"{sha256}  {target.name}\n", encoding="utf-8")
-    if not was_there:
-        with whole_file(target) as part:
-            if _copied(path, part) != sha256:
-                raise BundleError(
-                    f"The file {str(path)!r} was changed while it was read: try again."
-                )
-    return was_there
-
-
-def _copied(path: Path, part: Path) -> str:
-    """Copy a file, and return the SHA-256 of what was written."""
-    digest = hashlib.sha256()
-    with path.open("rb") as source, part.open("wb") as target:
-        while block := source.read(1 << 20):
-            digest.update(block)
-            target.write(block)
-    return digest.hexdigest()
+    for own, other in _others_called(record):
+        if not other.digest or not problem_of(target, other.digest):
+            raise BundleError(
+                f"The file {str(target)!r} is that of the backbone {own.name!r}, which has the "
+                f"name that {str(path)!r} needs: one plugin must rename its file. Until then, add "
+                "it under another name, for weights='NAME', or remove the one that is there."
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
@@ -15,6 +14,7 @@ from fundus.backbones.build import build_backbone, weights_digest
 from fundus.backbones.pooling import maps_to_pool, pooled, refuse_without_positions
 from fundus.backbones.splitting import Split, split
 from fundus.backbones.stages import chosen_stages, names_in, stage_outputs
+from fundus.backbones.weights_digests import digest_of
 from fundus.backbones.weights_files import pretrained_file
 from fundus.hookspecs import BackboneSpec
 from fundus.plugins.registry import BUILTIN, get_registry
@@ -120,13 +120,7 @@ def weights_identity(network: Network) -> str:
         path = network.weights_file()
     if path is None:
         return model_digest(network)
-    return _file_sha256(str(path), _stamp(network))
-
-
-@lru_cache(maxsize=64)
-def _file_sha256(path: str, stamp: tuple[int, ...]) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of(path, "sha256")
 
 
 def _stamp(network: Network) -> tuple[int, ...]:

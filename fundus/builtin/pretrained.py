@@ -12,11 +12,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fundus.backbones.weights_files import OF_KERAS
 from fundus.builtin import efficientnet_lite, keras_applications
 from fundus.hookspecs import BackboneSpec, WeightsFile, hookimpl
-
-#: Endings that Keras loads weights from.
-_OF_KERAS = (".weights.h5", ".h5", ".hdf5", ".keras")
 
 #: Sizes of the files of EfficientNet-Lite, which hold a classification top besides.
 _LITE_BYTES = {0: 18_826_032, 1: 21_946_926, 2: 24_666_229}
@@ -72,7 +70,7 @@ def fundus_backbones() -> list[BackboneSpec]:
         *(replace(spec, weights_files=(files[spec.name],)) for spec in of_keras),
         *(
             replace(
-                spec, weights_files=(files[spec.name],), weights_formats=(".pth", ".pt", *_OF_KERAS)
+                spec, weights_files=(files[spec.name],), weights_formats=(".pth", ".pt", *OF_KERAS)
             )
             for spec in lite
         ),

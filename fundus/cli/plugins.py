@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -68,11 +69,12 @@ def new(
     screen = Screen(json=json)
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
     screen.emit({"folder": str(made), "files": files})
+    quoted = shlex.quote(str(made))
     screen.show(
         f"{made}: {', '.join(files)}",
         "Next:",
-        f"  pip install -e {made}",
+        f"  pip install -e {quoted}",
         "  fundus plugins",
-        f"  python -m pytest {made}",
+        f"  python -m pytest {quoted}",
         f"Then change what is marked with Change in {made}.",
     )

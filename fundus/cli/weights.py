@@ -148,7 +148,7 @@ def verify(json: Json = False) -> None:
         {
             "files": [
                 {
-                    "path": str(one.path),
+                    "path": None if one.path is None else str(one.path),
                     "backbone": one.backbone,
                     "state": one.state,
                     "problem": one.problem,
@@ -163,7 +163,7 @@ def verify(json: Json = False) -> None:
     table.add_column("backbone", no_wrap=True)
     table.add_column("file, and what is wrong", overflow="fold")
     for one in checked:
-        text = f"{one.path}: {one.problem}" if one.problem else str(one.path)
+        text = ": ".join(str(part) for part in (one.path, one.problem) if part)
         table.add_row(cell(*_STATES[one.state]), cell(one.backbone or ""), cell(text))
     screen.show(table)
     if wrong:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from fundus.exceptions import DataError, Mention, Message
 from fundus.hookspecs import LayoutSpec
@@ -21,8 +22,24 @@ def normal_name(name: object) -> str:
     return re.sub(r"[\s_]+", " ", str(name)).strip().lower()
 
 
-def layout_for(columns: Collection[str], *, labelled: bool = True) -> dict[str, str]:
-    """Return the roles of a table's columns by the one layout of a plugin that has them all.
+@dataclass(frozen=True)
+class Found:
+    """What a plugin's layout says about one table.
+
+    Parameters
+    ----------
+    roles : dict of str to str
+        Columns of the table by role: "path", "grade", "patient" and "eye".
+    eye_codes : dict of int to str, or None
+        What numbers in the column of eyes stand for.
+    """
+
+    roles: dict[str, str]
+    eye_codes: dict[int, str] | None
+
+
+def layout_for(columns: Collection[str], *, labelled: bool = True) -> Found | None:
+    """Return how the one layout of a plugin that has all of its columns here reads a table.
 
     Parameters
     ----------
@@ -33,25 +50,20 @@ def layout_for(columns: Collection[str], *, labelled: bool = True) -> dict[str, 
 
     Returns
     -------
-    dict of str to str
-        Columns of the table by role, "path", "grade", "patient" and "eye"; empty where no layout
-        has all of its columns here.
+    Found or None
+        ``None`` where no layout has all of its columns here.
 
     Raises
     ------
     DataError
-        If two layouts would read the table in different ways.
+        If two layouts would read the table in different ways, or two of its columns could each be
+        one of the layout's.
     """
-    there = {normal_name(name): name for name in columns}
-    found: list[tuple[Entry, dict[str, str]]] = []
-    for entry in get_registry().entries["layout"]:
-        wanted = roles_of(entry.spec)
-        if not labelled:
-            wanted.pop("grade")
-        if all(normal_name(name) in there for name in wanted.values()):
-            roles = {role: there[normal_name(name)] for role, name in wanted.items()}
-            found.append((entry, roles))
-    if any(roles != found[0][1] for _, roles in found):
+    found = [
+        (entry, _found(entry, wanted, columns))
+        for entry, wanted in _matching(columns, labelled=labelled)
+    ]
+    if any(other != found[0][1] for _, other in found):
         names = " and ".join(repr(entry.qualified_name) for entry, _ in found)
         path, grade = Mention("path"), Mention("grade")
         raise DataError(
@@ -62,7 +74,42 @@ def layout_for(columns: Collection[str], *, labelled: bool = True) -> dict[str, 
                 grade,
             )
         )
-    return found[0][1] if found else {}
+    return found[0][1] if found else None
+
+
+def is_header_of_a_layout(cells: Collection[str], *, labelled: bool = True) -> bool:
+    """Return whether a row names all columns of a plugin's layout."""
+    return any(True for _ in _matching(cells, labelled=labelled))
+
+
+def _matching(
+    columns: Collection[str], *, labelled: bool
+) -> Iterator[tuple[Entry, dict[str, str]]]:
+    """Layouts that have all of their columns here, with the columns that they need by role."""
+    there = set(map(normal_name, columns))
+    for entry in get_registry().entries["layout"]:
+        wanted = roles_of(entry.spec)
+        if not labelled:
+            wanted.pop("grade")
+        if all(normal_name(name) in there for name in wanted.values()):
+            yield entry, wanted
+
+
+def _found(entry: Entry, wanted: dict[str, str], columns: Collection[str]) -> Found:
+    roles = {}
+    for role, name in wanted.items():
+        hits = [column for column in columns if normal_name(column) == normal_name(name)]
+        if len(hits) > 1:
+            about = Mention(role)
+            raise DataError(
+                Message(
+                    f"Columns {hits} could each be {name!r}, the {role} of the layout "
+                    f"{entry.qualified_name!r}: say which with {about}, or rename one.",
+                    about,
+                )
+            )
+        roles[role] = hits[0]
+    return Found(roles, entry.spec.eye_codes)
 
 
 def roles_of(layout: LayoutSpec) -> dict[str, str]:
@@ -70,24 +117,3 @@ def roles_of(layout: LayoutSpec) -> dict[str, str]:
     roles = {"path": layout.path, "grade": layout.grade}
     others = {"patient": layout.patient, "eye": layout.eye}
     return roles | {role: name for role, name in others.items() if name is not None}
-
-
-def is_column_of_a_layout(name: object, roles: Collection[str]) -> bool:
-    """Return whether a column has one of these roles in a layout of a plugin."""
-    normal = normal_name(name)
-    return any(
-        normal_name(column) == normal
-        for entry in get_registry().entries["layout"]
-        for role, column in roles_of(entry.spec).items()
-        if role in roles
-    )
-
-
-def eye_codes_of_layouts(name: object) -> dict[float, str] | None:
-    """Return what numbers in a column of eyes stand for in a layout of a plugin; else ``None``."""
-    normal = normal_name(name)
-    for entry in get_registry().entries["layout"]:
-        eye, codes = entry.spec.eye, entry.spec.eye_codes
-        if eye is not None and codes is not None and normal_name(eye) == normal:
-            return dict(codes)
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,9 @@ def load_image_table(
     scale = read_scale(name, grades)
     if grade is not None and not labelled:
         raise invalid(name, "grade", "None with labelled=False", grade)
+    recognise = partial(
+        recognise_columns, path=path, grade=grade, patient=patient, eye=eye, labelled=labelled
+    )
     if isinstance(table, pd.DataFrame):
         folder, source, content = "", "the DataFrame", table.reset_index(drop=True)
     else:
@@ -332,7 +336,7 @@ def load_image_table(
         named = any(column is not None for column in (path, grade, patient, eye))
         lookup = ImageFinder(folder if image_dir is None else image_dir)
         cells = Cells(lambda text: lookup.find(text)[1] is None, scale.may_be_grade, labelled)
-        content = read_table(Path(table), None if named else cells)
+        content = read_table(Path(table), None if named else cells, recognise)
     if image_dir is not None:
         folder = os.fspath(image_dir)
         if not os.path.isdir(folder):
@@ -340,9 +344,7 @@ def load_image_table(
             raise DataError(Message(f"There is no folder {folder!r}, given as {given}.", given))
     content = content.rename(columns=str)
     try:
-        columns = recognise_columns(
-            content.columns, path=path, grade=grade, patient=patient, eye=eye, labelled=labelled
-        )
+        columns = recognise(content.columns)
     except DataError as error:
         if isinstance(table, pd.DataFrame):
             raise

@@ -8,11 +8,18 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from fundus.data.tables import IMAGE_SUFFIXES, is_path_column, is_text_column
+from fundus.data.tables import (
+    IMAGE_SUFFIXES,
+    Columns,
+    is_header,
+    is_text_column,
+    recognise_columns,
+)
 from fundus.exceptions import DataError, MissingDependencyError
 from fundus.images.foreign import PARQUET, foreign_file
 from fundus.images.formats import image_kind
@@ -32,6 +39,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+#: Tells which columns of a header play which role.
+Recognise = Callable[[list[str]], Columns]
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class Cells:
 
     def image_at(self, row: list[str]) -> int | None:
         """Place of the image in a row that is no header; ``None`` in one that may be a header."""
-        if any(is_path_column(cell) for cell in row):
+        if is_header(row, labelled=self.labelled):
             return None
         graded = [k for k, cell in enumerate(row) if self.is_grade(cell)]
         if self.labelled and not graded:
@@ -69,14 +80,17 @@ class Cells:
         return others_of[0] if others_of else None
 
 
-def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
+def read_table(
+    file: Path, cells: Cells | None = None, recognise: Recognise = recognise_columns
+) -> pd.DataFrame:
     """Read a table of text or a Parquet file.
 
     With the extension .parquet or .pq it is read as Parquet, else as text, UTF-8 or with the byte
     order mark of UTF-16, separated by commas, semicolons, tabs, white space, or what a first line
     ``sep=`` says. Columns that may hold names are read as text, so an id such as ``007`` keeps its
     zeros. Without `cells`, the first row is taken for a header; the columns of a table that lacks
-    one are "file", "grade" and "column 3", …
+    one are "file", "grade" and "column 3", …; `recognise` tells which columns of a header a
+    plugin's layout reads.
 
     Raises
     ------
@@ -94,7 +108,7 @@ def read_table(file: Path, cells: Cells | None = None) -> pd.DataFrame:
         if parquet or foreign_file(file) == PARQUET:
             return _read_parquet(file)
         _refuse_foreign(file)
-        return _read_text(file, cells)
+        return _read_text(file, cells, recognise)
     except ImportError:
         raise MissingDependencyError(
             f"Reading {str(file)!r} needs pyarrow: pip install 'fundus-zoo[parquet]'."
@@ -138,7 +152,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         raise DataError(f"The table {str(file)!r} cannot be read as Parquet: {what}.") from None
 
 
-def _read_text(file: Path, cells: Cells | None) -> pd.DataFrame:
+def _read_text(file: Path, cells: Cells | None, recognise: Recognise) -> pd.DataFrame:
     data = file.read_bytes()
     text = data.decode(_coding(data))
     first, separator = _first_line(text), None
@@ -150,26 +164,33 @@ def _read_text(file: Path, cells: Cells | None) -> pd.DataFrame:
     separator = separator or max(_SEPARATORS, key=first.count)
     row = _cells_of(first, separator)
     if cells is not None:
-        if separator not in first and marked is None and not is_path_column(first):
+        known = partial(is_header, labelled=cells.labelled)
+        if separator not in first and marked is None and not known([first]):
             blank = _blank_cells(first)
-            headed = any(map(is_path_column, blank))
+            headed = known(blank)
             if len(blank) > 1 and (headed or cells.image_at(blank) is not None):
                 text, separator, row = _with_commas(text, file), ",", blank
         image = cells.image_at(row)
         if image is not None:
             return _read_headless(text, separator, row, image, cells, file)
-    names = pd.read_csv(io.StringIO(text), sep=separator, nrows=0).columns
-    table = pd.read_csv(
-        io.StringIO(text),
-        sep=separator,
-        dtype={name: str for name in names if is_text_column(name)},
-    )
+    names = list(pd.read_csv(io.StringIO(text), sep=separator, nrows=0).columns)
+    texts = _text_columns(names, recognise)
+    table = pd.read_csv(io.StringIO(text), sep=separator, dtype=dict.fromkeys(texts, str))
     if not isinstance(table.index, pd.RangeIndex):
         raise DataError(
             f"The rows of {str(file)!r} have more fields than its header has columns, "
-            f"{list(names)}: give each column a name."
+            f"{names}: give each column a name."
         )
     return _without_empty(table)
+
+
+def _text_columns(names: list[str], recognise: Recognise) -> list[str]:
+    """Columns that keep their leading zeros: by their own names, and of the layout that reads."""
+    try:
+        named = recognise(names).named
+    except DataError:  # who wants the columns asks again, and is told
+        named = ()
+    return [name for name in names if is_text_column(name) or name in named]
 
 
 def _coding(data: bytes) -> str:

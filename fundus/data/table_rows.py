@@ -8,7 +8,7 @@ import pandas as pd
 
 from fundus.data.lookup import ImageFinder
 from fundus.data.rows import DataRows
-from fundus.data.tables import Columns, dme_codes, eye_codes
+from fundus.data.tables import Columns, dme_codes
 from fundus.exceptions import DataError
 
 
@@ -30,7 +30,7 @@ def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> 
         [""] * len(names),
         values(columns.grade),
         values(columns.patient),
-        _eyes(content, columns.eye),
+        _eyes(content, columns),
         numbered=True,
         extra=extra,
         given=[str(name) for name in names],
@@ -52,11 +52,11 @@ def table_rows(content: pd.DataFrame, columns: Columns, finder: ImageFinder) -> 
     return rows
 
 
-def _eyes(content: pd.DataFrame, column: str | None) -> list[Any] | None:
-    if column is None:
+def _eyes(content: pd.DataFrame, columns: Columns) -> list[Any] | None:
+    if columns.eye is None:
         return None
-    codes = eye_codes(column) or {}
-    return [value if pd.isna(value) else codes.get(value, value) for value in content[column]]
+    codes: dict[Any, str] = dict(columns.eye_codes or {})
+    return [value if pd.isna(value) else codes.get(value, value) for value in content[columns.eye]]
 
 
 def _graded_oedema(rows: DataRows, name: str, column: pd.Series) -> list[float]:

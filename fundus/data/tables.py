@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
-from fundus.data.layouts import (
-    eye_codes_of_layouts,
-    is_column_of_a_layout,
-    layout_for,
-    normal_name,
-)
+from fundus.data.layouts import is_header_of_a_layout, layout_for, normal_name
 from fundus.exceptions import DataError, Mention, Message
 
 #: Extensions of image files, in lower case.
@@ -52,13 +47,19 @@ _RECOGNISED = (
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table, by its name there, plays which role; None where there is none."""
+    """Which column of a table, by its name there, plays which role; None where there is none.
+
+    Where a plugin's layout reads the table, `eye_codes` is what its numbers of eyes stand for, and
+    `named` are its columns of files and patients.
+    """
 
     path: str
     grade: str | None
     patient: str | None
     eye: str | None
     gradable: str | None
+    eye_codes: dict[int, str] | None = field(default=None, repr=False, hash=False)
+    named: tuple[str, ...] = field(default=(), repr=False)
 
 
 #: Letters of a column's name that a message shows: a damaged table may be all one name.
@@ -92,14 +93,23 @@ def recognise_columns(
     """
     names, given = [str(name) for name in columns], (path, grade, patient, eye)
     try:
-        return _recognised(names, *given, labelled=labelled)
+        own = _recognised(names, *given, labelled=labelled)
+        return replace(own, eye_codes=eye_codes(own.eye))
     except DataError:
-        roles = layout_for(names, labelled=labelled)
-        if not roles:
+        found = layout_for(names, labelled=labelled)
+        if found is None:
             raise
+    roles = found.roles
     kinds = zip(("path", "grade", "patient", "eye"), given, strict=True)
     told = {role: roles.get(role) if name is None else name for role, name in kinds}
-    return _recognised(names, **told, labelled=labelled)
+    read = _recognised(names, **told, labelled=labelled)
+    # the codes are of the layout's own column, not of another one that the caller names
+    codes = found.eye_codes if read.eye is not None and read.eye == roles.get("eye") else None
+    return replace(
+        read,
+        eye_codes=codes or eye_codes(read.eye),
+        named=tuple(roles[role] for role in ("path", "patient") if role in roles),
+    )
 
 
 def _recognised(
@@ -168,27 +178,24 @@ def _names_image(text: str) -> bool:
 
 def is_text_column(name: object) -> bool:
     """Whether a column holds names of files or patients, which keep their leading zeros."""
-    own = any(normal_name(name) in group for group in (*_PATH, *_PATIENT))
-    return own or is_column_of_a_layout(name, ("path", "patient"))
+    return any(normal_name(name) in group for group in (*_PATH, *_PATIENT))
 
 
-def is_path_column(name: object) -> bool:
-    """Whether a column has one of the names of a column of image files."""
-    own = any(normal_name(name) in group for group in _PATH)
-    return own or is_column_of_a_layout(name, ("path",))
+def is_header(cells: Collection[str], *, labelled: bool = True) -> bool:
+    """Whether a row names a column of image files, or all columns of a plugin's layout."""
+    own = any(normal_name(cell) in group for cell in cells for group in _PATH)
+    return own or is_header_of_a_layout(cells, labelled=labelled)
 
 
-def eye_codes(name: object) -> dict[float, str] | None:
-    """Return what the numbers in a column of eyes stand for; ``None`` where it has words.
+def eye_codes(name: object) -> dict[int, str] | None:
+    """Return what numbers in a column of eyes stand for by its name; ``None`` where it has words.
 
     Examples
     --------
     >>> eye_codes("exam_eye")
     {1: 'right', 2: 'left'}
     """
-    if normal_name(name) == "exam eye":  # BRSET
-        return {1: "right", 2: "left"}
-    return eye_codes_of_layouts(name)
+    return {1: "right", 2: "left"} if normal_name(name) == "exam eye" else None  # BRSET
 
 
 def dme_codes(name: object) -> dict[int, int] | None:

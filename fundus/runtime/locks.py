@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -12,6 +13,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fundus.exceptions import ResumeError
+from fundus.runtime.whole import make_folder, write_error
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -53,6 +57,30 @@ def held(path: Path, *, wait: bool = False) -> Iterator[None]:
         raise ResumeError(f"The file {str(told)!r} cannot be written ({error}).") from error
     finally:
         told.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one at a time write to a folder, which is made; others wait.
+
+    Where its file system has no locks, nobody is kept out.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise write_error(folder, error) from error
+    try:
+        yield
+    finally:
         lock.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import math
 import os
 import socket
@@ -16,6 +17,13 @@ from fundus.exceptions import InvalidParameterError
 SECONDS = 0.5
 VARIABLE = "FUNDUS_NETWORK_SECONDS"
 
+#: More is no time to wait, and may be more than the system can count.
+_MOST_SECONDS = 24 * 60 * 60
+
+#: Answers that say that a file is gone. Others may be about the question, which comes without the
+#: name, the password or the method of a download.
+_GONE = (404, 410)
+
 #: How long a host that accepted one may take to answer.
 _ANSWER_SECONDS = 15
 
@@ -26,7 +34,7 @@ def seconds_to_connect() -> float:
     Raises
     ------
     InvalidParameterError
-        If ``FUNDUS_NETWORK_SECONDS`` is no number of seconds.
+        If ``FUNDUS_NETWORK_SECONDS`` is no number of seconds, or more than a day's.
 
     Examples
     --------
@@ -40,10 +48,10 @@ def seconds_to_connect() -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    if not 0 <= seconds <= _MOST_SECONDS:
         raise InvalidParameterError(
-            f"The environment variable {VARIABLE} must be a number of seconds, such as 15, or 0 to "
-            f"ask no host at all. Got {text!r} instead."
+            f"The environment variable {VARIABLE} must be a number of seconds, such as 15, and at "
+            f"most {_MOST_SECONDS}, or 0 to ask no host at all. Got {text!r} instead."
         )
     return seconds
 
@@ -71,50 +79,80 @@ def why_out_of_reach(url: str) -> str:
     seconds = seconds_to_connect()
     if seconds == 0:
         return f"{VARIABLE}=0 allows no download"
-    host, port, named = _first_host(url)
-    why = _why_no_connection(host, port, seconds)
+    named, why = _connected(url, seconds)
     if why:
-        return f"{named} does not answer ({why})"
+        return why
     request = urllib.request.Request(url, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:
         error.close()
-        return f"{named} answered {error.code}, {error.reason}"
-    except (OSError, ValueError) as error:
+        return f"{named} answered {error.code}, {error.reason}" if error.code in _GONE else ""
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"{named} does not answer ({_told(error)})"
     return ""
 
 
-def _first_host(url: str) -> tuple[str, int, str]:
-    """Return host and port that are asked first, and how to name them."""
-    address = urlsplit(url)
-    host = address.hostname or ""
-    proxy = urllib.request.getproxies().get(address.scheme)
-    if proxy is None or urllib.request.proxy_bypass(host):
-        return host, address.port or (80 if address.scheme == "http" else 443), host
-    there = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    default = 443 if there.scheme == "https" else 80
-    # without the name and the password that its address may hold
-    return there.hostname or "", there.port or default, f"the proxy {there.hostname}"
+def _connected(url: str, seconds: float) -> tuple[str, str]:
+    """Connect to what is asked first; return how to name it, and why that failed, or nothing.
 
-
-def _why_no_connection(host: str, port: int, seconds: float) -> str:
-    """Connect in a thread, since no time limit applies to the look-up of a name."""
+    In a thread, since no time limit applies to the look-up of a name, nor to that of a proxy.
+    """
+    names = [_host_in(url)]
     ended: list[str] = []
 
     def connect() -> None:
         try:
+            host, port, name = _first_host(url)
+            names.append(name)
             socket.create_connection((host, port), timeout=seconds).close()
+        except _NoAddressError as error:
+            ended.append(str(error))
         except (OSError, UnicodeError) as error:
-            ended.append(_told(error))
+            ended.append(f"{names[-1]} does not answer ({_told(error)})")
         else:
             ended.append("")
 
     thread = threading.Thread(target=connect, name="fundus-reach", daemon=True)
     thread.start()
     thread.join(seconds)
-    return ended[0] if ended else f"no connection within {seconds:g} s"
+    late = f"{names[-1]} does not answer (no connection within {seconds:g} s)"
+    return names[-1], ended[0] if ended else late
+
+
+class _NoAddressError(Exception):
+    """An address has no host, or no port that is one."""
+
+
+def _first_host(url: str) -> tuple[str, int, str]:
+    """Return host and port that are asked first, and how to name them."""
+    host, port = _host_and_port(url, f"{url!r} is no address")
+    scheme = urlsplit(url).scheme
+    proxy = urllib.request.getproxies().get(scheme)
+    if proxy is None or urllib.request.proxy_bypass(host):
+        return host, port, host
+    # without the name and the password that its address may hold, also where it is misspelt
+    why = f"{scheme}_proxy names no proxy, such as http://proxy.example:3128"
+    host, port = _host_and_port(proxy if "://" in proxy else f"http://{proxy}", why)
+    return host, port, f"the proxy {host}"
+
+
+def _host_and_port(url: str, why: str) -> tuple[str, int]:
+    try:
+        address = urlsplit(url)
+        host, port = address.hostname, address.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise _NoAddressError(why)
+    return host, port or (443 if address.scheme == "https" else 80)
+
+
+def _host_in(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url
 
 
 def _told(error: Exception) -> str:

@@ -34,6 +34,7 @@ from fundus.testing.checks import (
 from fundus.testing.preprocessor import check_apply, probes_of
 from fundus.testing.probes import in_aperture, probe_images
 from fundus.testing.ranges import check_range
+from fundus.testing.weights_files import check_weights_files
 from fundus.transfer.classifier import TransferClassifier
 
 if TYPE_CHECKING:
@@ -374,6 +375,7 @@ BACKBONE_CHECKS: dict[str, Callable[[BackboneCase], None]] = {
     "preprocessing": _check_preprocessing,
     "photometric steps": _check_photometric,
     "weights path": _check_weights_path,
+    "files of weights": check_weights_files,
     "initial weights": _check_initial_weights,
     "parameters": _check_parameters,
     "smallest image": _check_smallest,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fundus.exceptions import WriteError
 from fundus.hookspecs import API_VERSION, GROUP
-from fundus.parameters import check_option, refused
+from fundus.parameters import invalid, refused
 from fundus.plugins.discovery import canonical
 from fundus.plugins.registry import OWN, get_registry, plugin_statuses
 from fundus.plugins.spec_fields import NAME
@@ -99,7 +99,8 @@ def new_plugin(
     Raises
     ------
     InvalidParameterError
-        If a name would not be a package's or an entry's, or is taken; if there is no such kind.
+        If a name would not be a package's or an entry's, or is taken; if there is no such kind,
+        or `folder` starts at a user who is not known.
     WriteError
         If the folder exists, or cannot be written.
 
@@ -111,10 +112,11 @@ def new_plugin(
     ...     sorted(path.name for path in made.iterdir())
     ['LICENSE', 'README.md', 'fundus_iris', 'pyproject.toml', 'tests']
     """
-    check_option(_Asked(kind), "kind", tuple(KINDS))
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise invalid(_OWNER, "kind", f"one of {', '.join(map(repr, KINDS))}", kind)
     names = _Names(name)
     _check_names(names, kind)
-    target = Path(name if folder is None else folder).expanduser()
+    target = _expanded(Path(name if folder is None else folder))
     if os.path.lexists(target):
         raise WriteError(
             f"{str(target)!r} exists already, and nothing in it was changed: give another folder, "
@@ -127,11 +129,12 @@ def new_plugin(
     return target
 
 
-class _Asked:
-    """The one option, for the check of options."""
-
-    def __init__(self, kind: object) -> None:
-        self.kind = kind
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        must = f"must be a folder that can be found. Got {str(folder)!r} instead ({error})."
+        raise refused(_OWNER, "folder", must) from None
 
 
 def _check_names(names: _Names, kind: Kind) -> None:

@@ -18,6 +18,18 @@ from fundus.runtime.reach import SECONDS
 VGG = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
+BAD = """
+from fundus.builtin.tiny import build
+from fundus.hookspecs import BackboneSpec, WeightsFile, hookimpl
+
+@hookimpl
+def fundus_backbones():
+    file = WeightsFile(weights="imagenet", file="bad.h5", place=lambda: 1 / 0)
+    return [BackboneSpec(name="bad", build=build, image_size=32, parameters=2072, licence="MIT",
+                         weights_files=(file,))]
+"""
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("FUNDUS_WEIGHTS_DIR", str(tmp_path / "weights"))
@@ -98,6 +110,27 @@ def test_other_files_in_the_folder_are_listed(run, document, folder):
     assert document("weights", "list")["others"] == [str(folder / "retina.h5")]
     assert "retina.h5" in run("weights", "list").stdout
     assert "no digest known" in run("weights", "verify").stdout
+
+
+def test_a_plugin_that_cannot_be_asked_is_wrong(run, document, folder, install):
+    install("bad", BAD)
+    result = run("weights", "verify", "--json", code=1)
+    found = {file["backbone"]: file for file in json.loads(result.stdout)["files"]}["bad"]
+    assert (found["path"], found["state"]) == (None, "wrong")
+    assert "place of the backbone 'bad' must return a path or None" in found["problem"]
+    shown = run("weights", "verify", code=1).stdout
+    assert "None:" not in shown
+
+
+def test_a_changed_file_of_the_folder_is_not_trained_on(run, folder, tmp_path):
+    """What ``fundus weights verify`` calls wrong."""
+    folder.mkdir()
+    (folder / "mine.h5").write_bytes(b"changed")
+    (folder / "mine.h5.sha256").write_text(hashlib.sha256(b"as it was").hexdigest())
+    (tmp_path / "photographs" / "a").mkdir(parents=True)
+    command = ("train", tmp_path / "photographs", "--backbone", "tiny", "--weights", "mine.h5")
+    told = run(*command, "--out", tmp_path / "run", code=1).stderr
+    assert "is not the one that was added" in told
 
 
 def test_training_without_weights_ends_at_once(run, folder, tmp_path, monkeypatch):
