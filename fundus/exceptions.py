@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from types import FrameType
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
