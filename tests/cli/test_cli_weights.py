@@ -46,7 +46,8 @@ def lite(folder):
     return place
 
 
-def test_the_list_names_file_size_digest_address_and_place(run, document, folder):
+def test_the_list_names_file_size_digest_address_and_place(run, document, folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")  # in a narrow terminal names go over several lines
     found = document("weights", "list")
     assert found["folder"] == str(folder)
     records = {record["backbone"]: record for record in found["weights"]}
