@@ -35,6 +35,7 @@ from fundus import (
 )
 from fundus.reporting.bootstrap import Interval, Measure
 from fundus.reporting.stressed import StressReport, StressScore
+from fundus.runtime.figures import as_written
 
 #: Of grades, columns, files and runs. Mathematics would refuse the first, and draw the second.
 BROKEN, NAME = r"$\frac_{$", r"$a_1$ ^ \$b\$"
@@ -190,6 +191,19 @@ def test_numbers_beside_ticks_stay_those_of_matplotlib(evaluation, parsed):
     numbers = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert numbers == parsed[-len(numbers) :] or set(numbers) <= set(parsed)
     assert not any("a_1" in text for text in parsed)
+
+
+def test_categories_are_names_and_no_numbers():
+    @as_written
+    def draw():
+        figure = Figure()
+        figure.subplots().bar(["$a_1$", "b"], [1, 2])
+        return figure
+
+    (ax,) = draw().axes
+    ax.figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["$a_1$", "b"]
+    assert not any(t.get_parse_math() for t in ax.get_xticklabels())
 
 
 def test_no_text_of_ours_goes_through_latex(evaluation):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_weights import put, saved_weights, small_backbone
 
 import fundus
 from fundus import TransferClassifier
@@ -25,16 +26,7 @@ from fundus.exceptions import (
     InvalidParameterError,
     WeightsNotAvailableError,
 )
-from fundus.hookspecs import BackboneSpec, WeightsFile
 from fundus.plugins import get_registry
-
-FILE, URL = "small.weights.h5", "https://weights.test/small.weights.h5"
-
-
-def build(*, image_size, weights):
-    if weights is not None:
-        raise AssertionError("the folder of weights has the file, so build is not asked for it")
-    return tiny.build(image_size=image_size, weights=None)
 
 
 @pytest.fixture
@@ -47,36 +39,12 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A file of weights, and the digest of what is in it."""
-    model = tiny.build(image_size=32, weights="fixed")
-    path = tmp_path_factory.mktemp("saved") / FILE
-    model.save_weights(path)
-    return path, weights_digest(model)
+    return saved_weights(tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture
 def small(saved):
-    return BackboneSpec(
-        name="small",
-        build=build,
-        image_size=32,
-        parameters=2072,
-        licence="MIT",
-        normalise="tf",
-        weights_files=(
-            WeightsFile(
-                weights="imagenet",
-                file=FILE,
-                digest=hashlib.sha256(saved[0].read_bytes()).hexdigest(),
-                url=URL,
-            ),
-        ),
-    )
-
-
-def put(path: Path, folder: Path) -> Path:
-    (folder / path.name).write_bytes(path.read_bytes())
-    return folder / path.name
+    return small_backbone(saved[0])
 
 
 # --- files of one's own --------------------------------------------------------------------------

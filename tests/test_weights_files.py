@@ -7,10 +7,10 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from small_weights import FILE, URL, put, saved_weights, small_backbone
 
 from fundus import TransferClassifier
 from fundus.backbones.build import build_backbone, weights_digest
@@ -21,24 +21,14 @@ from fundus.backbones.weights_files import (
     pretrained_file,
     refuse_if_out_of_reach,
 )
-from fundus.builtin import tiny
 from fundus.exceptions import (
     BundleError,
     PluginError,
     WeightsNotAvailableError,
 )
-from fundus.hookspecs import BackboneSpec, WeightsFile
 from fundus.plugins import get_registry
 from fundus.plugins.registry import Entry
 from fundus.runtime.reach import SECONDS
-
-FILE, URL = "small.weights.h5", "https://weights.test/small.weights.h5"
-
-
-def build(*, image_size, weights):
-    if weights is not None:
-        raise AssertionError("the folder of weights has the file, so build is not asked for it")
-    return tiny.build(image_size=image_size, weights=None)
 
 
 @pytest.fixture
@@ -51,36 +41,12 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A file of weights, and the digest of what is in it."""
-    model = tiny.build(image_size=32, weights="fixed")
-    path = tmp_path_factory.mktemp("saved") / FILE
-    model.save_weights(path)
-    return path, weights_digest(model)
+    return saved_weights(tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture
 def small(saved):
-    return BackboneSpec(
-        name="small",
-        build=build,
-        image_size=32,
-        parameters=2072,
-        licence="MIT",
-        normalise="tf",
-        weights_files=(
-            WeightsFile(
-                weights="imagenet",
-                file=FILE,
-                digest=hashlib.sha256(saved[0].read_bytes()).hexdigest(),
-                url=URL,
-            ),
-        ),
-    )
-
-
-def put(path: Path, folder: Path) -> Path:
-    (folder / path.name).write_bytes(path.read_bytes())
-    return folder / path.name
+    return small_backbone(saved[0])
 
 
 def test_a_file_in_the_folder_is_used_and_no_host_is_asked(small, saved, folder, monkeypatch):

@@ -133,9 +133,14 @@ def write_audit(
     try:
         return _written(model, graded, report, digests, drawn)
     except Exception as error:  # whatever it is, the training is finished and is kept
-        why = str(error) if isinstance(error, FundusError) else f"{type(error).__name__}: {error}"
+        why = why_of(error)
         warn_caller(f"The photographs of the training were not audited: {why}", DataWarning)
         return {"why": why}, {}
+
+
+def why_of(error: Exception) -> str:
+    """Say what went wrong, with the type of an error that is not this library's."""
+    return str(error) if isinstance(error, FundusError) else f"{type(error).__name__}: {error}"
 
 
 def _written(

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 import fundus.cli.runs as runs
 from fundus import __version__
-from fundus.cli.audited import about_audit, write_audit
+from fundus.cli.audited import about_audit, why_of, write_audit
 from fundus.cli.data import aside_table, digests_of, guess_of, names_of
 from fundus.cli.evaluate import graded_table
 from fundus.cli.files import FigureFiles, write_csv, write_figures, write_json
 from fundus.cli.sheets import write_sheets
-from fundus.exceptions import DataWarning, FundusError, warn_caller
+from fundus.exceptions import DataWarning, warn_caller
 from fundus.grades.icdr import N_GRADES, REFERABLE_GRADE, grade_labels
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.meta.conformal_sets import one_less
@@ -235,8 +235,7 @@ def _sheets(
     try:
         return write_sheets(report, graded, drawn, title=title, model=model)
     except Exception as error:  # of a photograph that has moved, or of a plugin's layers
-        why = str(error) if isinstance(error, FundusError) else f"{type(error).__name__}: {error}"
-        warn_caller(f"The sheets of photographs have no maps: {why}", DataWarning)
+        warn_caller(f"The sheets of photographs have no maps: {why_of(error)}", DataWarning)
         return write_sheets(report, graded, drawn, title=title)
 
 
