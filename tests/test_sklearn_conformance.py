@@ -129,6 +129,8 @@ TRAIN = {"check_dict_unchanged", "check_classifiers_one_label"}
     "name", [pytest.param(n, marks=pytest.mark.zoo) if n in NEURAL else n for n in CASES]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # told in the records
+# some of the checks train on labels that are drawn, of which nothing can be learned
+@pytest.mark.filterwarnings("ignore::fundus.exceptions.UnlearnedWarning")
 def test_check_estimator(name):
     model, expected = CASES[name]
     records = check_estimator(model, expected_failed_checks=expected, on_fail=None)
