@@ -22,9 +22,22 @@ def confusions(
     >>> confusions(np.ones((4, 3)), grades, grades, 2).shape
     (4, 2, 2)
     """
-    cells = np.zeros((len(true), n_grades * n_grades))
-    cells[np.arange(len(true)), true * n_grades + pred] = 1.0
-    return (weights @ cells).reshape(-1, n_grades, n_grades)
+    cells = totals(weights, true * n_grades + pred, n_grades * n_grades)
+    return cells.reshape(-1, n_grades, n_grades)
+
+
+def totals(weights: Weights, place: NDArray[np.intp], n_places: int) -> Scores:
+    """Weights of the images at each place, ``(n_resamples, n_places)``; `place` is of each image.
+
+    Examples
+    --------
+    >>> totals(np.array([[1.0, 2.0, 3.0]]), np.array([0, 2, 0]), 3).tolist()
+    [[4.0, 0.0, 2.0]]
+    """
+    found = np.empty((len(weights), n_places))
+    for total, row in zip(found, weights, strict=True):
+        total[:] = np.bincount(place, weights=row, minlength=n_places)
+    return found
 
 
 def kappa_of(confusion: NDArray) -> Scores:
@@ -112,22 +125,22 @@ class Ranking:
 
     def __init__(self, positive: NDArray[np.bool_], score: NDArray[np.float64]) -> None:
         self.values, code = np.unique(score, return_inverse=True)
-        self._order = np.argsort(code, kind="stable")
-        self._starts = np.searchsorted(code[self._order], np.arange(len(self.values)))
-        self._positive = positive[self._order].astype(float)
-
-    def _counts(self, weights: Weights) -> tuple[Scores, Scores]:
-        ordered = weights[:, self._order]
-        every = np.add.reduceat(ordered, self._starts, axis=1)
-        found = np.add.reduceat(ordered * self._positive, self._starts, axis=1)
-        return found, every - found
+        order = np.argsort(code, kind="stable")
+        self._positive, self._negative = order[positive[order]], order[~positive[order]]
+        values = np.arange(len(self.values))
+        # how many positive and negative images, in rising order, lie below each value
+        self._positives_below = np.searchsorted(code[self._positive], values)
+        self._negatives_below = np.searchsorted(code[self._negative], values)
+        # and for each positive image the negative ones below it, and those below or equal
+        self._below = np.searchsorted(code[self._negative], code[self._positive])
+        self._up_to = np.searchsorted(code[self._negative], code[self._positive], side="right")
 
     def auc(self, weights: Weights) -> Scores:
         """Area under the ROC curve, ties counted half; ``nan`` where one class was not drawn."""
-        found, false = self._counts(weights)
-        below = np.cumsum(false, axis=1) - false
-        won = (found * (below + 0.5 * false)).sum(axis=1)
-        return ratio(won, found.sum(axis=1) * false.sum(axis=1))
+        found, false = of(weights, self._positive), _running(of(weights, self._negative))
+        won = np.einsum("ij,ij->i", found, of(false, self._below))
+        won += np.einsum("ij,ij->i", found, of(false, self._up_to))
+        return ratio(won / 2, found.sum(axis=1) * false[:, -1])
 
     def rates(self, weights: Weights) -> tuple[Scores, Scores]:
         """Sensitivity and specificity of every threshold.
@@ -137,11 +150,30 @@ class Ranking:
         sensitivity, specificity : ndarray of float, shape (n_resamples, n_values + 1)
             ``nan`` where one class was not drawn.
         """
-        found, false = self._counts(weights)
-        none = np.zeros((len(weights), 1))
-        flagged = np.concatenate([np.cumsum(found[:, ::-1], axis=1)[:, ::-1], none], axis=1)
-        cleared = np.concatenate([none, np.cumsum(false, axis=1)], axis=1)
-        return ratio(flagged, flagged[:, :1]), ratio(cleared, cleared[:, -1:])
+        missed = self._at_thresholds(weights, self._positive, self._positives_below)
+        cleared = self._at_thresholds(weights, self._negative, self._negatives_below)
+        found = missed[:, -1:]
+        return ratio(found - missed, found), ratio(cleared, cleared[:, -1:])
+
+    @staticmethod
+    def _at_thresholds(weights: Weights, images: NDArray[np.intp], below: NDArray) -> Scores:
+        """Weight of the images below each threshold, the last of which flags none."""
+        return of(_running(of(weights, images)), np.append(below, len(images)))
+
+
+def of(values: Scores, images: NDArray[np.intp]) -> Scores:
+    """Values of some images, or places, ``(n_resamples, n_images)``.
+
+    As ``values[:, images]``, which has the resamples side by side in memory and so takes longer.
+    """
+    return np.take(values, images, axis=1, mode="clip")
+
+
+def _running(weights: Weights) -> Scores:
+    """Sums of the first 0, 1, … weights, ``(n_resamples, n + 1)``."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1))
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
 
 
 class Bins:
@@ -160,10 +192,10 @@ class Bins:
     def __init__(
         self, hit: NDArray[np.bool_], confidence: NDArray[np.float64], n_bins: int
     ) -> None:
-        place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-        self._gaps = np.zeros((len(hit), n_bins))
-        self._gaps[np.arange(len(hit)), place] = hit - confidence
+        self._place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+        self._gaps, self._n_bins = hit - confidence, n_bins
 
     def error(self, weights: Weights) -> Scores:
         """Mean over images of the distance of share and mean confidence in their bin."""
-        return np.abs(weights @ self._gaps).sum(axis=1) / weights.sum(axis=1)
+        gaps = totals(weights * self._gaps, self._place, self._n_bins)
+        return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)

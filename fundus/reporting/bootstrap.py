@@ -12,14 +12,15 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.grades.patients import read_patients
-from fundus.metrics.resampled import Weights
+from fundus.metrics.resampled import Weights, of
 from fundus.parameters import invalid
+from fundus.runtime.threads import prefetch, thread_count
 
 #: A proportion with fewer hits, or fewer misses, gets Wilson's interval.
 FEW = 10
 
-#: Cells in a chunk of resamples, so that memory use stays constant (32 MB).
-_CHUNK = 4_000_000
+#: Cells in a chunk of resamples, so that memory stays constant (2 MB, which caches hold).
+_CHUNK = 250_000
 
 #: Least share of resamples with a defined score that an interval needs.
 _DEFINED = 0.9
@@ -99,7 +100,7 @@ class Bootstrap:
     Notes
     -----
     Cost: O(n_resamples · n_images) for each score, in chunks
-    of 32 MB. All scores of 369 images with 2000 resamples take about a second on one core.
+    of 2 MB. All scores of 369 images with 2000 resamples take about a second on one core.
     """
 
     codes: NDArray[np.intp]
@@ -113,25 +114,37 @@ class Bootstrap:
         """Number of patients, or of images where patients are unknown."""
         return int(self.codes.max()) + 1
 
+    @property
+    def _rows(self) -> int:
+        """Resamples in a chunk."""
+        return max(1, _CHUNK // len(self.codes))
+
     def weights(self) -> Iterator[Weights]:
         """Yield how often each image was drawn, shape (n_in_chunk, n_images)."""
         rng = np.random.default_rng(self.random_state)
-        n, size = self.n_patients, max(1, _CHUNK // len(self.codes))
-        for start in range(0, self.n_resamples, size):
-            rows = min(size, self.n_resamples - start)
+        n = self.n_patients
+        for start in range(0, self.n_resamples, self._rows):
+            rows = min(self._rows, self.n_resamples - start)
             drawn = np.empty((rows, n))
             for row in drawn:
                 row[:] = np.bincount(rng.integers(0, n, n), minlength=n)
-            yield drawn[:, self.codes]
+            yield of(drawn, self.codes)
 
     def scores(
         self, statistic: Callable[[Weights], dict[str, NDArray[np.float64]]]
     ) -> dict[str, NDArray[np.float64]]:
         """Return scores of all resamples by name.
 
-        `statistic` takes weights (n, n_images) and returns arrays of n scores by name.
+        `statistic` takes weights (n, n_images) and returns arrays of n scores by name. Of many
+        images it is computed in threads, while more resamples are drawn: one pass for all scores
+        costs less than one for each.
         """
-        parts = [statistic(weights) for weights in self.weights()]
+        threads = min(thread_count(None), -(-self.n_resamples // self._rows))
+        if threads == 1:
+            parts = [statistic(weights) for weights in self.weights()]
+        else:
+            scored = prefetch(statistic, self.weights(), threads=threads, ahead=2 * threads)
+            parts = [part for _, part in scored]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def measure(self, value: float, resampled: NDArray[np.float64]) -> Measure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from fundus.metrics.probability import brier_losses, check_proba, ranked_losses
 from fundus.metrics.resampled import (
     Bins,
     Ranking,
+    Scores,
+    Weights,
     absolute_error_of,
     accuracy_of,
     adjacent_accuracy_of,
@@ -41,6 +43,8 @@ OF_CONFUSION = {
 
 #: Bins of the expected calibration error.
 N_BINS = 10
+
+Statistic = Callable[[Weights], dict[str, Scores]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -183,13 +187,24 @@ def make_report(
     bootstrap = bootstrap_of(
         content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
-    measures, sensitivities = _of_grades(true, pred, n_grades, bootstrap)
+    statistics: list[Statistic] = [_statistic_of_grades(true, pred, n_grades)]
+    values = score_values(true, pred, n_grades=n_grades, severity=severity, proba=proba)
     if severity is not None:
         errors = np.abs(severity - true)
-        resampled = bootstrap.scores(lambda w: {"error": mean_of(w, errors)})["error"]
-        measures["severity_error"] = bootstrap.measure(errors.mean(), resampled)
+        statistics.append(lambda weights: {"severity_error": mean_of(weights, errors)})
     if proba is not None:
-        measures |= _of_proba(true, proba, bootstrap)
+        statistics.append(_statistic_of_proba(true, proba))
+
+    def statistic(weights: Weights) -> dict[str, Scores]:
+        return {name: scores for part in statistics for name, scores in part(weights).items()}
+
+    drawn = bootstrap.scores(statistic)  # one pass for all, as drawing takes as long as scoring
+    by_grade = drawn.pop("by_grade")
+    measures = {name: bootstrap.measure(values[name], scores) for name, scores in drawn.items()}
+    measures |= _proportions(true, pred, drawn, bootstrap)
+    sensitivities = tuple(
+        bootstrap.proportion(true == pred, true == k, by_grade[:, k]) for k in range(n_grades)
+    )
     return Report(
         confusion=_confusion(true, pred, n_grades),
         class_names=tuple(class_names or (f"class{k}" for k in range(n_grades))),
@@ -209,31 +224,26 @@ def _finite(severity: ArrayLike, n: int) -> NDArray[np.float64]:
     return values
 
 
-def _of_grades(
-    true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int, bootstrap: Bootstrap
-) -> tuple[dict[str, Measure], tuple[Measure, ...]]:
-    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def _statistic_of_grades(
+    true: NDArray[np.intp], pred: NDArray[np.intp], n_grades: int
+) -> Statistic:
+    def statistic(weights: Weights) -> dict[str, Scores]:
         drawn = confusions(weights, true, pred, n_grades)
         scores = {name: score(drawn) for name, score in OF_CONFUSION.items()}
         return {**scores, "by_grade": sensitivities_of(drawn)}
 
-    resampled = bootstrap.scores(statistic)
-    confusion = _confusion(true, pred, n_grades)
-    measures = {
-        name: bootstrap.measure(float(score(confusion)), resampled[name])
-        for name, score in OF_CONFUSION.items()
-    }
+    return statistic
+
+
+def _proportions(
+    true: NDArray[np.intp],
+    pred: NDArray[np.intp],
+    drawn: Mapping[str, Scores],
+    bootstrap: Bootstrap,
+) -> dict[str, Measure]:
     every = np.ones(len(true), dtype=bool)
-    for name, hits in (
-        ("accuracy", true == pred),
-        ("adjacent_accuracy", np.abs(true - pred) <= 1),
-    ):
-        measures[name] = bootstrap.proportion(hits, every, resampled[name])
-    sensitivities = tuple(
-        bootstrap.proportion(true == pred, true == k, resampled["by_grade"][:, k])
-        for k in range(n_grades)
-    )
-    return measures, sensitivities
+    hits = {"accuracy": true == pred, "adjacent_accuracy": np.abs(true - pred) <= 1}
+    return {name: bootstrap.proportion(hit, every, drawn[name]) for name, hit in hits.items()}
 
 
 def score_values(
@@ -270,24 +280,13 @@ def score_values(
     return values
 
 
-def _of_proba(
-    true: NDArray[np.intp], proba: NDArray[np.float64], bootstrap: Bootstrap
-) -> dict[str, Measure]:
-    statistic = _statistic_of_proba(true, proba)
-    values = statistic(np.ones((1, len(true))))
-    resampled = bootstrap.scores(statistic)
-    return {name: bootstrap.measure(values[name][0], resampled[name]) for name in values}
-
-
-def _statistic_of_proba(
-    true: NDArray[np.intp], proba: NDArray[np.float64]
-) -> Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+def _statistic_of_proba(true: NDArray[np.intp], proba: NDArray[np.float64]) -> Statistic:
     # grades that do not occur have no AUC; those that occur must also be in a resample
     rankings = [Ranking(true == k, proba[:, k]) for k in np.unique(true)]
     bins = Bins(proba.argmax(axis=1) == true, proba.max(axis=1), N_BINS)
     ranked, brier = ranked_losses(true, proba), brier_losses(true, proba)
 
-    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def statistic(weights: Weights) -> dict[str, Scores]:
         return {
             "macro_auc": np.mean([ranking.auc(weights) for ranking in rankings], axis=0),
             "ranked_probability_score": mean_of(weights, ranked),

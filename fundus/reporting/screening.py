@@ -239,8 +239,9 @@ def _condition(
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         weights = weights * counts
         scores = {"auc": ranking.auc(weights)}
-        drawn_sens, drawn_spec = ranking.rates(weights)
-        rates = {"sensitivity": drawn_sens, "specificity": drawn_spec}
+        if chosen_here and points:
+            drawn_sens, drawn_spec = ranking.rates(weights)
+            rates = {"sensitivity": drawn_sens, "specificity": drawn_spec}
         for k, (point, flagged) in enumerate(zip(points, flags, strict=True)):
             if chosen_here:
                 j = chosen_thresholds(drawn_sens, drawn_spec, point.wanted, point.goal)
