@@ -14,6 +14,7 @@ from fundus.frozen.loading import load_rows
 from fundus.frozen.pixel_digests import pixel_digests
 from fundus.images import ImageRecipe
 from fundus.images.fov import fov_mask
+from fundus.model_selection.neighbours import neighbour_pairs
 from fundus.parameters import invalid
 from fundus.runtime.opencv import cv2
 from fundus.runtime.progress import track
@@ -66,9 +67,10 @@ def find_near_duplicates(
         Of the images, or what computes them; by default `FeatureExtractor`'s own default backbone.
     n_neighbors : int, default=10
         Candidates for each image. The search compares features by blocks of distances, in memory
-        that does not grow with the square of the images; what costs is to confirm, about 5 ms of a
-        processor for a candidate pair, and there are at most ``n_neighbors`` times as many as
-        images.
+        that does not grow with the square of the images, and of more than 20,000 images asks an
+        index, with the extra ``large`` (else all pairs are compared, and a warning says how long
+        that takes). What costs is to confirm, about 5 ms of a processor for a candidate pair, and
+        there are at most ``n_neighbors`` times as many as images.
     threshold : float, default=0.55
         Smallest correlation, in (0, 1).
     cache : bool, path or Cache, default=True
@@ -138,29 +140,11 @@ def find_near_duplicates(
         raise DataError(f"features must be finite. Got {vectors[row]} for {images.where(row)}.")
     content = pixel_digests(images, open_store(cache), n_jobs=n_jobs)
     kept = np.sort(np.unique(content, return_index=True)[1])
-    candidates = kept[_neighbours(vectors[kept], n_neighbors)]
+    candidates = kept[neighbour_pairs(vectors[kept], n_neighbors)]
     found = _confirm(images, candidates, threshold, n_jobs, verbose)
     pairs = pd.DataFrame(found, columns=["first", "second", "correlation", "mirrored"])
     pairs = pairs.astype({"first": int, "second": int, "correlation": float, "mirrored": bool})
     return pairs.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
-
-
-def _neighbours(vectors: NDArray[np.float32], n_neighbors: int) -> NDArray[np.intp]:
-    """Pairs of rows of which one is among the other's nearest, the lower first."""
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import normalize
-
-    k = min(n_neighbors, len(vectors) - 1)
-    if k < 1:
-        return np.empty((0, 2), dtype=np.intp)
-    # A network's features of two fundi differ little from their common mean, so they are
-    # standardised; of vectors of one length, the nearest are those of the largest cosine.
-    spread = vectors.std(axis=0, dtype=np.float64)
-    centred = (vectors - vectors.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1)
-    index = NearestNeighbors(n_neighbors=k).fit(normalize(centred.astype(np.float32)))
-    near = index.kneighbors(return_distance=False)
-    pairs = np.stack([np.repeat(np.arange(len(near)), k), near.ravel()], axis=1)
-    return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
 def _confirm(
