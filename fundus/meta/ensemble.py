@@ -37,6 +37,7 @@ from fundus.parameters import check_int, check_option, refused
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
 from fundus.saving.codec import Decoder
+from fundus.tracing.trace import Trace
 
 VOTINGS = ("auto", *voting.VOTINGS)
 
@@ -357,6 +358,10 @@ class FoldEnsemble(MetaGrader):
     def votes_of(self, reading: Reading) -> Votes:
         """Average the predictions of the models."""
         return self.average(self.members(reading))
+
+    def traced_votes(self, trace: Trace) -> Votes:
+        """Average the predictions of the models, with the operations of Keras."""
+        return self.ballot().traced(self._graders(), self._traced_inside(trace))
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
         """Predict labels; with hard votes the most frequent one, the lowest of several."""
