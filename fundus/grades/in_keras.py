@@ -59,7 +59,11 @@ def best_of(scores: Any) -> Any:
     """Index of the highest score of each row, the first of several, int32."""
     from keras import ops
 
-    return ops.cast(ops.argmax(scores, axis=1), "int32")
+    # Keras's argmax looks at signs of zeros, with bits that TensorFlow Lite cannot read
+    n = scores.shape[1]
+    top = ops.max(scores, axis=1, keepdims=True)
+    places = ops.where(scores >= top, constant(np.arange(n)), float(n))
+    return ops.cast(ops.min(places, axis=1), "int32")
 
 
 def ordered_logit_proba(logits: Any) -> Any:
@@ -102,13 +106,13 @@ def spread_proba(severity: Any, positions: NDArray[np.intp], std: float | None) 
     low, high = steps[0], steps[-1]
     clipped = ops.clip(column, float(low), float(high))
     # straight lines from 1 at a grade to 0 at those beside it
-    rise, fall = np.ones((2, len(steps)))
-    rise[1:], fall[:-1] = 1 / np.diff(steps), 1 / np.diff(steps)
+    up, down = np.ones((2, len(steps)))
+    up[1:], down[:-1] = 1 / np.diff(steps), 1 / np.diff(steps)
     back = np.argsort(order)
-    own, rise, fall = constant(positions), constant(rise[back]), constant(fall[back])
+    own, rise, fall = constant(positions), constant(up[back]), constant(down[back])
     away = clipped - own  # a tensor first, as numpy would convert it
-    up, down = 1.0 + away * rise, 1.0 - away * fall
-    near = ops.maximum(ops.minimum(ops.minimum(up, down), 1.0), 0.0)
+    left, right = 1.0 + away * rise, 1.0 - away * fall
+    near = ops.maximum(ops.minimum(ops.minimum(left, right), 1.0), 0.0)
     best = best_of(near)
     if std is None:
         return near, best

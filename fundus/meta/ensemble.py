@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 import fundus.meta.voting as voting
 from fundus.explain.targets import Part
-from fundus.grades.foreign import scale_of, whole_scale
+from fundus.grades.foreign import scale_of, unwrapped, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
 from fundus.meta.base import OF_A_GRADER, MetaGrader
@@ -358,6 +358,11 @@ class FoldEnsemble(MetaGrader):
     def votes_of(self, reading: Reading) -> Votes:
         """Average the predictions of the models."""
         return self.average(self.members(reading))
+
+    def cutpoints_of_all(self) -> NDArray[np.float64]:
+        """Return the cutpoints of the mean severity, where the models have some: their median."""
+        votes = [Votes(None, None, None, unwrapped(m).cutpoints_) for m in self.estimators_]
+        return self.ballot().cutpoints_of_all(self._graders(), votes)
 
     def traced_votes(self, trace: Trace) -> Votes:
         """Average the predictions of the models, with the operations of Keras."""

@@ -116,6 +116,11 @@ class Ballot(NamedTuple):
         cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
         return self._cut(severity, middle_cutpoints(cutpoints), proba)
 
+    def cutpoints_of_all(self, graders: list[Grader], members: list[Votes]) -> NDArray[np.float64]:
+        """Return the median of each cutpoint of several models, on the whole scale."""
+        pairs = zip(graders, members, strict=True)
+        return middle_cutpoints([self._whole_cutpoints(*pair) for pair in pairs])
+
     def traced(self, graders: list[Grader], members: list[Votes]) -> Votes:
         """Average predictions of tensors as `combine` does those of arrays.
 
@@ -127,9 +132,7 @@ class Ballot(NamedTuple):
         """
         cutpoints, std = None, None
         if self.voting == "cutpoints":
-            cutpoints = middle_cutpoints(
-                [self._whole_cutpoints(*pair) for pair in zip(graders, members, strict=True)]
-            )
+            cutpoints = self.cutpoints_of_all(graders, members)
         elif self.voting == "severity":
             std = _root_mean_square([self.std if v.std is None else v.std for v in members])
         return averaged(members, self.voting, self._positions(), cutpoints=cutpoints, std=std)

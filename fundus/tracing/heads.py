@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 import fundus.tracing.linear_ends  # noqa: F401 - registers the linear estimators
 from fundus.backbones.splitting import call_again, graph_nodes, one_or_list
 from fundus.exceptions import ExportError
+from fundus.grades.in_keras import chosen
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import DEFAULT_POLICY
 from fundus.runtime.seeds import one_at_a_time
 from fundus.runtime.tensorflow import require_tensorflow
-from fundus.tracing.estimators import traced_estimator
+from fundus.tracing.estimators import is_traced, traced_estimator
 from fundus.training.fitted import FittedEstimator
 
 #: How far the counterpart of a head may be from the head.
@@ -61,8 +62,6 @@ def _of_estimator(head: FittedEstimator, tensor: Any, positions: NDArray[np.intp
     check_same(estimator, tensor.shape[1], regressor=head.is_regressor)
     if head.is_regressor:
         return outputs
-    from fundus.grades.in_keras import chosen
-
     # its classes are positions on the scale; those of the model are sorted as labels
     return chosen(outputs, np.searchsorted(estimator.classes_, positions))
 
@@ -91,9 +90,9 @@ def check_same(estimator: Any, width: int, *, regressor: bool) -> None:
     away = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
     if not away.max(initial=0.0) < TOLERANCE:
         raise ExportError(
-            f"The counterpart of {estimator!r} in Keras must predict the same within {TOLERANCE:g}. "
-            f"They differ by {away.max():.3g} on rows near its training set: this release of "
-            "scikit-learn, or of what has registered it, computes something else."
+            f"The counterpart of {estimator!r} in Keras must predict the same within "
+            f"{TOLERANCE:g}. They differ by {away.max():.3g} on rows near its training set: this "
+            "release of scikit-learn, or of what has registered it, computes something else."
         )
 
 
@@ -101,15 +100,14 @@ def _probe_rows(estimator: Any, width: int) -> NDArray[np.float32]:
     """Rows as far from the mean of the training set as its own rows are, where scalers know it."""
     noise = np.random.default_rng(0).standard_normal((32, width))
     for step in [step for _, step in getattr(estimator, "steps", [])] or [estimator]:
-        mean, scale = getattr(step, "mean_", None), getattr(step, "scale_", None)
+        mean: Any = getattr(step, "mean_", None)
+        scale: Any = getattr(step, "scale_", None)
         if np.shape(mean) == np.shape(scale) == (width,):
             return (mean + noise * scale).astype(np.float32)
     return noise.astype(np.float32)
 
 
 def _of_network(net: Any, tensors: list[Any], positions: NDArray[np.intp]) -> Any:
-    from fundus.grades.in_keras import chosen
-
     head, tail = net.tail.head, net.tail
     if tail.dtype_policy != DEFAULT_POLICY:
         raise ExportError(
@@ -123,6 +121,13 @@ def _of_network(net: Any, tensors: list[Any], positions: NDArray[np.intp]) -> An
     if head.is_regressor:
         return decoded
     return chosen(decoded, positions)
+
+
+def says_how(head: Any) -> bool:
+    """Whether a fitted head says how it is expressed, rightly or not."""
+    if isinstance(head, FittedEstimator):
+        return is_traced(head.estimator)
+    return type(head.tail.head).decode_ops is not NeuralHead.decode_ops
 
 
 def _check_decode(head: NeuralHead) -> None:

@@ -28,11 +28,11 @@ from sklearn.linear_model import (
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR, NuSVC, NuSVR
 
 from fundus.grades.foreign import unwrapped
+from fundus.grades.in_keras import best_of, chosen, interpolated, ordered_logit_proba
 from fundus.grades.labels import to_positions
 from fundus.heads.ordinal_estimators import OrdinalLogisticRegression
 from fundus.heads.ordinal_ridge import OrdinalRidge
 from fundus.tracing.estimators import Features, refused, traces
-from fundus.grades.in_keras import best_of, chosen, interpolated, ordered_logit_proba
 
 _REGRESSORS = (
     *(Ridge, RidgeCV, LinearRegression, Lasso, LassoCV, ElasticNet, ElasticNetCV, BayesianRidge),
@@ -137,7 +137,9 @@ def _ordinal(estimator: Any, features: Features) -> Any:
 
 @traces(CalibratedClassifierCV)
 def _calibrated(estimator: Any, features: Features) -> Any:
-    parts = [_one_calibrated(estimator, part, features) for part in estimator.calibrated_classifiers_]
+    parts = [
+        _one_calibrated(estimator, part, features) for part in estimator.calibrated_classifiers_
+    ]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -157,9 +159,7 @@ def _one_calibrated(whole: Any, part: Any, features: Features) -> Any:
     n_classes = len(whole.classes_)
     if len(inner.classes_) != n_classes:
         raise refused(whole, "a fold of it lacks a class. Fit it with ensemble=False")
-    columns = [
-        _curve(curve, decision[:, k : k + 1]) for k, curve in enumerate(curves)
-    ]
+    columns = [_curve(curve, decision[:, k : k + 1]) for k, curve in enumerate(curves)]
     if n_classes == 2:
         return _two(columns[0])
     proba = ops.concatenate(columns, axis=1)

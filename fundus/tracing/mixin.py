@@ -100,7 +100,7 @@ def trace_model(model: Any) -> tuple[keras.Model, Trace]:
             "export a model that has its backbone inside."
         )
     grader: Any = as_grader(inner)
-    found = {"probabilities": votes.proba, "severity": votes.severity}
+    found: dict[str, Any] = {"probabilities": votes.proba, "severity": votes.severity}
     if votes.best is not None and len(grader.grades_):
         positions = to_positions(grader.classes_, grader.grades_)
         found["grade"] = keras.ops.cast(looked_up(positions, votes.best), "int32")
@@ -148,10 +148,7 @@ def _check_traced(model: Any) -> None:
     def owner(*names: str) -> int:
         return min(k for k, cls in enumerate(order) if any(n in vars(cls) for n in names))
 
-    if not isinstance(model, Traces):
-        where = len(order)
-    else:
-        where = owner("traced_votes")
+    where = owner("traced_votes") if isinstance(model, Traces) else len(order)
     own = owner("votes_of", "labels_of", "predict", "members", "average")
     if where == len(order) or order[where] is Traces or where > own:
         raise ExportError(

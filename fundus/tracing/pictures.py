@@ -10,8 +10,8 @@ import numpy as np
 from fundus.exceptions import ExportError
 from fundus.frozen.normaliser import Normaliser, Photometric
 from fundus.frozen.steps import find_photometric, find_scale
-from fundus.preprocessing import functions, photometric
 from fundus.grades.in_keras import constant
+from fundus.preprocessing import functions, photometric
 
 #: From uint8 pictures (batch, height, width, 3) to float32, or to whole numbers 0–255 as float32
 #: where the step is photometric; further arguments are what the step's ``fit`` has found.

@@ -9,10 +9,10 @@ from fundus.backbones.network import load_frozen
 from fundus.backbones.splitting import one_or_list
 from fundus.exceptions import ExportError
 from fundus.frozen.function import Frozen
+from fundus.grades.in_keras import signed_power
 from fundus.images import ImageRecipe
 from fundus.images.aperture import field_of_view
 from fundus.runtime.keras_settings import DEFAULT_POLICY, dtype_policy
-from fundus.grades.in_keras import signed_power
 from fundus.tracing.pictures import normalised_pictures
 
 #: Name of the graph's input.

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.grades.grader import Votes
-from fundus.grades.labels import to_positions
 from fundus.grades.in_keras import (
     best_of,
     constant,
@@ -21,6 +20,7 @@ from fundus.grades.in_keras import (
     spread_proba,
     to_scale,
 )
+from fundus.grades.labels import to_positions
 
 
 def on_all_classes(

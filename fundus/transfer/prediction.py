@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from fundus.exceptions import ExportError
 from fundus.explain.models import Explains
 from fundus.explain.targets import Leaf, Part
 from fundus.frozen.function import Frozen
 from fundus.frozen.sources import Source
-from fundus.exceptions import ExportError
 from fundus.grades import in_keras
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.severity import expected_grade, normalised, spread_proba
