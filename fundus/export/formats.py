@@ -138,6 +138,7 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
     from fundus.export.canonical import canonical
 
     with _quiet():
+        model(np.zeros((1, *model.input.shape[1:]), np.uint8), training=False)  # Keras asks for it
         model.export(path, format="onnx", verbose=False)
     graph = canonical(onnx.load(path), list(model.output))
     onnx.checker.check_model(graph)
