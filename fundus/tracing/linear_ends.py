@@ -84,9 +84,16 @@ def _decision(estimator: Any, features: Features) -> Any:
     from keras import ops
 
     scores = _scores(estimator, features)
-    n_classes = len(estimator.classes_)
     if type(estimator) not in _MACHINES or scores.shape[1] == 1:
         return scores
+    won, sums = _of_pairs(scores, len(estimator.classes_))
+    return won + sums / (3.0 * (ops.abs(sums) + 1.0))
+
+
+def _of_pairs(scores: Any, n_classes: int) -> tuple[Any, Any]:
+    """How many pairs each class has won, and the sum of its scores, (batch, n_classes)."""
+    from keras import ops
+
     won: list[Any] = [0.0] * n_classes
     total: list[Any] = [0.0] * n_classes
     for k, (a, b) in enumerate(combinations(range(n_classes), 2)):
@@ -94,8 +101,7 @@ def _decision(estimator: Any, features: Features) -> Any:
         first = ops.cast(score >= 0, "float32")
         won[a], won[b] = won[a] + first, won[b] + (1.0 - first)
         total[a], total[b] = total[a] + score, total[b] - score
-    sums = ops.concatenate(total, axis=1)
-    return ops.concatenate(won, axis=1) + sums / (3.0 * (ops.abs(sums) + 1.0))
+    return ops.concatenate(won, axis=1), ops.concatenate(total, axis=1)
 
 
 def _decides(estimator: Any, features: Features) -> Any:
@@ -108,6 +114,10 @@ def _decides(estimator: Any, features: Features) -> Any:
             "its own probabilities couple pairs of classes. Put it into CalibratedClassifierCV, "
             "as the head 'svm' does",
         )
+    n_classes = len(estimator.classes_)
+    if type(estimator) in _MACHINES and n_classes > 2 and not estimator.break_ties:
+        won, _ = _of_pairs(_scores(estimator, features), n_classes)
+        return ops.one_hot(best_of(won), n_classes)
     decision = _decision(estimator, features)
     if decision.shape[1] == 1:
         return _two(ops.cast(decision > 0, "float32"))

@@ -149,7 +149,7 @@ def _check_traced(model: Any) -> None:
         return min(k for k, cls in enumerate(order) if any(n in vars(cls) for n in names))
 
     where = owner("traced_votes") if isinstance(model, Traces) else len(order)
-    own = owner("votes_of", "labels_of", "predict", "members", "average")
+    own = owner("votes_of", "labels_of", "predict", "predict_proba", "predict_severity")
     if where == len(order) or order[where] is Traces or where > own:
         raise ExportError(
             f"{type(model).__name__} cannot be exported: it predicts in its own way, and has no "
