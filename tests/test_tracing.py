@@ -42,8 +42,13 @@ from fundus.grades.severity import (
     spread_proba,
     to_scale,
 )
+from fundus.hookspecs import HeadSpec, PreprocessorSpec
 from fundus.images import ImageRecipe
 from fundus.meta.calibration import falling
+from fundus.testing.checks import registered
+from fundus.testing.head import HeadCase, check_traced_head
+from fundus.testing.preprocessor import PREPROCESSOR_CHECKS, PreprocessorCase
+from fundus.testing.probes import probe_features
 from fundus.tracing import estimators
 from fundus.tracing.heads import traced_head
 from fundus.tracing.mixin import trace_model
@@ -393,3 +398,50 @@ def test_another_precision_is_refused(pictures):
     finally:
         keras.config.set_dtype_policy("float32")
     assert trace_model(model)[1].recipe == ImageRecipe(32, None)
+
+
+def third(images):
+    return images.astype(np.float32) / 3
+
+
+def third_in_keras(images):
+    return keras.ops.cast(images, "float32") / 3.0
+
+
+def mean_of_batch(images):
+    values = third_in_keras(images)
+    return values + 0.0 * keras.ops.mean(values) + 1.0
+
+
+def test_the_kit_compares_a_preprocessor_with_its_counterpart(pictures):
+    with registered("preprocessor", PreprocessorSpec, spec_of(third_in_keras)) as entry:
+        PREPROCESSOR_CHECKS["traced"](PreprocessorCase(entry))
+        step = Normaliser(entry.qualified_name)
+        found = run(lambda x: normalised_pictures(step, x), pictures[0])
+        assert np.abs(found - third(pictures[0])).max() < 1e-4
+    with (
+        registered("preprocessor", PreprocessorSpec, spec_of(mean_of_batch)) as entry,
+        pytest.raises(AssertionError, match="must give what apply gives. They differ by up to 1"),
+    ):
+        PREPROCESSOR_CHECKS["traced"](PreprocessorCase(entry))
+
+
+def spec_of(traced):
+    return PreprocessorSpec(name="third", apply=third, description="A third.", traced=traced)
+
+
+class Blunter(SoftmaxHead):
+    """A head whose counterpart gives something else."""
+
+    def decode_ops(self, outputs, n_grades):
+        return outputs + 0.1
+
+
+def test_the_kit_compares_a_head_with_its_counterpart():
+    spec = HeadSpec(name="blunter", make=Blunter, description="Less sure.")
+    with registered("head", HeadSpec, spec) as entry:
+        case = HeadCase(entry, {"units": 4, "layers": 1})
+        X, y = probe_features()
+        fitted = case.classifier(1).fit(X, y)
+        with pytest.raises(AssertionError, match="must give what the head gives, within 0.0001"):
+            check_traced_head(case, fitted, X)

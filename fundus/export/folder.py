@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fundus.exceptions import ExportError
+from fundus.exceptions import ExportError, Mention, Message
 from fundus.export.about import KIND, card, description
 from fundus.export.checking import check_written
 from fundus.export.formats import Format, format_of
@@ -110,10 +110,12 @@ def _refuse_taken(target: Path, overwrite: bool) -> bool:
     if overwrite and ours:
         return True
     what = "an earlier export" if ours else "files that are no export"
-    advice = "pass overwrite=True to replace it" if ours else "choose a new or an empty folder"
-    raise ExportError(
+    told = Mention("overwrite", text="overwrite=True")
+    advice = f"pass {told} to replace it" if ours else "choose a new or an empty folder"
+    text = (
         f"A model is exported into a new or empty folder. {str(target)!r} holds {what}: {advice}."
     )
+    raise ExportError(Message(text, *([told] if ours else [])))
 
 
 def is_export(folder: Path) -> bool:
