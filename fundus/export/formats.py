@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -102,12 +104,15 @@ def _quiet() -> Iterator[None]:
 
 def _write_keras(model: keras.Model, path: Path) -> None:
     model.save(path)
-    _without_dates(path)
+    _settled(path)
 
 
-def _without_dates(path: Path) -> None:
-    """Write a ZIP archive again, with the dates of its members, and that in its metadata, fixed."""
-    import json
+def _settled(path: Path) -> None:
+    """Write a Keras archive again, without dates, and with numbers in the place of addresses."""
+    numbers: dict[bytes, bytes] = {}
+
+    def numbered(found: re.Match[bytes]) -> bytes:
+        return found[1] + numbers.setdefault(found[2], b"%d" % len(numbers))
 
     with zipfile.ZipFile(path) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
@@ -117,6 +122,8 @@ def _without_dates(path: Path) -> None:
                 about = json.loads(data)
                 about.pop("date_saved", None)
                 data = json.dumps(about, sort_keys=True).encode()
+            elif name == "config.json":
+                data = re.sub(rb'("shared_object_id": )(\d+)', numbered, data)
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
