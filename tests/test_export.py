@@ -92,7 +92,7 @@ def run_alone(folder, paths, to):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["onnx", "tflite", "keras"])
+@pytest.mark.parametrize("to", ["onnx", "keras", pytest.param("tflite", marks=pytest.mark.zoo)])
 def test_the_folder_runs_where_this_library_is_not(to, exported, model, photographs):
     folder = exported(to)
     paths = photographs.paths[:20]
