@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -153,6 +154,15 @@ def test_the_script_makes_the_same_pixels(size, crop, aperture, prepare, photogr
     recipe = ImageRecipe(size, crop, aperture)
     for path in photographs.paths[:10]:
         assert np.array_equal(prepare(path, size, crop, aperture), load_image(path, recipe))
+
+
+def test_the_script_joins_the_same_pixels(prepare, tmp_path):
+    image = np.zeros((30, 30, 3), np.uint8)
+    image[5:20, 5:20] = image[20:25, 20:25] = 150  # they touch at a corner alone
+    path = str(tmp_path / "corner.png")
+    cv2.imwrite(path, image)
+    assert np.array_equal(prepare(path, 15), load_image(path, ImageRecipe(15)))
+    assert (prepare(path, 15) == 150).all()
 
 
 @pytest.mark.parametrize("size", [224, 320])
