@@ -8,6 +8,7 @@ from .data.synthetic import make_fundus as make_fundus
 from .explain.display import SaliencyDisplay as SaliencyDisplay
 from .explain.explanation import Explanation as Explanation
 from .explain.models import explain_images as explain_images
+from .export.folder import export_model as export_model
 from .grades.cutpoints import optimal_cutpoints as optimal_cutpoints
 from .grades.icdr import GRADE_NAMES as GRADE_NAMES
 from .grades.icdr import is_referable as is_referable

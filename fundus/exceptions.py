@@ -143,6 +143,10 @@ class WriteError(FundusError, OSError):
     """A file or a folder cannot be written; what was there before is as it was."""
 
 
+class ExportError(FundusError, ValueError):
+    """A model, or a part of it, cannot be written for use without this library."""
+
+
 class MissingDependencyError(FundusError, ImportError):
     """An optional package is needed; the message names the extra that brings it."""
 

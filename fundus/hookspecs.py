@@ -297,6 +297,10 @@ class PreprocessorSpec:
         A scale makes the float32 that one network expects. A photometric step changes light and
         colour, uint8 to uint8, and the scale of the network's own follows it, so that it goes with
         every network.
+    traced : callable, default=None
+        ``traced(images, **state)``: what `apply` does, with ``keras.ops`` on tensors, so that
+        models with it can be exported: uint8 of shape (batch, height, width, 3) to float32 of the
+        same shape, whole numbers 0–255 where it is photometric.
     """
 
     name: str
@@ -304,6 +308,7 @@ class PreprocessorSpec:
     description: str
     fit: Callable[..., dict[str, Any]] | None = None
     kind: str = "scale"
+    traced: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

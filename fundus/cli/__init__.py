@@ -15,6 +15,7 @@ from fundus.cli import (
     demo,
     evaluate,
     explain,
+    export,
     listings,
     plan,
     plugins,
@@ -49,6 +50,7 @@ app.command("report")(report.report)
 app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("export")(export.export)
 app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)

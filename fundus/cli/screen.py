@@ -57,6 +57,7 @@ _CALLED = {
     "grade": "--grade-column",
     "n_bootstraps": "--bootstraps",
     "n_jobs": "--jobs",
+    "overwrite": "--force",
     "only_scored": "score them with fundus evaluate",
     "path": "--path-column",
     "patient": "--patient-column",

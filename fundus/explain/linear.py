@@ -91,20 +91,20 @@ def linear_head(estimator: Any, features: Floats) -> Linear | None:
         estimator = steps[-1]
     read: Any = features
     for step in before:
-        if not _is_affine(step):
+        if not is_affine(step):
             return None
         read = step.transform(read)
     found = _last(estimator, np.asarray(read, dtype=np.float64))
     if found is None:
         return None
     for step in reversed(before):
-        found = _through(step, found)
+        found = through(step, found)
     # as it is used: weights so large that single precision decides are no sum of parts
     single = features.astype(np.float32)
     return found if _agrees(found, whole, features, single, _SINGLE) else None
 
 
-def _is_affine(step: Any) -> bool:
+def is_affine(step: Any) -> bool:
     """Whether a step before a head is known to be affine."""
     plain = (StandardScaler, ViewStandardScaler, MaxAbsScaler, RobustScaler, PCA)
     if type(step) is MinMaxScaler:
@@ -112,7 +112,7 @@ def _is_affine(step: Any) -> bool:
     return type(step) in plain or isinstance(step, SelectorMixin)
 
 
-def _through(step: Any, found: Linear) -> Linear:
+def through(step: Any, found: Linear) -> Linear:
     """The same scores on what goes into a step."""
     inner, n = found.weights, len(found.weights)
     if isinstance(step, SelectorMixin):

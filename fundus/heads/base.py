@@ -118,6 +118,24 @@ class NeuralHead(Head):
             The severity where `is_regressor`, else the probability of every grade.
         """
 
+    def decode_ops(self, outputs: Any, n_grades: int) -> Any:
+        """Turn outputs into a severity, or into probabilities, with the operations of Keras.
+
+        It need not be written; without it, or where a subclass changes `decode` alone, models with
+        this head are not exported.
+
+        Parameters
+        ----------
+        outputs : KerasTensor, shape (batch, n_outputs)
+        n_grades : int
+
+        Returns
+        -------
+        KerasTensor, shape (batch,) or (batch, n_grades)
+            What `decode` makes of the same outputs; the sum of probabilities need not be 1.
+        """
+        raise NotImplementedError
+
 
 class EstimatorHead(Head):
     """A head that is a scikit-learn estimator on frozen features."""

@@ -114,6 +114,10 @@ class SoftmaxHead(DenseHead):
         proba = outputs.astype(np.float64)
         return proba / proba.sum(axis=1, keepdims=True)
 
+    def decode_ops(self, outputs: Any, n_grades: int) -> Any:
+        """Return the probabilities."""
+        return outputs
+
 
 class ReluHead(DenseHead):
     """Regressor with one ReLU output and mean squared error.
@@ -159,3 +163,7 @@ class ReluHead(DenseHead):
     def decode(self, outputs: NDArray[np.float32], n_grades: int) -> NDArray[np.float64]:
         """Return the output as the severity."""
         return outputs[:, 0].astype(np.float64)
+
+    def decode_ops(self, outputs: Any, n_grades: int) -> Any:
+        """Return the output as the severity."""
+        return outputs[:, 0]

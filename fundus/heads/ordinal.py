@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from fundus.grades import in_keras
 from fundus.grades.severity import conditional_logit_proba, ordered_logit_proba
 from fundus.heads.neural import DenseHead, SoftmaxHead
 from fundus.parameters import check_real
@@ -84,6 +85,10 @@ class CornHead(DenseHead):
         """Return the probabilities of the grades."""
         return conditional_logit_proba(outputs)
 
+    def decode_ops(self, outputs: Any, n_grades: int) -> Any:
+        """Return the probabilities of the grades."""
+        return in_keras.conditional_logit_proba(outputs)
+
 
 class CoralHead(DenseHead):
     """CORAL: one score with decreasing biases, whose sums are the logits of ``y > k``.
@@ -138,6 +143,10 @@ class CoralHead(DenseHead):
     def decode(self, outputs: NDArray[np.float32], n_grades: int) -> NDArray[np.float64]:
         """Return the probabilities of the grades."""
         return ordered_logit_proba(outputs)
+
+    def decode_ops(self, outputs: Any, n_grades: int) -> Any:
+        """Return the probabilities of the grades."""
+        return in_keras.ordered_logit_proba(outputs)
 
 
 class SoftLabelHead(SoftmaxHead):

@@ -24,6 +24,9 @@ from fundus.saving.codec import Decoder
 from fundus.saving.mixin import DECIDED, Saves
 from fundus.saving.schema import CLASSES, COLUMN_NAMES, COUNT, Field, instance, require
 from fundus.saving.trial import check_estimator, takes_rows
+from fundus.tracing.mixin import Traces, votes_in
+from fundus.tracing.trace import Trace
+from fundus.tracing.votes import on_all_classes
 
 #: What every meta-estimator saves.
 OF_A_GRADER: dict[str, Field] = {
@@ -35,7 +38,7 @@ OF_A_GRADER: dict[str, Field] = {
 
 
 class MetaGrader(
-    Saves, Explains, Grader, Called, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+    Saves, Explains, Traces, Grader, Called, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
 ):
     """A classifier of grades around an ``estimator``, which takes the same ``X``.
 
@@ -211,6 +214,21 @@ class MetaGrader(
     def _inner_votes(self, reading: Reading) -> Votes:
         """Predictions of the wrapped model, on the classes and the scale of this one."""
         return votes_on(self._graders()[0], reading, self.classes_, self.grades_)
+
+    def traced_votes(self, trace: Trace) -> Votes:
+        """Predict what the wrapped model does, with the operations of Keras."""
+        return votes_in(self._models()[0], trace, self.grades_)
+
+    def _traced_inside(self, trace: Trace) -> list[Votes]:
+        """Predictions of the wrapped models, on the classes and the scale of this one."""
+        whole = self.classes_, self.grades_
+        found = []
+        for model, grader in zip(self._models(), self._graders(), strict=True):
+            votes = votes_in(model, trace, self.grades_)
+            scale = grader.grades_ if grader.knows_labels else self.grades_
+            own = (grader.classes_ if len(grader.classes_) else self.classes_, scale)
+            found.append(on_all_classes(votes, own, whole))
+        return found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -14,6 +14,7 @@ from scipy.optimize import isotonic_regression
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from fundus.grades import in_keras
 from fundus.grades.foreign import as_grader, is_frozen
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import to_positions
@@ -34,6 +35,8 @@ from fundus.saving.schema import (
     option,
     require,
 )
+from fundus.tracing.trace import Trace
+from fundus.tracing.votes import calibrated, most_probable
 
 METHODS = ("sigmoid", "isotonic")
 
@@ -288,6 +291,16 @@ class CumulativeCalibratedClassifierCV(HasBallot):
         proba = np.maximum(-np.diff(steps, axis=1), 0.0)[:, self._rank()]
         severity = expected_grade(proba, to_positions(self.classes_, self.ballot_.scale))
         return Votes(proba, severity, proba.argmax(axis=1))
+
+    def traced_votes(self, trace: Trace) -> Votes:
+        """Predict as `votes_of` does, with the operations of Keras."""
+        votes = self.ballot_.traced(self._graders(), self._traced_inside(trace))
+        rank = self._rank()
+        by_severity = self.ballot_.voting == "severity"
+        shown = votes.severity if by_severity else in_keras.chosen(votes.proba, np.argsort(rank))
+        proba = calibrated(shown, [(f.method, f.x, f.y) for f in self.maps_], edge=_EDGE)
+        positions = to_positions(self.classes_, self.ballot_.scale)
+        return most_probable(in_keras.chosen(proba, rank), positions)
 
     @property
     def votes_by(self) -> str:

@@ -29,6 +29,8 @@ from fundus.saving.schema import (
     is_ascending,
     require,
 )
+from fundus.tracing.trace import Trace
+from fundus.tracing.votes import at_cutpoints
 
 #: What every classifier with cutpoints saves.
 OF_CUTPOINTS = {
@@ -64,6 +66,12 @@ class CutpointClassifier(MetaGrader):
         positions = to_positions(self.classes_, self.grades_)
         best = nearest_class(grades_at(votes.severity, self.cutpoints_), positions)
         return Votes(votes.proba, votes.severity, best, self.cutpoints_)
+
+    def traced_votes(self, trace: Trace) -> Votes:
+        """Predict as `votes_of` does, with the operations of Keras."""
+        (votes,) = self._traced_inside(trace)
+        positions = to_positions(self.classes_, self.grades_)
+        return at_cutpoints(votes.severity, self.cutpoints_, positions, votes.proba)
 
     def _check_saved(self) -> None:
         super()._check_saved()

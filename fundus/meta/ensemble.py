@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 import fundus.meta.voting as voting
 from fundus.explain.targets import Part
-from fundus.grades.foreign import scale_of, whole_scale
+from fundus.grades.foreign import scale_of, unwrapped, whole_scale
 from fundus.grades.grader import Reading, Votes
 from fundus.grades.labels import as_labels
 from fundus.meta.base import OF_A_GRADER, MetaGrader
@@ -37,6 +37,7 @@ from fundus.parameters import check_int, check_option, refused
 from fundus.runtime.keras_settings import carried
 from fundus.runtime.threads import run_jobs
 from fundus.saving.codec import Decoder
+from fundus.tracing.trace import Trace
 
 VOTINGS = ("auto", *voting.VOTINGS)
 
@@ -357,6 +358,15 @@ class FoldEnsemble(MetaGrader):
     def votes_of(self, reading: Reading) -> Votes:
         """Average the predictions of the models."""
         return self.average(self.members(reading))
+
+    def cutpoints_of_all(self) -> NDArray[np.float64]:
+        """Return the cutpoints of the mean severity, where the models have some: their median."""
+        votes = [Votes(None, None, None, unwrapped(m).cutpoints_) for m in self.estimators_]
+        return self.ballot().cutpoints_of_all(self._graders(), votes)
+
+    def traced_votes(self, trace: Trace) -> Votes:
+        """Average the predictions of the models, with the operations of Keras."""
+        return self.ballot().traced(self._graders(), self._traced_inside(trace))
 
     def labels_of(self, reading: Reading) -> NDArray[Any]:
         """Predict labels; with hard votes the most frequent one, the lowest of several."""

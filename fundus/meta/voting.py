@@ -15,6 +15,7 @@ from fundus.grades.severity import expected_grade, nearest_class, spread_proba, 
 from fundus.parameters import refused
 from fundus.saving.classes import saveable
 from fundus.saving.schema import CLASSES, SCALE, SPREAD, check_fields, option
+from fundus.tracing.votes import averaged
 
 VOTINGS = ("soft", "hard", "severity", "cutpoints")
 
@@ -114,6 +115,27 @@ class Ballot(NamedTuple):
             return self._nearest(severity, _root_mean_square([vote.std for vote in votes]))
         cutpoints = [vote.cutpoints for vote in votes if vote.cutpoints is not None]
         return self._cut(severity, middle_cutpoints(cutpoints), proba)
+
+    def cutpoints_of_all(self, graders: list[Grader], members: list[Votes]) -> NDArray[np.float64]:
+        """Return the median of each cutpoint of several models, on the whole scale."""
+        pairs = zip(graders, members, strict=True)
+        return middle_cutpoints([self._whole_cutpoints(*pair) for pair in pairs])
+
+    def traced(self, graders: list[Grader], members: list[Votes]) -> Votes:
+        """Average predictions of tensors as `combine` does those of arrays.
+
+        Parameters
+        ----------
+        graders : list of Grader
+        members : list of Votes
+            Of each of them, on the classes and the scale of all.
+        """
+        cutpoints, std = None, None
+        if self.voting == "cutpoints":
+            cutpoints = self.cutpoints_of_all(graders, members)
+        elif self.voting == "severity":
+            std = _root_mean_square([self.std if v.std is None else v.std for v in members])
+        return averaged(members, self.voting, self._positions(), cutpoints=cutpoints, std=std)
 
     def majority(self, best: list[Any]) -> NDArray[np.intp]:
         """Return the class position of the most frequent prediction, the lowest of several."""

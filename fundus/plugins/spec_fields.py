@@ -127,6 +127,7 @@ _RULES: dict[type, dict[str, _Rule]] = {
             lambda value: isinstance(value, str) and value in ("scale", "photometric"),
             "'scale' or 'photometric'",
         ),
+        "traced": _OPTIONAL,
     },
 }
 

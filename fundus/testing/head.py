@@ -11,6 +11,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from fundus.exceptions import InvalidParameterError
+from fundus.frozen.sources import ArraySource
+from fundus.grades.severity import normalised
 from fundus.heads.base import Head, NeuralHead
 from fundus.hookspecs import HeadSpec
 from fundus.plugins.registry import Entry
@@ -23,6 +25,7 @@ from fundus.testing.checks import (
     run_checks,
 )
 from fundus.testing.probes import probe_features, probe_images
+from fundus.tracing.heads import TOLERANCE, says_how, traced_head
 from fundus.transfer.classifier import TransferClassifier
 
 
@@ -39,7 +42,8 @@ def check_head(
     It must work with `sklearn.base.clone`, learn grades from features whose first column rises
     with them, on scales of two and five grades and with a missing grade, repeat its results for the
     same ``random_state``, take sample weights, and survive saving and pickling. A neural head must
-    also train on a backbone whose last layers are not frozen.
+    also train on a backbone whose last layers are not frozen. Where it says how it is expressed by
+    operations of Keras, in ``decode_ops`` or for its estimator, that must predict as it does.
 
     Parameters
     ----------
@@ -161,6 +165,7 @@ def _check_learns(case: HeadCase) -> None:
         "of the grades, or give more epochs.",
     )
     _check_agreement(fitted, X, what)
+    check_traced_head(case, fitted, X)
     check_saving(fitted, X, what, case.trusted)
 
 
@@ -235,6 +240,29 @@ def _check_trains_backbone(case: HeadCase) -> None:
     fitted = _fit(case, model, images, y, what)
     check_predictions(fitted, images, what)
     check_saving(fitted, images, what)
+
+
+def check_traced_head(case: HeadCase, fitted: Any, X: Any) -> None:
+    """Compare a head with what it says of itself as operations of Keras, if it says that."""
+    if not says_how(fitted.head_):
+        return
+    import keras
+
+    what = f"{case.what} as operations of Keras"
+    with attempt(what, "Use keras.ops on what decode_ops, or the registered function, gets."):
+        given = keras.Input(X.shape[1:])
+        outputs = traced_head(fitted.head_, [given], np.arange(5))
+        found = np.asarray(keras.Model(given, outputs)(X, training=False), dtype=np.float64)
+    expected = fitted.head_.outputs(ArraySource(X))
+    if found.ndim == 2:
+        found = normalised(found)
+    same = found.shape == expected.shape
+    away = np.abs(found - expected).max() if same else np.inf
+    expect(
+        same and away < TOLERANCE,
+        f"{what} must give what the head gives, within {TOLERANCE:g}. They differ by {away:.3g}, "
+        f"with the shapes {found.shape} and {expected.shape}.",
+    )
 
 
 HEAD_CHECKS: dict[str, Callable[[HeadCase], None]] = {

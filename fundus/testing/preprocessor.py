@@ -40,7 +40,7 @@ def check_preprocessor(
     read batches once, whatever their length, and return numbers that JSON can hold. The input of a
     network after a photometric step must be in the range of the network's own scale, for every
     backbone that is built in or comes with it. A `TransferClassifier` with it must allow saving and
-    pickling.
+    pickling. Where it has ``traced``, that must give what ``apply`` gives.
 
     Parameters
     ----------
@@ -229,8 +229,30 @@ def _check_range(case: PreprocessorCase) -> None:
             check_range(scale, case.entry.qualified_name, case.what)
 
 
+def _check_traced(case: PreprocessorCase) -> None:
+    spec = case.entry.spec
+    if spec.traced is None:
+        return
+    import keras
+
+    images, what = probe_images(6, 24), f"{case.what}: traced(images)"
+    expected = spec.apply(images, **case.state)
+    with attempt(what, "It gets a uint8 tensor: cast it, and use keras.ops alone."):
+        given = keras.Input(images.shape[1:], dtype="uint8")
+        graph = keras.Model(given, spec.traced(given, **case.state))
+        found = np.asarray(graph(images, training=False))
+    allowed = 0.5 if spec.kind == "photometric" else 1e-4 * max(1.0, float(np.abs(expected).max()))
+    away = np.abs(found.astype(np.float64) - expected).max()
+    expect(
+        found.shape == expected.shape and away <= allowed,
+        f"{what} must give what apply gives. They differ by up to {away:.3g}: a photometric step "
+        "rounds and clips to whole numbers, and nothing depends on the rest of the batch.",
+    )
+
+
 PREPROCESSOR_CHECKS: dict[str, Callable[[PreprocessorCase], None]] = {
     "fit": _check_fit,
     "apply": _check_apply,
+    "traced": _check_traced,
     "in a classifier": _check_in_classifier,
 }

@@ -8,19 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from fundus.exceptions import ExportError
 from fundus.explain.models import Explains
 from fundus.explain.targets import Leaf, Part
 from fundus.frozen.function import Frozen
 from fundus.frozen.sources import Source
+from fundus.grades import in_keras
 from fundus.grades.grader import Grader, Reader, Reading, Votes
 from fundus.grades.severity import expected_grade, normalised, spread_proba
 from fundus.parameters import invalid
+from fundus.tracing.heads import traced_head
+from fundus.tracing.mixin import Traces
+from fundus.tracing.trace import Trace
+from fundus.tracing.votes import most_probable, nearest
 from fundus.training.finite import check_outputs
 from fundus.training.fitted import FittedHead
 from fundus.transfer.parameters import has_proba
 
 
-class Predicts(Explains, Grader):
+class Predicts(Explains, Traces, Grader):
     """Grades, probabilities and severities of a fitted head.
 
     Attributes
@@ -94,3 +100,16 @@ class Predicts(Explains, Grader):
         proba = check_outputs(normalised(outputs[:, self._positions]), self)
         severity, best = expected_grade(proba, self._positions), proba.argmax(axis=1)
         return Votes(proba if self.gives_proba() else None, severity, best)
+
+    def traced_votes(self, trace: Trace) -> Votes:
+        """Predict as `votes_of` does, with the operations of Keras."""
+        if "frozen_" not in vars(self):
+            raise ExportError(
+                f"{type(self).__name__} with backbone={self.backbone!r} takes features, and no "
+                "photographs: export a model that has its backbone inside."
+            )
+        outputs = traced_head(self.head_, trace.frozen(self.frozen_), self._positions)
+        if len(outputs.shape) == 1:
+            return nearest(outputs, self._positions, self.head_.residual_std)
+        votes = most_probable(in_keras.normalised(outputs), self._positions)
+        return votes if self.gives_proba() else votes._replace(proba=None)
