@@ -20,6 +20,7 @@ from fundus.cli import (
     plugins,
     predict,
     report,
+    serve,
     stress,
     train,
     verify,
@@ -49,6 +50,7 @@ app.command("report")(report.report)
 app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("serve")(serve.serve)
 app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)

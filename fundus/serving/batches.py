@@ -59,6 +59,11 @@ class Batches(Generic[T]):
         """Things in the queue."""
         return len(self._many) + len(self._single)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed."""
+        return self._ended
+
     def expect(self, count: int) -> None:
         """Tell of things that are on their way, or with a negative number that they are not."""
         with self._changed:
@@ -85,9 +90,7 @@ class Batches(Generic[T]):
         """
         return self._add(self._single, [thing])[0]
 
-    def _add(
-        self, queue: deque[tuple[T, Future[Any]]], things: Sequence[T]
-    ) -> list[Future[Any]]:
+    def _add(self, queue: deque[tuple[T, Future[Any]]], things: Sequence[T]) -> list[Future[Any]]:
         with self._changed:
             for one in (self._many, self._single):  # of clients that have left
                 gone = [pair for pair in one if pair[1].cancelled()]

@@ -53,9 +53,9 @@ class Metrics:
         Gauge("fundus_waiting", "Photographs in the queue.", registry=registry).set_function(
             waiting
         )
-        Gauge(
-            "fundus_held_bytes", "Bytes of uploads in memory.", registry=registry
-        ).set_function(held)
+        Gauge("fundus_held_bytes", "Bytes of uploads in memory.", registry=registry).set_function(
+            held
+        )
 
     def took(self, count: int, seconds: float) -> None:
         """Note a batch."""

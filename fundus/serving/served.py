@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus import __version__
+from fundus._version import __version__
 from fundus.exceptions import FundusError, ImageReadError
 from fundus.frozen.work import short_batches
 from fundus.grades.foreign import as_grader
@@ -65,10 +66,10 @@ class ServedModel:
         self.cutpoints: list[float | None] | None = None
         self.n_folds = 0
 
-    def warm_up(self, max_batch: int) -> None:
+    def warm_up(self) -> None:
         """Load the networks and trace them, so that no user waits for it."""
         photograph = _test_picture(self.image_size)
-        for count in sorted({1, 2, max_batch}):
+        for count in (1, 2):  # after two lengths TensorFlow's trace is one for all
             with short_batches():
                 _, members = predict_members(self.model, [photograph] * count)
         self.n_folds = len(members)
@@ -121,8 +122,7 @@ class ServedModel:
         with short_batches():
             found, members = predict_members(self.model, contents)
         return [
-            self._row(row, photograph, found, members)
-            for row, photograph in enumerate(photographs)
+            self._row(row, photograph, found, members) for row, photograph in enumerate(photographs)
         ]
 
     def _row(
@@ -180,7 +180,7 @@ class ServedModel:
             return None
         known = np.sort(to_positions(inner.classes_, inner.grades_))
         found: list[float | None] = [None] * (len(inner.grades_) - 1)
-        for low, high in zip(known[:-1], known[1:], strict=True):
+        for low, high in pairwise(known):
             found[high - 1] = float(low + high) / 2
         return found
 

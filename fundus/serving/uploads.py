@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from fundus.serving.limits import ServingLimits
 from fundus.serving.problems import Problem, busy
@@ -21,7 +20,7 @@ _MOST_OF_A_FIELD = 8192
 _LONGEST_NAME = 200
 _RAW = re.compile(r"image/[\w.+-]+|application/octet-stream", re.ASCII)
 _ADVICE = (
-    "Send the photograph as multipart/form-data in a field 'file', or its bytes alone as image/jpeg."
+    "Send the photograph as multipart/form-data in a field 'file', or its bytes as image/jpeg."
 )
 
 
@@ -284,6 +283,3 @@ async def _read_raw(request: Request, limits: ServingLimits, lease: Lease) -> li
         raise too_large(limits.max_bytes, None) if problem.status == 413 else problem from None
     name = clean_name(request.query_params.get("name", ""))
     return [Upload(name, bytes(data))] if data else []
-
-
-__all__ = ["ClientDisconnect", "Held", "Lease", "Upload", "clean_name", "read_uploads", "too_large"]
