@@ -23,7 +23,7 @@ from fundus.serving.server import address_of, bound, make_server
 #: Small, so that tests reach them.
 LIMITS = ServingLimits(
     max_bytes=150_000, max_pixels=400_000, max_files=3, max_request=500_000,
-    upload_seconds=1.0, header_seconds=0.5,
+    upload_seconds=3.0, header_seconds=1.5,
 )  # fmt: skip
 POINTS = [
     OperatingPoint(1.5, "sensitivity", 0.9, 0.92, 0.8),

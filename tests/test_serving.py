@@ -42,7 +42,7 @@ def address(served):
 
 @pytest.fixture(scope="module")
 def client(address):
-    with httpx.Client(base_url=address, timeout=30) as found:
+    with httpx.Client(base_url=address, timeout=60) as found:
         yield found
 
 
@@ -103,7 +103,9 @@ def test_the_pixels_are_those_of_the_file(eyes, served, monkeypatch):
 
 def test_folds_are_told_apart(client, eyes, served):
     found = client.post("/v1/grade", files=files_of(eyes[:1], "file")).json()
-    folds = [model.predict_severity([str(eyes[0])])[0] for model in served.model.ensemble_.estimators_]
+    folds = [
+        model.predict_severity([str(eyes[0])])[0] for model in served.model.ensemble_.estimators_
+    ]
     np.testing.assert_allclose(found["folds"]["severities"], folds, atol=1e-5)
     assert found["folds"]["agreeing"] == found["folds"]["grades"].count(found["grade"])
     assert np.mean(folds) == pytest.approx(found["severity"], abs=1e-5)
@@ -116,7 +118,9 @@ def test_a_batch_keeps_its_order_and_its_bad_files_apart(client, eyes):
     assert response.status_code == 200
     first, wrong, last = response.json()["results"]
     answers.BatchAnswer.model_validate(response.json())
-    alone = [post(client, path.read_bytes(), params={"name": path.name}).json() for path in eyes[:2]]
+    alone = [
+        post(client, path.read_bytes(), params={"name": path.name}).json() for path in eyes[:2]
+    ]
     for found, single in zip((first, last), alone, strict=True):
         assert found["severity"] == pytest.approx(single["severity"], abs=1e-5)
         assert found["file"] == single["file"]
@@ -218,7 +222,12 @@ def test_health_and_numbers(client, eyes):
 
 def test_what_is_wrong_is_said(client, eyes):
     eye = eyes[0].read_bytes()
-    assert "text/plain" in problem_of(client.post("/v1/grade", content=b"x", headers={"content-type": "text/plain"}), 415)["detail"]
+    assert (
+        "text/plain"
+        in problem_of(
+            client.post("/v1/grade", content=b"x", headers={"content-type": "text/plain"}), 415
+        )["detail"]
+    )
     problem_of(client.post("/v1/grade", content=eye), 415)
     problem_of(post(client, b""), 422)
     problem_of(client.post("/v1/grade", data={"file": "text"}, files={}), 415)
@@ -273,7 +282,7 @@ def test_a_slow_upload_and_a_silent_connection_end(client, address):
         assert silent.recv(4096) == b""
         answer = answer_of(slow)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"within 1 s" in answer
+    assert b"within 3 s" in answer
     until(lambda: "fundus_held_bytes 0.0" in client.get("/metrics").text)
 
 
@@ -558,7 +567,9 @@ def test_an_address_that_is_in_use():
     with bound("127.0.0.1", 0) as taken:
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(AddressError, match=f"Port {port} of '127.0.0.1' cannot be used.*--port"):
+        with pytest.raises(
+            AddressError, match=f"Port {port} of '127.0.0.1' cannot be used.*--port"
+        ):
             bound("127.0.0.1", port)
     with pytest.raises(AddressError, match=r"asked as 'no\.such\.host\.invalid'"):
         bound("no.such.host.invalid", 0)
@@ -566,7 +577,9 @@ def test_an_address_that_is_in_use():
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(extra, "find_spec", lambda name: None if name == "fastapi" else name)
-    with pytest.raises(MissingDependencyError, match=r"needs fastapi.*pip install 'fundus-zoo\[serve\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"needs fastapi.*pip install 'fundus-zoo\[serve\]'"
+    ):
         extra.check_extra()
 
 

@@ -128,8 +128,8 @@ def _check_token(token: str | None, *, is_loopback: bool, host: str) -> None:
     if token is None and not is_loopback:
         raise typer.BadParameter(
             f"others reach {host}, so the server needs one: set FUNDUS_SERVE_TOKEN to a long "
-            "random text, such as python -c 'import secrets; print(secrets.token_urlsafe())' prints, or "
-            "listen at 127.0.0.1.",
+            "random text, such as python -c 'import secrets; print(secrets.token_urlsafe())' "
+            "prints, or listen at 127.0.0.1.",
             param_hint="--token",
         )
     if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):

@@ -93,15 +93,16 @@ function numbers(row, model, point) {
     parts.push(made("div", {}, made("h4", { class: "sub", text: "Severity" }), axis(row, model, referral(row, point))));
   }
   if (row.probabilities) {
-    const most = Math.max(...row.probabilities);
+    const most = row.probabilities.indexOf(Math.max(...row.probabilities));
     const bars = row.probabilities.map((share, k) => {
       const fill = made("span", { class: "fill" });
       fill.style.width = `${100 * share}%`;
-      return made("li", { class: share === most ? "most" : null },
+      return made("li", { class: k === row.grade ? "most" : null },
         made("span", { text: model.grades[k] }), made("span", { class: "track", "aria-hidden": "true" }, fill),
         made("span", { class: "percent", text: percent(share) }));
     });
-    parts.push(made("div", {}, made("h4", { class: "sub", text: "Probabilities" }), made("ul", { class: "bars" }, ...bars)));
+    parts.push(made("div", {}, made("h4", { class: "sub", text: "Probabilities" }), made("ul", { class: "bars" }, ...bars),
+      most === row.grade ? null : made("p", { class: "why", text: `The grade is where the severity lies, though ${model.grades[most]} is more probable.` })));
   }
   return made("div", { class: "numbers" }, ...parts);
 }

@@ -8,10 +8,12 @@ const at = (id) => document.getElementById(id);
 const AT_ONCE = 4;
 const table = new Table(at("head"), at("rows"), choose);
 const waiting = [];
+const order = new WeakMap();
 let model = null;
 let working = 0;
 let done = 0;
 let asked = 0;
+let sent = 0;
 
 function tell(text) { at("status").textContent = text; }
 
@@ -62,6 +64,7 @@ async function take(files) {
   }
   for (const file of files) {
     asked += 1;
+    order.set(file, sent += 1);
     if (file.size > model.limits.max_bytes) {
       refuse(file.name, {
         title: "The file is too large",
@@ -77,10 +80,9 @@ async function take(files) {
 async function work() {
   working += 1;
   for (let file = waiting.shift(); file; file = waiting.shift()) {
-    const started = asked;
     try {
       const found = await ask.grade(file);
-      const row = { ...found, source: file, thumb: thumbnail(file) };
+      const row = { ...found, order: order.get(file), source: file, thumb: thumbnail(file) };
       at("results").hidden = false;
       at("main").classList.remove("empty");
       table.add(row);
@@ -89,7 +91,7 @@ async function work() {
     } catch (error) {
       refuse(file.name, error.problem ?? { title: "The page could not show it", detail: String(error), advice: "" });
     }
-    if (started && asked) progress();
+    progress();
   }
   working -= 1;
 }

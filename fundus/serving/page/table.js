@@ -66,7 +66,7 @@ export class Table {
 
   ordered() {
     const { column, down } = this.sorted;
-    if (!column) return this.rows;
+    if (!column) return [...this.rows].sort((a, b) => a.order - b.order);
     const keyed = this.rows.map((row) => [column.key(row, this.place), row]);
     const by = ([a], [b]) => (a < b ? -1 : a > b ? 1 : 0);
     keyed.sort((a, b) => (down ? by(b, a) : by(a, b)));
@@ -79,7 +79,7 @@ export class Table {
       const sorted = this.sorted.column === column;
       if (sorted) cell.setAttribute("aria-sort", this.sorted.down ? "descending" : "ascending");
       else cell.removeAttribute("aria-sort");
-      cell.querySelector("span").textContent = sorted ? (this.sorted.down ? "↓" : "↑") : "↕";
+      cell.querySelector("span").textContent = sorted ? (this.sorted.down ? "↓" : "↑") : "";
     });
     const focused = document.activeElement?.closest?.("tr")?.row;
     this.body.replaceChildren(...this.ordered().map((row) => this.line(row)));
