@@ -125,7 +125,7 @@ def _handle_problems(app: FastAPI, service: Service) -> None:
                     "See /openapi.json for what there is.")
         )  # fmt: skip
 
-    @app.exception_handler(Exception)  # uvicorn prints where it was raised
+    @app.exception_handler(Exception)  # `Guard` logs where it was raised
     async def of_a_mistake(_: Request, error: Exception) -> Response:
         return answer(
             Problem(500, "The server has an error", f"{type(error).__name__}: {error}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -33,7 +34,7 @@ HEADERS = {
 SECRET = ("/v1", "/metrics")
 
 # of a refused request, so that its client reads the answer and not that the connection ended
-_DRAINED_SECONDS, _DRAINED_BYTES = 10.0, 2**30
+_DRAINED_SECONDS, _DRAINED_BYTES = 5.0, 2**30
 
 
 class Guard:
@@ -82,7 +83,7 @@ class Guard:
                 for name, value in HEADERS.items():
                     if name not in given:
                         given[name] = value
-                if message["status"] >= 400:
+                if message["status"] >= 400 and message["status"] != 408:  # it was slow
                     await body.drain()
                 if self._answered is not None:
                     self._answered(scope["path"], message["status"], time.monotonic() - began)
@@ -93,7 +94,11 @@ class Guard:
         except Problem as problem:
             await respond(problem, sending)
             return
-        await self._app(scope, body.receive, sending)
+        try:
+            await self._app(scope, body.receive, sending)
+        except Exception:
+            # it was answered by the handler of the application; the connection stays
+            logging.getLogger("fundus.serving").exception("A request could not be answered")
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")

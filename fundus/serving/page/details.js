@@ -116,7 +116,7 @@ function axis(row, model, at) {
   const x = (value) => ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * width;
   const words = `Severity ${row.severity.toFixed(2)} on a scale from 0 to ${last}`;
   const cut = model.cutpoints ? `; grades begin at ${model.cutpoints.map((c) => c === null ? "nowhere" : c.toFixed(2)).join(", ")}` : "";
-  const picture = drawn("svg", { class: "axis", viewBox: `0 0 ${width} 88`, role: "img", "aria-label": words + cut });
+  const picture = drawn("svg", { class: "axis", viewBox: `0 0 ${width} 96`, role: "img", "aria-label": words + cut });
   if (model.cutpoints) {
     let start = low;
     for (let k = 0; k <= last; k += 1) {
@@ -127,7 +127,7 @@ function axis(row, model, at) {
       band.style.fill = `var(--grade${Math.round((4 * k) / Math.max(1, last))})`;
       picture.append(band);
       if (x(end) - x(start) > 16) {
-        const name = drawn("text", { x: (x(start) + x(end)) / 2, y: 67 }, String(k));
+        const name = drawn("text", { x: (x(start) + x(end)) / 2, y: 69 }, String(k));
         picture.append(name);
       }
       start = end;
@@ -140,8 +140,8 @@ function axis(row, model, at) {
     picture.append(drawn("line", { class: "fold", x1: x(severity), x2: x(severity), y1: 25, y2: 57 }));
   }
   if (at) {
-    picture.append(drawn("line", { class: "point", x1: x(at.threshold), x2: x(at.threshold), y1: 22, y2: 72 }));
-    picture.append(inside(drawn("text", { class: "point-name", y: 85 }, `refer from ${at.threshold.toFixed(2)}`), x(at.threshold), width));
+    picture.append(drawn("line", { class: "point", x1: x(at.threshold), x2: x(at.threshold), y1: 22, y2: 76 }));
+    picture.append(inside(drawn("text", { class: "point-name", y: 91 }, `refer from ${at.threshold.toFixed(2)}`), x(at.threshold), width));
   }
   picture.append(drawn("circle", { class: "here", cx: x(row.severity), cy: 41, r: 8 }));
   picture.append(inside(drawn("text", { class: "value", y: 17 }, row.severity.toFixed(2)), x(row.severity), width));
