@@ -127,7 +127,7 @@ function axis(row, model, at) {
       band.style.fill = `var(--grade${Math.round((4 * k) / Math.max(1, last))})`;
       picture.append(band);
       if (x(end) - x(start) > 16) {
-        const name = drawn("text", { x: (x(start) + x(end)) / 2, y: 69 }, String(k));
+        const name = drawn("text", { x: (x(start) + x(end)) / 2, y: 71 }, String(k));
         picture.append(name);
       }
       start = end;
@@ -137,11 +137,11 @@ function axis(row, model, at) {
     for (let k = 0; k <= last; k += 1) picture.append(drawn("text", { x: x(k), y: 68 }, String(k)));
   }
   for (const severity of row.folds?.severities ?? []) {
-    picture.append(drawn("line", { class: "fold", x1: x(severity), x2: x(severity), y1: 25, y2: 57 }));
+    picture.append(drawn("line", { class: "fold", x1: x(severity), x2: x(severity), y1: 26, y2: 56 }));
   }
   if (at) {
     picture.append(drawn("line", { class: "point", x1: x(at.threshold), x2: x(at.threshold), y1: 22, y2: 76 }));
-    picture.append(inside(drawn("text", { class: "point-name", y: 91 }, `refer from ${at.threshold.toFixed(2)}`), x(at.threshold), width));
+    picture.append(inside(drawn("text", { class: "point-name", y: 92 }, `refer from ${at.threshold.toFixed(2)}`), x(at.threshold), width));
   }
   picture.append(drawn("circle", { class: "here", cx: x(row.severity), cy: 41, r: 8 }));
   picture.append(inside(drawn("text", { class: "value", y: 17 }, row.severity.toFixed(2)), x(row.severity), width));
