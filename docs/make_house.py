@@ -49,6 +49,7 @@ FLOORS = (
     ("meta",),
     ("audit", "recipes", "reporting"),
     ("documents", "export"),
+    ("serving",),
     ("cli", "pytest_plugin"),
     ("__main__", "__init__"),
 )
@@ -58,6 +59,7 @@ ROOMS = {
     "cli": ("report", "the command line"),
     "pytest_plugin": ("report", "--fundus-plugin"),
     "audit": ("report", "what is odd in a data set"),
+    "serving": ("report", "a model behind a page"),
     "documents": ("report", "a run as a page to send"),
     "reporting": ("report", "evaluation, intervals, figures"),
     "recipes": ("report", "make_grader, sets of values"),

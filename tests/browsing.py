@@ -17,6 +17,15 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 @contextmanager
 def opened(page: Path, **options: Any) -> Iterator[Any]:
     """Open a page without a network; skips where there is no browser."""
+    with launched() as browser:
+        shown = browser.new_context(offline=True, **options).new_page()
+        shown.goto(page.resolve().as_uri())
+        yield shown
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """A browser; skips where there is none."""
     found = os.environ.get("FUNDUS_TEST_BROWSER") or next(
         filter(None, map(shutil.which, NAMES)), ""
     )
@@ -27,10 +36,7 @@ def opened(page: Path, **options: Any) -> Iterator[Any]:
     with sync_playwright() as tools:
         # root may not start the sandbox, and continuous integration is root
         browser = tools.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        context = browser.new_context(offline=True, **options)
         try:
-            shown = context.new_page()
-            shown.goto(page.resolve().as_uri())
-            yield shown
+            yield browser
         finally:
             browser.close()

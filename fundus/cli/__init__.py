@@ -21,6 +21,7 @@ from fundus.cli import (
     plugins,
     predict,
     report,
+    serve,
     stress,
     train,
     verify,
@@ -51,6 +52,7 @@ app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)

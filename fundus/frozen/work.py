@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,22 @@ from fundus.store.memo import FileState, file_state
 
 # Keras compiles at the first call, and TensorFlow uses all processors in each
 _one_at_a_time = renewed_after_fork(threading.Lock())
+
+_short = ContextVar("short_batches", default=False)
+
+
+@contextmanager
+def short_batches() -> Iterator[None]:
+    """Pad small batches to the next power of two, and not to 32, where someone waits for them.
+
+    A network is traced anew for some of these lengths, and outputs are rounded differently, by
+    about 1e-6 of their size. It holds for this thread.
+    """
+    token = _short.set(True)
+    try:
+        yield
+    finally:
+        _short.reset(token)
 
 
 def run_frozen(
@@ -108,6 +125,8 @@ def _outputs(
 ) -> list[NDArray[np.float32]]:
     """Run a part of a network on a batch, and check what it gives."""
     n = len(inputs[0])
+    if _short.get():
+        pad_to = min(pad_to, 1 << (n - 1).bit_length())
     padded = [_padded(array, pad_to) for array in inputs]
     work_done["forward_passes"] += n
     with _one_at_a_time:

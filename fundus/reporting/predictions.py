@@ -77,7 +77,7 @@ def predict_images(model: Any, X: Any) -> Predictions:
 
     The model's operating points and its rule for sets are used if it has them.
     """
-    return _predict(model, X)[0]
+    return predict_members(model, X)[0]
 
 
 def predict_by_folds(model: Any, X: Any, folds: Sequence[int]) -> NDArray[np.float64]:
@@ -85,11 +85,15 @@ def predict_by_folds(model: Any, X: Any, folds: Sequence[int]) -> NDArray[np.flo
 
     `folds` are the indices of the models ``(n,)``; the ensemble has probabilities.
     """
-    severity = np.array([votes.severity for votes in _predict(model, X)[1]])
+    severity = np.array([votes.severity for votes in predict_members(model, X)[1]])
     return severity[np.asarray(folds), np.arange(len(folds))]
 
 
-def _predict(model: Any, X: Any) -> tuple[Predictions, list[Votes]]:
+def predict_members(model: Any, X: Any) -> tuple[Predictions, list[Votes]]:
+    """Predict images as `predict_images` does; return what each of the averaged models says, too.
+
+    The second is empty where the model has no probabilities.
+    """
     grader = as_grader(model)
     inner, reading = averaged(model), grader.read_images(X)
     if not inner.gives_proba():

@@ -1,0 +1,154 @@
+"""The work behind the routes: uploads are read, checked, queued for the model, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from fundus.runtime.threads import opencv_in_our_threads, processor_share
+from fundus.serving.batches import Batches
+from fundus.serving.limits import ServingLimits
+from fundus.serving.metrics import Metrics
+from fundus.serving.photographs import Checked, check
+from fundus.serving.problems import Problem
+from fundus.serving.served import ServedModel
+from fundus.serving.uploads import Held, Lease, Upload, read_uploads
+
+T = TypeVar("T")
+
+
+class Service:
+    """The work behind the routes.
+
+    Parameters
+    ----------
+    served : ServedModel
+        Warmed up.
+    limits : ServingLimits
+    """
+
+    def __init__(self, served: ServedModel, limits: ServingLimits) -> None:
+        self.served, self.limits = served, limits
+        self.held = Held(limits.max_held)
+        self.metrics = Metrics(lambda: self.batches.waiting, lambda: self.held.bytes)
+        self.batches: Batches[Checked] = Batches(
+            served.grade,
+            served.map,
+            max_batch=limits.max_batch,
+            max_waiting=limits.max_waiting,
+            took=self.metrics.took,
+        )
+        self._pool = ThreadPoolExecutor(processor_share(), thread_name_prefix="fundus-check")
+
+    def close(self) -> None:
+        """End the threads."""
+        self.batches.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    async def grades(
+        self, request: Request, *, quality: bool, one: bool = False
+    ) -> list[dict[str, Any] | Problem]:
+        """Grade the photographs of a request, in order."""
+        with Lease(self.held) as lease:
+            self.batches.expect(1)
+            try:
+                uploads = await read_uploads(request, self.limits, lease)
+                if one:
+                    uploads = [_only(uploads)]
+                checked = await self._gone(
+                    request, asyncio.gather(*(self._checked(upload, quality) for upload in uploads))
+                )
+                good = [found for found in checked if isinstance(found, Checked)]
+                futures = self.batches.put(good) if good else []
+            finally:
+                self.batches.expect(-1)
+            graded = iter(await self._answers(request, futures) if futures else ())
+            results = [next(graded) if isinstance(it, Checked) else it for it in checked]
+        refused = sum(isinstance(result, Problem) for result in results)
+        self.metrics.graded.inc(len(results) - refused)
+        self.metrics.refused.inc(refused)
+        return results
+
+    async def map(self, request: Request) -> Any:
+        """Map the photograph of a request."""
+        with Lease(self.held) as lease:
+            upload = _only(await read_uploads(request, self.limits, lease))
+            checked = await self._checked(upload, False)
+            if isinstance(checked, Problem):
+                raise checked
+            future = self.batches.put_alone(checked)
+            (found,) = await self._answers(request, [future])
+        if isinstance(found, Problem):
+            raise found
+        return found
+
+    async def _checked(self, upload: Upload, quality: bool) -> Checked | Problem:
+        limits = self.limits.of_images()
+
+        def work() -> Checked | Problem:
+            try:
+                with opencv_in_our_threads():
+                    return check(upload, limits, quality=quality)
+            except Problem as problem:
+                return problem
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _answers(self, request: Request, futures: Sequence[Future[Any]]) -> list[Any]:
+        """Wait for answers, as long as the client is there and the time has not run out."""
+        try:
+            async with asyncio.timeout(self.limits.answer_seconds):
+                return await self._gone(request, asyncio.gather(*map(asyncio.wrap_future, futures)))
+        except TimeoutError:
+            raise Problem(
+                503,
+                "The model took too long",
+                f"There was no answer within {self.limits.answer_seconds:g} s.",
+                "Try again later, or send fewer photographs at a time; whoever runs the server can "
+                "give fundus serve a longer --timeout.",
+                retry_after=10,
+            ) from None
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            if self.batches.ended:
+                raise Problem(
+                    503, "The server is ending", "It takes no more photographs.",
+                    "Try again when it has started anew.", retry_after=10,
+                ) from None  # fmt: skip
+            raise
+
+    async def _gone(self, request: Request, work: Awaitable[T]) -> T:
+        """Wait for some work, or for the client to leave, which ends the work."""
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientDisconnect
+            return working.result()
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _only(uploads: Sequence[Upload]) -> Upload:
+    if len(uploads) != 1:
+        raise Problem(
+            422,
+            "There are several photographs",
+            f"The request has {len(uploads)}, and this address takes one.",
+            "Send them one by one, or together to /v1/grade/batch.",
+        )
+    return uploads[0]
