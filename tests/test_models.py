@@ -109,11 +109,9 @@ def test_what_is_neither_a_folder_nor_a_name_is_told_with_the_names(plugin, save
     plugin("clinic", code_of(saved))
     plugin("broken", "1 / 0")
     for name in ("tay", "other/toy", "./toy", "a/b/c"):
-        with (
-            pytest.raises(BundleError, match=r"no such folder.* 'toy'.* failed to load: broken"),
-            pytest.warns(PluginWarning),
-        ):
-            registry._loaded.cache_clear()
+        registry._loaded.cache_clear()
+        told = r"no such folder.* 'toy'.* failed to load: broken"
+        with pytest.warns(PluginWarning), pytest.raises(BundleError, match=told):
             load(name)
 
 
@@ -153,7 +151,9 @@ def test_a_model_whose_backbone_is_not_here_is_told(plugin, folder):
 
     changed(folder, "model.json", elsewhere)
     plugin("clinic", code_of(folder))
-    with pytest.raises(UnknownNameError, match=r"'clinic/toy' of .*'gone/net'.*install fundus-gone"):
+    with pytest.raises(
+        UnknownNameError, match=r"'clinic/toy' of .*'gone/net'.*install fundus-gone"
+    ):
         load("toy")
 
 

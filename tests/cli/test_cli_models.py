@@ -63,7 +63,9 @@ def test_the_list_and_the_card(plugin, run, document, saved):
     assert "For nothing else." in card
     assert "0.500 (0.400 to 0.600)" in card
     assert document("models", "toy") == {**toy, "name": "toy"}
-    assert "There is no model called 'tou'. Did you mean 'toy'" in told(run("models", "tou", code=2))
+    assert "There is no model called 'tou'. Did you mean 'toy'" in told(
+        run("models", "tou", code=2)
+    )
     assert "model toy" in run("plugins").stdout
 
 
