@@ -51,7 +51,7 @@ def _numbered(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:
         return [_numbered(part, numbers, files) for part in node]
     if not isinstance(node, dict):
         return node
-    new = {}
+    new: dict[str, Any] = {}
     for key, part in node.items():
         if key == "__id__" and isinstance(part, (int, str)):
             new[key] = numbers.setdefault(part, len(numbers) + 1)
