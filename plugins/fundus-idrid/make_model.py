@@ -1,4 +1,4 @@
-"""Make the grader of this plugin from the photographs of IDRiD, the same to the bit each time.
+"""Make the grader of this plugin from the photographs of IDRiD, and check that it is the same.
 
     python make_model.py idrid/labels.csv            # into fundus_idrid/
     python make_model.py idrid/labels.csv --check    # into a temporary folder, and compare
