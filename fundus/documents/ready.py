@@ -36,8 +36,6 @@ def ready_card(spec: ModelSpec) -> str:
     parts += ["## Licence and citation", f"Licence of the model: {spec.licence}"]
     if spec.citation:
         parts.append(f"Cite: {spec.citation}")
-    if spec.digest:
-        parts.append(f"SHA-256 of its `manifest.json`: `{spec.digest}`")
     return "\n\n".join(parts) + "\n"
 
 

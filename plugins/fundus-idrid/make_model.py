@@ -71,10 +71,10 @@ def listed(labels: Path) -> dict[str, str]:
 
 def told_differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
     """Say which photographs are not those that the model was made of."""
-    said = [f"{name}: not in the list" for name in found if name not in wanted]
-    said += [f"{name}: missing" for name in wanted if name not in found]
     changed = [name for name in found if wanted.get(name, found[name]) != found[name]]
-    return said + [f"{name}: another SHA-256 than in the list" for name in changed]
+    said = [f"{name}: another SHA-256 than in the list" for name in changed]
+    said += [f"{name}: not in the list" for name in found if name not in wanted]
+    return said + [f"{name}: missing" for name in wanted if name not in found]
 
 
 def read_list(path: Path) -> dict[str, str]:

@@ -115,6 +115,7 @@ def test_the_script_says_which_photograph_differs(script, tmp_path, capsys, monk
     said = script.told_differences(other, wanted)
     assert said == ["images/2.jpg: not in the list", "images/1.jpg: missing"]
     (tmp_path / "labels.csv").write_text("file,grade\nlabels.csv,0\n")
+    monkeypatch.setattr(script, "ONE_THREAD", {})
     monkeypatch.setattr(sys, "argv", ["make_model.py", str(tmp_path / "labels.csv")])
     assert script.main() == 1
     assert "labels.csv: another SHA-256 than in the list" in capsys.readouterr().out
