@@ -15,11 +15,14 @@ setup: $(READY)
 PLUGINS := fundus-keras-hub fundus-retfound
 PLUGINS_READY := $(VENV)/.plugins
 
-$(READY): pyproject.toml plugins/fundus-example/pyproject.toml
+# small plugins, which come with the package
+SMALL_PLUGINS := fundus-example fundus-idrid
+
+$(READY): pyproject.toml $(SMALL_PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'fundus needs Python 3.11 or later: make PYTHON=python3.12 …')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e plugins/fundus-example
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(SMALL_PLUGINS:%=-e plugins/%)
 	touch $(READY)
 
 $(PLUGINS_READY): $(READY) $(PLUGINS:%=plugins/%/pyproject.toml)
@@ -41,7 +44,7 @@ MARKS := not slow and not zoo and not soak
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile -m '$(MARKS)'
-	cd plugins/fundus-example && ../../$(BIN)/python -m pytest
+	for plugin in $(SMALL_PLUGINS); do (cd plugins/$$plugin && ../../$(BIN)/python -m pytest) || exit 1; done
 
 test-slow: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'slow and not zoo and not soak'
@@ -86,7 +89,7 @@ audit: setup
 test-oldest: $(PINNED)
 	$(TOOLS)/bin/uv venv --quiet --clear --seed --python $(PYTHON) $(OLDEST)
 	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python -r $(PINNED)
-	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . -e plugins/fundus-example
+	$(TOOLS)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e . $(SMALL_PLUGINS:%=-e plugins/%)
 	# old packages warn of what newer ones below them have renamed, and of models that newer ones saved
 	PYTHONWARNINGS=ignore::DeprecationWarning \
 	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m 'not zoo and not soak' -W ignore::DeprecationWarning \

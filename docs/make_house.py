@@ -31,7 +31,7 @@ PACKAGE = HERE.parent / "fundus"
 #: The rooms by floor, lowest first. A room may import the rooms of lower floors, and no other.
 FLOORS = (
     ("_version", "exceptions"),
-    ("parameters",),
+    ("modelspecs", "parameters"),
     ("runtime",),
     ("hookspecs",),
     ("plugins",),
@@ -84,6 +84,7 @@ ROOMS = {
     "grades": ("grade", "the scale, labels, severity"),
     "plugins": ("ground", "the registry"),
     "hookspecs": ("ground", "what a plugin gives"),
+    "modelspecs": ("ground", "records of ready graders"),
     "runtime": ("ground", "threads, seeds, TensorFlow"),
     "parameters": ("ground", "checks of parameters"),
     "_version": ("ground", ""),

@@ -55,6 +55,7 @@ from .model_selection.splits import check_split as check_split
 from .model_selection.view_scorer import make_view_scorer as make_view_scorer
 from .plugins.registry import list_backbones as list_backbones
 from .plugins.registry import list_heads as list_heads
+from .plugins.registry import list_models as list_models
 from .plugins.registry import list_preprocessors as list_preprocessors
 from .recipes.grader import make_grader as make_grader
 from .reporting.adaptation import adapt as adapt

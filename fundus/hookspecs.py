@@ -25,6 +25,8 @@ import pluggy
 from numpy.typing import NDArray
 
 from fundus.exceptions import PluginError
+from fundus.modelspecs import ModelScore as ModelScore
+from fundus.modelspecs import ModelSpec as ModelSpec
 
 if TYPE_CHECKING:
     import keras
@@ -363,3 +365,8 @@ def fundus_preprocessors() -> list[PreprocessorSpec]:  # type: ignore[empty-body
 @hookspec
 def fundus_layouts() -> list[LayoutSpec]:  # type: ignore[empty-body]
     """Return the layouts of tables this plugin adds; each layout is one data set's."""
+
+
+@hookspec
+def fundus_models() -> list[ModelSpec]:  # type: ignore[empty-body]
+    """Return the ready graders this plugin adds; each is one fitted model."""

@@ -36,6 +36,7 @@ AT_THE_ROOT = {
     "_version.py",
     "exceptions.py",
     "hookspecs.py",
+    "modelspecs.py",
     "parameters.py",
     "py.typed",
     "pytest_plugin.py",

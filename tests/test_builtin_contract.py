@@ -7,7 +7,15 @@ import pytest
 from numpydoc.docscrape import ClassDoc
 
 from fundus.heads.base import NeuralHead
-from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile
+from fundus.hookspecs import (
+    BackboneSpec,
+    HeadSpec,
+    LayoutSpec,
+    ModelScore,
+    ModelSpec,
+    PreprocessorSpec,
+    WeightsFile,
+)
 from fundus.plugins import BUILTIN, HOOKS, get_registry
 from fundus.plugins.spec_fields import field_problem
 from fundus.testing import check_backbone, check_head, check_preprocessor
@@ -98,7 +106,8 @@ def test_heads_in_full(offer):
 
 
 @pytest.mark.parametrize(
-    "record", [BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile]
+    "record",
+    [BackboneSpec, HeadSpec, LayoutSpec, ModelScore, ModelSpec, PreprocessorSpec, WeightsFile],
 )
 def test_every_field_of_a_record_is_documented(record):
     documented = [

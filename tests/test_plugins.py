@@ -491,6 +491,10 @@ def test_what_a_record_of_the_first_contract_must_give():
         "HeadSpec": {"name", "make", "description"},
         "PreprocessorSpec": {"name", "apply", "description"},
         "LayoutSpec": {"name", "description", "path", "grade"},
+        "ModelSpec": {
+            *("name", "description", "folder", "licence"),
+            *("training_data", "intended_use", "limits"),
+        },
     }
 
 

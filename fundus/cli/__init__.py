@@ -17,6 +17,7 @@ from fundus.cli import (
     explain,
     export,
     listings,
+    models,
     plan,
     plugins,
     predict,
@@ -57,6 +58,7 @@ app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)
 app.command("backbones")(listings.backbones)
 app.command("heads")(listings.heads)
+app.command("models")(models.models)
 app.command("demo")(demo.demo)
 app.add_typer(cache.app, name="cache")
 app.add_typer(plugins.app, name="plugins")

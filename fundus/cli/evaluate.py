@@ -77,7 +77,7 @@ def evaluate(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Score the average of a run's folds on graded images that it has not seen."""
+    """Score a run's averaged folds, or a ready grader, on graded images that it has not seen."""
     from fundus.cli.data import ColumnOptions, aside_table, digests_of, names_of
     from fundus.cli.files import FigureFiles, write_csv, write_figures, write_json
     from fundus.cli.outputs import claim, claim_beside, read_of
@@ -113,12 +113,13 @@ def evaluate(
     if skip:
         document["skipped"] = str(output.with_name(SKIPPED))
         write_csv(aside_table(graded), document["skipped"], plain_text=plain_text)
-    figures = write_figures(found, drawn, title="Averaged folds")
+    scored = _name_of(trained.model)
+    figures = write_figures(found, drawn, title=scored)
     sheets = write_sheets(
         found,
         graded,
         drawn,
-        title="Averaged folds",
+        title=scored,
         model=trained.model if maps else None,
         plain_text=plain_text,
     )
@@ -130,8 +131,16 @@ def evaluate(
     document["sheets"] = sheets
     write_json(document, output.with_suffix(".json"))
     screen.emit(document)
-    screen.show(found.to_table("Scores of the averaged folds"), f"Predictions: {output}")
+    screen.show(found.to_table(f"Scores of the {scored.lower()}"), f"Predictions: {output}")
     screen.show(f"Scores and figures: {output.with_suffix('.json')}, {output.stem}-*")
+
+
+def _name_of(model: Any) -> str:
+    """Return what is scored: an ensemble, or one model."""
+    from fundus.meta.ensemble import FoldEnsemble
+    from fundus.reporting.predictions import averaged
+
+    return "Averaged folds" if isinstance(averaged(model), FoldEnsemble) else "Model"
 
 
 def open_with_data(

@@ -104,7 +104,12 @@ Data = Annotated[
     typer.Argument(metavar="DATA", help="Folder of class folders, or a table: text or Parquet."),
 ]
 Run = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder that train made, or a saved model.")
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder that train made, a saved model, or a name that 'fundus models' lists; a "
+        "folder of that name comes first.",
+    ),
 ]
 Backbone = Annotated[str, option("Name that 'fundus backbones' lists.", MODEL)]
 Weights = Annotated[str, option("imagenet, a weights file, or none.", MODEL)]

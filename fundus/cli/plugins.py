@@ -26,6 +26,7 @@ class Kind(StrEnum):
     HEAD = "head"
     PREPROCESSOR = "preprocessor"
     LAYOUT = "layout"
+    MODEL = "model"
 
 
 Name = Annotated[
@@ -35,7 +36,8 @@ OfKind = Annotated[
     Kind,
     typer.Option(
         "--kind",
-        help="What its entry is: a preprocessor is a photometric step, a layout one of tables.",
+        help="What its entry is: a preprocessor is a photometric step, a layout one of tables, a "
+        "model a ready grader.",
     ),
 ]
 Folder = Annotated[

@@ -36,7 +36,7 @@ def predict(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Grade new images with the average of a run's folds; write one row per image."""
+    """Grade new images with a run's averaged folds or a ready grader; write one row per image."""
     import numpy as np
     import pandas as pd
 

@@ -128,19 +128,28 @@ def remove_if_empty(run: Path) -> None:
 
 
 def folder_of_model(path: Path) -> Path:
-    """Return the folder of the model of a run, or of a saved model itself.
+    """Return the folder of the model of a run, of a saved model itself, or of a ready grader.
 
     Raises
     ------
     BundleError
-        If there is no such folder, or the run is not complete.
+        If there is neither such a folder nor such a name, or the run is not complete.
+    UnknownNameError
+        If several plugins offer a ready grader of the name.
     """
-    from fundus.saving.bundle import MANIFEST
+    from fundus.plugins.models import MANIFEST, models_here, opened, ready_model
 
+    entry = ready_model(path)
+    if entry is not None:
+        with opened(entry) as folder:
+            return folder
     if os.path.lexists(path / MANIFEST):
         return path
     if not path.is_dir():
-        raise BundleError(f"There is no run {str(path)!r}: give the folder that train made.")
+        raise BundleError(
+            f"There is no run {str(path)!r}, and no ready grader of that name: give the folder "
+            f"that train made, or a name. {models_here()}"
+        )
     if not (path / METRICS).is_file():
         raise BundleError(
             f"{str(path)!r} is not a complete run, since it lacks {METRICS}: give the folder "
@@ -150,7 +159,7 @@ def folder_of_model(path: Path) -> Path:
 
 
 def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
-    """Load the model of a run, or a model that `fundus.save` has written.
+    """Load the model of a run, a model that `fundus.save` has written, or a ready grader.
 
     Raises
     ------
@@ -158,11 +167,12 @@ def open_run(path: Path, cache_dir: Path | None, *, verbose: bool) -> Run:
         If the run is not complete or its model cannot be used.
     """
     from fundus.grades.foreign import as_grader
+    from fundus.plugins.models import ready_model
     from fundus.reporting.predictions import names_of_grades
     from fundus.saving.bundle import load
 
     folder = folder_of_model(path)
-    model = load(folder)
+    model = load(path if ready_model(path) else folder)
     grader = as_grader(model)
     if not grader.takes_images:
         raise BundleError(
@@ -182,6 +192,11 @@ def files_of_run(path: Path) -> list[Path]:
 
     Results of other commands in the run's folder are not among them.
     """
+    from fundus.plugins.models import ready_model
+
+    entry = ready_model(path)
+    if entry is not None:
+        return [Path(entry.spec.folder)]
     try:
         written = json.loads((path / METRICS).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):  # a saved model, or a changed document

@@ -71,7 +71,8 @@ _MARKS = {True: ("sound", "green"), False: ("NOT SOUND", "bold red"), None: ("no
 
 
 def checks_of(run: Path, folder: Path, trusted: tuple[str, ...]) -> list[Check]:
-    """Check a run whose model is in a folder, or a saved model, which is its own folder."""
+    """Check a run, a saved model or a ready grader, whose model is in the folder given."""
+    from fundus.cli.runs import MODEL
     from fundus.saving.bundle import load
 
     checks = [
@@ -90,7 +91,7 @@ def checks_of(run: Path, folder: Path, trusted: tuple[str, ...]) -> list[Check]:
     checks.append(_checked("training images", lambda: _training_images(folder, loaded)))
     adapted = _checked("adapting images", lambda: _adapted(folder))
     checks += [adapted] * (adapted.sound is not None)
-    if run != folder:
+    if folder == run / MODEL:  # a saved model and a ready grader have no results
         checks.append(_checked("results", lambda: _results(run)))
     return checks
 

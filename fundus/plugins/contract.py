@@ -13,7 +13,14 @@ import pluggy
 from fundus import hookspecs
 from fundus._version import __version__
 from fundus.exceptions import PluginError, PluginWarning
-from fundus.hookspecs import GROUP, BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec
+from fundus.hookspecs import (
+    GROUP,
+    BackboneSpec,
+    HeadSpec,
+    LayoutSpec,
+    ModelSpec,
+    PreprocessorSpec,
+)
 from fundus.plugins.records import Kind
 from fundus.plugins.spec_fields import field_problem
 
@@ -22,6 +29,7 @@ HOOKS: dict[str, tuple[Kind, type]] = {
     "fundus_heads": ("head", HeadSpec),
     "fundus_preprocessors": ("preprocessor", PreprocessorSpec),
     "fundus_layouts": ("layout", LayoutSpec),
+    "fundus_models": ("model", ModelSpec),
 }
 
 

@@ -23,7 +23,14 @@ from typing import Any
 
 from fundus import hookspecs
 from fundus.exceptions import PluginError, PluginWarning
-from fundus.hookspecs import GROUP, BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec
+from fundus.hookspecs import (
+    GROUP,
+    BackboneSpec,
+    HeadSpec,
+    LayoutSpec,
+    ModelSpec,
+    PreprocessorSpec,
+)
 from fundus.plugins.contract import collect
 from fundus.plugins.records import BUILTIN, OWN, Entry, Kind, PluginStatus, Registry
 
@@ -201,3 +208,7 @@ class _Builtin:
     @hookspecs.hookimpl
     def fundus_layouts(self) -> list[LayoutSpec]:
         return self._gather("fundus_layouts")
+
+    @hookspecs.hookimpl
+    def fundus_models(self) -> list[ModelSpec]:
+        return self._gather("fundus_models")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fundus.exceptions import UnknownNameError
 
-Kind = Literal["backbone", "head", "preprocessor", "layout"]
+Kind = Literal["backbone", "head", "preprocessor", "layout", "model"]
 
 #: Name of the plugin that ships, and its distribution.
 BUILTIN = "builtin"
@@ -71,7 +71,7 @@ class Registry:
     """All specs by kind and name, and the status of every plugin."""
 
     entries: dict[Kind, list[Entry]] = field(
-        default_factory=lambda: {"backbone": [], "head": [], "preprocessor": [], "layout": []}
+        default_factory=lambda: {kind: [] for kind in get_args(Kind)}
     )
     statuses: list[PluginStatus] = field(default_factory=list)
 
@@ -110,14 +110,19 @@ class Registry:
         if near:
             message += f" Did you mean {' or '.join(repr(n) for n in near)}?"
         else:
-            message += f" Registered: {', '.join(names)}."
+            message += f" Registered: {', '.join(names) or 'none'}."
+        return message + self.left_out()
+
+    def left_out(self) -> str:
+        """Say which plugins are not loaded, with a space before it; empty where all are."""
+        said = ""
         failed = [f"{s.name} ({s.error.rstrip('.')})" for s in self.statuses if s.state == "failed"]
         if failed:
-            message += f" Plugins that failed to load: {'; '.join(failed)}."
+            said += f" Plugins that failed to load: {'; '.join(failed)}."
         disabled = [s.name for s in self.statuses if s.state == "disabled"]
         if disabled:
-            message += f" Plugins that FUNDUS_DISABLE_PLUGINS leaves out: {', '.join(disabled)}."
-        return message
+            said += f" Plugins that FUNDUS_DISABLE_PLUGINS leaves out: {', '.join(disabled)}."
+        return said
 
     def names(self, kind: Kind) -> list[str]:
         """Names by which entries can be reached: short where unambiguous, else qualified."""

@@ -1,4 +1,4 @@
-"""What is registered: backbones, heads and preprocessors, built in or from plugins."""
+"""What is registered: backbones, heads, preprocessors and others, built in or from plugins."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ __all__ = [
     "get_registry",
     "list_backbones",
     "list_heads",
+    "list_models",
     "list_preprocessors",
     "load_registry",
     "plugin_statuses",
@@ -99,6 +100,22 @@ def list_heads() -> list[str]:
     True
     """
     return get_registry().names("head")
+
+
+def list_models() -> list[str]:
+    """Names of the ready graders, which `load` and commands take, without importing Keras.
+
+    Returns
+    -------
+    list of str
+        Sorted; empty where no plugin offers one.
+
+    Examples
+    --------
+    >>> "no_such_model" in list_models()
+    False
+    """
+    return get_registry().names("model")
 
 
 def list_preprocessors(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
-from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec, WeightsFile
+from fundus.hookspecs import (
+    BackboneSpec,
+    HeadSpec,
+    LayoutSpec,
+    ModelScore,
+    ModelSpec,
+    PreprocessorSpec,
+    WeightsFile,
+)
 
 #: What a name looks like.
 NAME = re.compile(r"[a-z][a-z0-9_\-]*")
@@ -61,6 +71,18 @@ def _are_eye_codes(value: Any) -> bool:
         and all(type(code) is int for code in value)
         and all(eye in ("left", "right") for eye in value.values())
     )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike)) and os.path.isabs(value)
+
+
+def _are_sentences(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(_is_text, value))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 _Rule = tuple[Callable[[Any], bool], str]
@@ -118,6 +140,33 @@ _RULES: dict[type, dict[str, _Rule]] = {
         "n_bytes": (lambda value: value is None or _is_pixels(value), "a positive int or None"),
         "place": _OPTIONAL,
     },
+    ModelScore: {
+        "score": _TEXT,
+        "value": (_is_number, "a finite number"),
+        "low": (_is_number, "a finite number"),
+        "high": (_is_number, "a finite number"),
+        "photographs": _TEXT,
+        "chose": _TEXT,
+        "source": _TEXT,
+    },
+    ModelSpec: {
+        "name": _NAME_RULE,
+        "description": _TEXT,
+        "folder": (_is_path, "an absolute path, such as Path(__file__).parent / 'model'"),
+        "licence": _TEXT,
+        "training_data": _TEXT,
+        "intended_use": _TEXT,
+        "limits": (_are_sentences, "a tuple of at least one str"),
+        "citation": (lambda value: isinstance(value, str), "a str"),
+        "scores": (
+            lambda value: isinstance(value, tuple) and all(type(x) is ModelScore for x in value),
+            "a tuple of ModelScore, or ()",
+        ),
+        "digest": (
+            lambda value: _is_digest(value) and len(value) != 32,
+            "64 hexadecimal digits in lower case, or ''",
+        ),
+    },
     PreprocessorSpec: {
         "name": _NAME_RULE,
         "apply": _CALLABLE,
@@ -133,7 +182,13 @@ _RULES: dict[type, dict[str, _Rule]] = {
 
 
 def field_problem(
-    spec: BackboneSpec | HeadSpec | LayoutSpec | PreprocessorSpec | WeightsFile,
+    spec: BackboneSpec
+    | HeadSpec
+    | LayoutSpec
+    | ModelScore
+    | ModelSpec
+    | PreprocessorSpec
+    | WeightsFile,
 ) -> str:
     """Say in one clause which field of a record first holds what it may not; empty for none.
 
@@ -153,6 +208,11 @@ def field_problem(
         )
     if isinstance(spec, LayoutSpec) and spec.eye_codes is not None and spec.eye is None:
         return "'eye' must name the column that 'eye_codes' is of. Got None instead."
+    if isinstance(spec, ModelScore) and not spec.low <= spec.value <= spec.high:
+        return f"'value' must lie in its interval, {spec.low} to {spec.high}. Got {spec.value!r}."
+    if isinstance(spec, ModelSpec):
+        problems = ((k, field_problem(score)) for k, score in enumerate(spec.scores))
+        return next((f"in 'scores[{k}]', {found}" for k, found in problems if found), "")
     return _files_problem(spec) if isinstance(spec, BackboneSpec) else ""
 
 

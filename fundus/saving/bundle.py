@@ -26,6 +26,8 @@ from fundus.exceptions import (
     UnknownNameError,
     WeightsNotAvailableError,
 )
+from fundus.plugins.models import MANIFEST as MANIFEST
+from fundus.plugins.models import models_here, opened, ready_model
 from fundus.runtime.whole import whole_folder
 from fundus.saving.codec import Decoder, Encoder
 from fundus.saving.files import BundleReader, BundleWriter, is_plain_name, read_file
@@ -37,7 +39,6 @@ from fundus.saving.schema import TEXT, check_fields, count, instance
 #: 3: each class names its saved attributes.
 FORMAT = 3
 
-MANIFEST = "manifest.json"
 MODEL = "model.json"
 
 #: Largest manifest and ``model.json``, in bytes; arrays of numbers are in files of their own.
@@ -101,7 +102,7 @@ def save(
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
-    """Load a model that was saved into a folder; it predicts the same as the saved one.
+    """Load a saved model from its folder, or a ready one by name; it predicts as the saved one.
 
     Every file is read once, and is compared with its digest in the manifest before it is used. What
     the files say is compared with what the classes say of their attributes, and heads are tried on
@@ -109,8 +110,10 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
 
     Parameters
     ----------
-    path : path
-        The folder.
+    path : path or str
+        The folder; or the name of a ready grader that ``fundus models`` lists, such as
+        ``"idrid"``. Where a file or folder has that name, it is meant; ``"plugin/idrid"`` is the
+        name in full.
     trusted : sequence of str, default=()
         Names of further classes that may be loaded, as ``"package.module.Class"``: types of heads
         of other packages than scikit-learn, and saveable estimators that are not imported yet.
@@ -127,8 +130,16 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
         than this release, a class is not trusted, or what was saved is not a sound model.
     UnknownNameError
         If the backbone or head comes from a plugin that is not installed; the message names the
-        package.
+        package. If several plugins offer a model of the name.
+
+    See Also
+    --------
+    list_models : Names of the ready graders.
     """
+    entry = ready_model(path)
+    if entry is not None:
+        with opened(entry) as folder:
+            return load(folder, trusted=trusted)
     reader = open_bundle(path, trusted)
     record = read_model(reader)
     with told_as_damage(reader.folder):
@@ -193,6 +204,11 @@ def open_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Bu
     if not os.path.lexists(folder / MANIFEST) and os.path.lexists(hint / MANIFEST):
         raise BundleError(
             f"{str(folder)!r} is the folder of a run; its model is in {str(hint)!r}: load that."
+        )
+    if not os.path.lexists(folder):
+        raise BundleError(
+            f"{str(folder)!r} is not a saved model: there is no such folder, and no ready grader "
+            f"of that name. {models_here()}"
         )
     no_model = f"{str(folder)!r} is not a saved model: it must be a folder with a {MANIFEST}"
     if not os.path.lexists(folder / MANIFEST):

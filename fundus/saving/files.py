@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import stat
@@ -19,6 +20,7 @@ from fundus.runtime.arrays import save_arrays
 from fundus.saving.archives import check_skops, read_npz
 from fundus.saving.of_a_run import as_written, with_defaults
 from fundus.saving.old_names import with_todays_names
+from fundus.saving.same_bytes import with_plain_numbers
 
 #: Parts of the built-in heads that skops does not trust by itself; loading them runs no code.
 TRUSTED = (
@@ -134,7 +136,9 @@ class BundleWriter:
     def estimator(self, estimator: Any) -> str:
         """Write a scikit-learn estimator with skops; return the file's name."""
         file = self.file(".skops")
-        skops.io.dump(as_written(estimator), file)
+        written = io.BytesIO()
+        skops.io.dump(as_written(estimator), written)
+        file.write_bytes(with_plain_numbers(written.getvalue()))
         return file.name
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from fundus.testing.backbone import check_backbone
 from fundus.testing.head import check_head
 from fundus.testing.layout import check_layout
+from fundus.testing.model import check_model
 from fundus.testing.plugin import check_plugin
 from fundus.testing.preprocessor import check_preprocessor
 from fundus.testing.probes import probe_features, probe_images
@@ -25,6 +26,7 @@ __all__ = [
     "check_backbone",
     "check_head",
     "check_layout",
+    "check_model",
     "check_plugin",
     "check_preprocessor",
     "probe_features",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DivergedError
-from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, PreprocessorSpec
+from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, ModelSpec, PreprocessorSpec
 from fundus.plugins.registry import OWN, Entry, Kind, get_registry
 from fundus.plugins.spec_fields import field_problem
 from fundus.saving import bundle
@@ -51,7 +51,7 @@ def attempt(what: str, advice: str) -> Iterator[None]:
 def registered(
     kind: Kind,
     record: type,
-    spec_or_name: str | BackboneSpec | HeadSpec | LayoutSpec | PreprocessorSpec,
+    spec_or_name: str | BackboneSpec | HeadSpec | LayoutSpec | ModelSpec | PreprocessorSpec,
 ) -> Iterator[Entry]:
     """Look up an entry, or register a record during a check; its fields are checked."""
     registry = get_registry()

@@ -28,6 +28,7 @@ from fundus.testing.backbone import BACKBONE_CHECKS, BackboneCase
 from fundus.testing.checks import expect
 from fundus.testing.head import HEAD_CHECKS, HeadCase
 from fundus.testing.layout import LAYOUT_CHECKS, LayoutCase
+from fundus.testing.model import MODEL_CHECKS, ModelCase
 from fundus.testing.preprocessor import PREPROCESSOR_CHECKS, PreprocessorCase
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -37,6 +38,7 @@ KINDS: dict[Kind, tuple[type, Mapping[str, Callable[[Any], None]]]] = {
     "head": (HeadCase, HEAD_CHECKS),
     "preprocessor": (PreprocessorCase, PREPROCESSOR_CHECKS),
     "layout": (LayoutCase, LAYOUT_CHECKS),
+    "model": (ModelCase, MODEL_CHECKS),
 }
 
 #: Packages that are too slow to import before anything is built.
@@ -52,9 +54,10 @@ def check_plugin(
 ) -> None:
     """Check that an installed package follows the contract, with all of its entries.
 
-    Its plugins must load, without Keras, and every backbone, head, preprocessor and layout must
-    pass `check_backbone`, `check_head`, `check_preprocessor` or `check_layout`. Each check is run,
-    whatever the others found. The plugin's module gives arguments of the checks once::
+    Its plugins must load, without Keras, and every backbone, head, preprocessor, layout and
+    model must pass `check_backbone`, `check_head`, `check_preprocessor`, `check_layout` or
+    `check_model`. Each check is run, whatever the others found. The plugin's module gives arguments
+    of the checks once::
 
         fundus_checks = {"head:forest": {"takes_weights": False}}
 

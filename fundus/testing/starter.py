@@ -56,6 +56,7 @@ KINDS: dict[Kind, _Kind] = {
         'TransferClassifier("efficientnet_lite0", photometric="$point/$name")',
     ),
     "layout": _Kind("A layout of tables", ("fundus-zoo",), 'load_image_table("labels.csv")'),
+    "model": _Kind("A ready grader", ("fundus-zoo",), 'fundus.load("$point/$name")'),
 }
 
 
@@ -86,8 +87,9 @@ def new_plugin(
     name : str
         Of the distribution, such as ``"fundus-iris"``. The package that is imported is then
         ``fundus_iris``, and plugin and entry are called ``iris``.
-    kind : {"backbone", "head", "preprocessor", "layout"}, default="backbone"
-        What the entry is; a preprocessor is a photometric step.
+    kind : {"backbone", "head", "preprocessor", "layout", "model"}, default="backbone"
+        What the entry is; a preprocessor is a photometric step, a model a ready grader, here a toy
+        that is fitted on drawings.
     folder : path, default=None
         A folder that does not exist yet; ``None`` is the name, in the working folder.
 
@@ -123,7 +125,10 @@ def new_plugin(
             "or remove it."
         )
     with whole_folder(target) as part:
-        for path, text in _files(names, kind).items():
+        more: dict[str, str] = {}
+        if kind == "model":
+            more = _put_model(part / names.package / "model")
+        for path, text in _files(names, kind, more).items():
             (part / path).parent.mkdir(exist_ok=True)
             (part / path).write_text(text, encoding="utf-8")
     return target
@@ -172,18 +177,30 @@ def _why_not(names: _Names, kind: Kind) -> str:
     return ""
 
 
-def _files(names: _Names, kind: Kind) -> Mapping[str, str]:
-    """Return all files of a plugin, by their paths."""
+def _put_model(folder: Path) -> dict[str, str]:
+    """Write a toy grader; return what its record says of it."""
+    from fundus.testing.toy_model import toy_model
+
+    files, said = toy_model()
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return said
+
+
+def _files(names: _Names, kind: Kind, more: Mapping[str, str]) -> Mapping[str, str]:
+    """Return all files of a plugin with text, by their paths."""
     about = KINDS[kind]
     values = {
         "distribution": names.distribution,
         "package": names.package,
         "point": names.point,
         "name": names.point,
-        "kind": kind if kind != "preprocessor" else "photometric step",
+        "kind": {"preprocessor": "photometric step", "model": "ready grader"}.get(kind, kind),
         "about": about.about,
         "api": str(API_VERSION),
         "dependencies": ", ".join(f'"{name}"' for name in about.dependencies),
+        **more,
     }
     values["use"] = Template(about.use).substitute(values)
     templates = {
