@@ -49,7 +49,7 @@ def tiny(cache, **options):
 
 
 #: The fewest epochs with one of the head alone and one of the layers.
-SHORT = {"epochs": 2, "warmup_epochs": 1}
+SHORT = {"epochs": 2, "warmup_epochs": 1, "validation_fraction": 0.0}
 
 
 def said(model):
