@@ -87,6 +87,8 @@ def nothing_collected() -> Iterator[None]:
     >>> with nothing_collected():
     ...     gc.isenabled()
     False
+    >>> gc.isenabled()
+    True
     """
     if not gc.isenabled():  # as the user wants
         yield
