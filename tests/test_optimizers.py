@@ -631,7 +631,7 @@ def former(**options):
 @pytest.mark.slow
 def test_former_names_mean_what_they_meant(blobs):
     X, y = noise(blobs)
-    options = {"epochs": 8, "patience": None}
+    options = {"epochs": 8, "patience": None, "validation_fraction": 0.3}
     old = former(learning_rate=0.1, **FORMER, **options).fit(X, y)
     plateau = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=1, min_lr=1e-6)
     adam = Adam(0.1, beta_1=0.8, beta_2=0.999, epsilon=1e-8)
