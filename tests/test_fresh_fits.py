@@ -103,7 +103,7 @@ def fresh():
     found = []
     for group in groups:
         command = [sys.executable, "-c", FRESH, *group]
-        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=900)
         found += [json.loads(line) for line in out.stdout.splitlines() if line.startswith("[[")]
     return dict(zip(SETTINGS, found, strict=True))
 
