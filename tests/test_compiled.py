@@ -22,7 +22,7 @@ def nothing_kept():
 
 
 def net(head=HEAD, **options):
-    # a regressor needs images held out, or is trained thrice more; for others they are another graph
+    # a regressor without images held out is trained thrice more; for others they are another graph
     held_out = 0.1 if isinstance(head, ReluHead) else 0.0
     defaults = {"epochs": 4, "learning_rate": 0.01, "random_state": 0}
     defaults["validation_fraction"] = held_out
