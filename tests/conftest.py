@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import textwrap
@@ -13,6 +14,8 @@ import pytest
 
 # before TensorFlow is imported anywhere: its start-up chatter helps nobody in a test log
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# graphs are made of very many objects that stay: looking for garbage among them takes a twentieth
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,18 @@ import tomllib
 from pathlib import Path
 
 
-def install(folder: Path, site: Path) -> None:
+def install(site: Path, *folders: Path) -> None:
     """Install as pip does, without an index; without its build backend, write what pip would."""
     if importlib.util.find_spec("hatchling"):
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
         command += ["--no-build-isolation", "--disable-pip-version-check", "--target", str(site)]
-        subprocess.run([*command, str(folder)], check=True, capture_output=True)
+        subprocess.run([*command, *map(str, folders)], check=True, capture_output=True)
         return
+    for folder in folders:
+        _install_by_hand(folder, site)
+
+
+def _install_by_hand(folder: Path, site: Path) -> None:
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     about, wheel = project["project"], project["tool"]["hatch"]["build"]["targets"]["wheel"]
     write_info(site, about["name"], about["version"], about["entry-points"]["fundus"])

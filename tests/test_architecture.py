@@ -346,21 +346,20 @@ def test_one_file_knows_scikeras():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_no_keras_at_import():
+    codes = [
         "import fundus",
-        "import fundus; fundus.TransferClassifier, fundus.FoldEnsemble, fundus.load",
-        "from fundus import list_backbones, list_heads; list_backbones(); list_heads()",
         "from fundus.cli import main",
-    ],
-)
-def test_no_keras_at_import(code):
+        "from fundus import list_backbones, list_heads; list_backbones(); list_heads()",
+        "import fundus; fundus.TransferClassifier, fundus.FoldEnsemble, fundus.load",
+    ]
+    # in one process, which says after each what it has loaded
     check = "import sys; print(sorted({'keras', 'tensorflow', 'scikeras'} & set(sys.modules)))"
+    script = "\n".join(f"{code}\n{check}" for code in codes)
     result = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == "[]"
+    assert dict(zip(codes, result.stdout.splitlines(), strict=True)) == dict.fromkeys(codes, "[]")
 
 
 def test_importing_the_package_is_light():

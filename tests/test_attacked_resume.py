@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from attacks.resume import kills_of_train
 
+#: Without what is computed and drawn when the training has ended.
+PLAIN = ["--no-audit", "--no-maps", "--dpi", "30"]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "size"),
     [
-        (1, {"epochs": 3, "each": 1}),
+        (1, {"epochs": 3, "each": 1, "more": PLAIN}),
         pytest.param(32, {}, marks=pytest.mark.soak),
     ],
 )

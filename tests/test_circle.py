@@ -166,7 +166,7 @@ def test_recipes_are_checked(recipe):
 def test_the_command_line_takes_it(photographs, tmp_path):
     folder = Path(photographs.paths[0]).parents[1]
     options = ["--backbone", "tiny", "--weights", "fixed", "--head", "ridge", "--folds", "3"]
-    options += ["--recipe", "fast"]
+    options += ["--recipe", "fast", "--no-audit", "--no-maps", "--dpi", "30"]
     options += ["--aperture", "circle", "--out", str(tmp_path / "run"), "--quiet"]
     result = CliRunner().invoke(app, ["train", str(folder), *options])
     assert result.exit_code == 0, result.output

@@ -55,7 +55,7 @@ def run_folder(photographs, tmp_path_factory):
     folder, others = Path(photographs.paths[0]).parents[1], base / "others"
     fundus.make_fundus(20, 64, 1, out_dir=others)
     options = ["--recipe", "fast", "--backbone", "tiny", "--weights", "fixed"]
-    options += ["--image-size", "32", "--folds", "3"]
+    options += ["--image-size", "32", "--folds", "3", "--no-audit", "--no-maps", "--dpi", "30"]
     options += ["--head", "ridge", "--out", str(base / "run"), "--cache-dir", str(base / "cache")]
     for words in (
         ["train", str(folder), *options],

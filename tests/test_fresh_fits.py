@@ -103,7 +103,7 @@ def fresh():
     found = []
     for group in groups:
         command = [sys.executable, "-c", FRESH, *group]
-        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=900)
         found += [json.loads(line) for line in out.stdout.splitlines() if line.startswith("[[")]
     return dict(zip(SETTINGS, found, strict=True))
 
@@ -167,7 +167,8 @@ def test_a_fit_is_that_of_a_fresh_process(blobs, fresh, monkeypatch, name):
     compiled._kept.clear()
     with setting(name):
         net(epochs=1).fit(X, y)  # a network is kept
-    for before in BEFORE:
+    # what a fit leaves behind does not depend on its precision, but for a loss that was scaled
+    for before in BEFORE if name == "float32" else [diverged, with_callbacks]:
         with setting(name):
             before(X, y, monkeypatch)
             assert said(net().fit(X, y), X) == fresh[name], before.__name__
@@ -350,8 +351,7 @@ def test_a_draw_inside_a_fit_is_the_callers_next(blobs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_workers_fit_as_the_caller_does(blobs, backend):
+def test_workers_fit_as_the_caller_does(blobs):
     X, y = blobs
 
     def fit(n_jobs):
@@ -360,8 +360,9 @@ def test_workers_fit_as_the_caller_does(blobs, backend):
 
     with setting("mixed_float16"):
         alone = fit(1)
-        with parallel_config(backend):
-            assert np.array_equal(fit(2), alone)
+        for backend in ("loky", "threading"):
+            with parallel_config(backend):
+                assert np.array_equal(fit(2), alone), backend
     assert not np.array_equal(fit(1), alone)
 
 

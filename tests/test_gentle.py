@@ -49,7 +49,7 @@ def tiny(cache, **options):
 
 
 #: The fewest epochs with one of the head alone and one of the layers.
-SHORT = {"epochs": 2, "warmup_epochs": 1}
+SHORT = {"epochs": 2, "warmup_epochs": 1, "validation_fraction": 0.0}
 
 
 def said(model):
@@ -279,28 +279,33 @@ def test_a_mean_of_some_epochs_only_is_not_set():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("options", "at"),
     [
-        {"patience": 2, "validation_fraction": 0.3},
-        {"augment": True},
-        {
-            "augment": True, "augment_views": 1, "validation_fraction": 0.0,
-            "optimizer": keras.optimizers.SGD(0.01, momentum=0.9), "learning_rate": "auto",
-        },
+        ({"patience": 2, "validation_fraction": 0.3}, 1),
+        ({"augment": True}, 2),
+        (
+            {
+                "augment": True, "augment_views": 1, "validation_fraction": 0.0,
+                "optimizer": keras.optimizers.SGD(0.01, momentum=0.9), "learning_rate": "auto",
+            },
+            2,
+        ),
     ],
 )  # fmt: skip
-def test_killed_after_every_epoch_it_is_the_same(options, photographs, tmp_path, monkeypatch):
+def test_killed_after_one_or_two_epochs_it_is_the_same(
+    options, at, photographs, tmp_path, monkeypatch
+):
     X, y = photographs.frame[:24], photographs.grades[:24] > 0
     model = tiny(tmp_path / "cache", grades=None, epochs=5, warmup_epochs=2, **options)
     whole = said(clone(model).fit(X, y))
     log = []
     for _ in range(40):
-        with killed(monkeypatch, at=1, written=True) as calls, kept_in(tmp_path / "epochs"):
+        with killed(monkeypatch, at=at, written=True) as calls, kept_in(tmp_path / "epochs"):
             again = clone(model).fit(X, y)
         log += calls
         if "killed" not in calls:
             break
-    assert log.count("killed") >= 5
+    assert log.count("killed") >= (5 if at == 1 else 3)
     assert log.count(1) == 2, "the first epoch of the head, and the first of the layers"
     assert said(again) == whole
 

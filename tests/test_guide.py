@@ -73,7 +73,7 @@ def outputs(tmp_path_factory):
     for command in COMMANDS:
         program, *arguments = shlex.split(command)
         if program == "pip":
-            install(folder / arguments[-1], site)
+            install(site, folder / arguments[-1])
         elif program == "fundus":
             found[command] = run("-m", "fundus.cli", *arguments)
         elif arguments[:2] == ["-m", "pytest"]:

@@ -41,8 +41,10 @@ def nothing_kept():
 
 
 def net(head=HEAD, **options):
-    # enough images are held out for a regressor not to be trained thrice more
-    defaults = {"epochs": 3, "random_state": 0, "validation_fraction": 0.3}
+    # enough images are held out for a regressor not to be trained thrice more; others need none,
+    # whose loss is a graph of its own
+    held_out = 0.3 if isinstance(head, ReluHead) else 0.0
+    defaults = {"epochs": 3, "random_state": 0, "validation_fraction": held_out}
     return TransferClassifier("precomputed", head, **(defaults | options))
 
 
@@ -114,7 +116,7 @@ def start(blobs):
 
 
 #: Steps that differ from another's in their arithmetic alone, which is Keras's; left to `make zoo`.
-ALIKE = ("sgd", "momentum", "adam", "amsgrad", "nadam")
+ALIKE = ("sgd", "momentum", "adam", "adam with a schedule", "weight decay", "amsgrad", "nadam")
 
 
 @pytest.mark.slow
@@ -256,8 +258,8 @@ def test_a_class_that_keras_does_not_know_is_copied(blobs):
 def test_searches_over_optimizers_and_rates(blobs, n_jobs):
     X, y = blobs
     grid = [
-        {"optimizer": [SGD(0.1, momentum=0.9), OPTIMIZERS["schedule"](), "adam"]},
-        {"learning_rate": [0.05, 1e-6]},
+        {"optimizer": [SGD(0.1, momentum=0.9), OPTIMIZERS["schedule"]()]},
+        {"learning_rate": [1e-6]},
     ]
     model = net(epochs=2, validation_fraction=0.0)
     search = GridSearchCV(model, grid, cv=2, n_jobs=n_jobs, error_score="raise").fit(X, y)
@@ -285,19 +287,20 @@ def test_folds_in_processes_fit_alike(blobs):
 
 @pytest.mark.slow
 def test_threads_fit_alike(blobs):
-    optimizers = [SGD(0.1, momentum=0.9), "adam", AdamW(0.05), OPTIMIZERS["schedule"]()]
+    # the first two share a network
+    optimizers = [Adam(0.01, epsilon=1e-8), "adam", OPTIMIZERS["schedule"]()]
     expected = [fitted(blobs, optimizer=o) for o in optimizers]
     found = {}
 
     def run(k):
         found[k] = fitted(blobs, optimizer=optimizers[k])
 
-    threads = [threading.Thread(target=run, args=(k,)) for k in range(4)]
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(np.array_equal(found[k], expected[k]) for k in range(4))
+    assert all(np.array_equal(found[k], expected[k]) for k in range(3))
 
 
 @pytest.mark.slow
@@ -377,7 +380,7 @@ def noise(blobs):
 @pytest.mark.slow
 def test_a_schedule_or_a_callback_takes_the_place_of_ours(blobs):
     X, y = noise(blobs)
-    options = {"patience": None, "epochs": 8}
+    options = {"patience": None, "epochs": 8, "validation_fraction": 0.3}
     ours = net(optimizer=Adam(0.1), **options).fit(X, y)
     assert len(set(ours.history_["learning_rate"])) > 1  # it fell on a plateau
     scheduled = net(optimizer=Adam(schedules.CosineDecay(0.1, 99)), **options).fit(X, y)
@@ -392,7 +395,7 @@ def test_a_schedule_or_a_callback_takes_the_place_of_ours(blobs):
 @pytest.mark.slow
 def test_callbacks_that_set_no_rate_leave_ours(blobs):
     X, y = noise(blobs)
-    options = {"patience": None, "epochs": 8, "optimizer": Adam(0.1)}
+    options = {"patience": None, "epochs": 8, "optimizer": Adam(0.1), "validation_fraction": 0.3}
     kept = net(**options).fit(X, y).history_["learning_rate"]
     for callbacks in (Start(), (Start(), keras.callbacks.TerminateOnNaN())):
         found = net(callbacks=callbacks, **options).fit(X, y).history_["learning_rate"]
@@ -628,7 +631,7 @@ def former(**options):
 @pytest.mark.slow
 def test_former_names_mean_what_they_meant(blobs):
     X, y = noise(blobs)
-    options = {"epochs": 8, "patience": None}
+    options = {"epochs": 8, "patience": None, "validation_fraction": 0.3}
     old = former(learning_rate=0.1, **FORMER, **options).fit(X, y)
     plateau = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=1, min_lr=1e-6)
     adam = Adam(0.1, beta_1=0.8, beta_2=0.999, epsilon=1e-8)

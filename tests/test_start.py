@@ -111,8 +111,13 @@ def test_loading_a_trained_head_is_quiet(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
-@pytest.mark.parametrize("fault", ["missing file", "rare grade"])
+@pytest.mark.parametrize(
+    ("fault", "n_jobs"),
+    [
+        *(("missing file", n_jobs) for n_jobs in (None, 2)),
+        *(("rare grade", n_jobs) for n_jobs in (None, 1, 2)),
+    ],
+)
 def test_an_expected_error_ends_in_one_traceback(photographs, n_jobs, fault):
     head = "svm" if fault == "rare grade" else "logistic"
     model = fundus.TransferClassifier("tiny", head, weights="fixed", cache=False)

@@ -187,12 +187,30 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-#: Uses each entry by name, beside the others.
+#: Writes a plugin of each kind, by the words of the command line.
+WRITE = """
+import json, sys
+import fundus.cli
+for name, kind in json.loads(sys.argv[1]):
+    sys.argv = ["fundus", "plugins", "new", name, "--kind", kind]
+    try:
+        fundus.cli.main()
+    except SystemExit as end:
+        assert not end.code, end.code
+"""
+
+#: Runs the plugins' own tests, then uses each entry by name, beside the others; in one process,
+#: since each starts TensorFlow.
 USE = """
 import json, sys
+import pytest
+folder, words, *tests = sys.argv[1:]
+code = pytest.main(["-v", "-c", "fundus-my.net/pyproject.toml", *tests])
+assert code == 0, code
+print("--- used ---")
 from fundus import TransferClassifier, make_fundus
-data = make_fundus(20, 64, 0, out_dir=sys.argv[1])
-for words in json.loads(sys.argv[2]):
+data = make_fundus(20, 64, 0, out_dir=folder)
+for words in json.loads(words):
     model = TransferClassifier(**words, random_state=0)
     print(len(model.fit(data.paths, data.grades).predict(data.paths)))
 """
@@ -217,9 +235,8 @@ def test_each_kind_is_installed_passes_its_tests_and_is_used_by_name(tmp_path):
         assert result.returncode == 0, f"{words}: {result.stdout}\n{result.stderr}"
         return result.stdout
 
-    for kind, name in NAMES.items():
-        run("-m", "fundus", "plugins", "new", name, "--kind", kind)
-        install(tmp_path / name, site)
+    run("-c", WRITE, json.dumps([(name, kind) for kind, name in NAMES.items()]))
+    install(site, *(tmp_path / name for name in NAMES.values()))
     listed = json.loads(run("-m", "fundus", "plugins", "--json"))["plugins"]
     offers = {plugin["distribution"]: plugin["offers"] for plugin in listed}
     assert offers.pop("fundus-zoo")
@@ -230,12 +247,12 @@ def test_each_kind_is_installed_passes_its_tests_and_is_used_by_name(tmp_path):
         "fundus-clinic": ["layout:clinic"],
         "fundus-toy-grader": ["model:toy_grader"],
     }
-    # one process for all, since each starts TensorFlow
-    printed = run("-m", "pytest", "-v", "-c", "fundus-my.net/pyproject.toml", *NAMES.values())
-    assert len(re.findall(r"PASSED", printed)) == 11
-    assert not re.search(r"\d+ (failed|skipped|warning)", printed)
     uses = [
         {"backbone": "my_net", "head": "trees_2", "weights": None, "image_size": 32},
         {"backbone": "tiny", "weights": "fixed", "head": "trees_2", "photometric": "green_only"},
     ]
-    assert run("-c", USE, str(tmp_path / "photographs"), json.dumps(uses)) == "20\n20\n"
+    place = str(tmp_path / "photographs")
+    printed, used = run("-c", USE, place, json.dumps(uses), *NAMES.values()).split("--- used ---\n")
+    assert len(re.findall(r"PASSED", printed)) == 11
+    assert not re.search(r"\d+ (failed|skipped|warning)", printed)
+    assert used == "20\n20\n"

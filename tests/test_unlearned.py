@@ -192,10 +192,10 @@ def test_a_backbone_that_was_trained_too_little_says_so(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_line_tells_the_first_and_counts_the_rest(tmp_path):
-    make_fundus(240, 32, 0, out_dir=tmp_path / "data")
+    make_fundus(210, 32, 0, out_dir=tmp_path / "data")
     options = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32", "--folds", "3"]
     options += ["--recipe", "fast", "--epochs", "1", "--learning-rate", "1e-9"]
-    options += ["--out", str(tmp_path / "run")]
+    options += ["--out", str(tmp_path / "run"), "--no-audit", "--no-maps", "--dpi", "30"]
     result = CliRunner().invoke(app, ["train", str(tmp_path / "data"), *options])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stderr.splitlines() if "no better than" in line]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import skops.io
 from numpy.typing import NDArray
 
 from fundus.exceptions import BundleError
@@ -135,6 +134,8 @@ class BundleWriter:
 
     def estimator(self, estimator: Any) -> str:
         """Write a scikit-learn estimator with skops; return the file's name."""
+        import skops.io  # which is slow, and networks need none of it
+
         file = self.file(".skops")
         written = io.BytesIO()
         skops.io.dump(as_written(estimator), written)
@@ -209,6 +210,8 @@ class BundleReader:
 
     def estimator(self, name: str) -> Any:
         """Read a scikit-learn estimator; types that are not trusted are refused."""
+        import skops.io
+
         file = self.folder / name
         data = self.read(name)
         check_skops(data, file)

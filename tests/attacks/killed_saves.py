@@ -33,6 +33,8 @@ def killed_saves(count: int, seed: int, folder: Path) -> Counter[str]:
 
 
 def _kills(count: int, seed: int, folder: Path) -> Counter[str]:
+    import skops.io  # noqa: F401 - or the first save, which gives the time, would import it
+
     import fundus
 
     rng = np.random.default_rng(seed)

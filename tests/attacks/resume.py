@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,13 +27,20 @@ RUNS = (
 
 
 def kills_of_train(
-    count: int, seed: int, folder: Path, *, epochs: int = 25, each: int = 5
+    count: int,
+    seed: int,
+    folder: Path,
+    *,
+    epochs: int = 25,
+    each: int = 5,
+    more: Sequence[str] = (),
 ) -> Counter[str]:
     """Kill trainings `count` times; the outcome is whether results equal a whole run's, to the bit.
 
     A run is killed with SIGKILL a random moment after a random change of its folder, since a moment
     drawn by the clock alone depends on what else the machine does; sometimes before any change. It
     is resumed and killed again, until one attempt ends before its moment, or after `each` kills.
+    All runs have `more` options.
     """
     rng = np.random.default_rng(seed)
     images = folder / "images"
@@ -42,7 +50,7 @@ def kills_of_train(
     n_runs = 0
     while outcomes["kills"] < count:
         turn = n_runs % len(RUNS)
-        options = ["--epochs", str(epochs), *RUNS[turn]]
+        options = ["--epochs", str(epochs), *RUNS[turn], *more]
         if turn not in wholes:
             place = folder / f"whole{turn}"
             code, changes = _watched(_started(images, options, place), place, None, 0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ TRAIN = "--recipe fast --backbone tiny --weights fixed --image-size 32 --folds 2
 TRAIN += "--head logistic"
 
 
-def _started(labels: Path, out: Path, cache: Path, jobs: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "fundus.cli", "train", str(labels), *TRAIN.split()]
+def _started(
+    labels: Path, out: Path, cache: Path, jobs: int, more: Sequence[str]
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fundus.cli", "train", str(labels), *TRAIN.split(), *more]
     command += ["--out", str(out), "--cache-dir", str(cache), "--jobs", str(jobs)]
     # a session of its own, so that the signal of one process is not that of all
     return subprocess.Popen(
@@ -49,8 +52,10 @@ def _left_of_session(session: int) -> list[int]:
     return found
 
 
-def ended_by_signals(count: int, seed: int, folder: Path) -> Counter[str]:
-    """Send SIGTERM or SIGHUP to `count` trainings, each at a random moment.
+def ended_by_signals(
+    count: int, seed: int, folder: Path, *, more: Sequence[str] = ()
+) -> Counter[str]:
+    """Send SIGTERM or SIGHUP to `count` trainings with `more` options, each at a random moment.
 
     Returns
     -------
@@ -65,7 +70,7 @@ def ended_by_signals(count: int, seed: int, folder: Path) -> Counter[str]:
     fundus.make_fundus(40, 48, 0, out_dir=folder / "photographs")
     labels = folder / "photographs" / "labels.csv"
     start = time.perf_counter()
-    first = _started(labels, folder / "first", folder / "cache-first", 1)
+    first = _started(labels, folder / "first", folder / "cache-first", 1, more)
     first.communicate()
     assert first.returncode == 0
     whole = time.perf_counter() - start
@@ -75,7 +80,7 @@ def ended_by_signals(count: int, seed: int, folder: Path) -> Counter[str]:
         jobs = 1 + number % 2
         out = folder / f"run-{number}"
         # the cache is new each time, so that there is work to do
-        process = _started(labels, out, folder / f"cache-{number}", jobs)
+        process = _started(labels, out, folder / f"cache-{number}", jobs, more)
         time.sleep(rng.uniform(0.1 * whole, (0.7 + 0.5 * jobs) * whole))
         process.send_signal(sent)
         _, told = process.communicate()

@@ -15,9 +15,17 @@ from typer.testing import CliRunner
 import fundus
 from fundus.cli import app
 from fundus.reporting.bootstrap import Bootstrap
+from fundus.reporting.displays.contact_sheet import ContactSheetDisplay
+from fundus.reporting.displays.grading import GradingDisplay
+from fundus.reporting.displays.reliability import ReliabilityDisplay
+from fundus.reporting.displays.roc import RocDisplay
+from fundus.reporting.displays.severity import SeverityDisplay
+from fundus.reporting.shortcuts import ShortcutReport
 
 TINY = ["--recipe", "fast", "--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
 TINY += ["--folds", "3"]
+#: What most tests are not about.
+PLAIN = ["--no-audit", "--no-maps"]
 
 
 def save_pixel(figure, path, *, metadata, **_) -> None:
@@ -28,17 +36,34 @@ def save_pixel(figure, path, *, metadata, **_) -> None:
     Image.new("L", (1, 1)).save(path, "png", pnginfo=text)
 
 
+def blank(display, *_, **__):
+    """Draw nothing."""
+    display.figure_ = Figure()
+    return display
+
+
+def quick_figures(patch: pytest.MonkeyPatch) -> None:
+    """Make figures of one pixel, on which nothing is drawn."""
+    patch.setattr(Figure, "savefig", save_pixel)
+    for kind in (GradingDisplay, SeverityDisplay, ReliabilityDisplay, RocDisplay):
+        patch.setattr(kind, "plot", blank)
+    patch.setattr(ContactSheetDisplay, "plot", blank)
+    patch.setattr(ShortcutReport, "plot", lambda self: Figure())
+
+
 @pytest.fixture(autouse=True)
 def _quick_reports(monkeypatch, request):
     """Make figures of one pixel and intervals of 100 resamples.
 
     Both have tests of their own, and take most of the time of a small run. Runs that several tests
-    share are whole, since their fixtures are set up before this one; so is all of a test that
-    compares with such a run, which takes `whole_reports`.
+    share have whole intervals, since their fixtures are set up before this one; so has all of a
+    test that compares with such a run, which takes `whole_intervals`.
     """
     if "whole_reports" in request.fixturenames:
         return
-    monkeypatch.setattr(Figure, "savefig", save_pixel)
+    quick_figures(monkeypatch)
+    if "whole_intervals" in request.fixturenames:
+        return
     weights = Bootstrap.weights
     monkeypatch.setattr(
         Bootstrap,
@@ -52,16 +77,29 @@ def whole_reports():
     """Reports as users get them."""
 
 
+@pytest.fixture
+def whole_intervals():
+    """Intervals as users get them, beside figures of one pixel."""
+
+
+@pytest.fixture(scope="module")
+def no_figures():
+    """Figures of one pixel in the runs that the tests of a file share."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick_figures(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny() -> list[str]:
     """Options of a backbone that takes no time, for ``train``."""
-    return TINY
+    return [*TINY[:-2], *PLAIN, *TINY[-2:]]
 
 
 @pytest.fixture(scope="session")
-def logistic() -> list[str]:
+def logistic(tiny) -> list[str]:
     """Options of a model that takes no time, for ``train``."""
-    return [*TINY, "--head", "logistic"]
+    return [*tiny, "--head", "logistic"]
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +142,8 @@ def others(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(folder, document, logistic, tmp_path_factory):
-    """A finished run and the document that it printed."""
+    """A finished run, with all that users get by default, and the document that it printed."""
     base = tmp_path_factory.mktemp("trained")
     out = base / "run"
     cache = ["--cache-dir", base / "cache"]
-    return out, document("train", folder, *logistic, "--out", out, *cache)
+    return out, document("train", folder, *logistic, "--audit", "--maps", "--out", out, *cache)

@@ -108,7 +108,7 @@ def test_what_was_adapted_is_written(adapted, trained, site):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Adapting LOWERS")
-@pytest.mark.usefixtures("whole_reports")
+@pytest.mark.usefixtures("whole_intervals")
 def test_the_same_as_in_python(adapted, trained, site):
     model = fundus.load(trained[0] / "model")
     found = fundus.adapt(model, fundus.load_image_table(site / "labels.csv"))

@@ -85,7 +85,7 @@ def test_one_patient_for_everybody(run, logistic, trained, shared, tmp_path, com
     top = shared("class{grade}/scan_left_{k:02d}.jpeg")
     options = {
         "train": [top, *logistic, "--out", tmp_path / "run"],
-        "plan": [top, *logistic[:-4], "--head", "logistic"],
+        "plan": [top, *logistic[:8], "--head", "logistic"],
         "audit": [
             top,
             *logistic[2:6],  # the network

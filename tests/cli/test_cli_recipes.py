@@ -23,7 +23,7 @@ from fundus.recipes.table import AUGMENTATIONS, RECIPES
 
 #: The default recipe on a network that takes no time.
 NETWORK = ["--backbone", "tiny", "--weights", "fixed", "--image-size", "32"]
-SMALL = [*NETWORK, "--folds", "2"]
+SMALL = [*NETWORK, "--folds", "2", "--no-audit", "--no-maps"]
 
 
 def words(result):
@@ -37,7 +37,7 @@ def eyes(evenly_graded):
 
 
 @pytest.fixture(scope="module")
-def by_default(eyes, document, tmp_path_factory):
+def by_default(eyes, document, no_figures, tmp_path_factory):
     """A finished run of the default recipe, its options and what it printed."""
     base = tmp_path_factory.mktemp("default")
     options = [eyes, *SMALL, "--cache-dir", base / "cache"]
@@ -280,7 +280,7 @@ def interrupted(by_default, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("whole_reports")
+@pytest.mark.usefixtures("whole_intervals")
 def test_an_interrupted_recipe_goes_on(interrupted, by_default, run, document, tmp_path):
     told = words(run("train", *interrupted, "--resume", "--recipe", "fast", code=2))
     assert "other options: --recipe was 'default', is 'fast'. Give" in told  # and no more than that

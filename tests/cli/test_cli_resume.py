@@ -37,7 +37,7 @@ def interrupted(folder, logistic, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("whole_reports")
+@pytest.mark.usefixtures("whole_intervals")
 def test_an_interrupted_run_goes_on(interrupted, run, document, trained, tmp_path, monkeypatch):
     out, whole = trained
     fitted, fit = [], KeptFold.fit

@@ -34,7 +34,7 @@ def sheets(monkeypatch):
 @pytest.mark.slow
 def test_train_writes_sheets_of_the_top_of_its_tables(document, tiny, folder, tmp_path, sheets):
     out = tmp_path / "run"
-    options = [*tiny, "--head", "ridge", "--out", out, "--no-audit", "--figure-format", "svg"]
+    options = [*tiny, "--maps", "--head", "ridge", "--out", out, "--figure-format", "svg"]
     printed = document("train", folder, *options)
     assert {p.name for p in out.iterdir()} == {name.rstrip("/") for name in printed["files"]}
     assert "graded worst" in printed["files"]["errors.svg"]

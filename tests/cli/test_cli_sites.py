@@ -46,7 +46,7 @@ def written(rows, folder):
 
 
 @pytest.fixture(scope="module")
-def finished(rows, cache, document, logistic, tmp_path_factory):
+def finished(rows, cache, document, logistic, no_figures, tmp_path_factory):
     """A run with sites, and its document."""
     base = tmp_path_factory.mktemp("sites")
     table, out = written(rows, base), base / "run"
@@ -72,7 +72,7 @@ def test_sites_are_scored_by_models_trained_without_them(finished, rows):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("whole_reports")
+@pytest.mark.usefixtures("whole_intervals")
 def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
     """The same, fitted and scored here."""
     model = fundus.TransferClassifier(
@@ -101,7 +101,7 @@ def test_the_scores_are_those_of_models_fitted_without_the_site(finished, rows):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("whole_reports")
+@pytest.mark.usefixtures("whole_intervals")
 def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, document, logistic):
     table, out, _, with_sites = finished
     plain = out.with_name("plain")
@@ -113,7 +113,7 @@ def test_folds_and_model_are_those_of_a_run_without_sites(finished, cache, docum
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("whole_reports")
+@pytest.mark.usefixtures("whole_intervals")
 def test_a_run_that_ends_among_the_sites_goes_on(finished, run, monkeypatch):
     table, out, options, _ = finished
     other = out.with_name("interrupted")

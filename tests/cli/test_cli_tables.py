@@ -45,7 +45,7 @@ def test_names_of_grades_in_a_table(document, run, logistic, folder, others, tmp
     assert found[0] == found[1]
     assert found[0]["n_true"] == np.bincount(numbers["grade"], minlength=5).tolist()
     # the other name of the option
-    again = run("plan", tmp_path / "t.csv", *logistic[:-4], "--class-folders", names)
+    again = run("plan", tmp_path / "t.csv", *logistic[:8], "--class-folders", names)
     assert "40 images" in again.stderr
     result = run("train", tmp_path / "t.csv", *logistic, "--out", tmp_path / "none", code=1)
     assert "as --grades No_DR,Mild,…" in result.stderr

@@ -35,7 +35,9 @@ def dirty(folder, tmp_path_factory) -> Path:
 def audited(dirty, document, logistic, tmp_path_factory):
     base = tmp_path_factory.mktemp("audited")
     options = ["--patients-unknown", "ok", "--cache-dir", base / "cache", "--dpi", "40"]
-    return base / "run", document("train", dirty, *logistic, "--out", base / "run", *options)
+    return base / "run", document(
+        "train", dirty, *logistic, "--audit", "--out", base / "run", *options
+    )
 
 
 def test_a_training_finds_what_is_odd(audited, dirty):
@@ -94,7 +96,7 @@ def test_an_audit_that_fails_loses_no_training(run, folder, logistic, tmp_path, 
         raise ImageReadError("'7.jpeg' is gone")
 
     monkeypatch.setattr("fundus.cli.audited._looked_at", fails)
-    told = run("train", folder, *logistic, "--out", tmp_path / "run").stderr
+    told = run("train", folder, *logistic, "--audit", "--out", tmp_path / "run").stderr
     assert "were not audited: '7.jpeg' is gone" in " ".join(told.split())
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert found["audit"] == {"why": "'7.jpeg' is gone"}
@@ -110,15 +112,16 @@ def test_whatever_fails_after_a_training_the_run_is_complete(
     with monkeypatch.context() as patch:
         patch.setattr("fundus.cli.audited.write_csv", fails)
         patch.setattr("fundus.reporting.displays.sheet_contents.overlays_of", fails)
-        told = " ".join(run("train", folder, *logistic, "--out", out).stderr.split())
+        options = [*logistic, "--audit", "--maps"]
+        told = " ".join(run("train", folder, *options, "--out", out).stderr.split())
     assert "were not audited: RuntimeError: out of memory" in told
     assert "The sheets of photographs have no maps: RuntimeError: out of memory" in told
     found = json.loads((out / "metrics.json").read_text())
     assert found["audit"] == {"why": "RuntimeError: out of memory"}
     assert (out / "errors.png").is_file()
     # what is drawn and listed may differ; the models are the same
-    for options in (["--no-audit"], ["--no-maps"]):
-        result = run("train", folder, *logistic, *options, "--out", out, "--resume")
+    for more in (["--no-audit"], ["--no-maps"]):
+        result = run("train", folder, *options, *more, "--out", out, "--resume")
         assert "complete" in result.stdout + result.stderr
 
 
@@ -147,7 +150,7 @@ def test_copies_of_one_patient_are_pairs(document, folder, logistic, tmp_path):
     copytree(folder, tmp_path / "eyes")
     first = next(p for p in sorted((tmp_path / "eyes" / "class0").iterdir()) if "left" in p.name)
     copy(first, first.with_name(first.name.replace("left", "left_2")))
-    printed = document("train", tmp_path / "eyes", *logistic, "--out", tmp_path / "run")
+    printed = document("train", tmp_path / "eyes", *logistic, "--audit", "--out", tmp_path / "run")
     assert printed["audit"]["issues"]["duplicate"] == 2
     pairs = pd.read_csv(tmp_path / "run" / "pairs.csv")
     (row,) = pairs[pairs["what"] == "copy"].to_dict("records")
