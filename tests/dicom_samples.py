@@ -19,7 +19,6 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     OphthalmicPhotography8BitImageStorage,
@@ -92,10 +91,8 @@ def jpeg(pixels: np.ndarray, quality: int = 95, *options: int) -> bytes:
 
 
 def packings(pixels: np.ndarray) -> dict[str, bytes]:
-    """Files of the same pixels, without loss but for the JPEG of quality 100, by their names."""
+    """Files of the same pixels, without loss, by the way they are packed."""
     samples = 1 if pixels.ndim == 2 else pixels.shape[2]
-    size = {"rows": pixels.shape[0], "columns": pixels.shape[1], "samples_per_pixel": samples}
-    of_pixels = {**size, "bits_stored": 8, "is_signed": False}
     raw = header(pixels)
     raw.PixelData, raw.file_meta.TransferSyntaxUID = pixels.tobytes(), ExplicitVRLittleEndian
     rle = get_encoder(RLELossless).encode(raw, encoding_plugin="pydicom")
@@ -147,3 +144,16 @@ def lossless_jpeg(pixels: np.ndarray) -> bytes:
         + scan
         + b"\xff\xd9"
     )
+
+
+def with_palette(places: np.ndarray, bits: int = 16, **values: Any) -> bytes:
+    """A file whose values are places in a palette of mirrored colours."""
+    ramp = np.arange(256)
+    tables = {"Red": 255 - ramp, "Green": ramp, "Blue": ramp // 2}
+    told = {}
+    for colour, table in tables.items():
+        entries = (table * 257).astype("<u2") if bits == 16 else table.astype(np.uint8)
+        told[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+        told[f"{colour}PaletteColorLookupTableData"] = entries.tobytes()
+    values = {"PhotometricInterpretation": "PALETTE COLOR", **told, **values}
+    return native(places, **values)

@@ -74,7 +74,8 @@ def image_files(folder: str) -> tuple[list[str], list[str]]:
 
     Images are told by their extensions; DICOM files, which often have none, also by their content.
     """
-    images, odd = [], []
+    images: list[str] = []
+    odd: list[str] = []
     seen = set()
     for directory, subfolders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(directory)

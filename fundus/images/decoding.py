@@ -156,7 +156,9 @@ def decode_bytes(
         fail(name, "enough free memory", found, "resize the photograph or close other programs")
 
 
-def _of_file(data: bytes, kind: str, factor: int, page: Page | None, name: str) -> NDArray[np.uint8]:
+def _of_file(
+    data: bytes, kind: str, factor: int, page: Page | None, name: str
+) -> NDArray[np.uint8]:
     """Decode a file of one of OpenCV's formats, a JPEG at a scale of 1/factor."""
     flags, deep = _NATIVE, page is not None and page.depth == 16
     if kind == "JPEG":

@@ -5,6 +5,7 @@ Messages show numbers, and names out of the tables below, but no text of a heade
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import NoReturn
@@ -30,9 +31,9 @@ _TOMOGRAPHY = tuple(_STORAGE + f"77.1.5.{k}" for k in (4, 7, 8))
 _SECONDARY = (_STORAGE + "7", *(_STORAGE + f"7.{k}" for k in (1, 2, 3, 4)))
 #: Ophthalmic and external-camera photography; a file may also name none.
 _OF_PHOTOGRAPHS = ("OP", "XC", "")
-_MODALITIES = frozenset(
-    "AR BI BMD CR CT DG DX ECG ES FA FS GM IO IVOCT IVUS KER LEN MG MR NM OAM OCT OPM OPT OPTBSV "
-    "OPTENF OPV OSS OT PT PX RF RG SM SR SRF ST TG US VA XA".split()
+_OTHERS = re.compile(
+    "AR|BI|BMD|CR|CT|DG|DX|ECG|ES|FA|FS|GM|IO|IVOCT|IVUS|KER|LEN|MG|MR|NM|OAM|OCT|OPM|OPT|OPTBSV|"
+    "OPTENF|OPV|OSS|OT|PT|PX|RF|RG|SM|SR|SRF|ST|TG|US|VA|XA"
 )
 #: Samples of a pixel by what they mean.
 _SAMPLES = {
@@ -110,6 +111,8 @@ def photograph_of(data: bytes, name: str, limits: ImageLimits) -> Photograph:
         If the picture is a secondary capture or of a modality that takes no photographs.
     """
     header = read_header(data, _KEYWORDS, name)
+    if "PixelData" not in header.present:  # where pixels are cut off, what is before them is lost
+        header = read_header(data, [key for key in _KEYWORDS if key != "PixelData"], name)
     _check_kind(header, name)
     _check_frames(header, name)
     packing = "native" if header.syntax in _NATIVE else _PACKED.get(header.syntax)
@@ -211,9 +214,7 @@ def _stops(name: str) -> NoReturn:
     fail(name, "a whole DICOM file", found, COPY_AGAIN)
 
 
-def _checked_stream(
-    stream: bytes, packing: str, frame: Frame, header: Header, name: str
-) -> Frame:
+def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, name: str) -> Frame:
     """Check that a stream is whole and of the header's size; return its frame."""
     colours = header.text("PhotometricInterpretation")
     samples = _SAMPLES[colours]
@@ -230,11 +231,12 @@ def _checked_stream(
     if packing == "RLE":
         _check_rle(stream, frame, samples, name)
         return frame
+    jpeg = None
     if packing == "JPEG":
         if not stream.startswith(b"\xff\xd8"):
             _stops(name)
-        found = check_jpeg(stream, name)
-        inside = (found.height, found.width, found.pixel_bits // 8, 8)
+        jpeg = check_jpeg(stream, name)
+        inside = (jpeg.height, jpeg.width, jpeg.pixel_bits // 8, 8)
     else:
         read_size = _jpeg_ls_size if packing == "JPEG-LS" else _jpeg_2000_size
         try:
@@ -243,7 +245,6 @@ def _checked_stream(
             _stops(name)
         if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
             _stops(name)
-        found = frame
     if inside != (frame.height, frame.width, samples, 8):
         height, width, n, bits = inside
         fail(
@@ -253,7 +254,7 @@ def _checked_stream(
             f"width {width}, height {height} and {n} samples of {bits} bits",
             COPY_AGAIN,
         )
-    return found
+    return jpeg or frame
 
 
 def _check_rle(stream: bytes, frame: Frame, samples: int, name: str) -> None:
@@ -317,7 +318,7 @@ def _tell_doubt(header: Header, name: str) -> None:
         what = "a secondary capture, which may be a screenshot or a printed page"
         key = "dicom: secondary"
     elif modality not in _OF_PHOTOGRAPHS:
-        called = modality if modality in _MODALITIES else "another one than DICOM's"
+        called = modality if _OTHERS.fullmatch(modality) else "another one than DICOM's"
         what = f"of the modality {called}, while photographs are OP"
         key = f"dicom: {called}"
     else:

@@ -8,10 +8,12 @@ pydicom says of them is passed on.
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +32,7 @@ _DESCRIPTION = 65_536
 _ENVELOPE = bytes.fromhex("06092a864886f70d010703")
 _UNDEFINED = 0xFFFFFFFF
 
-# filters of warnings are those of the whole process
+# filters of warnings and loggers are those of the whole process
 _lock = threading.Lock()
 
 
@@ -101,8 +103,7 @@ def read_header(data: bytes, keywords: Sequence[str], name: str) -> Header:
         found = "Deflated Explicit VR Little Endian"
         fail(name, "a DICOM file whose transfer syntax can be read", found, CONVERT)
     try:
-        with _lock, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pydicom")
+        with _silent_pydicom():
             found_set = read(
                 io.BytesIO(data),
                 stop_before_pixels="PixelData" not in keywords,
@@ -128,6 +129,19 @@ CONVERT = (
     "convert it to Explicit VR Little Endian with a tool such as dcmtk or gdcmconv, or export the "
     "photograph as PNG or JPEG"
 )
+
+
+@contextmanager
+def _silent_pydicom() -> Iterator[None]:
+    """Pass on neither warnings nor log entries, which quote damaged values."""
+    log = logging.getLogger("pydicom")
+    with _lock, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
+        was, log.disabled = log.disabled, True
+        try:
+            yield
+        finally:
+            log.disabled = was
 
 
 def _reader(name: str) -> Callable[..., Any]:

@@ -60,9 +60,7 @@ def rgb_of(
     return _as_rgb(pixels, colours, photograph)
 
 
-def _as_rgb(
-    pixels: NDArray[np.uint8], colours: str, photograph: Photograph
-) -> NDArray[np.uint8]:
+def _as_rgb(pixels: NDArray[np.uint8], colours: str, photograph: Photograph) -> NDArray[np.uint8]:
     if photograph.palette is not None:
         last = len(photograph.palette) - 1
         places = np.clip(np.arange(256) - photograph.first, 0, last)
@@ -169,7 +167,7 @@ def _undecodable(name: str, packing: str) -> NoReturn:
 
 
 def _parts(stream: bytes) -> tuple[list[tuple[int, int, int]], tuple[int, int]]:
-    """Marker, place and length of a JPEG's segments before its scans; place and marker of its size."""
+    """Marker, place and length of each segment before the scans; place and marker of the size."""
     segments, size, at = [], (0, 0), 2
     while stream[at + 1] != 0xDA:
         marker = stream[at + 1]

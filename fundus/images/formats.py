@@ -36,7 +36,8 @@ _JPEG_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MOST_SEGMENTS = 10_000
 #: How a DICOM file that lacks its preamble begins: an element of group 2 or 8, and its kind.
 _DICOM_FIRST = re.compile(
-    rb"[\x02\x08]\0(?:[\x00-\x20]\0(?:UI|UL|CS|DA|TM|OB)|[\x00\x01\x05\x08\x12-\x18]\0[\x02-\x40]\0\0\0)"
+    rb"[\x02\x08]\0(?:[\x00-\x20]\0(?:UI|UL|CS|DA|TM|OB)|"
+    rb"[\x00\x01\x05\x08\x12-\x18]\0[\x02-\x40]\0\0\0)"
 )
 #: Samples of a pixel by a PNG's type of colour; a palette's are looked up.
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
