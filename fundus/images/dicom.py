@@ -111,7 +111,7 @@ def photograph_of(data: bytes, name: str, limits: ImageLimits) -> Photograph:
         If the picture is a secondary capture or of a modality that takes no photographs.
     """
     header = read_header(data, _KEYWORDS, name)
-    if "PixelData" not in header.present:  # where pixels are cut off, what is before them is lost
+    if "PixelData" not in header.values:  # where pixels are cut off, what is before them is lost
         header = read_header(data, [key for key in _KEYWORDS if key != "PixelData"], name)
     _check_kind(header, name)
     _check_frames(header, name)
@@ -152,12 +152,12 @@ def _check_kind(header: Header, name: str) -> None:
     if kind in _TOMOGRAPHY:
         found = f"{_uid_name(kind, '')}: slices or a volume of a tomograph (OCT)"
         fail(name, "a photograph", found, "give the colour photograph of the same eye")
-    if "PixelData" in header.present:
+    if "PixelData" in header.values:
         return
     if "EncryptedAttributesSequence" in header.present:
         fail(name, "a DICOM file that can be read", "one with encrypted content", "decrypt it")
     if "Rows" in header.present:
-        found = "a header whose pixels are missing (the file is truncated)"
+        found = "a header whose pixels are missing (the file is truncated or damaged)"
         fail(name, "a whole DICOM file", found, COPY_AGAIN)
     what = _uid_name(kind, "")
     found = "one without pixels" + f" ({what})" * bool(what)
