@@ -4,6 +4,7 @@ from .audit.images import audit_images as audit_images
 from .data.loaders import load_image_folder as load_image_folder
 from .data.loaders import load_image_table as load_image_table
 from .data.loaders import load_images as load_images
+from .data.patient_key import set_patient_key as set_patient_key
 from .data.synthetic import make_fundus as make_fundus
 from .explain.display import SaliencyDisplay as SaliencyDisplay
 from .explain.explanation import Explanation as Explanation

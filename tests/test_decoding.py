@@ -169,7 +169,7 @@ def test_other_kinds_of_transparency():
         ),
         (b"P5 1 1 1023\n\0\0", "maximum 1023"),
         (b"P5 x", "none that can be read"),
-        (b"\0" * 128 + b"DICM", "a DICOM file"),
+        (b"\0" * 128 + b"DICM", "a DICOM file|one without pixels"),
         (b"not an image at all", "19 bytes that begin with b'not an image'"),
         (b"", "an empty file"),
     ],

@@ -86,11 +86,11 @@ def test_images_outside_class_folders_and_odd_files(tmp_path):
     for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
         image(tmp_path / "class1" / name, b"x")
     assert len(load_image_folder(tmp_path, grades=5).paths) == 2
-    image(tmp_path / "class1" / "scan.dcm", b"x")
-    with pytest.warns(DataWarning, match=r"Left out 1 file.*scan\.dcm"):
+    image(tmp_path / "class1" / "scan.heic", b"x")
+    with pytest.warns(DataWarning, match=r"Left out 1 file.*scan\.heic"):
         data = load_image_folder(tmp_path, grades=5)
-    assert [Path(p).name for p in data.skipped["path"]] == ["scan.dcm"]
-    (tmp_path / "class1" / "scan.dcm").unlink()
+    assert [Path(p).name for p in data.skipped["path"]] == ["scan.heic"]
+    (tmp_path / "class1" / "scan.heic").unlink()
     image(tmp_path / "lost.jpg")
     with pytest.raises(DataError, match=r"lost\.jpg.*outside the class folders"):
         load_image_folder(tmp_path, grades=5)

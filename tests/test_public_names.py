@@ -26,6 +26,8 @@ MODULES = {
     "scikit-learn": "sklearn",
     "opencv-python": "cv2",
     "imbalanced-learn": "imblearn",
+    "pylibjpeg-openjpeg": "openjpeg",
+    "pyjpegls": "jpeg_ls",
     "fundus-zoo": "fundus",
 }
 

@@ -9,6 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 
+from fundus.data.dicom_eyes import is_dicom_file
 from fundus.data.scale import is_ungradable_name, read_scale
 from fundus.data.tables import IMAGE_SUFFIXES
 from fundus.exceptions import DataError, DataWarning, Mention, Message
@@ -17,6 +18,9 @@ from fundus.parameters import refused
 
 # Files that often lie beside images; they are left out without a warning.
 _SIDECARS = {".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".parquet", ".db", ".ini", ".pdf"}
+
+# The list of a folder of DICOM files, itself one; its name is fixed by the standard.
+_DICOM_LIST = "dicomdir"
 
 # Folders that archives, file servers and systems put beside images, in lower case.
 _SYSTEM_FOLDERS = {
@@ -66,8 +70,12 @@ def is_image(name: str) -> bool:
 
 
 def image_files(folder: str) -> tuple[list[str], list[str]]:
-    """Return the images below a folder, and the files that are neither image nor sidecar."""
-    images, odd = [], []
+    """Return the images below a folder, and the files that are neither image nor sidecar.
+
+    Images are told by their extensions; DICOM files, which often have none, also by their content.
+    """
+    images: list[str] = []
+    odd: list[str] = []
     seen = set()
     for directory, subfolders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(directory)
@@ -80,7 +88,9 @@ def image_files(folder: str) -> tuple[list[str], list[str]]:
             if is_image(name):
                 images.append(os.path.join(directory, name))
             elif not name.startswith(".") and os.path.splitext(name)[1].lower() not in _SIDECARS:
-                odd.append(os.path.join(directory, name))
+                path = os.path.join(directory, name)
+                if name.lower() != _DICOM_LIST:
+                    (images if is_dicom_file(path) else odd).append(path)
     return sorted(images, key=natural_key), sorted(odd, key=natural_key)
 
 

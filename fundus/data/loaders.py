@@ -62,7 +62,7 @@ def load_image_folder(
         Fewest distinct grades accepted; 1 for images that are only to be scored.
     patients_unknown : {"warn", "ok"}, default="warn"
         "ok" says that nobody knows them: each image whose patient stands in no column is then one
-        of its own, without a warning, and no patient is guessed from names.
+        of its own, without a warning, and no patient is read from headers or guessed from names.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def load_image_table(
         one file has it (not for a DataFrame without `image_dir`).
     path, grade, patient, eye : str, default=None
         Names of the columns, where they are not recognised. Patient and eye, if there are no such
-        columns, are read from names like ``10_left.jpeg``.
+        columns, are read from the headers of DICOM files and from names like ``10_left.jpeg``.
     grades : int or sequence of str, default=5
         Length of the scale, of grades in ``range(grades)``; or the names that the table gives the
         grades, lowest first. On a scale of five, grade 5 and the word "ungradable" set a photograph
@@ -251,7 +251,7 @@ def load_image_table(
         Fewest distinct grades accepted; 1 for images that are only to be scored.
     patients_unknown : {"warn", "ok"}, default="warn"
         "ok" says that nobody knows them: each image whose patient stands in no column is then one
-        of its own, without a warning, and no patient is guessed from names.
+        of its own, without a warning, and no patient is read from headers or guessed from names.
 
     Returns
     -------

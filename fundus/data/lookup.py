@@ -17,7 +17,7 @@ from fundus.exceptions import DataWarning
 _USUAL_FOLDERS = ("images", "train", "train_images")
 
 # Extensions that a table may still name after the images were converted.
-_KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, ".ppm", ".gif", ".jp2", ".dcm")
+_KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, ".ppm", ".gif", ".jp2")
 
 
 class ImageFinder:

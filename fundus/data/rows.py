@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from fundus.data.dicom_eyes import from_headers, refuse_one_id
 from fundus.data.file_names import (
     EYES,
     from_name,
@@ -61,7 +62,7 @@ class DataRows:
     grades : list or None
         As read, to be checked; None for unlabelled images.
     patients, eyes : list or None
-        As read, missing where unknown; None to tell them from the file names.
+        As read, missing where unknown; None to tell them from headers (DICOM) and file names.
     numbered : bool, default=False
         Whether the rows have numbers a user knows, those of a table (from 1).
     extra : DataFrame, default=None
@@ -162,11 +163,17 @@ def check_listed_once(rows: DataRows) -> None:
 def tell_eyes(rows: DataRows, *, guess: bool = True) -> tuple[list[bool], list[bool]]:
     """Complete patients and eyes; return which patients are known, and which by names alone.
 
+    What the header of a DICOM file says stands above its name, and both below a table.
+
     Unknown patients get one id per image, its path. Eyes become "left", "right" or None.
     """
     names = [from_name(path) for path in rows.paths]
+    headers: list[tuple[str | None, str | None]] = [(None, None)] * len(names)
+    if rows.eyes is None or (rows.patients is None and guess):
+        headers = from_headers(rows.paths)
     if rows.eyes is None:
-        rows.eyes = [eye for _, eye in names]
+        told = zip(headers, names, strict=True)
+        rows.eyes = [in_header or in_name for (_, in_header), (_, in_name) in told]
     else:
         for index, value in enumerate(rows.eyes):
             eye = None if pd.isna(value) else EYES.get(str(value).strip().lower())
@@ -175,13 +182,16 @@ def tell_eyes(rows: DataRows, *, guess: bool = True) -> tuple[list[bool], list[b
                     index, "invalid eye", f"the eye is {value!r}, expected 'left' or 'right'"
                 )
             rows.eyes[index] = eye
-    by_name = rows.patients is None and guess
+    by_name = [rows.patients is None and guess and who is None for who, _ in headers]
     if rows.patients is None:
-        rows.patients = [patient if guess else None for patient, _ in names]
+        told = zip(headers, names, strict=True)
+        rows.patients = [(who or guessed) if guess else None for (who, _), (guessed, _) in told]
+        if guess and rows.grades is not None:
+            refuse_one_id([who for who, _ in headers])
     patients = [None if pd.isna(value) else _identifier(value) for value in rows.patients]
     known = [patient is not None for patient in patients]
     rows.patients = [p or path for p, path in zip(patients, rows.paths, strict=True)]
-    return known, [by_name and told for told in known]
+    return known, [all(both) for both in zip(by_name, known, strict=True)]
 
 
 def _identifier(value: Any) -> str | None:

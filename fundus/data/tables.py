@@ -9,7 +9,7 @@ from fundus.data.layouts import is_header_of_a_layout, layout_for, normal_name
 from fundus.exceptions import DataError, Mention, Message
 
 #: Extensions of image files, in lower case.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom")
 
 # Names of columns, in lower case with single spaces. Within a role the first group with a match
 # counts, and two matches in one group are ambiguous: "file" beats "image" (often a bare id).

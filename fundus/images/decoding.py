@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import ImageReadError
+from fundus.images.dicom import Photograph, photograph_of
+from fundus.images.dicom_pixels import is_lossless_jpeg, rgb_of
 from fundus.images.formats import COPY_AGAIN, check_jpeg, check_png, fail, kind_of
 from fundus.images.headers import header_frame
 from fundus.images.limits import Frame, ImageLimits, check_file, check_frame, image_limits
@@ -104,10 +106,11 @@ def decode_bytes(
 ) -> NDArray[np.uint8]:
     """Decode an image file held in memory to 8-bit RGB.
 
-    JPEG, PNG, TIFF (its first page), BMP, WebP, GIF (its first frame) and binary PGM and PPM are
-    read. EXIF orientation is applied; grey, palette, 1-bit and CMYK images become RGB; 16-bit
-    values are scaled by 1/257 and rounded, never stretched; transparent pixels are composited on
-    black. Embedded colour profiles are not applied.
+    JPEG, PNG, TIFF (its first page), BMP, WebP, GIF (its first frame), binary PGM and PPM, and
+    DICOM (one frame of 8 bits) are read. EXIF orientation is applied, but for DICOM, which has
+    none; grey, palette, 1-bit and CMYK images become RGB; 16-bit values are scaled by 1/257 and
+    rounded, never stretched; transparent pixels are composited on black. Embedded colour profiles
+    are not applied.
 
     Parameters
     ----------
@@ -116,8 +119,9 @@ def decode_bytes(
     name : str
         Path of the file, for messages.
     min_side : int, default=None
-        Length in pixels that the shorter side must keep. A JPEG is decoded at the smallest of
-        the scales 1/8, 1/4, 1/2 and 1 that keeps it; other formats, and ``None``, at full scale.
+        Length in pixels that the shorter side must keep. A JPEG, in DICOM too, is decoded at the
+        smallest of the scales 1/8, 1/4, 1/2 and 1 that keeps it; other formats, and ``None``, at
+        full scale.
     limits : ImageLimits, default=None
         How large the file and the picture may be; ``None`` for what `set_image_limits` set.
 
@@ -137,16 +141,14 @@ def decode_bytes(
     >>> decode_bytes(b"P5 2 1 255\\n" + bytes([0, 200]), name="grey.pgm").tolist()
     [[[0, 0, 0], [200, 200, 200]]]
     """
-    kind, frame, page = _examined(data, name, image_limits() if limits is None else limits)
-    flags, deep = _NATIVE, page is not None and page.depth == 16
-    if kind == "JPEG":
-        flags = _REDUCED[_factor(frame, min_side)]
-    elif page is not None and not deep:
-        flags = cv2.IMREAD_COLOR  # libtiff composites 8-bit alpha and converts CMYK itself
+    kind, frame, inside = _examined(data, name, image_limits() if limits is None else limits)
     try:
-        pixels = _imdecode(data, flags, kind, name)
-        rgb = _to_rgb8(pixels, premultiplied=page is not None and deep and page.premultiplied)
-        return 255 - rgb if page is not None and deep and page.white_is_zero else rgb
+        if isinstance(inside, Photograph):
+            flags = cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[_dicom_factor(inside, min_side)]
+            if inside.samples == 1 and is_lossless_jpeg(inside):  # which become no colours
+                flags = cv2.IMREAD_GRAYSCALE
+            return rgb_of(inside, name, lambda stream: _imdecode(stream, flags, "JPEG", name))
+        return _of_file(data, kind, _factor(frame, min_side), inside, name)
     except (MemoryError, cv2.error) as error:
         if not isinstance(error, MemoryError) and error.code != cv2.Error.StsNoMem:
             raise
@@ -154,10 +156,29 @@ def decode_bytes(
         fail(name, "enough free memory", found, "resize the photograph or close other programs")
 
 
-def _examined(data: bytes, name: str, limits: ImageLimits) -> tuple[str, Frame, Page | None]:
+def _of_file(
+    data: bytes, kind: str, factor: int, page: Page | None, name: str
+) -> NDArray[np.uint8]:
+    """Decode a file of one of OpenCV's formats, a JPEG at a scale of 1/factor."""
+    flags, deep = _NATIVE, page is not None and page.depth == 16
+    if kind == "JPEG":
+        flags = _REDUCED[factor]
+    elif page is not None and not deep:
+        flags = cv2.IMREAD_COLOR  # libtiff composites 8-bit alpha and converts CMYK itself
+    pixels = _imdecode(data, flags, kind, name)
+    rgb = _to_rgb8(pixels, premultiplied=page is not None and deep and page.premultiplied)
+    return 255 - rgb if page is not None and deep and page.white_is_zero else rgb
+
+
+def _examined(
+    data: bytes, name: str, limits: ImageLimits
+) -> tuple[str, Frame, Page | Photograph | None]:
     """Format and size of a file, checked as far as can be without decoding it."""
     check_file(len(data), limits, name)
     kind, page = kind_of(data, name), None
+    if kind == "DICOM":
+        photograph = photograph_of(data, name, limits)
+        return kind, photograph.frame, photograph
     if kind == "JPEG":
         frame = check_jpeg(data, name)
     elif kind == "PNG":
@@ -217,7 +238,10 @@ def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     >>> reduction(b"P5 2 1 255\\n" + bytes([0, 200]), name="grey.pgm", min_side=1)
     1
     """
-    return _factor(check_jpeg(data, name), min_side) if kind_of(data, name) == "JPEG" else 1
+    kind = kind_of(data, name)
+    if kind == "DICOM":
+        return _dicom_factor(photograph_of(data, name, image_limits()), min_side)
+    return _factor(check_jpeg(data, name), min_side) if kind == "JPEG" else 1
 
 
 def verify(
@@ -229,7 +253,7 @@ def verify(
 ) -> None:
     """Check that a file is a whole image of a kind that can be read.
 
-    JPEG and PNG are checked by their structure, without decoding, at about the speed of
+    JPEG, PNG and DICOM are checked by their structure, without decoding, at about the speed of
     reading them; the other formats are decoded.
 
     Parameters
@@ -238,7 +262,7 @@ def verify(
     data : bytes, default=None
         The file's bytes where they have been read already.
     decode : bool, default=False
-        Decode JPEG and PNG too, JPEG at a scale of 1/8, so that what passes can be decoded.
+        Decode these three too, JPEG at a scale of 1/8, so that what passes can be decoded.
     limits : ImageLimits, default=None
         How large the file and the picture may be; ``None`` for what `set_image_limits` set.
 
@@ -259,7 +283,7 @@ def verify(
     limits = image_limits() if limits is None else limits
     data = read_bytes(path, limits=limits) if data is None else data
     kind, _, _ = _examined(data, name, limits)
-    if decode or kind not in ("JPEG", "PNG"):
+    if decode or kind not in ("JPEG", "PNG", "DICOM"):
         decode_bytes(data, name=name, min_side=1, limits=limits)
 
 
@@ -268,6 +292,11 @@ def _factor(frame: Frame, min_side: int | None) -> int:
         return 1
     side = min(frame.height, frame.width)
     return next((f for f in (8, 4, 2) if math.ceil(side / f) >= min_side), 1)
+
+
+def _dicom_factor(photograph: Photograph, min_side: int | None) -> int:
+    whole = photograph.packing != "JPEG" or is_lossless_jpeg(photograph)
+    return 1 if whole else _factor(photograph.frame, min_side)
 
 
 def _imdecode(data: bytes, flags: int, kind: str, name: str) -> NDArray[Any]:

@@ -40,10 +40,6 @@ _OLD_WORKBOOK = Foreign("an Excel workbook (.xls) or another old Office file", _
 _OPEN_DOCUMENT = Foreign("an OpenDocument spreadsheet (.ods)", "save the sheet as CSV (UTF-8)")
 _ZIP = Foreign("a zip archive", _UNPACK)
 _NPZ = Foreign("NumPy arrays (.npz)", _ARRAYS)
-_DICOM = Foreign(
-    "a DICOM file",
-    "export the photograph as PNG or JPEG, or read it with pydicom and give its RGB array",
-)
 _VIDEO = Foreign("a video", _FRAMES)
 _HEIF = Foreign("a HEIC or AVIF photograph", _CONVERT)
 _ARCHIVE = Foreign("a packed archive", _UNPACK)
@@ -51,6 +47,9 @@ _HDF = Foreign("an HDF5 file", "write its images as PNG files, or give their arr
 
 #: Where a table is expected, no foreign file.
 PARQUET = Foreign("a Parquet table", "give it where a table is expected")
+
+#: Where a photograph is expected, no foreign file.
+DICOM = Foreign("a DICOM file", "give it where photographs are expected")
 
 _SIGNATURES: tuple[tuple[bytes, Foreign], ...] = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _OLD_WORKBOOK),
@@ -69,10 +68,10 @@ _SIGNATURES: tuple[tuple[bytes, Foreign], ...] = (
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 
-# Where the bytes tell nothing: DICOM without its preamble, a damaged file.
+# Where the bytes tell nothing: a damaged file.
 _SUFFIXES = {
-    ".dcm": _DICOM,
-    ".dicom": _DICOM,
+    ".dcm": DICOM,
+    ".dicom": DICOM,
     ".xlsx": _WORKBOOK,
     ".xlsm": _WORKBOOK,
     ".xls": _OLD_WORKBOOK,
@@ -106,7 +105,7 @@ def foreign_kind(data: bytes, name: str) -> Foreign | None:
             return kind
     if b"\0" in data[:512]:  # a text may have such words in these places
         if data[128:132] == b"DICM":
-            return _DICOM
+            return DICOM
         if data[257:262] == b"ustar":
             return _ARCHIVE
         if data[4:8] == b"ftyp":

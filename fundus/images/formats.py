@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from fundus.exceptions import ImageReadError
-from fundus.images.foreign import foreign_kind
+from fundus.images.foreign import DICOM, foreign_kind
 from fundus.images.limits import TRANSPARENT, Frame
 
 #: Advice for a damaged file.
@@ -34,6 +34,11 @@ _JPEG_STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _JPEG_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: More than any camera writes; damaged files may hold millions, each of two bytes.
 _MOST_SEGMENTS = 10_000
+#: How a DICOM file that lacks its preamble begins: an element of group 2 or 8, and its kind.
+_DICOM_FIRST = re.compile(
+    rb"[\x02\x08]\0(?:[\x00-\x20]\0(?:UI|UL|CS|DA|TM|OB)|"
+    rb"[\x00\x01\x05\x08\x12-\x18]\0[\x02-\x40]\0\0\0)"
+)
 #: Samples of a pixel by a PNG's type of colour; a palette's are looked up.
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -58,7 +63,8 @@ def kind_of(data: bytes, name: str) -> str:
     Returns
     -------
     str
-        ``"JPEG"``, ``"PNG"``, ``"TIFF"``, ``"BMP"``, ``"WebP"``, ``"GIF"`` or ``"PNM"``.
+        ``"JPEG"``, ``"PNG"``, ``"TIFF"``, ``"BMP"``, ``"WebP"``, ``"GIF"``, ``"PNM"`` or
+        ``"DICOM"``.
 
     Raises
     ------
@@ -76,11 +82,14 @@ def kind_of(data: bytes, name: str) -> str:
     if kind is not None:
         return kind
     foreign = foreign_kind(data, name)
+    if foreign is DICOM:  # by its name alone
+        found = f"{len(data)} bytes that do not begin like one (the file is damaged or encrypted)"
+        fail(name, "a DICOM file", found, COPY_AGAIN)
     if foreign is not None:
         fail(name, "a photograph such as a JPEG, PNG or TIFF file", foreign.what, foreign.advice)
     fail(
         name,
-        "a JPEG, PNG, TIFF, BMP, WebP, GIF, PGM or PPM file",
+        "a JPEG, PNG, TIFF, BMP, WebP, GIF, PGM, PPM or DICOM file",
         f"{len(data)} bytes that begin with {data[:12]!r}",
         "convert the file to one of these or take it out of the data",
     )
@@ -90,7 +99,19 @@ def image_kind(data: bytes) -> str | None:
     """Return the format of at least 12 bytes, as `kind_of` returns it; ``None`` for no image."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
-    return next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
+    found = next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
+    return "DICOM" if found is None and is_dicom(data) else found
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether a file, of which 132 bytes or more are given, begins like a DICOM file.
+
+    Examples
+    --------
+    >>> is_dicom(bytes(128) + b"DICM"), is_dicom(b"DICM")
+    (True, False)
+    """
+    return data[128:132] == b"DICM" or _DICOM_FIRST.match(data) is not None
 
 
 def check_jpeg(data: bytes, name: str) -> Frame:

@@ -1,0 +1,68 @@
+"""The commands on DICOM files: results as of the same JPEG files, and no name of a patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pandas as pd
+import pytest
+from dicom_samples import SECRET, packed
+from pydicom.uid import JPEGBaseline8Bit
+
+from fundus.data.file_names import from_name
+from fundus.data.patient_key import VARIABLE
+
+pytestmark = pytest.mark.slow
+
+
+def as_dicom(folder: Path, out: Path) -> Path:
+    """Put the JPEG files of a folder into DICOM files, without names that tell patients."""
+    for k, path in enumerate(sorted(folder.rglob("*.jpeg"))):
+        patient, eye = from_name(path.name)
+        data = path.read_bytes()
+        told = {"PatientID": f"PID-{patient}-77", "ImageLaterality": eye[0].upper()}
+        told["PhotometricInterpretation"] = "YBR_FULL_422"
+        target = out / path.parent.name / f"IM{k:04}.dcm"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(packed([data], cv2.imread(str(path)), JPEGBaseline8Bit, **told))
+    return out
+
+
+def holding(folder: Path, secret: str) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    return [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_predict_grades_dicom_as_it_grades_jpeg(run, trained, others, tmp_path):
+    new = as_dicom(others, tmp_path / "dicom")
+    run("predict", trained[0], others, "-o", tmp_path / "of_jpeg.csv")
+    run("predict", trained[0], new, "-o", tmp_path / "of_dicom.csv")
+    of_jpeg, of_dicom = (pd.read_csv(tmp_path / f"of_{kind}.csv") for kind in ("jpeg", "dicom"))
+    assert of_dicom["id"].tolist() == [path.stem for path in sorted(new.rglob("*.dcm"))]
+    same = of_jpeg.sort_values("file").drop(columns=["id", "file"]).reset_index(drop=True)
+    assert of_dicom.drop(columns=["id", "file"]).equals(same)
+    assert not any(holding(tmp_path, part) == [tmp_path] for part in SECRET.split("^"))
+    assert SECRET not in (tmp_path / "of_dicom.csv").read_text()
+
+
+def test_train_and_audit_keep_patients_together_and_names_inside(
+    run, folder, logistic, tmp_path, monkeypatch
+):
+    data, out, cache = as_dicom(folder, tmp_path / "data"), tmp_path / "out", tmp_path / "cache"
+    monkeypatch.setenv(VARIABLE, "a secret")
+    printed = [
+        run("train", data, *logistic, "--out", out / "run", "--cache-dir", cache),
+        run("audit", data, *logistic[2:8], "-o", out / "audit.csv", "--cache-dir", cache),
+    ]
+    table = pd.read_csv(out / "audit.csv")
+    expected = [from_name(path.name)[0] for path in sorted(folder.rglob("*.jpeg"))]
+    order = sorted(range(len(table)), key=lambda row: table["file"][row])
+    groups = table["patient"][order].tolist()
+    assert len(set(groups)) == len(set(expected)) == len(set(zip(groups, expected, strict=True)))
+    for secret in (*SECRET.split("^"), "PID-", "clinic", "19500102"):
+        assert not holding(out, secret)
+        assert not holding(cache, secret)
+        assert not any(secret in each.output for each in printed)
+    assert "unknown" not in printed[0].output
