@@ -267,7 +267,7 @@ REFUSED = {
     "truncated, packed": (RLE[:-9], "found a header whose pixels are missing (the file is trunc"),
     "of no bytes": (native(EYE[:0], Rows=56), "found a header whose pixels are missing"),
     "of pixels that are a list": (
-        of().replace(b"\xe0\x7f\x10\0OB", b"\xe0\x7f\x10\0SQ"),
+        RLE.replace(b"\xe0\x7f\x10\0OB", b"\xe0\x7f\x10\0SQ"),
         "found a header whose pixels are missing",
     ),
     "truncated header": (of()[:180], "DICOM"),
