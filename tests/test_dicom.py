@@ -263,11 +263,15 @@ REFUSED = {
         with_palette(GREY, BluePaletteColorLookupTableData=b"\0\1"),
         "palette of three tables of one length",
     ),
+    "with a palette that is not described": (
+        with_palette(GREY, RedPaletteColorLookupTableDescriptor=[256]),
+        "palette of three tables of one length",
+    ),
     "truncated": (of()[:-100], "bytes for 64 x 56 pixels in a DICOM file, found 10652"),
     "truncated, packed": (RLE[:-9], "found a header whose pixels are missing (the file is trunc"),
     "of no bytes": (native(EYE[:0], Rows=56), "found a header whose pixels are missing"),
     "of pixels that are a list": (
-        of().replace(b"\xe0\x7f\x10\0OB", b"\xe0\x7f\x10\0SQ"),
+        RLE.replace(b"\xe0\x7f\x10\0OB", b"\xe0\x7f\x10\0SQ"),
         "found a header whose pixels are missing",
     ),
     "truncated header": (of()[:180], "DICOM"),

@@ -298,7 +298,7 @@ def _palette(header: Header, name: str) -> tuple[int, NDArray[np.uint8]]:
         described = header.numbers(f"{palette}Descriptor")
         entries = header.values.get(f"{palette}Data", b"")
         count = (described[0] or 65_536) if len(described) == 3 else 0
-        if len(entries) < max(1, count):
+        if count < 1 or len(entries) < count:
             break
         first, deep = described[1], deep or described[2] == 16
         wide = len(entries) >= 2 * count  # 8 bits may stand in 16, too

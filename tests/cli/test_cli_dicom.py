@@ -54,7 +54,17 @@ def test_train_and_audit_keep_patients_together_and_names_inside(
     monkeypatch.setenv(VARIABLE, "a secret")
     printed = [
         run("train", data, *logistic, "--out", out / "run", "--cache-dir", cache),
-        run("audit", data, *logistic[2:8], "-o", out / "audit.csv", "--cache-dir", cache),
+        run(
+            "audit",
+            data,
+            *logistic[2:8],
+            "--folds",
+            "2",
+            "-o",
+            out / "audit.csv",
+            "--cache-dir",
+            cache,
+        ),
     ]
     table = pd.read_csv(out / "audit.csv")
     expected = [from_name(path.name)[0] for path in sorted(folder.rglob("*.jpeg"))]
