@@ -272,7 +272,7 @@ REFUSED = {
     "of no bytes": (native(EYE[:0], Rows=56), "found a header whose pixels are missing"),
     "of pixels that are a list": (
         RLE.replace(b"\xe0\x7f\x10\0OB", b"\xe0\x7f\x10\0SQ"),
-        "found a header whose pixels are missing",
+        "whose pixels are missing|whose header cannot be read",
     ),
     "truncated header": (of()[:180], "DICOM"),
     "truncated JPEG": (
