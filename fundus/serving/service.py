@@ -67,7 +67,7 @@ class Service:
                 futures = self.batches.put(good) if good else []
             finally:
                 self.batches.expect(-1)
-            graded = iter(await self._answers(request, futures) if futures else ())
+            graded = iter(await self.answered(request, futures) if futures else ())
             results = [next(graded) if isinstance(it, Checked) else it for it in checked]
         refused = sum(isinstance(result, Problem) for result in results)
         self.metrics.graded.inc(len(results) - refused)
@@ -82,7 +82,7 @@ class Service:
             if isinstance(checked, Problem):
                 raise checked
             future = self.batches.put_alone(checked)
-            (found,) = await self._answers(request, [future])
+            (found,) = await self.answered(request, [future])
         if isinstance(found, Problem):
             raise found
         return found
@@ -99,7 +99,7 @@ class Service:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _answers(self, request: Request, futures: Sequence[Future[Any]]) -> list[Any]:
+    async def answered(self, request: Request, futures: Sequence[Future[Any]]) -> list[Any]:
         """Wait for answers, as long as the client is there and the time has not run out."""
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
