@@ -146,7 +146,9 @@ def lossless_jpeg(pixels: np.ndarray) -> bytes:
     )
 
 
-def with_palette(places: np.ndarray, bits: int = 16, **values: Any) -> bytes:
+def with_palette(
+    places: np.ndarray, bits: int = 16, syntax: str = ExplicitVRLittleEndian, **values: Any
+) -> bytes:
     """A file whose values are places in a palette of mirrored colours."""
     ramp = np.arange(256)
     tables = {"Red": 255 - ramp, "Green": ramp, "Blue": ramp // 2}
@@ -156,4 +158,4 @@ def with_palette(places: np.ndarray, bits: int = 16, **values: Any) -> bytes:
         told[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
         told[f"{colour}PaletteColorLookupTableData"] = entries.tobytes()
     values = {"PhotometricInterpretation": "PALETTE COLOR", **told, **values}
-    return native(places, **values)
+    return native(places, syntax, **values)

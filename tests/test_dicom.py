@@ -160,6 +160,17 @@ def test_colours_of_a_palette(bits):
     assert np.array_equal(pixels(with_palette(GREY, bits)), expected)
 
 
+def test_two_colours_of_a_palette_of_8_bits_share_a_word():
+    swapped = with_palette(GREY)
+    for colour in ("Red", "Green", "Blue"):
+        table = dcmread(io.BytesIO(with_palette(GREY, 8)))[f"{colour}PaletteColorLookupTableData"]
+        pairs = np.frombuffer(table.value, np.uint8).reshape(-1, 2)[:, ::-1].tobytes()
+        data = {f"{colour}PaletteColorLookupTableData": pairs}
+        swapped = data if isinstance(swapped, bytes) else swapped | data
+    expected = np.dstack([255 - GREY, GREY, GREY // 2])
+    assert np.array_equal(pixels(with_palette(GREY, 8, ExplicitVRBigEndian, **swapped)), expected)
+
+
 def test_planes_inverted_grey_and_turned_words():
     assert np.array_equal(pixels(native(EYE, PlanarConfiguration=1)), EYE)
     inverted = pixels(native(GREY, PhotometricInterpretation="MONOCHROME1"))
@@ -180,6 +191,12 @@ def test_nothing_is_turned():
     assert decode_bytes(turned, name="eye.jpg").shape[:2] == EYE.shape[1::-1]
     found = pixels(packed([turned], EYE, JPEGBaseline8Bit, **YBR_422))
     assert np.array_equal(found, decode_bytes(content, name="eye.jpg"))
+
+
+def of_bits(content: bytes, bits: int) -> bytes:
+    """A lossless JPEG that says so of its samples."""
+    place = content.index(b"\xff\xc3") + 4
+    return content[:place] + bytes([bits]) + content[place + 1 :]
 
 
 def of(**values) -> bytes:
@@ -275,6 +292,19 @@ REFUSED = {
         "whose pixels are missing|whose header cannot be read",
     ),
     "truncated header": (of()[:180], "DICOM"),
+    "a JPEG without a scan": (
+        packed(
+            [jpeg(EYE)[: jpeg(EYE).index(b"\xff\xda")] + b"\xff\xd9"],
+            EYE,
+            JPEGBaseline8Bit,
+            **YBR_422,
+        ),
+        "truncated or damaged",
+    ),
+    "a JPEG of 7 bits": (
+        packed([of_bits(lossless_jpeg(EYE), 7)], EYE, JPEGLosslessSV1),
+        "3 samples of 7 bits",
+    ),
     "truncated JPEG": (
         packed([jpeg(EYE)[:-200]], EYE, JPEGBaseline8Bit, **YBR_422),
         "whole JPEG that closes with an end-of-image marker",

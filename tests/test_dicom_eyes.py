@@ -109,6 +109,23 @@ def test_files_without_an_id_are_unknown_patients(tmp_path):
         load_image_folder(tmp_path, grades=2)
 
 
+def test_an_empty_key_is_refused_and_hides_nothing_silently(tmp_path, monkeypatch):
+    two_patients(tmp_path)
+    monkeypatch.setenv(VARIABLE, " ")
+    with pytest.raises(InvalidParameterError, match=f"'{VARIABLE}' parameter of the environment"):
+        load_image_folder(tmp_path, grades=2)
+
+
+def test_an_id_of_a_name_is_hidden_as_that_of_a_header_is(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "a secret")
+    write(tmp_path / "0" / "10_left.dcm", PatientID="")
+    write(tmp_path / "0" / "IM1.dcm", PatientID="10")
+    write(tmp_path / "1" / "11_left.dcm", PatientID="")
+    of_name, of_header, other = load_image_folder(tmp_path, grades=2).patients
+    assert of_name == of_header != other
+    assert "10" not in (of_name, other)
+
+
 def test_ids_are_hidden_by_a_key(tmp_path):
     two_patients(tmp_path)
     plain = load_image_folder(tmp_path, grades=2).patients.tolist()
@@ -123,7 +140,7 @@ def test_ids_are_hidden_by_a_key(tmp_path):
     assert load_image_folder(tmp_path, grades=2).patients[0] not in (hidden[0], "0042")
     fundus.set_patient_key(None)
     assert load_image_folder(tmp_path, grades=2).patients.tolist() == plain
-    for wrong in ("", 3, "a\0b"):
+    for wrong in ("", " ", 3, "a\0b"):
         with pytest.raises(InvalidParameterError, match="'key' parameter of set_patient_key must"):
             fundus.set_patient_key(wrong)
 

@@ -284,3 +284,17 @@ def test_reliability_bins_hold_all_images(tmp_path):
     assert np.abs(predicted - share).max() < 0.2
     with pytest.raises(DataError, match="at_least must hold grades in"):
         ReliabilityDisplay.from_predictions(true, proba, at_least=[0])
+
+
+def test_resamples_without_the_images_of_a_goal_have_no_score():
+    """Three healthy patients of 30: a resample has none of them in 4 of 100 cases."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(30), 40)
+    grades = np.where(patients < 3, 0, 2)
+    severity = np.where(patients < 3, 0.5, 2.5) + rng.normal(0, 0.8, len(patients))
+    found = screening_report(
+        grades, severity, groups=patients, sensitivity=None, specificity=0.9, n_resamples=1000
+    )
+    (point,) = found.conditions[0].points
+    assert point.specificity.interval.method == "bootstrap"
+    assert point.specificity.interval.low > 0.5

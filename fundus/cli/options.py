@@ -103,9 +103,24 @@ Data = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="Folder of class folders, or a table: text or Parquet."),
 ]
+
+
+def run_of(text: str) -> Path:
+    """Return the path of a run; one that is written as a path never means a ready grader.
+
+    Examples
+    --------
+    >>> run_of("idrid").is_absolute(), run_of("./idrid").is_absolute()
+    (False, True)
+    """
+    path = Path(text)
+    return path if text == path.as_posix() else path.absolute()
+
+
 Run = Annotated[
     Path,
     typer.Argument(
+        parser=run_of,
         metavar="RUN",
         help="Folder that train made, a saved model, or a name that 'fundus models' lists; a "
         "folder of that name comes first.",

@@ -121,7 +121,7 @@ def model_of(argument: str) -> Run:
     """
     from fundus.cli.runs import open_run
 
-    return open_run(Path(argument), None, verbose=False)
+    return open_run(opt.run_of(argument), None, verbose=False)
 
 
 def _check_token(token: str | None, *, is_loopback: bool, host: str) -> None:

@@ -20,8 +20,8 @@ def set_patient_key(key: str | None) -> None:
 
     The hash, HMAC-SHA-256, is the same for the same id and key, so that photographs of a patient
     stay together, also those of several data sets. Whoever has the key can tell which id a hash
-    stands for, so keep it apart from the results. Ids that stand in a table or in the name of a
-    file are left as they are.
+    stands for, so keep it apart from the results. Ids that are read from the names of files are
+    hidden as well, as a patient may have both; those in a table are left as they are.
 
     It writes the environment variable ``FUNDUS_PATIENT_KEY``, which can as well be set before
     Python or the command line starts.
@@ -34,7 +34,8 @@ def set_patient_key(key: str | None) -> None:
     Raises
     ------
     InvalidParameterError
-        If `key` is neither a text of a letter or more nor ``None``.
+        If `key` is neither a text of a letter or more nor ``None``; and, when ids are read, if
+        the variable is set and empty.
 
     Examples
     --------
@@ -45,7 +46,7 @@ def set_patient_key(key: str | None) -> None:
     if key is None:
         os.environ.pop(VARIABLE, None)
         return
-    if not isinstance(key, str) or not key or "\0" in key:
+    if not isinstance(key, str) or not key.strip() or "\0" in key:
         # the key itself is no matter for a message
         raise invalid("set_patient_key", "key", "a str that is not empty or None", type(key))
     os.environ[VARIABLE] = key
@@ -59,7 +60,9 @@ def hidden(patient: str) -> str:
     >>> hidden("0042")
     '0042'
     """
-    key = os.environ.get(VARIABLE, "")
-    if not key:
+    key = os.environ.get(VARIABLE)
+    if key is None:
         return patient
-    return hmac.new(key.encode(), patient.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+    if not key.strip():  # as of a file that is not there, in a shell
+        raise invalid("the environment", VARIABLE, "a key that is not empty, or not set", key)
+    return hmac.new(os.fsencode(key), patient.encode(), hashlib.sha256).hexdigest()[:_DIGITS]

@@ -24,6 +24,7 @@ from fundus.data.file_names import (
     warn_of_unknown,
 )
 from fundus.data.official import Photographs
+from fundus.data.patient_key import hidden
 from fundus.data.scale import UNGRADABLE_GRADE, Scale, read_grades_column
 from fundus.data.ungradable import tell_ungradable, ungradable_frame
 from fundus.exceptions import (
@@ -185,7 +186,10 @@ def tell_eyes(rows: DataRows, *, guess: bool = True) -> tuple[list[bool], list[b
     by_name = [rows.patients is None and guess and who is None for who, _ in headers]
     if rows.patients is None:
         told = zip(headers, names, strict=True)
-        rows.patients = [(who or guessed) if guess else None for (who, _), (guessed, _) in told]
+        rows.patients = [
+            (who or (guessed and hidden(guessed))) if guess else None
+            for (who, _), (guessed, _) in told
+        ]
         if guess and rows.grades is not None:
             refuse_one_id([who for who, _ in headers])
     patients = [None if pd.isna(value) else _identifier(value) for value in rows.patients]

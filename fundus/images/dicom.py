@@ -48,6 +48,8 @@ _KEYWORDS = (
     *(f"{palette}{what}" for palette in _PALETTES for what in ("Descriptor", "Data")),
 )
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+#: Markers of a JPEG's size.
+JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: Marker of a JPEG-LS stream's size.
 _JPEG_LS_SIZE = 0xF7
 
@@ -236,7 +238,14 @@ def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, n
         if not stream.startswith(b"\xff\xd8"):
             _stops(name)
         jpeg = check_jpeg(stream, name)
-        inside = (jpeg.height, jpeg.width, jpeg.pixel_bits // 8, 8)
+        if not jpeg.scans:
+            _stops(name)
+        inside = (
+            jpeg.height,
+            jpeg.width,
+            jpeg.pixel_bits // 8,
+            stream[jpeg_parts(stream)[1][0] + 4],
+        )
     else:
         read_size = _jpeg_ls_size if packing == "JPEG-LS" else _jpeg_2000_size
         try:
@@ -255,6 +264,21 @@ def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, n
             COPY_AGAIN,
         )
     return jpeg or frame
+
+
+def jpeg_parts(stream: bytes) -> tuple[list[tuple[int, int, int]], tuple[int, int]]:
+    """Marker, place and length of each segment before the scans; place and marker of the size."""
+    segments, size, at = [], (0, 0), 2
+    while at + 3 < len(stream) and stream[at + 1] != 0xDA:
+        marker = stream[at + 1]
+        if marker == 0xFF or marker in (0x01, *range(0xD0, 0xD9)):  # nothing follows these
+            at += 1 if marker == 0xFF else 2
+            continue
+        length = 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+        segments.append((marker, at, length))
+        size = (at, marker) if marker in JPEG_SIZES else size
+        at += length
+    return segments, size
 
 
 def _check_rle(stream: bytes, frame: Frame, samples: int, name: str) -> None:
@@ -302,6 +326,9 @@ def _palette(header: Header, name: str) -> tuple[int, NDArray[np.uint8]]:
             break
         first, deep = described[1], deep or described[2] == 16
         wide = len(entries) >= 2 * count  # 8 bits may stand in 16, too
+        if not wide and header.syntax == BIG_ENDIAN:  # two share a word, the first its low byte
+            entries = entries[: len(entries) // 2 * 2]
+            entries = bytes(entries[k ^ 1] for k in range(len(entries)))
         table = header.numbers(f"{palette}Data") if wide else tuple(entries)
         tables.append(table[:count])
     if len(tables) != 3 or len({len(table) for table in tables}) != 1:

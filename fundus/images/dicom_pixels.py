@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.images.dicom import Photograph
+from fundus.images.dicom import Photograph, jpeg_parts
 from fundus.images.dicom_header import INSTALL
 from fundus.images.formats import COPY_AGAIN, fail
 from fundus.runtime.opencv import cv2
@@ -17,12 +17,11 @@ from fundus.runtime.opencv import cv2
 _ADOBE_RGB = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # its last byte: no transform of colours
 #: Frames of lossless JPEG; those of other JPEG can be decoded at a smaller scale.
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
-_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def is_lossless_jpeg(photograph: Photograph) -> bool:
     """Whether a photograph is packed as a lossless JPEG."""
-    return photograph.packing == "JPEG" and _parts(photograph.stream)[1][1] in _LOSSLESS
+    return photograph.packing == "JPEG" and jpeg_parts(photograph.stream)[1][1] in _LOSSLESS
 
 
 def rgb_of(
@@ -166,21 +165,6 @@ def _undecodable(name: str, packing: str) -> NoReturn:
     fail(name, f"{packing} data in a DICOM file", found, COPY_AGAIN)
 
 
-def _parts(stream: bytes) -> tuple[list[tuple[int, int, int]], tuple[int, int]]:
-    """Marker, place and length of each segment before the scans; place and marker of the size."""
-    segments, size, at = [], (0, 0), 2
-    while stream[at + 1] != 0xDA:
-        marker = stream[at + 1]
-        if marker == 0xFF or marker in (0x01, *range(0xD0, 0xD9)):  # nothing follows these
-            at += 1 if marker == 0xFF else 2
-            continue
-        length = 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-        segments.append((marker, at, length))
-        size = (at, marker) if marker in _SIZES else size
-        at += length
-    return segments, size
-
-
 def _told_colours(photograph: Photograph) -> tuple[bytes, bool]:
     """Return a JPEG that tells its colours, and whether a decoder makes them RGB.
 
@@ -189,7 +173,7 @@ def _told_colours(photograph: Photograph) -> tuple[bytes, bool]:
     holds, as headers of exported files are often wrong.
     """
     stream, samples = photograph.stream, photograph.samples
-    segments, (place, marker) = _parts(stream)
+    segments, (place, marker) = jpeg_parts(stream)
     if samples == 1:
         return stream, False
     marks = [
@@ -201,8 +185,8 @@ def _told_colours(photograph: Photograph) -> tuple[bytes, bool]:
         for _, at, length in reversed(marks):
             stream = stream[:at] + stream[at + length :]
         return stream[:2] + _ADOBE_RGB + stream[2:], photograph.colours == "RGB"
-    ids = bytes(stream[place + 10 + 3 * k] for k in range(samples))
-    halved = any(stream[place + 11 + 3 * k] != stream[place + 11] for k in range(samples))
+    parts = stream[place + 10 : place + 10 + 3 * samples]
+    ids, halved = parts[::3], len(set(parts[1::3])) > 1
     if photograph.colours == "RGB" and not marks and ids != b"RGB" and not halved:
         return stream[:2] + _ADOBE_RGB + stream[2:], True
     return stream, True

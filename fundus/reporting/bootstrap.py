@@ -131,15 +131,18 @@ class Bootstrap:
             yield of(drawn, self.codes)
 
     def scores(
-        self, statistic: Callable[[Weights], dict[str, NDArray[np.float64]]]
+        self,
+        statistic: Callable[[Weights], dict[str, NDArray[np.float64]]],
+        *,
+        n_jobs: int | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Return scores of all resamples by name.
 
         `statistic` takes weights (n, n_images) and returns arrays of n scores by name. Of many
         images it is computed in threads, while more resamples are drawn: one pass for all scores
-        costs less than one for each.
+        costs less than one for each. `n_jobs` is 1 for what must not run in threads.
         """
-        threads = min(thread_count(None), -(-self.n_resamples // self._rows))
+        threads = min(thread_count(n_jobs), -(-self.n_resamples // self._rows))
         if threads == 1:
             parts = [statistic(weights) for weights in self.weights()]
         else:

@@ -125,7 +125,11 @@ def paired_difference(
     )
     once = np.ones((1, len(true)))
     first, second = (float(statistic(once)[0]) for statistic in statistics)
-    drawn = bootstrap.scores(lambda w: {"d": statistics[0](w) - statistics[1](w)})["d"]
+    # a metric of the caller may keep something, or be told something that holds for one thread
+    n_jobs = 1 if callable(metric) else None
+    drawn = bootstrap.scores(lambda w: {"d": statistics[0](w) - statistics[1](w)}, n_jobs=n_jobs)[
+        "d"
+    ]
     measure = bootstrap.measure(first - second, drawn)
     if np.array_equal(one, two) and np.isfinite(measure.value):
         nothing = Interval(0.0, 0.0, bootstrap.confidence, bootstrap.by_patient)

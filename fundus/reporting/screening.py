@@ -247,7 +247,9 @@ def _condition(
                 j = chosen_thresholds(drawn_sens, drawn_spec, point.wanted, point.goal)
                 for what, of_all in (("sensitivity", sens), ("specificity", spec)):
                     of_sample = rates[what][np.arange(len(j)), j]
-                    scores[f"{what}{k}"] = of_all[j] if what == point.wanted else of_sample
+                    # without the images of a goal there is no threshold for it
+                    of_goal = np.where(np.isfinite(rates[what][:, 0]), of_all[j], np.nan)
+                    scores[f"{what}{k}"] = of_goal if what == point.wanted else of_sample
             else:
                 scores[f"sensitivity{k}"] = share_of(weights, flagged, present)
                 scores[f"specificity{k}"] = share_of(weights, ~flagged, absent)

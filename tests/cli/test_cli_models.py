@@ -116,6 +116,11 @@ def test_a_folder_of_the_name_comes_first(plugin, run, others, tmp_path):
     run("predict", "clinic/toy", others, "-o", "r.csv")
 
 
+def test_what_is_written_as_a_path_is_no_name(plugin, run, others):
+    for path in ("./toy", "toy/"):
+        assert "There is no run" in told(run("predict", path, others, "-o", "r.csv", code=1))
+
+
 def test_what_is_neither_is_told_with_the_names(plugin, run, others):
     for command in ("predict", "evaluate", "stress", "explain", "adapt"):
         said = told(run(command, "tou", others, code=1))
