@@ -68,7 +68,7 @@ def test_every_fault_is_listed_once_with_what_to_change(install):
     with pytest.raises(AssertionError) as caught:
         check_plugin("dist-faulty")
     first, *faults = str(caught.value).splitlines()
-    assert first == "2 of 11 checks of dist-faulty failed:"
+    assert first == "2 of 12 checks of dist-faulty failed:"
     assert len(faults) == 2
     assert faults[0].startswith("- head:neighbours, five grades: The head 'neighbours' takes no ")
     assert "takes_weights=False" in faults[0]
@@ -216,7 +216,7 @@ def test_the_pytest_plugin_makes_a_test_of_every_check_or_of_some(install, tmp_p
     code, out, err = whole
     assert code == 1, err
     # older releases of pytest count warnings before the errors
-    assert re.search(r"3 failed, 7 passed, 2 skipped, (\d+ warnings, )?1 error", out)
+    assert re.search(r"3 failed, 8 passed, 2 skipped, (\d+ warnings, )?1 error", out)
     assert "PASSED dist-faulty::preprocessor:scaled::fit" in out
     assert "FAILED dist-faulty::head:neighbours::five grades" in out
     assert "start with images.astype(np.float32)" in out
