@@ -79,6 +79,7 @@ def serve(
     limits = ServingLimits(
         max_bytes=size,
         max_pixels=round(max_megapixels * 1e6),
+        max_files=min(ServingLimits.max_files, queue),  # more would never find room
         max_request=max(ServingLimits.max_request, size + 2**16),
         max_held=max(ServingLimits.max_held, 2 * size),
         max_waiting=queue,
@@ -130,6 +131,11 @@ def _check_token(token: str | None, *, is_loopback: bool, host: str) -> None:
             f"others reach {host}, so the server needs one: set FUNDUS_SERVE_TOKEN to a long "
             "random text, such as python -c 'import secrets; print(secrets.token_urlsafe())' "
             "prints, or listen at 127.0.0.1.",
+            param_hint="--token",
+        )
+    if token is not None and token != token.strip():
+        raise typer.BadParameter(
+            "it begins or ends with a space, which requests cannot bring: leave the space out.",
             param_hint="--token",
         )
     if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fundus.audit.notes import BLURRED, DARK, LEAST_FOV
 from fundus.exceptions import ImageReadError
 from fundus.images import decode, verify
 from fundus.images.decoding import frame_of
-from fundus.images.limits import ImageLimits
+from fundus.images.dicom import doubts_of_dicom
+from fundus.images.limits import Frame, ImageLimits
 from fundus.images.quality import MEASURED_AT, Quality, measure_quality
 from fundus.serving.problems import Problem, unreadable
 from fundus.serving.uploads import Upload, too_large
+
+#: What is in files that may hold an orientation: JPEG and WebP, and PNG.
+_MAY_TURN = (b"Exif\0\0", b"EXIF", b"eXIf")
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,15 @@ class Checked:
         Pixels.
     quality : Quality, default=None
         ``None`` where it was not asked for.
+    doubt : str, default=None
+        What the file says that a photograph of a retina would not.
     """
 
     upload: Upload
     height: int
     width: int
     quality: Quality | None = None
+    doubt: str | None = None
 
 
 def check(upload: Upload, limits: ImageLimits, *, quality: bool = True) -> Checked:
@@ -57,16 +67,29 @@ def check(upload: Upload, limits: ImageLimits, *, quality: bool = True) -> Check
     if len(data) > limits.max_bytes:
         raise too_large(limits.max_bytes, name)
     try:
-        frame = frame_of(data, name=name)
-        if frame.height * frame.width > limits.max_pixels:
-            raise _too_many_pixels(frame.width, frame.height, limits, name)
-        if not quality:
-            verify(name, data)
-            return Checked(upload, frame.height, frame.width)
-        picture = decode(data, MEASURED_AT, name=name)
+        with doubts_of_dicom() as doubts:
+            frame = frame_of(data, name=name)
+            if frame.height * frame.width > limits.max_pixels:
+                raise _too_many_pixels(frame.width, frame.height, limits, name)
+            picture = None
+            if quality:
+                picture = decode(data, MEASURED_AT, name=name)
+            else:
+                verify(name, data)
+                if any(mark in data for mark in _MAY_TURN):
+                    picture = decode(data, 1, name=name)
     except ImageReadError as error:
         raise unreadable(error, name) from None
-    return Checked(upload, frame.height, frame.width, measure_quality(picture))
+    height, width = _upright(frame, picture)
+    measured = measure_quality(picture) if quality and picture is not None else None
+    return Checked(upload, height, width, measured, doubts[0] if doubts else None)
+
+
+def _upright(frame: Frame, picture: NDArray[np.uint8] | None) -> tuple[int, int]:
+    """Height and width after the orientation in the file, which `decode` has applied."""
+    height, width = frame.height, frame.width
+    turned = picture is not None and (height - width) * (picture.shape[0] - picture.shape[1]) < 0
+    return (width, height) if turned else (height, width)
 
 
 def _too_many_pixels(width: int, height: int, limits: ImageLimits, name: str) -> Problem:
@@ -91,7 +114,7 @@ def warnings_of(photograph: Checked, image_size: int) -> list[dict[str, str]]:
     Returns
     -------
     list of dict
-        With ``issue``, as `fundus.audit_images` names it, and ``text``.
+        With ``issue``, as `fundus.audit_images` names it or ``no_photograph``, and ``text``.
 
     Examples
     --------
@@ -104,6 +127,8 @@ def warnings_of(photograph: Checked, image_size: int) -> list[dict[str, str]]:
     def add(issue: str, text: str) -> None:
         found.append({"issue": issue, "text": text})
 
+    if photograph.doubt is not None:
+        add("no_photograph", f"It is {photograph.doubt}: check that it is one of the retina.")
     side = min(photograph.height, photograph.width)
     if side < image_size:
         add(
