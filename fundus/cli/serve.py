@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,12 +69,15 @@ def serve(
     from fundus.serving.extra import check_extra
 
     check_extra()
+    from fundus.exceptions import DataWarning
     from fundus.serving.app import make_app
     from fundus.serving.limits import ServingLimits
     from fundus.serving.served import ServedModel
     from fundus.serving.server import address_of, bound, is_loopback, make_server, names_of
 
     screen = Screen(quiet=quiet)
+    # that a file may be no photograph is told to whoever sent it
+    warnings.filterwarnings("ignore", "The DICOM file", DataWarning)
     _check_token(token, is_loopback=is_loopback(host), host=host)
     size = round(max_megabytes * 2**20)
     limits = ServingLimits(

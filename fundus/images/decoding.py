@@ -146,10 +146,10 @@ def decode_bytes(
     kind, frame, inside = _examined(data, name, image_limits() if limits is None else limits)
     try:
         if isinstance(inside, Photograph):
-            flags = cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[_dicom_factor(inside, min_side)]
-            if inside.samples == 1 and is_lossless_jpeg(inside):  # which become no colours
-                flags = cv2.IMREAD_GRAYSCALE
             with _followed(name):
+                flags = cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[_dicom_factor(inside, min_side)]
+                if inside.samples == 1 and is_lossless_jpeg(inside):  # which become no colours
+                    flags = cv2.IMREAD_GRAYSCALE
                 return rgb_of(inside, name, lambda stream: _imdecode(stream, flags, "JPEG", name))
         return _of_file(data, kind, _factor(frame, min_side), inside, name)
     except (MemoryError, cv2.error) as error:
@@ -254,7 +254,8 @@ def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     """
     kind = kind_of(data, name)
     if kind == "DICOM":
-        return _dicom_factor(photograph_of(data, name, image_limits()), min_side)
+        with _followed(name):
+            return _dicom_factor(photograph_of(data, name, image_limits()), min_side)
     return _factor(check_jpeg(data, name), min_side) if kind == "JPEG" else 1
 
 
