@@ -166,6 +166,8 @@ def test_a_dicom_file_is_graded_as_predict_grades_it(client, served, tmp_path):
     assert raw.json()["severity"] == pytest.approx(wanted.severity[0], abs=1e-5)
     assert (raw.json()["height"], raw.json()["width"]) == photograph().shape[:2]
     assert SECRET not in raw.text
+    assert ".dcm,.dicom,application/dicom" in client.get("/").text
+    assert "DICOM" in client.get("/page.js").text
 
 
 def test_a_damaged_dicom_file_tells_nothing_of_its_header(client):
