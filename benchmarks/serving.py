@@ -32,6 +32,14 @@ def photographs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
 
 
+def files_of(paths: list[Path], count: int) -> list[tuple[str, bytes]]:
+    """As many names and contents; no two are equal, since equal ones are computed once."""
+    found = []
+    for k, path in enumerate(itertools.islice(itertools.cycle(paths), count)):
+        found.append((path.name, path.read_bytes() + b"\0" * (k // len(paths))))
+    return found
+
+
 def predicted(run: Path, paths: list[Path], count: int) -> float:
     """Photographs a second of `predict`, once its networks are loaded."""
     from fundus.cli.runs import open_run
@@ -41,9 +49,7 @@ def predicted(run: Path, paths: list[Path], count: int) -> float:
     model = open_run(run, None, verbose=False).model
     for reader in as_grader(model).readers():
         reader.model.set_params(cache=False)
-    # bytes that differ, since equal photographs are computed once
-    files = [path.read_bytes() for path in itertools.islice(itertools.cycle(paths), count)]
-    files = [data + b"\0" * (k // len(paths)) for k, data in enumerate(files)]
+    files = [data for _, data in files_of(paths, count)]
     predict_images(model, files[:WARM])
     began = time.perf_counter()
     predict_images(model, files)
@@ -86,26 +92,24 @@ def asked(address: str, files: list[tuple[str, bytes]], clients: int, **query: s
         return np.array([one for found in pool.map(work, range(clients)) for one in found])
 
 
-def measured(run: Path, paths: list[Path], count: int, clients: int) -> dict[str, float]:
+def measured(run: Path, images: Path, count: int, clients: int) -> dict[str, float]:
     """All numbers, by name."""
     import psutil
 
     code = "import sys; from benchmarks.serving import only_predict; only_predict(sys.argv[1:])"
     said = subprocess.run(
-        [sys.executable, "-c", code, str(run), str(paths[0].parent), str(count)],
+        [sys.executable, "-c", code, str(run), str(images), str(count)],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     found = {"predict, photographs/s": float(said.stdout.split()[-1])}
-    files = [
-        (path.name, path.read_bytes()) for path in itertools.islice(itertools.cycle(paths), count)
-    ]
+    files = files_of(photographs(images), count)
     with server(run) as (address, process):
         held = psutil.Process(process)
+        sizes = [held.memory_info().rss]
         asked(address, files[:WARM], 1)
         alone = asked(address, files[: max(20, count // 10)], 1)
         found["one client, median, ms"] = 1000 * float(np.median(alone))
         found["one client, p95, ms"] = 1000 * float(np.percentile(alone, 95))
-        sizes = [held.memory_info().rss]
         for name, query in (("", {}), (", without quality", {"quality": "false"})):
             began = time.perf_counter()
             for part in range(0, count, max(1, count // 10)):
@@ -117,7 +121,7 @@ def measured(run: Path, paths: list[Path], count: int, clients: int) -> dict[str
                 rate / found["predict, photographs/s"]
             )
         found["requests"] = float(2 * count)
-        found["memory at first, MiB"] = sizes[0] / 2**20
+        found["memory before, MiB"] = sizes[0] / 2**20
         found["memory after a tenth, MiB"] = sizes[1] / 2**20
         found["memory at the end, MiB"] = sizes[-1] / 2**20
     return found
@@ -135,9 +139,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--clients", type=int, default=16)
     chosen = parser.parse_args()
-    paths = photographs(chosen.images)
     before = os.getloadavg()[0]
-    found = measured(chosen.run, paths, chosen.requests, chosen.clients)
+    found = measured(chosen.run, chosen.images, chosen.requests, chosen.clients)
     print(json.dumps({"load before": before, "processors": os.cpu_count(), **found}, indent=1))
     for name, value in found.items():
         print(f"| {name} | {value:.3g} |")

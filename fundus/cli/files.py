@@ -30,8 +30,8 @@ def write_csv(
     """Write a table as CSV in UTF-8, with six decimals.
 
     Text is quoted where it holds a comma, a quote or the end of a line, also a lone carriage
-    return, or if a spreadsheet would read it as a formula; with `plain_text`, an apostrophe is put
-    before the latter.
+    return, or a semicolon or a tab, at which some spreadsheets part cells, or if a spreadsheet
+    would read it as a formula; with `plain_text`, an apostrophe is put before the latter.
     """
     text = csv_text(frame, plain_text=plain_text)
     with whole_file(path) as part:
@@ -72,7 +72,7 @@ def _texts(column: pd.Series, *, plain_text: bool) -> list[str]:
 
 
 def _field(text: str) -> str:
-    if re.search('[",\r\n]', text) or text.startswith(_FORMULA):
+    if re.search('[",;\t\r\n]', text) or text.startswith(_FORMULA):
         return '"' + text.replace('"', '""') + '"'
     return text
 

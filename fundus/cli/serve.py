@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,17 +69,21 @@ def serve(
     from fundus.serving.extra import check_extra
 
     check_extra()
+    from fundus.exceptions import DataWarning
     from fundus.serving.app import make_app
     from fundus.serving.limits import ServingLimits
     from fundus.serving.served import ServedModel
     from fundus.serving.server import address_of, bound, is_loopback, make_server, names_of
 
     screen = Screen(quiet=quiet)
+    # that a file may be no photograph is told to whoever sent it
+    warnings.filterwarnings("ignore", "The DICOM file", DataWarning)
     _check_token(token, is_loopback=is_loopback(host), host=host)
     size = round(max_megabytes * 2**20)
     limits = ServingLimits(
         max_bytes=size,
         max_pixels=round(max_megapixels * 1e6),
+        max_files=min(ServingLimits.max_files, queue),  # more would never find room
         max_request=max(ServingLimits.max_request, size + 2**16),
         max_held=max(ServingLimits.max_held, 2 * size),
         max_waiting=queue,
@@ -130,6 +135,11 @@ def _check_token(token: str | None, *, is_loopback: bool, host: str) -> None:
             f"others reach {host}, so the server needs one: set FUNDUS_SERVE_TOKEN to a long "
             "random text, such as python -c 'import secrets; print(secrets.token_urlsafe())' "
             "prints, or listen at 127.0.0.1.",
+            param_hint="--token",
+        )
+    if token is not None and token != token.strip():
+        raise typer.BadParameter(
+            "it begins or ends with a space, which requests cannot bring: leave the space out.",
             param_hint="--token",
         )
     if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -144,10 +146,11 @@ def decode_bytes(
     kind, frame, inside = _examined(data, name, image_limits() if limits is None else limits)
     try:
         if isinstance(inside, Photograph):
-            flags = cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[_dicom_factor(inside, min_side)]
-            if inside.samples == 1 and is_lossless_jpeg(inside):  # which become no colours
-                flags = cv2.IMREAD_GRAYSCALE
-            return rgb_of(inside, name, lambda stream: _imdecode(stream, flags, "JPEG", name))
+            with _followed(name):
+                flags = cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[_dicom_factor(inside, min_side)]
+                if inside.samples == 1 and is_lossless_jpeg(inside):  # which become no colours
+                    flags = cv2.IMREAD_GRAYSCALE
+                return rgb_of(inside, name, lambda stream: _imdecode(stream, flags, "JPEG", name))
         return _of_file(data, kind, _factor(frame, min_side), inside, name)
     except (MemoryError, cv2.error) as error:
         if not isinstance(error, MemoryError) and error.code != cv2.Error.StsNoMem:
@@ -177,7 +180,8 @@ def _examined(
     check_file(len(data), limits, name)
     kind, page = kind_of(data, name), None
     if kind == "DICOM":
-        photograph = photograph_of(data, name, limits)
+        with _followed(name):
+            photograph = photograph_of(data, name, limits)
         return kind, photograph.frame, photograph
     if kind == "JPEG":
         frame = check_jpeg(data, name)
@@ -190,6 +194,16 @@ def _examined(
         frame = header_frame(kind, data, name)
     check_frame(frame, len(data), limits, name)
     return kind, frame, page
+
+
+@contextmanager
+def _followed(name: str) -> Iterator[None]:
+    """Tell of packed pixels whose parts lead out of the file."""
+    try:
+        yield
+    except IndexError:
+        found = "packed pixels that cannot be followed (the file is damaged)"
+        fail(name, "a whole DICOM file", found, COPY_AGAIN)
 
 
 def frame_of(data: bytes, *, name: str) -> Frame:
@@ -240,7 +254,8 @@ def reduction(data: bytes, *, name: str, min_side: int | None) -> int:
     """
     kind = kind_of(data, name)
     if kind == "DICOM":
-        return _dicom_factor(photograph_of(data, name, image_limits()), min_side)
+        with _followed(name):
+            return _dicom_factor(photograph_of(data, name, image_limits()), min_side)
     return _factor(check_jpeg(data, name), min_side) if kind == "JPEG" else 1
 
 

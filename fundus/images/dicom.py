@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -88,6 +91,24 @@ class Photograph:
     def samples(self) -> int:
         """Samples of a pixel."""
         return _SAMPLES[self.colours]
+
+
+#: Where doubts are noted instead of warned of; per thread.
+_noted: ContextVar[list[str] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def doubts_of_dicom() -> Iterator[list[str]]:
+    """Note, without the file's name, why a file may be no photograph, instead of warning of it.
+
+    Only what is read in the same thread is noted.
+    """
+    noted: list[str] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
 
 
 def photograph_of(data: bytes, name: str, limits: ImageLimits) -> Photograph:
@@ -349,6 +370,10 @@ def _tell_doubt(header: Header, name: str) -> None:
         what = f"of the modality {called}, while photographs are OP"
         key = f"dicom: {called}"
     else:
+        return
+    noted = _noted.get()
+    if noted is not None:
+        noted.append(what)
         return
     warn_once(
         f"The DICOM file {name!r} is {what}; it is read all the same, and later ones are without "

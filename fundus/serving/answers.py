@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+#: Where a grade begins that begins below every severity, so that the grades before it are empty.
+LOWEST = -1e6
+
 
 class PointAnswer(BaseModel):
     """An operating point."""
@@ -115,7 +118,9 @@ class ModelAnswer(BaseModel):
     image_size: int
     folds: int | None
     cutpoints: list[float | None] | None = Field(
-        description="Severity at which each grade but the first begins; null where none does."
+        description="Severity at which each grade but the first begins: -1000000 where it begins "
+        "below every severity, so that the grades before it are never given, and null where it "
+        "begins nowhere, so that it is never given itself."
     )
     confidence_level: float | None
     operating_points: list[PointAnswer]

@@ -46,7 +46,9 @@ _PROBLEMS: dict[int | str, Any] = {
         (415, "No photograph in the request"),
         (421, "A name that is not the server's"),
         (422, "No image, or a damaged one"),
+        (500, "A mistake of the server"),
         (503, "Too much to do: try again after Retry-After"),
+        (507, "Too little memory for the photograph"),
     )
 }
 
@@ -81,7 +83,8 @@ def make_app(
     app = FastAPI(
         title="fundus",
         version=__version__,
-        description=f"Grades of retinal photographs by {served.name}. {NOTICE}",
+        # without the model's name, as no token is asked for here
+        description=f"Grades of retinal photographs. {NOTICE}",
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
     )
@@ -143,7 +146,8 @@ def _takes(*fields: tuple[str, Any], raw: bool = True) -> dict[str, Any]:
     form = {"type": "object", "properties": dict(fields), "required": [fields[0][0]]}
     content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
     if raw:
-        content |= dict.fromkeys(("image/jpeg", "image/png", "image/tiff"), _BINARY)
+        kinds = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
+        content |= dict.fromkeys(kinds, _BINARY)
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -70,6 +70,33 @@ class Batches(Generic[T]):
             self._on_the_way += count
             self._changed.notify_all()
 
+    def check_room(self, count: int, before: int = 0) -> None:
+        """Refuse things for which there is no room.
+
+        Parameters
+        ----------
+        count : int
+        before : int, default=0
+            Things that are not in the queue yet, and will be before these.
+
+        Raises
+        ------
+        Problem
+            If there is none.
+        """
+        with self._changed:
+            for one in (self._many, self._single):  # of clients that have left
+                gone = [pair for pair in one if pair[1].cancelled()]
+                for pair in gone:
+                    one.remove(pair)
+            wait = self.waiting + before
+            if wait + count > self._max_waiting or self._ended:
+                raise busy(
+                    f"{wait} photographs wait for the model already, of {self._max_waiting} that "
+                    "may.",
+                    wait * self._each,
+                )
+
     def put(self, things: Sequence[T]) -> list[Future[Any]]:
         """Add things to be worked on together with others.
 
@@ -92,16 +119,7 @@ class Batches(Generic[T]):
 
     def _add(self, queue: deque[tuple[T, Future[Any]]], things: Sequence[T]) -> list[Future[Any]]:
         with self._changed:
-            for one in (self._many, self._single):  # of clients that have left
-                gone = [pair for pair in one if pair[1].cancelled()]
-                for pair in gone:
-                    one.remove(pair)
-            if self.waiting + len(things) > self._max_waiting or self._ended:
-                raise busy(
-                    f"{self.waiting} photographs wait for the model already, of "
-                    f"{self._max_waiting} that may.",
-                    self.waiting * self._each,
-                )
+            self.check_room(len(things))
             futures: list[Future[Any]] = [Future() for _ in things]
             queue.extend(zip(things, futures, strict=True))
             self._changed.notify_all()
@@ -145,6 +163,10 @@ class Batches(Generic[T]):
         try:
             answers = [self._alone(things[0])] if alone else self._together(things)
         except BaseException as error:
+            if len(live) > 1 and isinstance(error, Exception):
+                for pair in live:  # one of them is to blame, and the others are not
+                    self._do([pair], alone)
+                return
             # the thread goes on, and those who wait are told
             for _, future in live:
                 future.set_exception(error)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fundus.audit.notes import BLURRED, DARK, LEAST_FOV
 from fundus.exceptions import ImageReadError
-from fundus.images import decode, verify
+from fundus.images import decode, decode_bytes, verify
 from fundus.images.decoding import frame_of
-from fundus.images.limits import ImageLimits
+from fundus.images.dicom import doubts_of_dicom
+from fundus.images.limits import Frame, ImageLimits
 from fundus.images.quality import MEASURED_AT, Quality, measure_quality
 from fundus.serving.problems import Problem, unreadable
 from fundus.serving.uploads import Upload, too_large
+
+#: An orientation of EXIF that turns a picture by 90 degrees, as little and as big endian.
+_TURNS = re.compile(rb"\x12\x01\x03\0\x01\0\0\0[\x05-\x08]\0|\x01\x12\0\x03\0\0\0\x01\0[\x05-\x08]")
+#: Bytes at either end of a file in which it is looked for.
+_END = 2**17
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,15 @@ class Checked:
         Pixels.
     quality : Quality, default=None
         ``None`` where it was not asked for.
+    doubt : str, default=None
+        What the file says that a photograph of a retina would not.
     """
 
     upload: Upload
     height: int
     width: int
     quality: Quality | None = None
+    doubt: str | None = None
 
 
 def check(upload: Upload, limits: ImageLimits, *, quality: bool = True) -> Checked:
@@ -57,16 +67,27 @@ def check(upload: Upload, limits: ImageLimits, *, quality: bool = True) -> Check
     if len(data) > limits.max_bytes:
         raise too_large(limits.max_bytes, name)
     try:
-        frame = frame_of(data, name=name)
-        if frame.height * frame.width > limits.max_pixels:
-            raise _too_many_pixels(frame.width, frame.height, limits, name)
-        if not quality:
-            verify(name, data)
-            return Checked(upload, frame.height, frame.width)
-        picture = decode(data, MEASURED_AT, name=name)
+        with doubts_of_dicom() as doubts:
+            frame = frame_of(data, name=name)
+            if frame.height * frame.width > limits.max_pixels:
+                raise _too_many_pixels(frame.width, frame.height, limits, name)
+            height, width = _upright(frame, data, name)
+            if not quality:
+                verify(name, data)
+            measured = measure_quality(decode(data, MEASURED_AT, name=name)) if quality else None
     except ImageReadError as error:
         raise unreadable(error, name) from None
-    return Checked(upload, frame.height, frame.width, measure_quality(picture))
+    return Checked(upload, height, width, measured, doubts[0] if doubts else None)
+
+
+def _upright(frame: Frame, data: bytes, name: str) -> tuple[int, int]:
+    """Height and width after the orientation in the file, as it is decoded."""
+    height, width = frame.height, frame.width
+    if any(_TURNS.search(part) for part in (data[:_END], data[-_END:])):  # or what looks like one
+        tall, wide = decode_bytes(data, name=name, min_side=1).shape[:2]
+        if (height - width) * (tall - wide) < 0:
+            return width, height
+    return height, width
 
 
 def _too_many_pixels(width: int, height: int, limits: ImageLimits, name: str) -> Problem:
@@ -91,7 +112,7 @@ def warnings_of(photograph: Checked, image_size: int) -> list[dict[str, str]]:
     Returns
     -------
     list of dict
-        With ``issue``, as `fundus.audit_images` names it, and ``text``.
+        With ``issue``, as `fundus.audit_images` names it or ``no_photograph``, and ``text``.
 
     Examples
     --------
@@ -104,6 +125,8 @@ def warnings_of(photograph: Checked, image_size: int) -> list[dict[str, str]]:
     def add(issue: str, text: str) -> None:
         found.append({"issue": issue, "text": text})
 
+    if photograph.doubt is not None:
+        add("no_photograph", f"It is {photograph.doubt}: check that it is one of the retina.")
     side = min(photograph.height, photograph.width)
     if side < image_size:
         add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from fundus.exceptions import FundusError
@@ -85,6 +86,38 @@ class Problem(FundusError):
         return found
 
 
+def mistake(error: Exception, file: str) -> Problem:
+    """Return the problem of a photograph at which the program itself fails, and log where.
+
+    The log is without the photograph's name, and the answer without the error's text, which may
+    hold what a file's header says.
+
+    Examples
+    --------
+    >>> mistake(ZeroDivisionError(), "a.jpg").status
+    500
+    """
+    logging.getLogger("fundus.serving").error("A photograph could not be graded", exc_info=error)
+    return Problem(
+        500,
+        "The server has an error",
+        f"At {file!r} it fails with {type(error).__name__}; other photographs are not touched.",
+        "Tell whoever runs the server; its terminal says more.",
+        file=file,
+    )
+
+
+def no_memory(file: str) -> Problem:
+    """Return the problem of a photograph for which the memory does not suffice."""
+    return Problem(
+        507,
+        "There is too little memory",
+        f"The server cannot hold {file!r}.",
+        "Send a smaller photograph.",
+        file=file,
+    )
+
+
 def unreadable(error: OSError, file: str) -> Problem:
     """Return the problem of a file that is no image, or cannot be decoded.
 
@@ -98,6 +131,8 @@ def unreadable(error: OSError, file: str) -> Problem:
     why, _, advice = str(error).rpartition("; ")
     why = why or str(error)
     advice = advice if why != advice else "export it again as JPEG, PNG or TIFF."
+    if advice.startswith("pip install"):  # which is no matter of whoever sends a photograph
+        advice = f"whoever runs the server can install what reads it: {advice}"
     return Problem(
         422,
         "The photograph cannot be read",

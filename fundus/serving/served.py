@@ -18,14 +18,16 @@ from fundus.grades.grader import Votes
 from fundus.grades.icdr import grade_labels
 from fundus.grades.labels import to_positions
 from fundus.images import decode_bytes
+from fundus.images.dicom import doubts_of_dicom
 from fundus.meta.conformal import OrdinalConformalClassifier
 from fundus.metrics.operating_points import OperatingPoint
 from fundus.reporting.predictions import Predictions, averaged, points_of, predict_members
 from fundus.reporting.screening import REFERABLE
 from fundus.runtime.opencv import cv2
+from fundus.serving.answers import LOWEST
 from fundus.serving.maps import Mapped, map_of
 from fundus.serving.photographs import Checked, warnings_of
-from fundus.serving.problems import Problem, unreadable
+from fundus.serving.problems import Problem, mistake, no_memory, unreadable
 
 #: What whoever reads a grade is told.
 NOTICE = "Research software, not a medical device."
@@ -50,7 +52,8 @@ class ServedModel:
     points : list of tuple of (str, OperatingPoint)
         Operating points, each with its condition; the first is the one of `fundus predict`.
     cutpoints : list of float or None
-        Where each grade but the first begins on the severity; known after `warm_up`.
+        Where each grade but the first begins on the severity, as `ModelAnswer` has it; known
+        after `warm_up`.
     """
 
     def __init__(self, model: Any, class_names: Sequence[str], name: str) -> None:
@@ -104,7 +107,7 @@ class ServedModel:
         """
         try:
             return self._graded(photographs)
-        except (FundusError, MemoryError) as error:
+        except Exception as error:  # of one photograph, and those of other clients wait too
             if len(photographs) == 1:
                 return [_told(error, photographs[0])]
         return [self.grade([photograph])[0] for photograph in photographs]
@@ -114,7 +117,7 @@ class ServedModel:
         try:
             with short_batches():
                 return map_of(self.model, photograph.upload.data)
-        except (FundusError, MemoryError) as error:
+        except Exception as error:
             return _told(error, photograph)
 
     def _graded(self, photographs: Sequence[Checked]) -> list[dict[str, Any] | Problem]:
@@ -175,11 +178,13 @@ class ServedModel:
             return None
         cutpoints = inner.average(members).cutpoints
         if cutpoints is not None:
-            return [float(cut) if math.isfinite(cut) else None for cut in cutpoints]
+            lowest = [max(LOWEST, float(cut)) for cut in cutpoints]  # JSON has no -inf
+            return [cut if math.isfinite(cut) else None for cut in lowest]
         if not inner.rounds_severity:
             return None
         known = np.sort(to_positions(inner.classes_, inner.grades_))
         found: list[float | None] = [None] * (len(inner.grades_) - 1)
+        found[: known[0]] = [LOWEST] * int(known[0])
         for low, high in pairwise(known):
             found[high - 1] = float(low + high) / 2
         return found
@@ -194,18 +199,17 @@ def _told(error: Exception, photograph: Checked) -> Problem:
     name = photograph.upload.name
     if isinstance(error, ImageReadError):
         try:  # again, for a message with the file's name
-            decode_bytes(photograph.upload.data, name=name)
+            with doubts_of_dicom():
+                decode_bytes(photograph.upload.data, name=name)
         except ImageReadError as named:
             return unreadable(named, name)
+        except Exception as other:
+            return mistake(other, name)
         return unreadable(error, name)
     if isinstance(error, MemoryError):
-        return Problem(
-            507,
-            "There is too little memory",
-            f"The model cannot hold {name!r}.",
-            "Send a smaller photograph.",
-            file=name,
-        )
+        return no_memory(name)
+    if not isinstance(error, FundusError):
+        return mistake(error, name)
     return Problem(
         422,
         "The photograph cannot be graded",

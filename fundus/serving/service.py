@@ -15,7 +15,7 @@ from fundus.serving.batches import Batches
 from fundus.serving.limits import ServingLimits
 from fundus.serving.metrics import Metrics
 from fundus.serving.photographs import Checked, check
-from fundus.serving.problems import Problem
+from fundus.serving.problems import Problem, mistake, no_memory
 from fundus.serving.served import ServedModel
 from fundus.serving.uploads import Held, Lease, Upload, read_uploads
 
@@ -43,6 +43,7 @@ class Service:
             max_waiting=limits.max_waiting,
             took=self.metrics.took,
         )
+        self._checking = 0
         self._pool = ThreadPoolExecutor(processor_share(), thread_name_prefix="fundus-check")
 
     def close(self) -> None:
@@ -60,14 +61,13 @@ class Service:
                 uploads = await read_uploads(request, self.limits, lease)
                 if one:
                     uploads = [_only(uploads)]
-                checked = await self._gone(
-                    request, asyncio.gather(*(self._checked(upload, quality) for upload in uploads))
-                )
+                until = self._until()
+                checked = await self._all_checked(request, uploads, until, quality=quality)
                 good = [found for found in checked if isinstance(found, Checked)]
                 futures = self.batches.put(good) if good else []
             finally:
                 self.batches.expect(-1)
-            graded = iter(await self.answered(request, futures) if futures else ())
+            graded = iter(await self._answered(request, futures, until) if futures else ())
             results = [next(graded) if isinstance(it, Checked) else it for it in checked]
         refused = sum(isinstance(result, Problem) for result in results)
         self.metrics.graded.inc(len(results) - refused)
@@ -78,14 +78,31 @@ class Service:
         """Map the photograph of a request."""
         with Lease(self.held) as lease:
             upload = _only(await read_uploads(request, self.limits, lease))
-            checked = await self._checked(upload, False)
+            until = self._until()
+            (checked,) = await self._all_checked(request, [upload], until, quality=False)
             if isinstance(checked, Problem):
                 raise checked
             future = self.batches.put_alone(checked)
-            (found,) = await self.answered(request, [future])
+            (found,) = await self._answered(request, [future], until)
         if isinstance(found, Problem):
             raise found
         return found
+
+    def _until(self) -> float:
+        """When the answer to what has arrived now must be there, by the clock of the loop."""
+        return asyncio.get_running_loop().time() + self.limits.answer_seconds
+
+    async def _all_checked(
+        self, request: Request, uploads: Sequence[Upload], until: float, *, quality: bool
+    ) -> list[Checked | Problem]:
+        """Check photographs; those that are being checked count as if they were in the queue."""
+        self.batches.check_room(len(uploads), before=self._checking)
+        self._checking += len(uploads)
+        try:
+            work = asyncio.gather(*(self._checked(upload, quality) for upload in uploads))
+            return await self._in_time(request, work, until)
+        finally:
+            self._checking -= len(uploads)
 
     async def _checked(self, upload: Upload, quality: bool) -> Checked | Problem:
         limits = self.limits.of_images()
@@ -96,14 +113,18 @@ class Service:
                     return check(upload, limits, quality=quality)
             except Problem as problem:
                 return problem
+            except MemoryError:
+                return no_memory(upload.name)
+            except Exception as error:
+                return mistake(error, upload.name)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def answered(self, request: Request, futures: Sequence[Future[Any]]) -> list[Any]:
-        """Wait for answers, as long as the client is there and the time has not run out."""
+    async def _in_time(self, request: Request, work: Awaitable[T], until: float) -> T:
+        """Wait for some work, as long as the client is there and the time has not run out."""
         try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                return await self._gone(request, asyncio.gather(*map(asyncio.wrap_future, futures)))
+            async with asyncio.timeout_at(until):
+                return await self._gone(request, work)
         except TimeoutError:
             raise Problem(
                 503,
@@ -113,6 +134,13 @@ class Service:
                 "give fundus serve a longer --timeout.",
                 retry_after=10,
             ) from None
+
+    async def _answered(
+        self, request: Request, futures: Sequence[Future[Any]], until: float
+    ) -> list[Any]:
+        try:
+            work = asyncio.gather(*map(asyncio.wrap_future, futures))
+            return await self._in_time(request, work, until)
         except asyncio.CancelledError:
             for future in futures:
                 future.cancel()

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -18,7 +19,9 @@ from fundus.serving.problems import Problem, busy
 #: Bytes of the headers of one part of a form, and of a field that is no file.
 _MOST_OF_A_FIELD = 8192
 _LONGEST_NAME = 200
-_RAW = re.compile(r"image/[\w.+-]+|application/octet-stream", re.ASCII)
+_RAW = re.compile(r"image/[\w.+-]+|application/(?:dicom|octet-stream)", re.ASCII)
+#: Of a file whose name is given only in the long form of RFC 5987, which forms should not have.
+_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*[\w-]*'[\w-]*'([^;\s]*)", re.IGNORECASE)
 _ADVICE = (
     "Send the photograph as multipart/form-data in a field 'file', or its bytes as image/jpeg."
 )
@@ -123,8 +126,12 @@ class _Form:
 
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
+        name = options.get(b"filename", b"").decode("utf-8", "replace")
         if b"filename" not in options:
-            return
+            extended = _EXTENDED.search(self._disposition)
+            if extended is None:
+                return
+            name = unquote(extended[1].decode("latin-1"), errors="replace")
         if len(self.files) == self.limits.max_files:
             raise Problem(
                 413,
@@ -132,7 +139,7 @@ class _Form:
                 f"One request may hold {self.limits.max_files} photographs.",
                 "Send the others in further requests.",
             )
-        self._file = clean_name(options[b"filename"].decode("utf-8", "replace"))
+        self._file = clean_name(name)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:

@@ -100,6 +100,8 @@ def test_text_is_quoted(tmp_path):
         assert [row[0] for row in csv.reader(stream)][1:] == names
     lines = csv_text(frame, plain_text=True).split("\n")
     assert lines[2] == "'=1+1.jpg,-1.000000"
+    parted = csv_text(pd.DataFrame({"set": ["1;2"], "file": ["a\tb"]}))  # by some spreadsheets
+    assert parted == 'set,file\n"1;2","a\tb"\n'
 
 
 def test_links_stay_and_pipes_are_written_to(tmp_path):

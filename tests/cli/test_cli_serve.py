@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pandas as pd
@@ -46,9 +47,31 @@ def test_others_need_a_token(run, tmp_path, monkeypatch):
     told = run("serve", tmp_path, "--token", "short", code=2)
     assert "at least 16 printable ASCII characters. Got 5" in flat(told.stderr)
     assert "short" not in told.stderr
+    told = run("serve", tmp_path, "--token", f" {TOKEN}", code=2)
+    assert "begins or ends with a space" in flat(told.stderr)
     monkeypatch.setenv("FUNDUS_SERVE_TOKEN", TOKEN)
     told = run("serve", tmp_path / "none", "--host", "0.0.0.0", "--port", "0", code=1)
     assert "There is no run" in flat(told.stderr)
+
+
+def test_a_request_holds_no_more_than_the_queue(run, tmp_path, monkeypatch):
+    from fundus.cli import serve
+    from fundus.exceptions import DataError
+    from fundus.serving import app, served
+
+    taken = []
+
+    def make_app(_, limits, **options):
+        taken.append((limits.max_files, limits.max_waiting))
+        raise DataError("Enough.")
+
+    model = SimpleNamespace(model=None, class_names=[], warm_up=lambda: None)
+    monkeypatch.setattr(serve, "model_of", lambda _: model)
+    monkeypatch.setattr(served, "ServedModel", lambda *_: model)
+    monkeypatch.setattr(app, "make_app", make_app)
+    for queue in (5, 100):
+        assert "Enough." in run("serve", tmp_path, "--port", "0", "--queue", queue, code=1).stderr
+    assert taken == [(5, 5), (32, 100)]
 
 
 def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ const drawn = (tag, attributes, text = "") => {
   found.textContent = text;
   return found;
 };
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0)} %`;
+const percent = (share) => `${(100 * share).toFixed((share > 0 && share < 0.095) || (share > 0.905 && share < 1) ? 1 : 0)} %`;
 let opacity = 60;
 
 export function show(place, row, model, point) {
@@ -33,7 +33,7 @@ function head(row, model, point) {
 
 function setText(row, model) {
   const names = row.set.map((k) => model.grades[k]).join(", ");
-  const level = percent(model.confidence_level);
+  const level = `${Number((100 * model.confidence_level).toFixed(3))} %`;
   return row.defer
     ? `Undecided: the set of grades is ${names}, made to hold the true grade ${level} of the time. Let a human grade it.`
     : `The set of grades is ${names} alone, made to hold the true grade ${level} of the time.`;
@@ -107,6 +107,13 @@ function numbers(row, model, point) {
   return made("div", { class: "numbers" }, ...parts);
 }
 
+// the server has this number where a grade begins below every severity, and null where it never does
+const LOWEST = -1e6;
+const beginning = (cut) => {
+  if (cut === null) return "no severity";
+  return cut <= LOWEST ? "the lowest severity" : cut.toFixed(2);
+};
+
 // Bands of grades between the cutpoints, folds as ticks, and the photograph as a dot.
 function axis(row, model, at) {
   const last = model.grades.length - 1;
@@ -115,7 +122,7 @@ function axis(row, model, at) {
   const width = 520;
   const x = (value) => ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * width;
   const words = `Severity ${row.severity.toFixed(2)} on a scale from 0 to ${last}`;
-  const cut = model.cutpoints ? `; grades begin at ${model.cutpoints.map((c) => c === null ? "nowhere" : c.toFixed(2)).join(", ")}` : "";
+  const cut = model.cutpoints ? `; grades begin at ${model.cutpoints.map((c) => beginning(c)).join(", ")}` : "";
   const picture = drawn("svg", { class: "axis", viewBox: `0 0 ${width} 96`, role: "img", "aria-label": words + cut });
   if (model.cutpoints) {
     let start = low;

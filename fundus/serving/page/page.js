@@ -37,7 +37,7 @@ async function begin() {
   at("model").textContent = `${model.name} · ${parts.join(" · ")}`;
   const size = Math.floor(model.limits.max_bytes / 2 ** 20) || (model.limits.max_bytes / 2 ** 20).toFixed(2);
   const pixels = Math.round(model.limits.max_pixels / 1e6);
-  at("limits").textContent = `JPEG, PNG, TIFF, WebP, BMP, up to ${size} MiB and ${pixels} megapixels. They stay in this server's memory and are forgotten when they are graded.`;
+  at("limits").textContent = `JPEG, PNG, TIFF, WebP, BMP, DICOM, up to ${size} MiB and ${pixels} megapixels. They stay in this server's memory and are forgotten when they are graded.`;
   at("point-line").hidden = !model.operating_points.length;
   at("point").replaceChildren(...model.operating_points.map((point, k) => made("option", {
     value: String(k),
