@@ -74,7 +74,7 @@ def test_every_fault_is_listed_once_with_what_to_change(install):
     assert "takes_weights=False" in faults[0]
     assert faults[1].startswith("- preprocessor:scaled, apply: The preprocessor 'scaled' must")
     assert "start with images.astype(np.float32)" in faults[1]
-    with pytest.raises(AssertionError, match="1 of 11 checks"):
+    with pytest.raises(AssertionError, match="1 of 12 checks"):
         check_plugin("dist-faulty", options={"head:neighbours": {"takes_weights": False}})
 
 
