@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import fundus.tracing.linear_ends  # noqa: F401 - registers the linear estimators
 from fundus.backbones.splitting import call_again, graph_nodes, one_or_list
 from fundus.exceptions import ExportError
-from fundus.grades.in_keras import chosen
+from fundus.grades.in_keras import chosen, constant
 from fundus.heads.base import NeuralHead
 from fundus.runtime.keras_settings import DEFAULT_POLICY
 from fundus.runtime.seeds import one_at_a_time
@@ -63,7 +63,16 @@ def _of_estimator(head: FittedEstimator, tensor: Any, positions: NDArray[np.intp
     if head.is_regressor:
         return outputs
     # its classes are positions on the scale; those of the model are sorted as labels
-    return chosen(outputs, np.searchsorted(estimator.classes_, positions))
+    return _of_classes(outputs, np.asarray(estimator.classes_), positions)
+
+
+def _of_classes(proba: Any, classes: NDArray[Any], positions: NDArray[np.intp]) -> Any:
+    """Probabilities of some positions; of a class that the estimator lacks it is 0."""
+    if np.isin(positions, classes).all():
+        return chosen(proba, np.searchsorted(classes, positions))
+    from keras import ops
+
+    return ops.matmul(proba, constant(classes[:, np.newaxis] == positions))
 
 
 def check_same(estimator: Any, width: int, *, regressor: bool) -> None:
