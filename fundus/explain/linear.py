@@ -106,9 +106,9 @@ def linear_head(estimator: Any, features: Floats) -> Linear | None:
 
 def is_affine(step: Any) -> bool:
     """Whether a step before a head is known to be affine."""
-    plain = (StandardScaler, ViewStandardScaler, MaxAbsScaler, RobustScaler, PCA)
-    if type(step) is MinMaxScaler:
-        return not step.clip
+    plain = (StandardScaler, ViewStandardScaler, RobustScaler, PCA)
+    if type(step) in (MinMaxScaler, MaxAbsScaler):
+        return not getattr(step, "clip", False)
     return type(step) in plain or isinstance(step, SelectorMixin)
 
 

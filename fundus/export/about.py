@@ -13,7 +13,9 @@ from fundus.export.formats import Format
 from fundus.grades.foreign import as_grader, unwrapped
 from fundus.grades.labels import to_positions
 from fundus.images import ImageRecipe
+from fundus.meta.base import MetaGrader
 from fundus.reporting.predictions import names_of_grades
+from fundus.runtime.opencv import cv2
 from fundus.tracing.trace import PICTURE
 
 #: The ``kind`` of the document, and the number of its layout.
@@ -52,8 +54,9 @@ def description(
     grader: Any = as_grader(model)
     names = names_of_grades(model)
     positions = to_positions(grader.classes_, grader.grades_).tolist()
-    decided = getattr(grader, "voting_", grader.votes_by)
-    cutpoints = _cutpoints(grader)
+    deciding = _deciding(grader)
+    decided = getattr(deciding, "voting_", deciding.votes_by)
+    cutpoints = _cutpoints(deciding) if decided == "cutpoints" else None
     return {
         "kind": KIND,
         "format": FORMAT,
@@ -90,6 +93,13 @@ def description(
     }
 
 
+def _deciding(grader: Any) -> Any:
+    """The grader whose rule decides: one inside, where a meta-estimator predicts what that does."""
+    while isinstance(grader, MetaGrader) and type(grader).traced_votes is MetaGrader.traced_votes:
+        grader = as_grader(grader.models_inside()[0], grader.grades_)
+    return grader
+
+
 def _cutpoints(grader: Any) -> Any:
     """Cutpoints of a model, or those of an ensemble, which are between its models'."""
     own = getattr(grader, "cutpoints_", None)
@@ -105,7 +115,8 @@ def _plain(number: float) -> float | str:
 
 def _versions(to: Format) -> dict[str, str]:
     written = ["fundus-zoo", "keras", "tensorflow", *{"onnx": ["onnx", "tf2onnx"]}.get(to.name, [])]
-    found = {"fundus-zoo": __version__}
+    # OpenCV comes by several distributions
+    found = {"fundus-zoo": __version__, "numpy": np.__version__, "opencv": cv2.__version__}
     for name in dict.fromkeys([*written, *to.runs_with]):
         try:
             found[name] = metadata.version(name)

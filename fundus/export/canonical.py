@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fundus.exceptions import ExportError
+
 #: Name of the axis of the pictures.
 BATCH = "batch"
 
@@ -30,6 +32,7 @@ def canonical(model: Any, outputs: list[str]) -> Any:
     known = {tensor.name: tensor for tensor in graph.initializer}
     kept = {given.name for given in graph.input} | set(outputs)
     ordered, constants = _in_order(outputs, maker, known)
+    _refuse_subgraphs(ordered)
     renamed: dict[str, str] = {}
 
     def name_of(name: str) -> str:
@@ -71,6 +74,20 @@ def canonical(model: Any, outputs: list[str]) -> Any:
     for domain, version in versions:
         made.opset_import.add(domain=domain, version=version)
     return made
+
+
+def _refuse_subgraphs(nodes: list[Any]) -> None:
+    """Refuse loops and branches: what is inside them needs tensors by their first names."""
+    kinds = {
+        node.op_type
+        for node in nodes
+        if any(part.HasField("g") or part.graphs for part in node.attribute)
+    }
+    if kinds:
+        raise ExportError(
+            "The model cannot be exported to 'onnx': it has operations with graphs inside "
+            f"({', '.join(sorted(kinds))}). Export it to 'keras', or use another backbone or head."
+        )
 
 
 def _in_order(

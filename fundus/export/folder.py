@@ -108,6 +108,7 @@ def _refuse_taken(target: Path, overwrite: bool) -> bool:
         return False
     ours = target.is_dir() and is_export(target)
     if overwrite and ours:
+        _refuse_fixed(target)
         return True
     what = "an earlier export" if ours else "files that are no export"
     told = Mention("overwrite", text="overwrite=True")
@@ -116,6 +117,18 @@ def _refuse_taken(target: Path, overwrite: bool) -> bool:
         f"A model is exported into a new or empty folder. {str(target)!r} holds {what}: {advice}."
     )
     raise ExportError(Message(text, *([told] if ours else [])))
+
+
+def _refuse_fixed(target: Path) -> None:
+    """Refuse to replace a folder that cannot be renamed, or in which this process works."""
+    real, here = os.path.realpath(target), os.path.realpath(os.curdir)
+    mounted = os.path.ismount(real)
+    if mounted or here == real or here.startswith(os.path.join(real, "")):
+        what = "a disk is mounted there" if mounted else "it is, or holds, the working folder"
+        raise ExportError(
+            f"An export is replaced by renaming its folder. {str(target)!r} cannot be: {what}. "
+            "Choose a folder inside it, or work from another one."
+        )
 
 
 def is_export(folder: Path) -> bool:
@@ -138,8 +151,16 @@ def _take_place(new: Path, target: Path) -> None:
     real = Path(os.path.realpath(target))
     old = new.with_suffix(".old")
     with writing(target):
-        os.rename(real, old)
-        os.rename(new, real)
+        try:
+            os.rename(real, old)
+            try:
+                os.rename(new, real)
+            except BaseException:
+                os.rename(old, real)
+                raise
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         shutil.rmtree(old)
 
 

@@ -104,7 +104,32 @@ def _quiet() -> Iterator[None]:
 
 def _write_keras(model: keras.Model, path: Path) -> None:
     model.save(path)
+    _refuse_foreign(path)
     _settled(path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse an archive with objects of other packages than Keras, which opens only with them."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    foreign = sorted({f"{kind} of {module}" for kind, module in _objects(config)
+                      if module != "builtins" and module.split(".")[0] != "keras"})  # fmt: skip
+    if foreign:
+        raise ExportError(
+            "A '.keras' file must open where only Keras is. The model cannot be exported to "
+            f"'keras': it has layers of other packages ({', '.join(foreign)}). Export it to 'onnx'."
+        )
+
+
+def _objects(config: Any) -> Iterator[tuple[str, str]]:
+    """Class and module of all objects of a Keras configuration, nested ones too."""
+    if isinstance(config, dict):
+        if isinstance(config.get("module"), str) and "class_name" in config:
+            yield config["class_name"], config["module"]
+        config = list(config.values())
+    if isinstance(config, list):
+        for part in config:
+            yield from _objects(part)
 
 
 def _settled(path: Path) -> None:

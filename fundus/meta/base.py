@@ -189,6 +189,10 @@ class MetaGrader(
         """Whether it has a severity, fitted or not."""
         return self._asked().gives_severity()
 
+    def models_inside(self) -> list[Any]:
+        """Return the fitted models that read the images."""
+        return self._models()
+
     @property
     def takes_images(self) -> bool:
         """Whether it predicts from images, and from nothing else."""

@@ -144,7 +144,8 @@ def traced_step(step: Normaliser | Photometric) -> TracedStep:
         given = getattr(find(step.function).spec, "traced", None)
         if given is not None:
             return given
-    ours = _OURS.get(step.call)
+    # by identity: a callable of a plugin need not be hashable
+    ours = next((mine for function, mine in _OURS.items() if function is step.call), None)
     if ours is not None:
         return ours
     why = _NO_FIELD

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fundus.backbones.network import load_frozen
 from fundus.backbones.splitting import one_or_list
@@ -14,6 +14,9 @@ from fundus.images import ImageRecipe
 from fundus.images.aperture import field_of_view
 from fundus.runtime.keras_settings import DEFAULT_POLICY, dtype_policy
 from fundus.tracing.pictures import normalised_pictures
+
+if TYPE_CHECKING:
+    import keras
 
 #: Name of the graph's input.
 PICTURE = "image"
@@ -95,5 +98,22 @@ class Trace:
         layers = load_frozen(frozen.network)
         if layers is None:  # nothing but the input is frozen
             return inputs
-        outputs = layers(one_or_list(inputs), training=False)
+        outputs = _copied(layers)(one_or_list(inputs), training=False)
         return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _copied(layers: keras.Model) -> keras.Model:
+    """The same network with weights of its own; other models of this process share `layers`."""
+    import keras
+
+    try:
+        copy = keras.models.clone_model(layers)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ExportError(
+            "A layer of the backbone cannot be made again from its configuration, so the model "
+            f"cannot be exported: write its 'get_config' and 'from_config'. Keras says: {error}"
+        ) from error
+    for layer in layers.layers:
+        copy.get_layer(layer.name).set_weights(layer.get_weights())
+    copy.trainable = layers.trainable
+    return copy
