@@ -394,7 +394,7 @@ def private_names(package: Path) -> set[str]:
     nodes = [node for tree in trees for node in ast.walk(tree)]
     ours, found = set(), set()
     for node in nodes:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             ours.add(node.name)
         elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
             ours.add(node.id if isinstance(node, ast.Name) else node.attr)

@@ -28,6 +28,7 @@ MODULES = {
     "imbalanced-learn": "imblearn",
     "pylibjpeg-openjpeg": "openjpeg",
     "pyjpegls": "jpeg_ls",
+    "faiss-cpu": "faiss",
     "fundus-zoo": "fundus",
 }
 
