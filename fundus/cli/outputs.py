@@ -52,6 +52,17 @@ def document(kind: str) -> Ours:
     return ours
 
 
+def holding(*marks: str) -> Ours:
+    """Recognise a file by texts, all of which its beginning holds."""
+
+    def ours(path: Path) -> bool:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+        return all(mark.encode() in head for mark in marks)
+
+    return ours
+
+
 def figure(path: Path) -> bool:
     """Recognise a figure by what made it: before the pixels of PNG and SVG, at the end of PDF."""
     name = SOFTWARE.encode()

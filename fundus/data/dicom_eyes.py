@@ -10,12 +10,14 @@ from fundus.data.file_names import EYES
 from fundus.data.patient_key import hidden
 from fundus.exceptions import DataError, ImageReadError, Mention, Message
 from fundus.images import read_bytes
-from fundus.images.dicom_header import read_header
+from fundus.images.dicom_header import Header, read_header
 from fundus.images.formats import image_kind
 
 #: Bytes that tell a DICOM file.
 _BEGINNING = 144
-_KEYWORDS = ("PatientID", "ImageLaterality", "Laterality")
+#: Keywords of the eye, the first that is there counts.
+SIDES = ("ImageLaterality", "Laterality")
+_KEYWORDS = ("PatientID", *SIDES)
 #: Values of ImageLaterality and Laterality that are no eye: both, and one that is in the middle.
 _NO_EYE = ("B", "U")
 
@@ -62,9 +64,19 @@ def _from_header(path: str) -> tuple[str | None, str | None]:
     except ImageReadError:  # reported where the file is checked
         return None, None
     patient = header.text("PatientID")
+    return hidden(patient) if patient else None, eye_of(header)
+
+
+def eye_of(header: Header) -> str | None:
+    """Return the eye that a header tells, "left" or "right"; None where it tells neither.
+
+    Examples
+    --------
+    >>> eye_of(Header({"Laterality": b"R "}, frozenset(["Laterality"]), ""))
+    'right'
+    """
     side = header.text("ImageLaterality") or header.text("Laterality")
-    eye = None if side in _NO_EYE else EYES.get(side.lower())
-    return hidden(patient) if patient else None, eye
+    return None if side in _NO_EYE else EYES.get(side.lower())
 
 
 def refuse_one_id(patients: Sequence[str | None]) -> None:

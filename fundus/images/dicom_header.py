@@ -103,7 +103,7 @@ def read_header(data: bytes, keywords: Sequence[str], name: str) -> Header:
         found = "Deflated Explicit VR Little Endian"
         fail(name, "a DICOM file whose transfer syntax can be read", found, CONVERT)
     try:
-        with _silent_pydicom():
+        with silent_pydicom():
             found_set = read(
                 io.BytesIO(data),
                 stop_before_pixels="PixelData" not in keywords,
@@ -132,16 +132,19 @@ CONVERT = (
 
 
 @contextmanager
-def _silent_pydicom() -> Iterator[None]:
-    """Pass on neither warnings nor log entries, which quote damaged values."""
-    log = logging.getLogger("pydicom")
+def silent_pydicom() -> Iterator[None]:
+    """Pass on neither warnings nor log entries of pydicom and highdicom, which quote values."""
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _lock, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom")
-        was, log.disabled = log.disabled, True
+        warnings.filterwarnings("ignore", module="pydicom|highdicom")
+        levels = [log.level for log in logs]
         try:
+            for log in logs:
+                log.setLevel(logging.CRITICAL + 1)
             yield
         finally:
-            log.disabled = was
+            for log, level in zip(logs, levels, strict=True):
+                log.setLevel(level)
 
 
 def _reader(name: str) -> Callable[..., Any]:

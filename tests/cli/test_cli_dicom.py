@@ -8,25 +8,59 @@ import cv2
 import pandas as pd
 import pytest
 from dicom_samples import SECRET, packed
+from pydicom import dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
 from fundus.data.file_names import from_name
 from fundus.data.patient_key import VARIABLE
+from fundus.documents.structured_report import REPORT_CLASS
 
 pytestmark = pytest.mark.slow
 
 
-def as_dicom(folder: Path, out: Path) -> Path:
+def as_dicom(folder: Path, out: Path, **values: str) -> Path:
     """Put the JPEG files of a folder into DICOM files, without names that tell patients."""
     for k, path in enumerate(sorted(folder.rglob("*.jpeg"))):
         patient, eye = from_name(path.name)
         data = path.read_bytes()
         told = {"PatientID": f"PID-{patient}-77", "ImageLaterality": eye[0].upper()}
-        told["PhotometricInterpretation"] = "YBR_FULL_422"
+        told |= {"PhotometricInterpretation": "YBR_FULL_422", **values}
         target = out / path.parent.name / f"IM{k:04}.dcm"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(packed([data], cv2.imread(str(path)), JPEGBaseline8Bit, **told))
     return out
+
+
+def test_predict_writes_reports_of_what_it_grades(run, trained, others, tmp_path):
+    new = as_dicom(
+        others, tmp_path / "dicom", StudyInstanceUID="2.25.7", SeriesInstanceUID="2.25.8"
+    )
+    out, reports = tmp_path / "grades.csv", tmp_path / "reports"
+    command = ("predict", trained[0], new, "-o", out, "--dicom-sr", reports)
+    printed = run(*command)
+    table = pd.read_csv(out)
+    assert sorted(path.name for path in reports.iterdir()) == sorted(
+        f"{name}.sr.dcm" for name in table["id"]
+    )
+    for row in table.itertuples():
+        report = dcmread(reports / f"{row.id}.sr.dcm")
+        assert report.PatientName == SECRET
+        assert f"GRADE{row.grade}'" in str(report)
+    assert not holding(out.parent / "dicom", REPORT_CLASS)
+    assert not any(part in printed.output for part in SECRET.split("^"))
+    assert "Replacing" in run(*command).output
+    taken = next(reports.iterdir())
+    taken.write_bytes(b"something else")
+    assert "was not written by this command" in run(*command, code=2).output
+    assert taken.read_bytes() == b"something else"
+
+
+def test_reports_of_other_photographs_are_refused_before_work(run, trained, others, tmp_path):
+    out = tmp_path / "grades.csv"
+    found = run("predict", trained[0], others, "-o", out, "--dicom-sr", tmp_path / "r", code=1)
+    assert "are no DICOM files" in " ".join(found.output.split())
+    assert not out.exists()
+    assert not (tmp_path / "r").exists()
 
 
 def holding(folder: Path, secret: str) -> list[Path]:
