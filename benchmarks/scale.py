@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus.runtime.whole import whole_file
+
 SIZES = (1_000, 10_000, 100_000)
 FEATURES, SHARES = 1280, (0.73, 0.07, 0.15, 0.03, 0.02)
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
@@ -167,10 +169,10 @@ def main() -> None:
             )
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             print(row_of(rows[-1]), flush=True)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+            with whole_file(RESULTS) as part, part.open("w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)  # those that there are, so that none is lost
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
@@ -109,6 +112,23 @@ def test_chunks_do_not_change_the_resamples(monkeypatch):
     parts = list(bootstrap.weights())
     assert len(parts) == 10
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_threads_do_not_change_the_scores(monkeypatch):
+    monkeypatch.setattr("fundus.reporting.bootstrap._CHUNK", 100)
+    rng = np.random.default_rng(0)
+    values, patients = rng.random((40, 2)), np.repeat(np.arange(20), 2).astype(str)
+    bootstrap, ran = bootstrap_of(values, patients, n_resamples=50), set()
+
+    def mean(weights):
+        ran.add(threading.get_ident())
+        time.sleep(0.01)
+        return {"mean": weights @ values[:, 0] / weights.sum(axis=1)}
+
+    found = [bootstrap.scores(mean, n_jobs=n)["mean"] for n in (1, 3)]
+    np.testing.assert_array_equal(*found)
+    assert len(np.unique(found[0])) > 40
+    assert len(ran) > 2
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -24,11 +25,13 @@ from fundus import (
     TransferClassifier,
     export_model,
 )
-from fundus.exceptions import ExportError, WriteError
+from fundus.exceptions import ExportError, ImageReadError, WriteError
 from fundus.explain.linear import is_affine
 from fundus.export import folder as writing
 from fundus.export.checking import drawn_photographs
 from fundus.export.formats import FORMATS
+from fundus.images import ImageRecipe, load_image
+from fundus.metrics.operating_points import OperatingPoint
 from fundus.tracing.heads import traced_head
 from fundus.training.fitted import FittedEstimator
 
@@ -107,6 +110,7 @@ def test_files_of_which_other_pixels_come_are_refused(prepare, tmp_path):
         (deep, "uint16 pixels: convert it to 8 bits"),
         (clear, "transparent in places: put it on black"),
         (bytes(128) + b"DICM" + bytes(50), "convert DICOM to PNG"),
+        (b"BM" + bytes(50), "damaged"),
         (b"", "no image"),
     ]
     path = tmp_path / "file"
@@ -165,35 +169,136 @@ def test_the_working_folder_and_mounts_are_not_replaced(tmp_path, monkeypatch):
         writing._refuse_fixed(tmp_path)
 
 
-@pytest.mark.parametrize("severity", [1.0, np.nan])
-def test_the_script_gives_no_grade_of_what_is_not_finite(severity, tmp_path, monkeypatch, capsys):
-    class Session:
-        def __init__(self, *_, **__):
-            pass
+def outputs(severity):
+    return {"severity": np.array([severity], np.float32), "grade": np.array([1])}
 
-        def get_outputs(self):
-            return [SimpleNamespace(name="severity"), SimpleNamespace(name="grade")]
 
-        def run(self, *_):
-            return [np.array([severity], np.float32), np.array([1])]
+class Session:
+    """Of onnxruntime."""
 
-    about = {"file": "f", "input": {"name": "image", "made_by": {}}, "grades": ["a", "b"]}
-    (tmp_path / "model.json").write_text(json.dumps(about))
-    modules = {
-        "prepare": SimpleNamespace(prepare=lambda path: np.zeros((2, 2, 3), np.uint8)),
-        "onnxruntime": SimpleNamespace(InferenceSession=Session),
-    }
+    severity = 1.0
+
+    def __init__(self, *_, **__):
+        pass
+
+    def run(self, names, given):
+        return [outputs(self.severity)[name] for name in names]
+
+
+class Other:
+    """A model of Keras, or an interpreter of TensorFlow Lite."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def get_signature_runner(self):
+        return self
+
+    def __call__(self, **_):
+        return outputs(Session.severity)
+
+    def predict_on_batch(self, _):
+        return outputs(Session.severity)
+
+
+MODULES = {
+    "onnx": {"onnxruntime": SimpleNamespace(InferenceSession=Session)},
+    "keras": {
+        "keras": SimpleNamespace(
+            models=SimpleNamespace(load_model=lambda path, compile: Other()),
+        )
+    },
+    "tflite": {
+        "ai_edge_litert": SimpleNamespace(),
+        "ai_edge_litert.interpreter": SimpleNamespace(Interpreter=Other),
+    },
+}
+
+
+@pytest.fixture(params=MODULES)
+def script(request, tmp_path, monkeypatch, capsys):
+    """Return a function that runs a script on files, and gives its lines and how it ended."""
+    names: dict = {}
+    exec((TEMPLATES / "prepare.py.txt").read_text(), names)
+    own = {name: names[name] for name in ("checked", "named", "prepare")}
+    modules = {"prepare": SimpleNamespace(**own), **MODULES[request.param]}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(sys, "argv", ["run.py", "eye.jpg"])
-    code = (TEMPLATES / "run_onnx.py.txt").read_text()
-    names = {"__file__": str(tmp_path / "run.py")}
-    if np.isfinite(severity):
-        exec(code, names)
-        assert json.loads(capsys.readouterr().out)["grade"] == "b"
-        return
-    with pytest.raises(SystemExit, match=r"eye\.jpg: .*not finite"):
-        exec(code, names)
+    (tmp_path / "f").write_bytes(b"the model")
+    about = {
+        "file": "f",
+        "sha256": hashlib.sha256(b"the model").hexdigest(),
+        "input": {"name": "image", "made_by": {"size": 8}},
+        "outputs": {"severity": {}, "grade": {}},
+        "grades": ["a", "b"],
+        "operating_points": {"referable": [{"threshold": 0.9}], "other": []},
+    }
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    code = (TEMPLATES / f"run_{request.param}.py.txt").read_text()
+
+    def run(*paths):
+        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, paths)])
+        with pytest.raises(SystemExit) as ended:
+            exec(code, {"__file__": str(tmp_path / "run.py")})
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()], ended.value.code
+
+    return run
+
+
+def test_the_script_goes_on_after_a_file_that_is_none(script, tmp_path):
+    good = tmp_path / "eye.png"
+    cv2.imwrite(str(good), np.full((16, 16, 3), 90, np.uint8))
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xda")
+    told, code = script(good, tmp_path / "cut.jpg", tmp_path / "none.png", good)
+    assert told[0] == told[3]
+    assert (told[0]["grade"], told[0]["severity"], told[0]["referable"]) == ("b", 1.0, True)
+    assert [list(row) for row in told[1:3]] == [["file", "error"]] * 2
+    assert told[1]["file"] == str(tmp_path / "cut.jpg")
+    assert "truncated" in told[1]["error"]
+    assert "No such file" in told[2]["error"]
+    assert code == 1
+    assert script(good) == (told[:1], 0)
+
+
+def test_the_script_gives_no_grade_of_what_is_not_finite(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(Session, "severity", np.nan)
+    cv2.imwrite(str(tmp_path / "eye.png"), np.full((16, 16, 3), 90, np.uint8))
+    told, code = script(tmp_path / "eye.png")
+    assert list(told[0]) == ["file", "error"]
+    assert "not finite" in told[0]["error"]
+    assert code == 1
+
+
+def test_the_script_refuses_another_model_and_tells_its_use(script, tmp_path):
+    told, code = script()
+    assert told == []
+    assert code.startswith("Grade photographs: python run.py PHOTOGRAPH")
+    (tmp_path / "f").write_bytes(b"another model")
+    told, code = script(tmp_path / "eye.png")
+    assert told == []
+    assert "the file is damaged or another one" in code
+
+
+def test_other_kinds_of_files_are_refused_as_they_are_here(prepare, tmp_path):
+    image = np.full((64, 64, 3), 90, np.uint8)
+    for ending in (".jp2", ".hdr"):
+        path = tmp_path / f"eye{ending}"
+        path.write_bytes(cv2.imencode(ending, image)[1].tobytes())
+        with pytest.raises(ValueError, match="no image of a kind that is read"):
+            prepare(path, 8)
+        with pytest.raises(ImageReadError):
+            load_image(path, ImageRecipe(8))
+
+
+def test_thresholds_leave_with_the_model(fitted, tmp_path):
+    points = [OperatingPoint(1.25, "sensitivity", 0.9, 0.92, 0.81)]
+    model = FixedCutpointClassifier(FrozenEstimator(fitted), cutpoints=(0.4, 1, 2, 3))
+    model.fit(drawn_photographs(), np.arange(5)).operating_points_ = {"referable": points}
+    export_model(model, tmp_path / "out", to="keras")
+    about = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert about["operating_points"] == {"referable": [points[0].to_dict()]}
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "Referable: severity of 1.2500 or more, chosen for a sensitivity of 0.9" in card
 
 
 def test_the_check_neither_reads_nor_fills_a_store(tmp_path):

@@ -39,6 +39,11 @@ def test_logits_become_the_same_probabilities(name):
     assert np.abs(run(ours, z) - theirs(z)).max() < 1e-6
 
 
+def test_the_best_is_a_place_also_where_nothing_is_known():
+    scores = np.array([[0.1, 0.7, 0.7], [0.5, np.nan, 0.2], [np.nan] * 3], np.float32)
+    assert run(in_keras.best_of, scores).tolist() == [1, 0, 0]
+
+
 @pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4], [0, 1, 3, 4], [3, 0, 2], [2]])
 @pytest.mark.parametrize("std", [None, 0.01, 0.8])
 def test_a_severity_becomes_the_same_probabilities(positions, std):

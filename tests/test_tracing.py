@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -231,6 +231,36 @@ def test_a_pipeline_of_features(pictures):
     found = model.to_keras()(X, training=False)
     assert np.abs(np.asarray(found["severity"]) - pipe.predict(X)).max() < CLOSE
     assert (np.asarray(found["grade"]) == model.predict(X)).all()
+
+
+class Cautious(LogisticRegression):
+    """A classifier that decides by a rule of its own."""
+
+    def predict(self, X):
+        return self.classes_[(self.predict_proba(X).cumsum(axis=1) >= 0.9).argmax(axis=1)]
+
+    def traced(self, features):
+        return keras.ops.softmax(features.dense(self.coef_.T, self.intercept_))
+
+
+def test_a_pipeline_with_a_rule_of_its_own_is_refused(pictures):
+    X, y = pictures
+    extractor = FeatureExtractor("tiny", weights="fixed", crop=None, cache=False)
+    trace_model(make_pipeline(extractor, LogisticRegression()).fit(X, y))
+    with pytest.raises(ExportError, match="Cautious.*another class than its most probable"):
+        trace_model(make_pipeline(extractor, Cautious()).fit(X, y))
+
+
+def test_a_pipeline_that_samples(pictures):
+    imblearn = pytest.importorskip("imblearn.pipeline")
+    from imblearn.over_sampling import RandomOverSampler
+
+    X, y = pictures
+    steps = [RandomOverSampler(random_state=0), StandardScaler(), LogisticRegression()]
+    extractor = FeatureExtractor("tiny", weights="fixed", crop=None, cache=False)
+    model = imblearn.make_pipeline(extractor, *steps).fit(X, np.minimum(y, 2))
+    found = trace_model(model)[0](X, training=False)
+    assert np.abs(np.asarray(found["probabilities"]) - model.predict_proba(X)).max() < CLOSE
 
 
 ESTIMATORS = [

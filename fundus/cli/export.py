@@ -51,21 +51,29 @@ def export(
                 param_hint="--out",
             )
     trained = open_run(run, cache_dir, verbose=not screen.silent)
-    away = export_model(
-        trained.model, out, to=to.value, overwrite=force, more=_card_of_training(run)
-    )
+    away = export_model(trained.model, out, to=to.value, overwrite=force, more=_card_of(run))
     screen.emit({"kind": "fundus export", "folder": str(out), "to": to.value, "differences": away})
     told = ", ".join(f"{name} {value:.1e}" for name, value in away.items() if name != "grade")
     screen.show(f"Exported: {out} (largest differences from the model: {told}; no grade differs)")
     screen.show(f"Grade with it: python {out / RUN} PHOTOGRAPH...; model card: {out / CARD}")
 
 
-def _card_of_training(run: Path) -> str:
-    """The model card of a training; of a saved model, which has no record, an empty text."""
+def _card_of(run: Path) -> str:
+    """The card of a ready grader or of a training; of a saved model, which has none, nothing."""
     from fundus.documents.card import model_card
+    from fundus.documents.ready import ready_card
+    from fundus.plugins.models import ready_model
     from fundus.reporting.record import read_record
     from fundus.reporting.run_files import METRICS
 
+    entry = ready_model(run)
+    if entry is not None:
+        return _below(ready_card(entry.spec), "The grader")
     if not (run / METRICS).is_file():
         return ""
-    return model_card(read_record(run)).replace("\n#", "\n##").replace("# ", "## The training: ", 1)
+    return _below(model_card(read_record(run)), "The training")
+
+
+def _below(card: str, what: str) -> str:
+    """A card as a section of another."""
+    return card.replace("\n#", "\n##").replace("# ", f"## {what}: ", 1)

@@ -14,7 +14,7 @@ from fundus.grades.foreign import as_grader, unwrapped
 from fundus.grades.labels import to_positions
 from fundus.images import ImageRecipe
 from fundus.meta.base import MetaGrader
-from fundus.reporting.predictions import names_of_grades
+from fundus.reporting.predictions import names_of_grades, points_of
 from fundus.runtime.opencv import cv2
 from fundus.tracing.trace import PICTURE
 
@@ -31,8 +31,9 @@ _MEANINGS = {
 _DECISIONS = {
     "soft": "the most probable grade",
     "hard": "the grade that most of the models inside name",
-    "severity": "the grade nearest to the severity",
-    "cutpoints": "the number of cutpoints at or below the severity",
+    "severity": "the one of 'classes' nearest to the severity",
+    "cutpoints": "the number of cutpoints at or below the severity, or the nearest of 'classes'",
+    "alone": "the one that the classifier names",
 }
 
 
@@ -56,6 +57,8 @@ def description(
     positions = to_positions(grader.classes_, grader.grades_).tolist()
     deciding = _deciding(grader)
     decided = getattr(deciding, "voting_", deciding.votes_by)
+    if decided == "hard" and not hasattr(deciding, "voting_"):
+        decided = "alone"
     cutpoints = _cutpoints(deciding) if decided == "cutpoints" else None
     return {
         "kind": KIND,
@@ -87,6 +90,10 @@ def description(
         "classes": [names[k] for k in positions],
         "decided_by": _DECISIONS[decided],
         "cutpoints": None if cutpoints is None else [_plain(c) for c in cutpoints],
+        "operating_points": {
+            condition: [point.to_dict() for point in points]
+            for condition, points in points_of(model).items()
+        },
         "model": type(unwrapped(model)).__name__,
         "differs_at_most": TOLERANCE,
         "versions": _versions(to),
@@ -157,6 +164,8 @@ def card(about: dict[str, Any], extra: str = "") -> str:
     if about["cutpoints"] is not None:
         shown = (c if isinstance(c, str) else f"{c:.4f}" for c in about["cutpoints"])
         lines.append(f"- Cutpoints: {', '.join(shown)}.")
+    for condition, points in about["operating_points"].items():
+        lines += [f"- {_point(condition, point)}" for point in points]
     lines += [
         "",
         "## Same as the model it was made of",
@@ -171,6 +180,14 @@ def card(about: dict[str, Any], extra: str = "") -> str:
         "",
     ]
     return "\n".join(lines) + (f"\n{extra.strip()}\n" if extra.strip() else "")
+
+
+def _point(condition: str, point: dict[str, Any]) -> str:
+    return (
+        f"{condition.capitalize()}: severity of {point['threshold']:.4f} or more, chosen for a "
+        f"{point['wanted']} of {point['goal']:g} on photographs of the training, where sensitivity "
+        f"was {point['sensitivity']:.3f} and specificity {point['specificity']:.3f}."
+    )
 
 
 def _run_with(about: dict[str, Any]) -> list[str]:

@@ -56,14 +56,15 @@ def looked_up(table: NDArray[np.intp], index: Any) -> Any:
 
 
 def best_of(scores: Any) -> Any:
-    """Index of the highest score of each row, the first of several, int32."""
+    """Index of the highest score of each row, the first of several, int32; 0 where one is nan."""
     from keras import ops
 
     # Keras's argmax looks at signs of zeros, with bits that TensorFlow Lite cannot read
     n = scores.shape[1]
     top = ops.max(scores, axis=1, keepdims=True)
     places = ops.where(scores >= top, constant(np.arange(n)), float(n))
-    return ops.cast(ops.min(places, axis=1), "int32")
+    best = ops.min(places, axis=1)
+    return ops.cast(ops.where(best < n, best, 0.0), "int32")
 
 
 def ordered_logit_proba(logits: Any) -> Any:

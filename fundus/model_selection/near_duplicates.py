@@ -44,6 +44,7 @@ def find_near_duplicates(
     *,
     n_neighbors: int = 10,
     threshold: float = THRESHOLD,
+    exact: bool = False,
     cache: Any = True,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -59,6 +60,10 @@ def find_near_duplicates(
 
     Images of identical pixels count as one, the first of them; `check_split` finds those.
 
+    Of more than 20,000 images the candidates come from an index, if the extra ``large`` is
+    installed. It looks at a part of the images for each, so pairs that are less near, such as
+    mirrored or cropped copies, may be missed; `exact` compares all.
+
     Parameters
     ----------
     X : images
@@ -73,6 +78,8 @@ def find_near_duplicates(
         there are at most ``n_neighbors`` times as many as images.
     threshold : float, default=0.55
         Smallest correlation, in (0, 1).
+    exact : bool, default=False
+        Whether all pairs are compared, however many images there are.
     cache : bool, path or Cache, default=True
         Where digests, and features that are computed here, are kept.
     n_jobs : int, default=None
@@ -140,7 +147,7 @@ def find_near_duplicates(
         raise DataError(f"features must be finite. Got {vectors[row]} for {images.where(row)}.")
     content = pixel_digests(images, open_store(cache), n_jobs=n_jobs)
     kept = np.sort(np.unique(content, return_index=True)[1])
-    candidates = kept[neighbour_pairs(vectors[kept], n_neighbors)]
+    candidates = kept[neighbour_pairs(vectors[kept], n_neighbors, exact=exact, n_jobs=n_jobs)]
     found = _confirm(images, candidates, threshold, n_jobs, verbose)
     pairs = pd.DataFrame(found, columns=["first", "second", "correlation", "mirrored"])
     pairs = pairs.astype({"first": int, "second": int, "correlation": float, "mirrored": bool})

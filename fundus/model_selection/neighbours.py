@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.exceptions import DataWarning
+from fundus.exceptions import DataWarning, warn_caller
+from fundus.runtime.threads import thread_count
 
 #: Of more images than this an index is asked; all pairs of as many take about half a minute.
 ALL_PAIRS = 20_000
@@ -25,7 +27,9 @@ _SEED = 0
 Vectors = NDArray[np.float32]
 
 
-def neighbour_pairs(vectors: Vectors, n_neighbors: int) -> NDArray[np.intp]:
+def neighbour_pairs(
+    vectors: Vectors, n_neighbors: int, *, exact: bool = False, n_jobs: int | None = None
+) -> NDArray[np.intp]:
     """Find pairs of rows of which one is among the other's nearest by cosine.
 
     Parameters
@@ -34,6 +38,10 @@ def neighbour_pairs(vectors: Vectors, n_neighbors: int) -> NDArray[np.intp]:
         They are standardised first.
     n_neighbors : int
         Of each row, at least 1.
+    exact : bool, default=False
+        Whether all pairs are compared, also of more than `ALL_PAIRS` rows.
+    n_jobs : int, default=None
+        Threads of the index; ``None`` and -1 mean one per processor.
 
     Returns
     -------
@@ -67,20 +75,30 @@ def neighbour_pairs(vectors: Vectors, n_neighbors: int) -> NDArray[np.intp]:
     if k < 1:
         return np.empty((0, 2), dtype=np.intp)
     unit = _unit_vectors(vectors)
-    if len(unit) <= ALL_PAIRS:
+    if exact or len(unit) <= ALL_PAIRS:
         return _as_pairs(_by_all_pairs(unit, k))
     try:
         import faiss
     except ImportError:
-        warnings.warn(
+        warn_caller(
             f"All pairs of {len(unit):,} images are compared, which takes about "
             f"{_minutes(len(unit)):,} minutes: an index takes one or two. For it install "
             "fundus-zoo[large], or faiss-cpu.",
             DataWarning,
-            stacklevel=2,
         )
         return _as_pairs(_by_all_pairs(unit, k))
-    return _as_pairs(_by_index(faiss, unit, k))
+    with _threads(faiss, thread_count(n_jobs)):
+        return _as_pairs(_by_index(faiss, unit, k))
+
+
+@contextmanager
+def _threads(faiss: Any, n: int) -> Iterator[None]:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(n)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _minutes(n: int) -> int:

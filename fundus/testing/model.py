@@ -153,6 +153,8 @@ def _check_prediction(case: ModelCase) -> None:
     rng = np.random.default_rng(0)
     drawn = np.stack([draw_fundus(grade, image_size=EDGE, rng=rng) for grade in range(5)])
     with attempt(f"{case.what}: predicting synthetic photographs", "It must take any size."):
+        check_predictions(case.model, drawn[:, : EDGE // 4, : EDGE // 4], case.what)
+        check_predictions(case.model, drawn[:, :, : EDGE // 2], case.what)
         severity = check_predictions(case.model, drawn, case.what)
         again = case.model.predict_severity(drawn[::-1])[::-1]
     expect(

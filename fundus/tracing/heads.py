@@ -105,6 +105,29 @@ def check_same(estimator: Any, width: int, *, regressor: bool) -> None:
         )
 
 
+def check_decision(estimator: Any, width: int) -> None:
+    """Refuse a classifier with a rule of its own, which a graph of its probabilities lacks.
+
+    Raises
+    ------
+    ExportError
+        If it predicts another class than its most probable one.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        return
+    rows = _probe_rows(estimator, width)
+    proba = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
+    best = np.asarray(estimator.classes_)[proba.argmax(axis=1)]
+    two = np.sort(proba, axis=1)[:, -2:]
+    clear = two[:, -1] - two[:, 0] > TOLERANCE if proba.shape[1] > 1 else np.ones(len(proba), bool)
+    if (np.asarray(estimator.predict(rows)) != best)[clear].any():
+        raise ExportError(
+            f"{estimator!r} cannot be exported: it predicts another class than its most probable "
+            "one, by a rule that has no counterpart in Keras. Export the classifier inside, and "
+            "decide by its probabilities."
+        )
+
+
 def _probe_rows(estimator: Any, width: int) -> NDArray[np.float32]:
     """Rows as far from the mean of the training set as its own rows are, where scalers know it."""
     noise = np.random.default_rng(0).standard_normal((32, width))

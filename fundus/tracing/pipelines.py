@@ -13,7 +13,7 @@ from fundus.grades.grader import Grader, Votes
 from fundus.grades.in_keras import best_of, expected_grade
 from fundus.grades.labels import to_positions
 from fundus.tracing.estimators import traced_estimator
-from fundus.tracing.heads import check_same
+from fundus.tracing.heads import check_decision, check_same
 from fundus.tracing.trace import Trace
 
 
@@ -42,11 +42,12 @@ def votes_of_pipeline(model: Any, grader: Grader, trace: Trace) -> Votes:
             "with FeatureExtractor, have their networks where an export finds them."
         )
     (features,) = trace.frozen(frozen)
-    rest = Pipeline(model.steps[1:])
+    rest = model[1:]  # which keeps the class: one of imbalanced-learn knows its samplers
     outputs = traced_estimator(rest, features)
     check_same(rest, features.shape[1], regressor=is_regressor(model))
     if is_regressor(model):
         return Votes(None, outputs, None)
+    check_decision(rest, features.shape[1])
     best, severity = best_of(outputs), None
     if not grader.gives_proba():
         return Votes(None, None, best)

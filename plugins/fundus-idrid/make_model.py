@@ -151,8 +151,15 @@ def keep(made: Path) -> None:
 
     from fundus.documents.ready import ready_card
 
-    shutil.rmtree(PACKAGE / FOLDER, ignore_errors=True)
-    shutil.copytree(made, PACKAGE / FOLDER)
+    # a kill leaves the model that was there, or the new one beside it
+    new, old = PACKAGE / f"{FOLDER}.new", PACKAGE / f"{FOLDER}.old"
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(made, new)
+    if (PACKAGE / FOLDER).exists():
+        (PACKAGE / FOLDER).rename(old)
+    new.rename(PACKAGE / FOLDER)
+    shutil.rmtree(old, ignore_errors=True)
     (PACKAGE / CARD).write_text(ready_card(SPEC), encoding="utf-8")
     text = json.dumps(made_with(), indent=1) + "\n"
     (PACKAGE / MADE_WITH).write_text(text, encoding="utf-8")

@@ -155,3 +155,15 @@ def test_the_other_commands_take_the_name(plugin, run, document, saved, others, 
     assert str(saved) not in json.dumps(adapted)
     assert document("verify", "mine")["sound"]
     run("predict", "mine", photograph, "-o", "r.csv")
+
+
+@pytest.mark.slow
+def test_an_export_takes_the_card_along(plugin, run, tmp_path):
+    run("export", "toy", "--to", "keras", "--out", tmp_path / "out")
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "## The grader: toy" in card
+    assert card.count("\n# ") == 0
+    for part in ("MIT", "40 synthetic photographs.", "For nothing else.", "Referable: severity of"):
+        assert part in card, part
+    about = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert about["operating_points"]["referable"]
