@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,10 +22,12 @@ from fundus.images import decode_bytes, decoding
 from fundus.images.limits import ImageLimits
 from fundus.reporting.predictions import predict_images
 from fundus.serving import batches as batches_module
+from fundus.serving import guard as guard_module
 from fundus.serving import served as served_module
 from fundus.serving import service as service_module
 from fundus.serving.answers import LOWEST
 from fundus.serving.batches import Batches
+from fundus.serving.guard import Guard
 from fundus.serving.limits import ServingLimits
 from fundus.serving.photographs import Checked, check, warnings_of
 from fundus.serving.problems import Problem, unreadable
@@ -253,3 +257,55 @@ def test_what_is_on_its_way_is_waited_for(monkeypatch):
     assert batches.put([3])[0].result(4) == 3  # nothing is on its way
     batches.close()
     assert lengths == [2, 1]
+
+
+def test_who_leaves_before_a_check_begins_leaves_no_upload_behind(served, eye, monkeypatch):
+    """Uploads that wait for a thread wait where they are forgotten with their client."""
+    began, told = [], threading.Event()
+
+    def slow(upload, *_, **__):
+        began.append(upload.name)
+        told.wait(30)
+        raise Problem(422, "t", "d", "a")
+
+    monkeypatch.setattr(service_module, "check", slow)
+    service = service_module.Service(served, LIMITS)
+
+    async def leave():
+        tasks = [
+            asyncio.ensure_future(service._checked(Upload(f"{k}.jpg", eye), False))
+            for k in range(20)
+        ]
+        while len(began) < service._pool._max_workers:
+            await asyncio.sleep(0.01)
+        waiting = service._pool._work_queue.qsize()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        told.set()
+        return waiting
+
+    assert asyncio.run(leave()) == 0
+    service.close()
+    assert len(began) == service._pool._max_workers
+
+
+def test_an_answer_that_nobody_reads_ends(monkeypatch):
+    monkeypatch.setattr(guard_module, "_SENT_SECONDS", 0.05)
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"much"})
+
+    async def stuck(message):
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(30)
+
+    guarded = Guard(app, hosts=["here"])
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"here")]}
+    before = time.monotonic()
+    asyncio.run(guarded(scope, None, stuck))
+    assert sent == ["http.response.start", "http.response.body"]
+    assert time.monotonic() - before < 10

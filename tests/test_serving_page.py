@@ -13,6 +13,8 @@ import pytest
 from browsing import launched
 from serving_toys import running, toy
 
+from fundus.reporting.predictions import predict_images
+
 WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1280}
 TOKEN = "a token of this server"
 
@@ -104,6 +106,7 @@ def test_photographs_are_graded_sorted_and_downloaded(browser, address, eyes, se
             shares = [float(row[f"probability_{k}"]) for k in range(5)]
             assert sum(shares) == pytest.approx(1)
             assert row["referred"] == str(bool(wanted[place] >= 1.5)).lower()
+            assert (row["threshold"], row["referred_for"]) == ("1.5", "referable, sensitivity 0.90")
             assert row["notice"] == "Research software, not a medical device."
         page.get_by_role("button", name="Clear").click()
         assert not page.locator("#results").is_visible()
@@ -141,9 +144,49 @@ def test_details_follow_the_photograph_the_point_and_the_slider(browser, address
         assert sides[0] == sides[1]
         page.locator("#point").select_option(index=1)
         assert page.locator(".axis .point-name").text_content() == "refer from 2.25"
-        chips = page.locator("tbody .chip:not(.warn)").all_text_contents()
-        both = served.model.predict_severity(eyes[:2])
-        assert chips == ["refer" if one >= 2.25 else "no" for one in both]
+        chips = page.locator("tbody td:nth-child(4) .chip")
+        both = predict_images(served.model, eyes[:2])
+        doubts = [
+            ": undecided" if low != high else "" for low, high in zip(*both.sets, strict=True)
+        ]
+        assert chips.all_text_contents() == [
+            "refer" if one >= 2.25 else f"no{doubt}"
+            for one, doubt in zip(both.severity, doubts, strict=True)
+        ]
+        for chip in chips.all():  # what is in doubt does not look reassuring
+            shown = chip.get_attribute("class")
+            assert ("not" in shown.split()) == (chip.text_content() == "no")
+        assert page.evaluate("document.activeElement.id") != "details"
+
+
+@pytest.mark.slow
+def test_clear_ends_what_is_under_way(browser, address, eyes):
+    with visited(browser, address) as page:
+        graded(page, eyes[:1])
+        held = []
+        page.route("**/v1/grade", lambda route: held.append(route))
+        page.locator("#files").set_input_files(eyes[1:3])
+        page.wait_for_timeout(100)
+        while len(held) < 2:
+            page.wait_for_timeout(50)
+        page.get_by_role("button", name="Clear").click()
+        page.unroute("**/v1/grade")
+        graded(page, eyes[2:3])
+        assert names(page) == [Path(eyes[2]).name]
+        assert page.locator("#status").text_content() == "1 graded."
+        assert not page.locator("#problems").is_visible()
+
+
+@pytest.mark.slow
+def test_what_is_no_file_is_told_as_such(browser, address, eyes):
+    """As a folder, which browsers let one drop."""
+    with visited(browser, address, width=390) as page:
+        page.evaluate("() => { File.prototype.slice = () => { throw new Error('a folder'); }; }")
+        page.locator("#files").set_input_files(eyes[:1])
+        told = page.locator("#problem-list li")
+        told.wait_for()
+        assert "The file cannot be read" in told.text_content()
+        assert "folder" in told.text_content()
 
 
 @pytest.mark.slow

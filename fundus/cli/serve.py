@@ -13,6 +13,7 @@ from fundus.cli.screen import Screen
 
 if TYPE_CHECKING:
     from fundus.cli.runs import Run
+    from fundus.serving.limits import ServingLimits
 
 _ACCESS, _LIMITS = "Access", "Limits"
 
@@ -59,6 +60,9 @@ def serve(
         float,
         opt.option("Seconds for a photograph to be graded, once it is here.", _LIMITS, min=0.1),
     ] = 60,
+    upload_timeout: Annotated[
+        float, opt.option("Seconds for a request to arrive.", _LIMITS, min=0.1)
+    ] = 30,
     quiet: opt.Quiet = False,
 ) -> None:
     """Open a page on which photographs are graded, with an HTTP interface beside it.
@@ -87,8 +91,10 @@ def serve(
         max_request=max(ServingLimits.max_request, size + 2**16),
         max_held=max(ServingLimits.max_held, 2 * size),
         max_waiting=queue,
+        upload_seconds=upload_timeout,
         answer_seconds=timeout,
     )
+    _check_limits(limits)
     with bound(host, port) as taken:
         screen.note(f"Loading {run} …")
         trained = model_of(run)
@@ -127,6 +133,23 @@ def model_of(argument: str) -> Run:
     from fundus.cli.runs import open_run
 
     return open_run(opt.run_of(argument), None, verbose=False)
+
+
+def _check_limits(limits: ServingLimits) -> None:
+    """Refuse limits above those of all images, which would hold instead without a word."""
+    from fundus.images.limits import image_limits
+
+    for option, name, unit in (
+        ("--max-megabytes", "max_bytes", 2**20),
+        ("--max-megapixels", "max_pixels", 10**6),
+    ):
+        asked, known = getattr(limits, name), getattr(image_limits(), name)
+        if known is not None and asked > known:
+            raise typer.BadParameter(
+                f"no image of more than {known / unit:g} is read here: ask for at most that, or "
+                f"raise it by the environment variable FUNDUS_IMAGE_LIMITS ({name}=…).",
+                param_hint=option,
+            )
 
 
 def _check_token(token: str | None, *, is_loopback: bool, host: str) -> None:

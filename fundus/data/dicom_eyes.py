@@ -15,6 +15,8 @@ from fundus.images.formats import image_kind
 
 #: Bytes that tell a DICOM file.
 _BEGINNING = 144
+#: Bytes that hold most headers, and a keyword behind all that are looked for.
+_HEAD, _LATER = 262_144, "Rows"
 #: Keywords of the eye, the first that is there counts.
 SIDES = ("ImageLaterality", "Laterality")
 _KEYWORDS = ("PatientID", *SIDES)
@@ -60,11 +62,21 @@ def _from_header(path: str) -> tuple[str | None, str | None]:
     if not is_dicom_file(path):
         return None, None
     try:
-        header = read_header(read_bytes(path), _KEYWORDS, path)
+        header = _beginning_of(path) or read_header(read_bytes(path), _KEYWORDS, path)
     except ImageReadError:  # reported where the file is checked
         return None, None
     patient = header.text("PatientID")
     return hidden(patient) if patient else None, eye_of(header)
+
+
+def _beginning_of(path: str) -> Header | None:
+    """The header of a file whose pixels are not read; None where it is longer than usual."""
+    try:
+        with open(path, "rb") as stream:
+            header = read_header(stream.read(_HEAD), [*_KEYWORDS, _LATER], path)
+    except (OSError, ImageReadError):  # told by who reads the whole file
+        return None
+    return header if _LATER in header.present else None
 
 
 def eye_of(header: Header) -> str | None:

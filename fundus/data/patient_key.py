@@ -65,4 +65,4 @@ def hidden(patient: str) -> str:
         return patient
     if not key.strip():  # as of a file that is not there, in a shell
         raise invalid("the environment", VARIABLE, "a key that is not empty, or not set", key)
-    return hmac.new(os.fsencode(key), patient.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+    return hmac.new(os.fsencode(key), os.fsencode(patient), hashlib.sha256).hexdigest()[:_DIGITS]

@@ -5,6 +5,7 @@ Messages show numbers, and names out of the tables below, but no text of a heade
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ _SAMPLES = {
     **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
     **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), 3),
 }
+#: What only the transform of JPEG 2000 makes, and undoes.
+_OF_JPEG_2000 = ("YBR_ICT", "YBR_RCT")
 _PALETTES = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
 _KEYWORDS = (
     *("SOPClassUID", "Modality", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
@@ -53,6 +56,9 @@ _KEYWORDS = (
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 #: Markers of a JPEG's size.
 JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+#: How a frame begins.
+_BEGINS = {"JPEG": b"\xff\xd8", "JPEG-LS": b"\xff\xd8", "JPEG 2000": b"\xff\x4f\xff\x51"}
+_ONE_FRAME = "write the frame that is wanted to a file of its own (docs/dicom.md shows how)"
 #: Marker of a JPEG-LS stream's size.
 _JPEG_LS_SIZE = 0xF7
 
@@ -143,12 +149,12 @@ def photograph_of(data: bytes, name: str, limits: ImageLimits) -> Photograph:
         packing = "native"  # a file without the description of itself
     if packing is None:
         fail(name, "a DICOM file whose transfer syntax is read", _syntax_name(header), CONVERT)
-    colours = _check_samples(header, name)
+    colours = _check_samples(header, packing, name)
     height, width = header.number("Rows") or 0, header.number("Columns") or 0
     check_sides(height, width, limits, name)
     stream = header.values["PixelData"]
     if packing != "native":
-        stream = _unwrapped(stream, name)
+        stream = _unwrapped(stream, packing, name)
     frame = _checked_stream(stream, packing, Frame(height, width), header, name)
     check_frame(frame, len(data), limits, name)
     first, palette = _palette(header, name) if colours == "PALETTE COLOR" else (0, None)
@@ -192,16 +198,12 @@ def _check_frames(header: Header, name: str) -> None:
     n_frames = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
     if n_frames == 1 or "NumberOfFrames" not in header.present or text == "":
         return
-    advice = (
-        "write the frame that is wanted to a file of its own (docs/dicom.md shows how)"
-        if n_frames
-        else COPY_AGAIN
-    )
+    advice = _ONE_FRAME if n_frames else COPY_AGAIN
     found = "a number that cannot be read" if n_frames is None else f"{n_frames} frames"
     fail(name, "a DICOM file of one frame", found, advice)
 
 
-def _check_samples(header: Header, name: str) -> str:
+def _check_samples(header: Header, packing: str, name: str) -> str:
     """Return what the samples mean, of pixels that are read."""
     colours = header.text("PhotometricInterpretation")
     samples, allocated = header.number("SamplesPerPixel"), header.number("BitsAllocated")
@@ -215,10 +217,13 @@ def _check_samples(header: Header, name: str) -> str:
         known = colours if colours in _SAMPLES else "of another meaning"
         expected = f"a DICOM file whose pixels are among {', '.join(_SAMPLES)}"
         fail(name, expected, f"{samples} sample(s) a pixel, {known}", CONVERT)
+    if colours in _OF_JPEG_2000 and packing != "JPEG 2000":
+        found = f"{colours}, which only JPEG 2000 has, in {packing} pixels"
+        fail(name, "a DICOM file whose colours are known", found, CONVERT)
     return colours
 
 
-def _unwrapped(value: bytes, name: str) -> bytes:
+def _unwrapped(value: bytes, packing: str, name: str) -> bytes:
     """Join the fragments of the one frame, past the table of offsets."""
     fragments, at = [], 0
     while at < len(value) and value[at : at + 4] != _END:
@@ -229,7 +234,18 @@ def _unwrapped(value: bytes, name: str) -> bytes:
         at += 8 + length
     if len(fragments) < 2:
         _stops(name)
-    return b"".join(fragments[1:])
+    offsets, parts = fragments[0], fragments[1:]
+    if packing == "RLE":  # a frame has a fragment of its own
+        several = len(parts) > 1
+    else:
+        several = any(
+            part.startswith(_BEGINS[packing]) and before.rstrip(b"\0").endswith(b"\xff\xd9")
+            for before, part in itertools.pairwise(parts)
+        )
+    if several or len(offsets) > 4:
+        found = "several, of which the header does not tell"
+        fail(name, "a DICOM file of one frame", found, _ONE_FRAME)
+    return b"".join(parts)
 
 
 def _stops(name: str) -> NoReturn:
@@ -244,9 +260,9 @@ def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, n
     if packing == "native":
         per_pixel = 2 if colours == "YBR_FULL_422" else samples
         expected = frame.height * frame.width * per_pixel
-        if len(stream) not in (expected, expected + 1) or (
-            colours == "YBR_FULL_422" and frame.width % 2
-        ):
+        halved = colours == "YBR_FULL_422" and frame.width % 2
+        words = header.syntax == BIG_ENDIAN and header.pixels[0] == "OW"
+        if len(stream) not in (expected, expected + 1) or halved or (words and len(stream) % 2):
             found = f"{len(stream)} (the file is truncated or damaged)"
             what = f"{expected} bytes for {frame.width} x {frame.height} pixels"
             fail(name, f"{what} in a DICOM file", found, COPY_AGAIN)
@@ -275,6 +291,9 @@ def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, n
             _stops(name)
         if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
             _stops(name)
+        if packing == "JPEG 2000" and colours in _OF_JPEG_2000 and not is_transformed(stream):
+            found = f"{colours} in the header, and pixels that were not transformed so"
+            fail(name, "a DICOM file whose colours are known", found, CONVERT)
     if inside != (frame.height, frame.width, samples, 8):
         height, width, n, bits = inside
         fail(
@@ -334,6 +353,14 @@ def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int, int]:
     if (across, down) != (1, 1):
         raise ValueError("parts that are smaller than the picture")
     return bottom - top, right - left, samples, bits + 1
+
+
+def is_transformed(stream: bytes) -> bool:
+    """Whether a JPEG 2000 codestream has the transform of colours, which decoders undo."""
+    at = 2
+    while stream[at : at + 1] == b"\xff" and stream[at + 1] not in (0x52, 0x90):
+        at += 2 + max(2, int.from_bytes(stream[at + 2 : at + 4], "big"))
+    return stream[at : at + 2] == b"\xff\x52" and stream[at + 8] == 1
 
 
 def _palette(header: Header, name: str) -> tuple[int, NDArray[np.uint8]]:

@@ -24,10 +24,10 @@ INSTALL = "pip install 'fundus-zoo[dicom]'"
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-#: How the element that names the transfer syntax begins, in a file's description of itself.
-_SYNTAX = b"\x02\0\x10\0UI"
-#: Bytes from the beginning within which it ends.
-_DESCRIPTION = 65_536
+#: Kinds of values whose length takes four bytes, in a file's description of itself.
+_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+#: Pieces in which a header is read, up to three for an element. Honest ones take some thousands.
+_MOST_PIECES = 100_000
 #: Name of an envelope around encrypted data (CMS), near its beginning.
 _ENVELOPE = bytes.fromhex("06092a864886f70d010703")
 _UNDEFINED = 0xFFFFFFFF
@@ -98,14 +98,15 @@ def read_header(data: bytes, keywords: Sequence[str], name: str) -> Header:
     read = _reader(name)
     if _ENVELOPE in data[:64]:
         fail(name, "a DICOM file", "an encrypted one (a CMS envelope)", "decrypt it")
-    syntax = _syntax(data)
-    if syntax == _DEFLATED:  # it would be unpacked at once, whatever it becomes
+    syntaxes = _syntaxes(data, name)
+    syntax = syntaxes[-1] if syntaxes else ""
+    if _DEFLATED in syntaxes:  # it would be unpacked at once, whatever it becomes
         found = "Deflated Explicit VR Little Endian"
         fail(name, "a DICOM file whose transfer syntax can be read", found, CONVERT)
     try:
         with silent_pydicom():
             found_set = read(
-                io.BytesIO(data),
+                _Pieces(data),
                 stop_before_pixels="PixelData" not in keywords,
                 force=True,
                 specific_tags=list(keywords),
@@ -114,6 +115,9 @@ def read_header(data: bytes, keywords: Sequence[str], name: str) -> Header:
     except MemoryError:
         found = f"too little for a file of {len(data)} bytes"
         fail(name, "enough free memory", found, "close other programs")
+    except _TooManyError:
+        found = f"one of more than {_MOST_PIECES} pieces, while cameras write thousands"
+        fail(name, "a DICOM header that is read in a moment", found, "take it out of the data")
     except Exception:  # damage raises whatever it leads to
         found = f"{len(data)} bytes whose header cannot be read (truncated or damaged)"
         fail(name, "a whole DICOM file", found, COPY_AGAIN)
@@ -160,10 +164,40 @@ def _reader(name: str) -> Callable[..., Any]:
     return dcmread
 
 
-def _syntax(data: bytes) -> str:
-    """UID of the transfer syntax that a file names in its description of itself."""
-    at = data.find(_SYNTAX, 0, _DESCRIPTION)
-    if at < 0 or at + 8 > len(data):
-        return ""
-    (length,) = struct.unpack_from("<H", data, at + 6)
-    return data[at + 8 : at + 8 + length].decode("latin-1").strip(" \0")
+class _TooManyError(Exception):
+    """A header has more elements than any camera writes."""
+
+
+class _Pieces(io.BytesIO):
+    """Bytes that are read in so many pieces and no more, as each takes a moment of one thread."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _MOST_PIECES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as any stream of bytes does."""
+        self._left -= 1
+        if self._left < 0:
+            raise _TooManyError
+        return super().read(size)
+
+
+def _syntaxes(data: bytes, name: str) -> list[str]:
+    """UIDs of the transfer syntax in a file's description of itself, one in an honest file.
+
+    The description is walked as pydicom does, as what comes before it may hold anything.
+    """
+    at, found = 132 if data[128:132] == b"DICM" else 0, []
+    while data[at : at + 2] == b"\x02\0":
+        kind = data[at + 4 : at + 6]
+        start, how = (at + 12, "<I") if kind in _LONG else (at + 8, "<H")
+        size = struct.calcsize(how)
+        (length,) = struct.unpack_from(how, data, start - size) if start <= len(data) else (-1,)
+        if not (kind.isalpha() and kind.isupper()) or not 0 <= length <= len(data) - start:
+            told = "one that cannot be followed (the file is truncated or damaged)"
+            fail(name, "a DICOM file with a description of itself", told, COPY_AGAIN)
+        if data[at + 2 : at + 4] == b"\x10\0":
+            found.append(data[start : start + length].decode("latin-1").strip(" \0"))
+        at = start + length
+    return found

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.images.dicom import Photograph, jpeg_parts
+from fundus.images.dicom import Photograph, is_transformed, jpeg_parts
 from fundus.images.dicom_header import INSTALL
 from fundus.images.formats import COPY_AGAIN, fail
 from fundus.runtime.opencv import cv2
@@ -56,6 +56,8 @@ def rgb_of(
     else:
         how = {"native": _native, "RLE": _rle, "JPEG-LS": _jpeg_ls, "JPEG 2000": _jpeg_2000}
         pixels = how[photograph.packing](photograph, name)
+        if photograph.packing == "JPEG 2000" and is_transformed(photograph.stream):
+            colours = "RGB"  # the decoder has made it, whatever the header says
     return _as_rgb(pixels, colours, photograph)
 
 

@@ -17,7 +17,7 @@ from fundus.exceptions import (
     Message,
     OperatingPointError,
 )
-from fundus.metrics.resampled import Ranking
+from fundus.metrics.resampled import DrawnRanking, Ranking
 
 # a share such as 9 / 10 must reach a goal of 0.9 however it was computed
 _ROUNDING = 1e-9
@@ -126,9 +126,9 @@ def operating_point(
             "An operating point needs images that are to be referred and others. "
             f"Got {truth.sum()} of {len(truth)} that are."
         )
-    ranking = Ranking(truth, values)
-    sens, spec = (rate[0] for rate in ranking.rates(np.ones((1, len(values)))))
-    j = int(chosen_thresholds(sens[np.newaxis], spec[np.newaxis], wanted, goal)[0])
+    ranking, once = Ranking(truth, values), np.ones((1, len(values)))
+    sens, spec = (rate[0] for rate in ranking.rates(once))
+    j = int(chosen_thresholds(ranking.drawn(once), wanted, goal)[0])
     last = len(ranking.values) - 1
     if not 1 <= j <= last:
         raise OperatingPointError(_unreachable(sens, spec, wanted, goal, last))
@@ -151,13 +151,10 @@ def _goal(sensitivity: float | None, specificity: float | None) -> tuple[str, fl
     return given[0]
 
 
-def chosen_thresholds(
-    sens: NDArray[np.float64], spec: NDArray[np.float64], wanted: str, goal: float
-) -> NDArray[np.intp]:
+def chosen_thresholds(drawn: DrawnRanking, wanted: str, goal: float) -> NDArray[np.intp]:
     """Threshold of each resample: the highest of enough sensitivity, the lowest of specificity."""
-    if wanted == "sensitivity":
-        return np.maximum((sens >= goal - _ROUNDING).sum(axis=1) - 1, 0)
-    return np.minimum((spec < goal - _ROUNDING).sum(axis=1), spec.shape[1] - 1)
+    least = goal - _ROUNDING
+    return drawn.highest(least) if wanted == "sensitivity" else drawn.lowest(least)
 
 
 def _unreachable(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -126,21 +128,22 @@ class Ranking:
     def __init__(self, positive: NDArray[np.bool_], score: NDArray[np.float64]) -> None:
         self.values, code = np.unique(score, return_inverse=True)
         order = np.argsort(code, kind="stable")
-        self._positive, self._negative = order[positive[order]], order[~positive[order]]
-        values = np.arange(len(self.values))
-        # how many positive and negative images, in rising order, lie below each value
-        self._positives_below = np.searchsorted(code[self._positive], values)
-        self._negatives_below = np.searchsorted(code[self._negative], values)
+        self.positive, self.negative = order[positive[order]], order[~positive[order]]
+        values = np.arange(len(self.values) + 1)
+        # how many positive and negative images, in rising order, lie below each threshold
+        self.positives_below = np.searchsorted(code[self.positive], values)
+        self.negatives_below = np.searchsorted(code[self.negative], values)
         # and for each positive image the negative ones below it, and those below or equal
-        self._below = np.searchsorted(code[self._negative], code[self._positive])
-        self._up_to = np.searchsorted(code[self._negative], code[self._positive], side="right")
+        self.below = np.searchsorted(code[self.negative], code[self.positive])
+        self.up_to = np.searchsorted(code[self.negative], code[self.positive], side="right")
+
+    def drawn(self, weights: Weights) -> DrawnRanking:
+        """Sum the weights of resamples in the order of the score, for several questions."""
+        return DrawnRanking(self, weights)
 
     def auc(self, weights: Weights) -> Scores:
         """Area under the ROC curve, ties counted half; ``nan`` where one class was not drawn."""
-        found, false = of(weights, self._positive), _running(of(weights, self._negative))
-        won = np.einsum("ij,ij->i", found, of(false, self._below))
-        won += np.einsum("ij,ij->i", found, of(false, self._up_to))
-        return ratio(won / 2, found.sum(axis=1) * false[:, -1])
+        return self.drawn(weights).auc()
 
     def rates(self, weights: Weights) -> tuple[Scores, Scores]:
         """Sensitivity and specificity of every threshold.
@@ -150,15 +153,69 @@ class Ranking:
         sensitivity, specificity : ndarray of float, shape (n_resamples, n_values + 1)
             ``nan`` where one class was not drawn.
         """
-        missed = self._at_thresholds(weights, self._positive, self._positives_below)
-        cleared = self._at_thresholds(weights, self._negative, self._negatives_below)
-        found = missed[:, -1:]
-        return ratio(found - missed, found), ratio(cleared, cleared[:, -1:])
+        thresholds = np.arange(len(self.values) + 1)
+        return self.drawn(weights).rates(np.tile(thresholds, (len(weights), 1)))
 
-    @staticmethod
-    def _at_thresholds(weights: Weights, images: NDArray[np.intp], below: NDArray) -> Scores:
-        """Weight of the images below each threshold, the last of which flags none."""
-        return of(_running(of(weights, images)), np.append(below, len(images)))
+
+class DrawnRanking:
+    """A `Ranking` in some resamples.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    weights : ndarray of float, shape (n_resamples, n_images)
+    """
+
+    def __init__(self, ranking: Ranking, weights: Weights) -> None:
+        self._ranking, self._found = ranking, of(weights, ranking.positive)
+        self._missed = _running(self._found)
+        self._cleared = _running(of(weights, ranking.negative))
+
+    def auc(self) -> Scores:
+        """Area under the ROC curve, ties counted half; ``nan`` where one class was not drawn."""
+        won = np.einsum("ij,ij->i", self._found, of(self._cleared, self._ranking.below))
+        won += np.einsum("ij,ij->i", self._found, of(self._cleared, self._ranking.up_to))
+        return ratio(won / 2, self._missed[:, -1] * self._cleared[:, -1])
+
+    def rates(self, thresholds: NDArray[np.intp]) -> tuple[Scores, Scores]:
+        """Sensitivity and specificity of some thresholds of each resample.
+
+        Parameters
+        ----------
+        thresholds : ndarray of int, shape (n_resamples, n)
+
+        Returns
+        -------
+        sensitivity, specificity : ndarray of float, shape (n_resamples, n)
+            ``nan`` where one class was not drawn.
+        """
+        below = self._ranking.positives_below[thresholds], self._ranking.negatives_below[thresholds]
+        missed = np.take_along_axis(self._missed, below[0], axis=1)
+        cleared = np.take_along_axis(self._cleared, below[1], axis=1)
+        found = self._missed[:, -1:]
+        return ratio(found - missed, found), ratio(cleared, self._cleared[:, -1:])
+
+    def highest(self, sensitivity: float) -> NDArray[np.intp]:
+        """Highest threshold of each resample that has a sensitivity; 0 where none is known.
+
+        Thresholds need no search one by one, as what lies below them rises with them.
+        """
+        found = self._missed[:, -1]
+        reached = _places(self._missed, found * (1 - sensitivity), "right") - 1
+        last = np.searchsorted(self._ranking.positives_below, reached, side="right") - 1
+        return np.where(found > 0, last, 0)
+
+    def lowest(self, specificity: float) -> NDArray[np.intp]:
+        """Lowest threshold of each resample that has a specificity; 0 where none is known."""
+        short = _places(self._cleared, self._cleared[:, -1] * specificity, "left") - 1
+        first = np.searchsorted(self._ranking.negatives_below, short, side="right")
+        return np.minimum(first, len(self._ranking.values))
+
+
+def _places(sums: Scores, values: Scores, side: Literal["left", "right"]) -> NDArray[np.intp]:
+    """Where each row of rising sums reaches, or passes, a value of its own."""
+    pairs = zip(sums, values, strict=True)
+    return np.array([np.searchsorted(row, value, side) for row, value in pairs], dtype=np.intp)
 
 
 def of(values: Scores, images: NDArray[np.intp]) -> Scores:

@@ -19,6 +19,8 @@ from fundus.reporting.by_patient import worse_eyes
 from fundus.reporting.screened import Condition, PointScore, ScreeningReport
 
 REFERABLE = "referable"
+#: What an operating point is chosen for, and scored by.
+RATES = ("sensitivity", "specificity")
 
 #: The conditions, and the functions of grade and macular oedema that decide them.
 CONDITIONS = {REFERABLE: is_referable, "sight-threatening": is_sight_threatening}
@@ -113,7 +115,7 @@ def screening_report(
     bootstrap = bootstrap_of(
         content, groups, n_resamples=n_resamples, confidence=confidence, random_state=random_state
     )
-    conditions = []
+    scorings, told = {}, {}
     for name, truth in truths.items():
         counts = ~called | (name == REFERABLE)
         if operating_points is None:
@@ -123,12 +125,13 @@ def screening_report(
             points, notes = list(operating_points.get(name, ())), []
             if not points:
                 notes = ["no operating point was chosen for it in training"]
-        conditions.append(
-            _condition(
-                name, truth, ranked, counts, bootstrap, points, notes,
-                operating_points is None,
-            )
-        )  # fmt: skip
+        scorings[name] = _Scoring(truth, ranked, counts, points, operating_points is None)
+        told[name] = notes
+    drawn = _scored(scorings, bootstrap)
+    conditions = [
+        scoring.condition(name, bootstrap, drawn[name], told[name])
+        for name, scoring in scorings.items()
+    ]
     n_patients = bootstrap.n_patients if groups is not None else None
     by_patient = None
     if groups is not None and bootstrap.n_patients < len(true):
@@ -141,8 +144,9 @@ def screening_report(
             random_state=random_state,
         )
         parts = zip(by_patient.conditions, conditions, strict=True)
-        told = tuple(_chosen_as(part, whole) for part, whole in parts)
-        by_patient = replace(by_patient, conditions=told)
+        by_patient = replace(
+            by_patient, conditions=tuple(_chosen_as(part, whole) for part, whole in parts)
+        )
     return ScreeningReport(
         tuple(conditions),
         len(true),
@@ -219,55 +223,83 @@ def choose_points(
     return points, notes
 
 
-def _condition(
-    name: str,
-    truth: NDArray[np.bool_],
-    score: NDArray[np.float64],
-    counts: NDArray[np.bool_],
-    bootstrap: Bootstrap,
-    points: list[OperatingPoint],
-    notes: list[str],
-    chosen_here: bool,
-) -> Condition:
-    """Score one condition on the images that count; the others have weight 0."""
-    present, absent = truth & counts, ~truth & counts
-    ranking = Ranking(truth, score)
-    once = counts[np.newaxis].astype(float)
-    sens, spec = (rate[0] for rate in ranking.rates(once))
-    flags = [score >= point.threshold for point in points]
+class _Scoring:
+    """One condition, scored on the images that count; the others have weight 0."""
 
-    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        weights = weights * counts
-        scores = {"auc": ranking.auc(weights)}
-        if chosen_here and points:
-            drawn_sens, drawn_spec = ranking.rates(weights)
-            rates = {"sensitivity": drawn_sens, "specificity": drawn_spec}
-        for k, (point, flagged) in enumerate(zip(points, flags, strict=True)):
-            if chosen_here:
-                j = chosen_thresholds(drawn_sens, drawn_spec, point.wanted, point.goal)
-                for what, of_all in (("sensitivity", sens), ("specificity", spec)):
-                    of_sample = rates[what][np.arange(len(j)), j]
-                    # without the images of a goal there is no threshold for it
-                    of_goal = np.where(np.isfinite(rates[what][:, 0]), of_all[j], np.nan)
-                    scores[f"{what}{k}"] = of_goal if what == point.wanted else of_sample
-            else:
-                scores[f"sensitivity{k}"] = share_of(weights, flagged, present)
-                scores[f"specificity{k}"] = share_of(weights, ~flagged, absent)
+    def __init__(
+        self,
+        truth: NDArray[np.bool_],
+        score: NDArray[np.float64],
+        counts: NDArray[np.bool_],
+        points: list[OperatingPoint],
+        chosen_here: bool,
+    ) -> None:
+        self._counts, self._points, self._chosen_here = counts, points, chosen_here
+        self._present, self._absent = truth & counts, ~truth & counts
+        self._ranking = Ranking(truth, score)
+        self._once = counts[np.newaxis].astype(float)
+        self._sens, self._spec = (rate[0] for rate in self._ranking.rates(self._once))
+        self._flags = [score >= point.threshold for point in points]
+
+    def statistic(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Scores of resamples by name."""
+        weights = weights * self._counts
+        resampled = self._ranking.drawn(weights)
+        scores = {"auc": resampled.auc()}
+        for k, (point, flagged) in enumerate(zip(self._points, self._flags, strict=True)):
+            if not self._chosen_here:
+                scores[f"sensitivity{k}"] = share_of(weights, flagged, self._present)
+                scores[f"specificity{k}"] = share_of(weights, ~flagged, self._absent)
+                continue
+            j = chosen_thresholds(resampled, point.wanted, point.goal)
+            of_samples = resampled.rates(j[:, np.newaxis])
+            for what, of_all, own in zip(RATES, (self._sens, self._spec), of_samples, strict=True):
+                # without the images of a goal there is no threshold for it
+                of_goal = np.where(np.isfinite(own[:, 0]), of_all[j], np.nan)
+                scores[f"{what}{k}"] = of_goal if what == point.wanted else own[:, 0]
         return scores
 
-    drawn = bootstrap.scores(statistic)
-    scored = tuple(
-        PointScore(
-            point,
-            bootstrap.proportion(flagged, present, drawn[f"sensitivity{k}"]),
-            bootstrap.proportion(~flagged, absent, drawn[f"specificity{k}"]),
-            chosen_here,
+    def condition(
+        self,
+        name: str,
+        bootstrap: Bootstrap,
+        drawn: dict[str, NDArray[np.float64]],
+        notes: list[str],
+    ) -> Condition:
+        """Join the scores with intervals from those of all resamples."""
+        present, absent = self._present, self._absent
+        scored = tuple(
+            PointScore(
+                point,
+                bootstrap.proportion(flagged, present, drawn[f"sensitivity{k}"]),
+                bootstrap.proportion(~flagged, absent, drawn[f"specificity{k}"]),
+                self._chosen_here,
+            )
+            for k, (point, flagged) in enumerate(zip(self._points, self._flags, strict=True))
         )
-        for k, (point, flagged) in enumerate(zip(points, flags, strict=True))
-    )
-    auc = bootstrap.area(float(ranking.auc(once)[0]), drawn["auc"], present, absent)
-    n_positive, n_negative = int(present.sum()), int(absent.sum())
-    if finite_or_none(auc.value) is None:
-        notes = [*notes, f"no AUC: {n_positive} of {n_positive + n_negative} images have it"]
-    curve = (1 - spec[::-1], sens[::-1])
-    return Condition(name, n_positive, n_negative, auc, scored, tuple(notes), curve)
+        whole = float(self._ranking.auc(self._once)[0])
+        auc = bootstrap.area(whole, drawn["auc"], present, absent)
+        n_positive, n_negative = int(present.sum()), int(absent.sum())
+        if finite_or_none(auc.value) is None:
+            notes = [*notes, f"no AUC: {n_positive} of {n_positive + n_negative} images have it"]
+        curve = (1 - self._spec[::-1], self._sens[::-1])
+        return Condition(name, n_positive, n_negative, auc, scored, tuple(notes), curve)
+
+
+def _scored(
+    scorings: dict[str, _Scoring], bootstrap: Bootstrap
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Scores of all resamples by condition; resamples are drawn once for all of them."""
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {
+            f"{name}/{key}": values
+            for name, scoring in scorings.items()
+            for key, values in scoring.statistic(weights).items()
+        }
+
+    drawn = bootstrap.scores(statistic)
+    return {
+        name: {key.split("/")[1]: v for key, v in drawn.items() if key.split("/")[0] == name}
+        for name in scorings
+    }

@@ -43,9 +43,12 @@ _PROBLEMS: dict[int | str, Any] = {
         (403, "A request of another site"),
         (408, "An upload that took too long"),
         (413, "Too many bytes, pixels or photographs"),
-        (415, "No photograph in the request"),
+        (415, "A body of another kind than a form or a photograph"),
         (421, "A name that is not the server's"),
-        (422, "No image, or a damaged one"),
+        (
+            422,
+            "No photograph or several, no image, a damaged one, or a parameter that cannot be used",
+        ),
         (500, "A mistake of the server"),
         (503, "Too much to do: try again after Retry-After"),
         (507, "Too little memory for the photograph"),
@@ -131,7 +134,8 @@ def _handle_problems(app: FastAPI, service: Service) -> None:
     @app.exception_handler(Exception)  # `Guard` logs where it was raised
     async def of_a_mistake(_: Request, error: Exception) -> Response:
         return answer(
-            Problem(500, "The server has an error", f"{type(error).__name__}: {error}.",
+            # without its text, which may hold what is nobody's business
+            Problem(500, "The server has an error", f"It fails with {type(error).__name__}.",
                     "Tell whoever runs the server; its terminal says more.")
         )  # fmt: skip
 
@@ -184,11 +188,15 @@ def _add_interface(app: FastAPI, service: Service) -> None:
         """Map on one photograph what raises and what lowers its severity."""
         return JSONResponse((await service.map(request)).to_dict())
 
-    @app.get("/v1/model", response_model=answers.ModelAnswer)
+    asked_for: dict[int | str, Any] = {status: _PROBLEMS[status] for status in (401, 421)}
+
+    @app.get("/v1/model", response_model=answers.ModelAnswer, responses=asked_for)
     async def model() -> Response:
         """Tell what the model is, and what the server takes."""
         names = ("max_bytes", "max_pixels", "max_files", "max_request")
+        inside = service.limits.of_images()
         limits = {name: getattr(service.limits, name) for name in names}
+        limits |= {"max_bytes": inside.max_bytes, "max_pixels": inside.max_pixels}
         return JSONResponse({**service.served.describe(), "limits": limits})
 
     @app.get("/health", response_model=answers.HealthAnswer)

@@ -35,6 +35,8 @@ SECRET = ("/v1", "/metrics")
 
 # of a refused request, so that its client reads the answer and not that the connection ended
 _DRAINED_SECONDS, _DRAINED_BYTES = 5.0, 2**30
+#: For a client to take a part of its answer.
+_SENT_SECONDS = 60.0
 
 
 class Guard:
@@ -87,7 +89,11 @@ class Guard:
                     await body.drain()
                 if self._answered is not None:
                     self._answered(scope["path"], message["status"], time.monotonic() - began)
-            await send(message)
+            try:
+                async with asyncio.timeout(_SENT_SECONDS):
+                    await send(message)
+            except TimeoutError:  # whoever asked does not read the answer
+                raise _UnreadError from None
 
         try:
             self._check(scope, headers)
@@ -96,6 +102,8 @@ class Guard:
             return
         try:
             await self._app(scope, body.receive, sending)
+        except _UnreadError:
+            return  # without an end of the answer the connection is closed
         except Exception:
             # it was answered by the handler of the application; the connection stays
             logging.getLogger("fundus.serving").exception("A request could not be answered")
@@ -173,6 +181,10 @@ async def respond(problem: Problem, send: Send) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class _UnreadError(Exception):
+    """A client does not read its answer."""
 
 
 class _Body:

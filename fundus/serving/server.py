@@ -17,6 +17,8 @@ from fundus.serving.guard import host_name
 from fundus.serving.limits import ServingLimits
 
 #: Seconds for which answers that are being made are waited for at the end.
+#: Connections at the same time; more are told to come again.
+_CONNECTIONS = 512
 _GRACE = 10
 
 
@@ -153,5 +155,6 @@ def make_server(app: ASGIApp, limits: ServingLimits) -> uvicorn.Server:
             timeout_keep_alive=5,
             timeout_graceful_shutdown=_GRACE,
             h11_max_incomplete_event_size=32 * 1024,
+            limit_concurrency=max(_CONNECTIONS, 4 * limits.max_waiting),
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -44,7 +45,10 @@ class Service:
             took=self.metrics.took,
         )
         self._checking = 0
-        self._pool = ThreadPoolExecutor(processor_share(), thread_name_prefix="fundus-check")
+        threads = processor_share()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fundus-check")
+        # what waits for a thread waits here, where it ends with its client, not in the pool
+        self._free = asyncio.Semaphore(threads)
 
     def close(self) -> None:
         """End the threads."""
@@ -118,7 +122,20 @@ class Service:
             except Exception as error:
                 return mistake(error, upload.name)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        await self._free.acquire()
+        try:
+            future = self._pool.submit(work)
+        except BaseException:
+            self._free.release()
+            raise
+        loop = asyncio.get_running_loop()
+
+        def ended(_: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(self._free.release)
+
+        future.add_done_callback(ended)
+        return await asyncio.wrap_future(future)
 
     async def _in_time(self, request: Request, work: Awaitable[T], until: float) -> T:
         """Wait for some work, as long as the client is there and the time has not run out."""

@@ -54,6 +54,14 @@ def test_others_need_a_token(run, tmp_path, monkeypatch):
     assert "There is no run" in flat(told.stderr)
 
 
+def test_limits_that_would_not_hold_are_refused(run, tmp_path):
+    told = run("serve", tmp_path, "--max-megapixels", "300", code=2)
+    assert "no image of more than 178.957 is read here" in flat(told.stderr)
+    assert "FUNDUS_IMAGE_LIMITS (max_pixels=" in flat(told.stderr)
+    told = run("serve", tmp_path, "--max-megabytes", "2000", code=2)
+    assert "no image of more than 1024 is read here" in flat(told.stderr)
+
+
 def test_a_request_holds_no_more_than_the_queue(run, tmp_path, monkeypatch):
     from fundus.cli import serve
     from fundus.exceptions import DataError

@@ -23,7 +23,8 @@ async function answered(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store" });
-  } catch {
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
     throw new Refused({
       status: 0, title: "The server cannot be reached",
       detail: "The connection ended before there was an answer.",
@@ -45,16 +46,17 @@ async function patiently(path, options) {
     } catch (error) {
       if (error.problem?.status !== 503 || tries === 5) throw error;
       await wait(Math.min(20, error.problem.after || 2));
+      options().signal?.throwIfAborted();
     }
   }
 }
 
-function form(file) {
+function form(file, signal) {
   const body = new FormData();
   body.append("file", file, file.name);
-  return { method: "POST", body };
+  return { method: "POST", body, signal };
 }
 
 export const model = () => answered("v1/model");
-export const grade = (file) => patiently("v1/grade", () => form(file));
+export const grade = (file, signal) => patiently("v1/grade", () => form(file, signal));
 export const explain = (file) => patiently("v1/explain", () => form(file));

@@ -21,7 +21,7 @@ export function show(place, row, model, point) {
 function head(row, model, point) {
   const at = referral(row, point);
   const grade = made("p", { class: "large" }, dot(row.grade, model.grades), row.name);
-  const told = made("div", { class: "told" }, grade, at ? chip(at.refer) : null);
+  const told = made("div", { class: "told" }, grade, at ? chip(row, at.refer) : null);
   const why = [];
   if (at) why.push(`Severity ${row.severity.toFixed(2)}, ${at.refer ? "at or above" : "below"} the threshold ${at.threshold.toFixed(2)} for ${at.condition} disease.`);
   if (row.set) why.push(setText(row, model));
@@ -52,7 +52,7 @@ function warnings(row) {
 }
 
 function map(row) {
-  const stage = made("div", { class: "stage" }, made("p", { text: "Looking where the model looks …", role: "status" }));
+  const stage = made("div", { class: "stage" }, made("p", { text: "Looking where the model looks …" }));
   const slider = made("input", { type: "range", id: "opacity", min: "0", max: "100", value: String(opacity) });
   const output = made("output", { for: "opacity" });
   const slide = made("div", { class: "slide", hidden: "" }, made("label", { for: "opacity", text: "Map" }), slider, output);

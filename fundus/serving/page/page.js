@@ -14,6 +14,8 @@ let working = 0;
 let done = 0;
 let asked = 0;
 let sent = 0;
+// what was asked before a Clear is dropped when it comes
+let round = new AbortController();
 
 function tell(text) { at("status").textContent = text; }
 
@@ -27,7 +29,9 @@ async function begin() {
       at("token-text").focus();
       return false;
     }
-    at("model").textContent = `${error.problem.title}. ${error.problem.advice}`;
+    const problem = problemOf(error);
+    at("model").textContent = `${problem.title}. ${problem.advice}`;
+    failed = problem;
     return false;
   }
   at("token").hidden = true;
@@ -47,18 +51,21 @@ async function begin() {
   return true;
 }
 
-const ready = begin();
+let failed = null;
+let ready = begin();
 
 at("token").addEventListener("submit", async (event) => {
   event.preventDefault();
   ask.setToken(at("token-text").value);
+  failed = null;
   if (await begin()) at("files").focus();
-  else at("token-told").textContent = "That is not the token of this server.";
+  else at("token-told").textContent = failed ? `${failed.title}. ${failed.advice}` : "That is not the token of this server.";
 });
 
 async function take(files) {
   if (!files.length) return;
-  if (!model && !(await ready) && !model) {
+  if (!model && !(await ready) && at("token").hidden) ready = begin(); // it may be there by now
+  if (!model && !(await ready)) {
     tell("The server has not answered yet, so nothing was sent.");
     return;
   }
@@ -80,8 +87,11 @@ async function take(files) {
 async function work() {
   working += 1;
   for (let file = waiting.shift(); file; file = waiting.shift()) {
+    const mine = round;
     try {
-      const found = await ask.grade(file);
+      await readable(file);
+      const found = await ask.grade(file, mine.signal);
+      if (mine !== round) continue;
       const row = { ...found, order: order.get(file), source: file, thumb: thumbnail(file) };
       at("results").hidden = false;
       at("main").classList.remove("empty");
@@ -89,11 +99,26 @@ async function work() {
       if (!table.chosen) choose(row, { quietly: true });
       done += 1;
     } catch (error) {
-      refuse(file.name, error.problem ?? { title: "The page could not show it", detail: String(error), advice: "" });
+      if (mine !== round) continue;
+      refuse(file.name, problemOf(error));
     }
     progress();
   }
   working -= 1;
+}
+
+const problemOf = (error) => error.problem ?? { title: "The page could not show it", detail: String(error), advice: "" };
+
+// a folder, for example, which browsers let one drop as if it were a file
+async function readable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new ask.Refused({
+      title: "The file cannot be read", detail: "It is a folder, or it was moved or changed since it was chosen.",
+      advice: "Choose the photographs in it.",
+    });
+  }
 }
 
 function refuse(name, problem) {
@@ -119,7 +144,12 @@ function choose(row, { quietly = false } = {}) {
   table.chosen = row;
   table.show();
   details.show(at("details"), row, model, table.place);
-  if (!quietly && matchMedia("(max-width: 64rem)").matches) at("details").scrollIntoView({ block: "start" });
+  if (quietly) return;
+  tell(`Details of ${row.file}: ${row.name}.`);
+  if (matchMedia("(max-width: 64rem)").matches) {
+    at("details").scrollIntoView({ block: "start" });
+    at("details").focus({ preventScroll: true });
+  }
 }
 
 // a small picture, so that many large photographs do not fill the memory
@@ -165,6 +195,9 @@ at("download").addEventListener("click", () => {
 });
 
 at("clear").addEventListener("click", () => {
+  round.abort();
+  round = new AbortController();
+  waiting.length = 0;
   table.rows = [];
   table.chosen = null;
   table.show();
@@ -173,7 +206,7 @@ at("clear").addEventListener("click", () => {
   at("problems").hidden = true;
   at("results").hidden = true;
   at("main").classList.add("empty");
-  asked -= done;
+  asked = 0;
   done = 0;
   progress();
   at("files").focus();

@@ -106,7 +106,7 @@ export class Table {
   cell(column, row) {
     if (column.name === "Grade") return made("span", { class: "grade" }, dot(row.grade, this.model.grades), row.name);
     if (column.name === "Severity") return row.severity === null ? "–" : row.severity.toFixed(2);
-    if (column.name === "Refer") return chip(refers(row, this.place), "no");
+    if (column.name === "Refer") return chip(row, refers(row, this.place), "no");
     if (column.name === "Set") return row.set.length > 1 ? `${row.set[0]}–${row.set.at(-1)}` : String(row.set[0]);
     if (column.name === "Folds") return row.folds ? `${row.folds.agreeing} of ${row.folds.grades.length}` : "–";
     const issues = row.warnings.map((warning) => warning.issue.replaceAll("_", " "));
@@ -116,14 +116,15 @@ export class Table {
   csv() {
     const model = this.model;
     const header = ["file", "grade", "name", "severity", ...model.grades.map((_, k) => `probability_${k}`)];
-    if (model.operating_points.length) header.push("referred", "threshold");
+    const point = model.operating_points[this.place];
+    if (point) header.push("referred", "threshold", "referred_for");
     if (model.confidence_level) header.push("grades_set", "defer");
     if (model.folds) header.push("folds_agreeing", "folds");
     header.push("warnings", "notice");
     const lines = this.ordered().map((row) => {
       const at = referral(row, this.place);
       const cells = [row.file, row.grade, row.name, row.severity, ...(row.probabilities ?? model.grades.map(() => ""))];
-      if (model.operating_points.length) cells.push(at?.refer ?? "", at?.threshold ?? "");
+      if (point) cells.push(at?.refer ?? "", at?.threshold ?? "", `${point.condition}, ${point.wanted} ${point.goal.toFixed(2)}`);
       if (model.confidence_level) cells.push(row.set?.join(";") ?? "", row.defer ?? "");
       if (model.folds) cells.push(row.folds?.agreeing ?? "", row.folds?.grades.length ?? "");
       return [...cells, row.warnings.map((warning) => warning.issue).join(";"), row.notice];
@@ -134,9 +135,12 @@ export class Table {
 
 const css = (column) => [column.wide && "wide", column.number && "number"].filter(Boolean).join(" ") || null;
 
-export const chip = (refer, not = "do not refer") => {
+// whether to refer; where the picture or the model is in doubt, "no" does not look reassuring
+export const chip = (row, refer, not = "do not refer") => {
   if (refer === null) return "–";
-  return made("span", { class: `chip ${refer ? "refer" : "not"}`, text: refer ? "refer" : not });
+  const doubt = row.defer ? "undecided" : row.warnings.length ? "poor picture" : "";
+  if (refer || !doubt) return made("span", { class: `chip ${refer ? "refer" : "not"}`, text: refer ? "refer" : not });
+  return made("span", { class: "chip warn", text: `${not}: ${doubt}` });
 };
 
 function quoted(value) {
