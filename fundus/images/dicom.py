@@ -18,6 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import DataWarning, warn_once
+from fundus.images.codestreams import (
+    is_transformed,
+    jpeg_2000_size,
+    jpeg_ls_size,
+    jpeg_parts,
+)
 from fundus.images.dicom_header import BIG_ENDIAN, CONVERT, Header, read_header
 from fundus.images.formats import COPY_AGAIN, check_jpeg, fail
 from fundus.images.limits import Frame, ImageLimits, check_frame, check_sides
@@ -54,13 +60,9 @@ _KEYWORDS = (
     *(f"{palette}{what}" for palette in _PALETTES for what in ("Descriptor", "Data")),
 )
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-#: Markers of a JPEG's size.
-JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: How a frame begins.
 _BEGINS = {"JPEG": b"\xff\xd8", "JPEG-LS": b"\xff\xd8", "JPEG 2000": b"\xff\x4f\xff\x51"}
 _ONE_FRAME = "write the frame that is wanted to a file of its own (docs/dicom.md shows how)"
-#: Marker of a JPEG-LS stream's size.
-_JPEG_LS_SIZE = 0xF7
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, n
             stream[jpeg_parts(stream)[1][0] + 4],
         )
     else:
-        read_size = _jpeg_ls_size if packing == "JPEG-LS" else _jpeg_2000_size
+        read_size = jpeg_ls_size if packing == "JPEG-LS" else jpeg_2000_size
         try:
             inside = read_size(stream)
         except (struct.error, IndexError, ValueError):
@@ -306,21 +308,6 @@ def _checked_stream(stream: bytes, packing: str, frame: Frame, header: Header, n
     return jpeg or frame
 
 
-def jpeg_parts(stream: bytes) -> tuple[list[tuple[int, int, int]], tuple[int, int]]:
-    """Marker, place and length of each segment before the scans; place and marker of the size."""
-    segments, size, at = [], (0, 0), 2
-    while at + 3 < len(stream) and stream[at + 1] != 0xDA:
-        marker = stream[at + 1]
-        if marker == 0xFF or marker in (0x01, *range(0xD0, 0xD9)):  # nothing follows these
-            at += 1 if marker == 0xFF else 2
-            continue
-        length = 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-        segments.append((marker, at, length))
-        size = (at, marker) if marker in JPEG_SIZES else size
-        at += length
-    return segments, size
-
-
 def _check_rle(stream: bytes, frame: Frame, samples: int, name: str) -> None:
     offsets = struct.unpack_from("<16I", stream) if len(stream) >= 64 else (0,)
     ordered = offsets[1 : samples + 1]
@@ -329,38 +316,6 @@ def _check_rle(stream: bytes, frame: Frame, samples: int, name: str) -> None:
     most = 64 + samples * (2 * frame.height * frame.width + 64)
     if not whole or ordered[-1] >= len(stream) or len(stream) > most:
         _stops(name)
-
-
-def _jpeg_ls_size(stream: bytes) -> tuple[int, int, int, int]:
-    """Height, width, samples and bits of a JPEG-LS stream."""
-    at = 2
-    while stream[at] == 0xFF and stream[at + 1] != _JPEG_LS_SIZE:
-        at += 2 + max(2, int.from_bytes(stream[at + 2 : at + 4], "big"))
-    bits, height, width, samples = struct.unpack_from(">BHHB", stream, at + 4)
-    if not stream.startswith(b"\xff\xd8") or stream[at] != 0xFF:
-        raise ValueError("no JPEG-LS stream")
-    return height, width, samples, bits
-
-
-def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int, int]:
-    """Height, width, samples and bits of a JPEG 2000 codestream."""
-    right, bottom, left, top = struct.unpack_from(">4I", stream, 8)
-    (samples,) = struct.unpack_from(">H", stream, 40)
-    parts = {struct.unpack_from(">BBB", stream, 42 + 3 * k) for k in range(min(samples, 4))}
-    if not stream.startswith(b"\xff\x4f\xff\x51") or len(parts) != 1:
-        raise ValueError("no JPEG 2000 codestream, or one of parts of several sizes")
-    bits, across, down = parts.pop()
-    if (across, down) != (1, 1):
-        raise ValueError("parts that are smaller than the picture")
-    return bottom - top, right - left, samples, bits + 1
-
-
-def is_transformed(stream: bytes) -> bool:
-    """Whether a JPEG 2000 codestream has the transform of colours, which decoders undo."""
-    at = 2
-    while stream[at : at + 1] == b"\xff" and stream[at + 1] not in (0x52, 0x90):
-        at += 2 + max(2, int.from_bytes(stream[at + 2 : at + 4], "big"))
-    return stream[at : at + 2] == b"\xff\x52" and stream[at + 8] == 1
 
 
 def _palette(header: Header, name: str) -> tuple[int, NDArray[np.uint8]]:

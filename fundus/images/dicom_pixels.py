@@ -9,7 +9,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus.images.dicom import Photograph, is_transformed, jpeg_parts
+from fundus.images.codestreams import is_transformed, jpeg_parts
+from fundus.images.dicom import Photograph
 from fundus.images.dicom_header import INSTALL
 from fundus.images.formats import COPY_AGAIN, fail
 from fundus.runtime.opencv import cv2
