@@ -87,6 +87,7 @@ from .reporting.stressed import StressReport as StressReport
 from .runtime.searches import one_search as one_search
 from .runtime.verbosity import set_verbosity as set_verbosity
 from .saving.bundle import load as load
+from .sharing.push import push_to_hub as push_to_hub
 from .store import Cache as Cache
 from .transfer.classifier import TransferClassifier as TransferClassifier
 from .transfer.features import FeatureExtractor as FeatureExtractor
