@@ -31,7 +31,7 @@ PACKAGE = HERE.parent / "fundus"
 #: The rooms by floor, lowest first. A room may import the rooms of lower floors, and no other.
 FLOORS = (
     ("_version", "exceptions"),
-    ("modelspecs", "parameters"),
+    ("modelspecs", "parameters", "reportspecs"),
     ("runtime",),
     ("hookspecs",),
     ("plugins",),
@@ -45,11 +45,11 @@ FLOORS = (
     ("explain",),
     ("tracing",),
     ("transfer",),
-    ("model_selection", "testing"),
+    ("model_selection",),
     ("meta",),
     ("audit", "recipes", "reporting"),
     ("documents", "export"),
-    ("serving", "sharing"),
+    ("serving", "sharing", "testing"),
     ("cli", "pytest_plugin"),
     ("__main__", "__init__"),
 )
@@ -86,6 +86,7 @@ ROOMS = {
     "grades": ("grade", "the scale, labels, severity"),
     "plugins": ("ground", "the registry"),
     "hookspecs": ("ground", "what a plugin gives"),
+    "reportspecs": ("ground", "records of metrics, sections"),
     "modelspecs": ("ground", "records of ready graders"),
     "runtime": ("ground", "threads, seeds, TensorFlow"),
     "parameters": ("ground", "checks of parameters"),

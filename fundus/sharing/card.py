@@ -12,7 +12,7 @@ from fundus.grades.icdr import grade_labels
 from fundus.hub.address import SCHEME
 from fundus.modelspecs import ModelSpec
 from fundus.reporting.record import RunRecord
-from fundus.reporting.tables import LABELS
+from fundus.reporting.tables import label_of
 
 #: By which a card is recognised that this library has written.
 MARK = "<!-- written by fundus push -->"
@@ -54,7 +54,7 @@ def hub_card(
             dataset_type="training-photographs",
             dataset_name=photographs,
             metric_type=name,
-            metric_name=LABELS[name],
+            metric_name=label_of(name),
             metric_value=value,
         )
         for name, value in scores.items()
