@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -43,6 +44,7 @@ def push_to_hub(
     licence: str | None = None,
     message: str | None = None,
     replace_card: bool = False,
+    trusted: Sequence[str] = (),
 ) -> str:
     """Push a fitted model to the Hub, with a card, as one commit.
 
@@ -65,6 +67,8 @@ def push_to_hub(
         Of the commit; by default the version of this library.
     replace_card : bool, default=False
         Whether to replace a card that this function has not written.
+    trusted : sequence of str, default=()
+        As in `load`: the model is loaded before it is pushed, as those who fetch it do.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def push_to_hub(
     check_extra()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "bundle"
-        fitted = _write(model, folder)
+        fitted = _write(model, folder, trusted)
         _check_may_push(target)
         scores, photographs = {}, ""
         if isinstance(record, RunRecord):
@@ -157,11 +161,11 @@ def _record_of(model: Any) -> RunRecord | ModelSpec | None:
     return None if adapted else read_record(run)  # which tells what is wrong with the document
 
 
-def _write(model: Any, folder: Path) -> Any:
+def _write(model: Any, folder: Path, trusted: Sequence[str]) -> Any:
     """Write the bundle that is pushed, and return the model that it holds."""
     if not _is_place(model):
         save(model, folder)
-        return load(folder)
+        return load(folder, trusted=trusted)
     if hub_model(model) is not None:
         raise BundleError(
             f"{os.fspath(model)!r} is on the Hub already: give a model of this machine, or load it "
@@ -174,7 +178,7 @@ def _write(model: Any, folder: Path) -> Any:
     else:
         path = Path(model)
         _copy(path / MODEL if (path / METRICS).is_file() else path, folder)
-    return load(folder)  # whoever fetches it does the same
+    return load(folder, trusted=trusted)  # whoever fetches it does the same
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import pytest
 from hub_standin import TOKEN, Repo, pushed_card
 
+from fundus.saving.bundle import read_record
+
 NAME = "hf://clinic/grader"
 
 
@@ -35,6 +37,9 @@ def test_commands_take_names_of_the_hub(writer, trained, folder, photographs, ru
     assert "sound" in run("verify", name).stdout
     run("explain", name, image, "-o", tmp_path / "maps")
     run("export", name, "--to", "keras", "--out", tmp_path / "export")
+    run("adapt", name, folder, "--out", tmp_path / "adapted")
+    adapted = read_record(tmp_path / "adapted" / "model")["about"]["adapted"]
+    assert adapted["from"]["run"].endswith(name.removeprefix("hf:/"))
     said = run("evaluate", name, folder, "-o", tmp_path / "scores.csv", "--json").stderr
     assert "ARE AMONG THE TRAINING IMAGES" in flat(said)
     from fundus.cli.serve import model_of
