@@ -212,11 +212,13 @@ def test_a_scorer_is_for_searches(plugin):
 
 
 def test_a_scorer_of_names_follows_their_order(plugin):
-    plugin(code="def one(a, b):\n    return float(a.mean())")
+    plugin(code="def one(a, b):\n    return float(abs(a - b).sum() + 10 * a.mean())")
     names = np.array(["none", "mild", "severe"])
     y = names[np.arange(60) % 3]
     model = TransferClassifier("precomputed", "logistic", grades=list(names)).fit(X, y)
-    assert metric_scorer("one")(model, X, y) == pytest.approx(1.0)
+    seen = np.array([list(names).index(name) for name in model.predict(X)])
+    off = np.abs(seen - np.arange(60) % 3).sum()
+    assert metric_scorer("one")(model, X, y) == pytest.approx(off + 10)
     with pytest.raises(UnknownNameError, match="no metric called 'two'.*Registered: one"):
         metric_scorer("two")
 

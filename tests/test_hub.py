@@ -95,6 +95,8 @@ def test_only_the_files_of_the_manifest_are_fetched(hub, saved):
     name = shared(hub, files | {"setup.py": b"1/0", "data.pkl": b"x", "README.md": b"# Mine"})
     load(name)
     assert sorted(hub.fetched()) == sorted(files)
+    (manifest,) = Path(constants.HF_HUB_CACHE).rglob("snapshots/*/manifest.json")
+    manifest.with_name("README.md").write_bytes(b"# Mine")  # as other clients of the Hub would
     assert read_more(name, "README.md") is None
     assert read_more(name, "training_images.csv") == (b"pixels_sha256\n", True)
 
