@@ -50,6 +50,7 @@ from .metrics.probability import brier_score as brier_score
 from .metrics.probability import expected_calibration_error as expected_calibration_error
 from .metrics.probability import macro_auc as macro_auc
 from .metrics.probability import ranked_probability_score as ranked_probability_score
+from .metrics.registered import metric_scorer as metric_scorer
 from .model_selection.near_duplicates import find_near_duplicates as find_near_duplicates
 from .model_selection.splits import GuardedSplit as GuardedSplit
 from .model_selection.splits import check_split as check_split
@@ -87,6 +88,7 @@ from .reporting.stressed import StressReport as StressReport
 from .runtime.searches import one_search as one_search
 from .runtime.verbosity import set_verbosity as set_verbosity
 from .saving.bundle import load as load
+from .sharing.push import push_to_hub as push_to_hub
 from .store import Cache as Cache
 from .transfer.classifier import TransferClassifier as TransferClassifier
 from .transfer.features import FeatureExtractor as FeatureExtractor

@@ -135,6 +135,10 @@ class BundleError(FundusError, ValueError):
     """A saved model is damaged, incomplete or of an unknown format."""
 
 
+class HubError(FundusError, OSError):
+    """A model on the Hub cannot be read or written: no network, no right, or no such model."""
+
+
 class ResumeError(FundusError, ValueError):
     """A fit cannot go on from what a folder holds, or another process is fitting there."""
 
@@ -181,6 +185,10 @@ class PluginWarning(FundusWarning):
 
 class UnlearnedWarning(FundusWarning):
     """A training ended no better than a constant prediction."""
+
+
+class UnpinnedWarning(FundusWarning):
+    """A model on the Hub was named without the commit, so that another may come next time."""
 
 
 class StoreWarning(FundusWarning):

@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from fundus.exceptions import PluginError
 from fundus.modelspecs import ModelScore as ModelScore
 from fundus.modelspecs import ModelSpec as ModelSpec
+from fundus.reportspecs.records import MetricSpec as MetricSpec
+from fundus.reportspecs.records import ReportSectionSpec as ReportSectionSpec
 
 if TYPE_CHECKING:
     import keras
@@ -370,3 +372,13 @@ def fundus_layouts() -> list[LayoutSpec]:  # type: ignore[empty-body]
 @hookspec
 def fundus_models() -> list[ModelSpec]:  # type: ignore[empty-body]
     """Return the ready graders this plugin adds; each is one fitted model."""
+
+
+@hookspec
+def fundus_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
+    """Return the metrics this plugin adds."""
+
+
+@hookspec
+def fundus_report_sections() -> list[ReportSectionSpec]:  # type: ignore[empty-body]
+    """Return each report-section that this plugin adds to reports of runs."""

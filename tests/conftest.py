@@ -47,6 +47,26 @@ def photographs(tmp_path_factory):
     return make_fundus(40, 64, 0, out_dir=folder)
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in for the Hub, of which nothing is cached; this machine has no token of it."""
+    from hub_standin import running_hub
+    from huggingface_hub import constants
+
+    with running_hub() as found:
+        place = found.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", found.address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", place)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("FUNDUS_NETWORK_SECONDS", "10")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(variable, raising=False)
+        yield found
+
+
 @pytest.fixture(scope="session")
 def evenly_graded(tmp_path_factory):
     """80 synthetic photographs with enough patients of each grade for folds inside folds."""

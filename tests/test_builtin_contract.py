@@ -11,9 +11,11 @@ from fundus.hookspecs import (
     BackboneSpec,
     HeadSpec,
     LayoutSpec,
+    MetricSpec,
     ModelScore,
     ModelSpec,
     PreprocessorSpec,
+    ReportSectionSpec,
     WeightsFile,
 )
 from fundus.plugins import BUILTIN, HOOKS, get_registry
@@ -107,7 +109,10 @@ def test_heads_in_full(offer):
 
 @pytest.mark.parametrize(
     "record",
-    [BackboneSpec, HeadSpec, LayoutSpec, ModelScore, ModelSpec, PreprocessorSpec, WeightsFile],
+    [
+        *(BackboneSpec, HeadSpec, LayoutSpec, MetricSpec, ModelScore, ModelSpec),
+        *(PreprocessorSpec, ReportSectionSpec, WeightsFile),
+    ],
 )
 def test_every_field_of_a_record_is_documented(record):
     documented = [

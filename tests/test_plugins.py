@@ -463,19 +463,19 @@ def test_new_hooks_and_arguments_break_no_plugin(install, monkeypatch):
         """Return heads, with an argument that plugins of today do not know."""
 
     @hookspecs.hookspec
-    def fundus_metrics():
+    def fundus_losses():
         """A hook that plugins of today do not have."""
 
     monkeypatch.setattr(hookspecs, "fundus_heads", fundus_heads)
-    monkeypatch.setattr(hookspecs, "fundus_metrics", fundus_metrics, raising=False)
-    monkeypatch.setitem(contract.HOOKS, "fundus_metrics", ("head", hookspecs.HeadSpec))
+    monkeypatch.setattr(hookspecs, "fundus_losses", fundus_losses, raising=False)
+    monkeypatch.setitem(contract.HOOKS, "fundus_losses", ("head", hookspecs.HeadSpec))
     install("today", "fundus_api = 1" + HEAD.format(name="today_head"))
     monkeypatch.setattr(discovery, "BUILTIN_MODULES", ("fundus.builtin.tiny",))
     assert status(load_registry(), "today")[0].error == ""
 
 
 def test_a_hook_of_a_later_release_may_be_optional(install):
-    later = "\n@hookimpl(optionalhook=True)\ndef fundus_metrics():\n    return []\n"
+    later = "\n@hookimpl(optionalhook=True)\ndef fundus_losses():\n    return []\n"
     install("later", HEAD.format(name="later_head") + later)
     assert status(load_registry(), "later")[0].state == "loaded"
 
@@ -491,6 +491,8 @@ def test_what_a_record_of_the_first_contract_must_give():
         "HeadSpec": {"name", "make", "description"},
         "PreprocessorSpec": {"name", "apply", "description"},
         "LayoutSpec": {"name", "description", "path", "grade"},
+        "MetricSpec": {"name", "function", "description"},
+        "ReportSectionSpec": {"name", "title", "make", "description"},
         "ModelSpec": {
             *("name", "description", "folder", "licence"),
             *("training_data", "intended_use", "limits"),

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: A name of each kind, with what a package's name may hold.
 NAMES = {"backbone": "fundus-my.net", "head": "Trees_2", "preprocessor": "fundus-green-only"}
 NAMES["layout"] = "fundus-clinic"
+NAMES["metric"] = "fundus-far-off"
+NAMES["report-section"] = "fundus-people"
 NAMES["model"] = "fundus-toy-grader"
 
 
@@ -119,9 +121,9 @@ def test_a_name_that_another_plugin_has_is_refused(tmp_path, install):
 
 def test_the_kind_must_be_one(tmp_path):
     with pytest.raises(
-        InvalidParameterError, match="'head', 'preprocessor'.* Got 'metric'"
+        InvalidParameterError, match="'head', 'preprocessor'.* Got 'loss'"
     ) as caught:
-        new_plugin("fundus-iris", kind="metric", folder=tmp_path / "x")
+        new_plugin("fundus-iris", kind="loss", folder=tmp_path / "x")
     assert str(caught.value).startswith("The 'kind' parameter of new_plugin must be one of")
 
 
@@ -245,6 +247,8 @@ def test_each_kind_is_installed_passes_its_tests_and_is_used_by_name(tmp_path):
         "Trees_2": ["head:trees_2"],
         "fundus-green-only": ["preprocessor:green_only"],
         "fundus-clinic": ["layout:clinic"],
+        "fundus-far-off": ["metric:far_off"],
+        "fundus-people": ["report-section:people"],
         "fundus-toy-grader": ["model:toy_grader"],
     }
     uses = [
@@ -253,6 +257,6 @@ def test_each_kind_is_installed_passes_its_tests_and_is_used_by_name(tmp_path):
     ]
     place = str(tmp_path / "photographs")
     printed, used = run("-c", USE, place, json.dumps(uses), *NAMES.values()).split("--- used ---\n")
-    assert len(re.findall(r"PASSED", printed)) == 11
+    assert len(re.findall(r"PASSED", printed)) == 16
     assert not re.search(r"\d+ (failed|skipped|warning)", printed)
     assert used == "20\n20\n"

@@ -21,6 +21,7 @@ from fundus.cli import (
     plan,
     plugins,
     predict,
+    push,
     report,
     serve,
     stress,
@@ -53,6 +54,7 @@ app.command("stress")(stress.stress)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
+app.command("push")(push.push)
 app.command("serve")(serve.serve)
 app.command("adapt")(adapt.adapt)
 app.command("verify")(verify.verify)

@@ -108,12 +108,19 @@ Data = Annotated[
 def run_of(text: str) -> Path:
     """Return the path of a run; one that is written as a path never means a ready grader.
 
+    A model on the Hub gets the commit that it has now, so that a command sees one and no other.
+
     Examples
     --------
     >>> run_of("idrid").is_absolute(), run_of("./idrid").is_absolute()
     (False, True)
     """
-    path = Path(text)
+    from fundus.hub.address import hub_model
+    from fundus.hub.fetching import pinned
+
+    online, path = hub_model(text), Path(text)
+    if online is not None:
+        return Path(str(pinned(online)))
     return path if text == path.as_posix() else path.absolute()
 
 
@@ -122,8 +129,8 @@ Run = Annotated[
     typer.Argument(
         parser=run_of,
         metavar="RUN",
-        help="Folder that train made, a saved model, or a name that 'fundus models' lists; a "
-        "folder of that name comes first.",
+        help="Folder that train made, a saved model, a name that 'fundus models' lists (a folder "
+        "of that name comes first), or a model on the Hub, such as hf://owner/name@commit.",
     ),
 ]
 Backbone = Annotated[str, option("Name that 'fundus backbones' lists.", MODEL)]

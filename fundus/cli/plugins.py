@@ -27,6 +27,8 @@ class Kind(StrEnum):
     PREPROCESSOR = "preprocessor"
     LAYOUT = "layout"
     MODEL = "model"
+    METRIC = "metric"
+    REPORT_SECTION = "report-section"
 
 
 Name = Annotated[

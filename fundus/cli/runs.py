@@ -130,6 +130,8 @@ def remove_if_empty(run: Path) -> None:
 def folder_of_model(path: Path) -> Path:
     """Return the folder of the model of a run, of a saved model itself, or of a ready grader.
 
+    A model on the Hub is returned as it is named: `fundus.saving.bundle` reads it by its name.
+
     Raises
     ------
     BundleError
@@ -137,8 +139,11 @@ def folder_of_model(path: Path) -> Path:
     UnknownNameError
         If several plugins offer a ready grader of the name.
     """
+    from fundus.hub.address import hub_model
     from fundus.plugins.models import MANIFEST, models_here, opened, ready_model
 
+    if hub_model(path) is not None:
+        return path
     entry = ready_model(path)
     if entry is not None:
         with opened(entry) as folder:

@@ -61,6 +61,7 @@ _CALLED = {
     "only_scored": "score them with fundus evaluate",
     "path": "--path-column",
     "patient": "--patient-column",
+    "private": "--public",
     "random_state": "--seed",
     "skipped": "skipped.csv",
     "ungradable": "skipped.csv",

@@ -121,7 +121,7 @@ def _files(folder: Path) -> str:
 
     reader = open_bundle(folder)
     n_bytes = sum(len(reader.read(name)) for name in sorted(reader.digests))
-    others = {path.name for path in folder.iterdir()} - {*reader.digests, MANIFEST}
+    others = {path.name for path in reader.folder.iterdir()} - {*reader.digests, MANIFEST}
     unlisted = f"; not in the manifest, and so not checked: {', '.join(sorted(others))}"
     return (
         f"{len(reader.digests)} files, {n_bytes:,} bytes, with the SHA-256 that the manifest gives"

@@ -9,7 +9,7 @@ from fundus.documents.numbers import many, share_with_span, with_span
 from fundus.documents.words import limits, of_patients
 from fundus.grades.icdr import grade_labels
 from fundus.reporting.record import RunRecord
-from fundus.reporting.tables import LABELS
+from fundus.reporting.tables import label_of
 
 
 def model_card(record: RunRecord) -> str:
@@ -54,7 +54,7 @@ def model_card(record: RunRecord) -> str:
             "photographs": list(map(str, data["n_true"])),
         },
         "Evaluation": {
-            "score": [LABELS[name] for name in found["intervals"]],
+            "score": [label_of(name) for name in found["intervals"]],
             "out of fold (95 % interval)": [
                 with_span(found[name], ends, 3) for name, ends in found["intervals"].items()
             ],

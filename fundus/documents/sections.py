@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fundus.documents.added import added_sections
 from fundus.documents.audited import audit_blocks
 from fundus.documents.blocks import Block, Command, Document, Points, Section, Table, Text
 from fundus.documents.numbers import many, number, percent, share_with_span, span, with_span
@@ -19,7 +20,7 @@ from fundus.documents.photographs import (
 from fundus.documents.words import about_shortcuts, limits, of_patients, summary
 from fundus.grades.icdr import grade_labels
 from fundus.reporting.record import RunRecord
-from fundus.reporting.tables import LABELS
+from fundus.reporting.tables import label_of
 
 
 def report_document(record: RunRecord, *, versions: dict[str, str]) -> Document:
@@ -69,6 +70,7 @@ def report_document(record: RunRecord, *, versions: dict[str, str]) -> Document:
         sections.append(Section("validation", "Other photographs", _validation(record, names)))
     if record.metrics.get("sites"):
         sections.append(Section("sites", "Sites", _sites(record)))
+    sections += added_sections(record)
     sections.append(Section("plan", "How it was trained", _plan(record, versions)))
     sections.append(Section("limits", "Limits", [Points(limits(record))]))
     n = record.metrics["data"]["n_images"]
@@ -90,7 +92,7 @@ def _shares(measure: dict[str, Any]) -> str:
 def _grading(record: RunRecord, names: list[str]) -> list[Block]:
     found = record.metrics["out_of_fold"]
     rows = [
-        (LABELS[name], number(found[name], 3), span(ends, 3))
+        (label_of(name), number(found[name], 3), span(ends, 3))
         for name, ends in found["intervals"].items()
     ]
     how = "by patient" if found["intervals"]["qwk"]["by_patient"] else "by photograph"
@@ -209,7 +211,7 @@ def _validation(record: RunRecord, names: list[str]) -> list[Block]:
     if seen:
         blocks.append(Text(f"{seen} of them were trained on: the score is too good.", strong=True))
     rows = [
-        (LABELS[name], number(found[name], 3), span(ends, 3))
+        (label_of(name), number(found[name], 3), span(ends, 3))
         for name, ends in found["intervals"].items()
     ]
     blocks.append(Table("Scores", ("score", "value", "95 % interval"), rows))

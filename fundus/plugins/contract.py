@@ -18,8 +18,10 @@ from fundus.hookspecs import (
     BackboneSpec,
     HeadSpec,
     LayoutSpec,
+    MetricSpec,
     ModelSpec,
     PreprocessorSpec,
+    ReportSectionSpec,
 )
 from fundus.plugins.records import Kind
 from fundus.plugins.spec_fields import field_problem
@@ -30,6 +32,8 @@ HOOKS: dict[str, tuple[Kind, type]] = {
     "fundus_preprocessors": ("preprocessor", PreprocessorSpec),
     "fundus_layouts": ("layout", LayoutSpec),
     "fundus_models": ("model", ModelSpec),
+    "fundus_metrics": ("metric", MetricSpec),
+    "fundus_report_sections": ("report-section", ReportSectionSpec),
 }
 
 

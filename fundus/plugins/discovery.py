@@ -28,8 +28,10 @@ from fundus.hookspecs import (
     BackboneSpec,
     HeadSpec,
     LayoutSpec,
+    MetricSpec,
     ModelSpec,
     PreprocessorSpec,
+    ReportSectionSpec,
 )
 from fundus.plugins.contract import collect
 from fundus.plugins.records import BUILTIN, OWN, Entry, Kind, PluginStatus, Registry
@@ -212,3 +214,11 @@ class _Builtin:
     @hookspecs.hookimpl
     def fundus_models(self) -> list[ModelSpec]:
         return self._gather("fundus_models")
+
+    @hookspecs.hookimpl
+    def fundus_metrics(self) -> list[MetricSpec]:
+        return self._gather("fundus_metrics")
+
+    @hookspecs.hookimpl
+    def fundus_report_sections(self) -> list[ReportSectionSpec]:
+        return self._gather("fundus_report_sections")

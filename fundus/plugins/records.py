@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from fundus.exceptions import UnknownNameError
 
-Kind = Literal["backbone", "head", "preprocessor", "layout", "model"]
+Kind = Literal["backbone", "head", "preprocessor", "layout", "model", "metric", "report-section"]
 
 #: Name of the plugin that ships, and its distribution.
 BUILTIN = "builtin"

@@ -12,11 +12,14 @@ from fundus.hookspecs import (
     BackboneSpec,
     HeadSpec,
     LayoutSpec,
+    MetricSpec,
     ModelScore,
     ModelSpec,
     PreprocessorSpec,
+    ReportSectionSpec,
     WeightsFile,
 )
+from fundus.reportspecs.records import NEEDS
 
 #: What a name looks like.
 NAME = re.compile(r"[a-z][a-z0-9_\-]*")
@@ -167,6 +170,22 @@ _RULES: dict[type, dict[str, _Rule]] = {
             "64 hexadecimal digits in lower case, or ''",
         ),
     },
+    MetricSpec: {
+        "name": _NAME_RULE,
+        "function": _CALLABLE,
+        "description": _TEXT,
+        "greater_is_better": (lambda value: isinstance(value, bool), "True or False"),
+        "needs": (
+            lambda value: isinstance(value, str) and value in NEEDS,
+            f"one of {', '.join(map(repr, NEEDS))}",
+        ),
+    },
+    ReportSectionSpec: {
+        "name": _NAME_RULE,
+        "title": _TEXT,
+        "make": _CALLABLE,
+        "description": _TEXT,
+    },
     PreprocessorSpec: {
         "name": _NAME_RULE,
         "apply": _CALLABLE,
@@ -185,9 +204,11 @@ def field_problem(
     spec: BackboneSpec
     | HeadSpec
     | LayoutSpec
+    | MetricSpec
     | ModelScore
     | ModelSpec
     | PreprocessorSpec
+    | ReportSectionSpec
     | WeightsFile,
 ) -> str:
     """Say in one clause which field of a record first holds what it may not; empty for none.

@@ -177,6 +177,7 @@ def _evaluation(
         severity=found.severity,
         proba=found.proba,
         groups=patients,
+        plugins=True,
     )
     cuts = boundaries_of(model)
     of_model = found, y, graded.names, report, screening, coverage, fold, cuts, title

@@ -26,6 +26,7 @@ from fundus.metrics.resampled import (
     mean_of,
     sensitivities_of,
 )
+from fundus.reporting.added_metrics import added_measures
 from fundus.reporting.bootstrap import Bootstrap, Interval, Measure, bootstrap_of, finite_or_none
 from fundus.reporting.tables import report_table
 from fundus.runtime.shown import Shown
@@ -60,7 +61,8 @@ class Report(Shown):
     measures : dict of str to Measure
         By name: "qwk", "accuracy", "adjacent_accuracy", "mean_absolute_error" (in grades); with
         severities "severity_error" (in grades); with probabilities "macro_auc",
-        "ranked_probability_score", "brier_score" and "expected_calibration_error".
+        "ranked_probability_score", "brier_score" and "expected_calibration_error". Those of
+        plugins are called "plugin/name".
     sensitivities : tuple of Measure
         For every true grade, the share of its images with that predicted grade.
     n_patients : int or None
@@ -124,6 +126,7 @@ def make_report(
     n_resamples: int = 2000,
     confidence: float = 0.95,
     random_state: int = 0,
+    plugins: bool = False,
 ) -> Report:
     """Score a grading.
 
@@ -147,6 +150,8 @@ def make_report(
         Coverage of the intervals, in (0, 1).
     random_state : int, default=0
         Seed of the resamples.
+    plugins : bool, default=False
+        Whether to add the metrics of plugins, which are called once for each resample.
 
     Raises
     ------
@@ -202,6 +207,8 @@ def make_report(
     by_grade = drawn.pop("by_grade")
     measures = {name: bootstrap.measure(values[name], scores) for name, scores in drawn.items()}
     measures |= _proportions(true, pred, drawn, bootstrap)
+    if plugins:
+        measures |= added_measures(true, pred, severity, proba, bootstrap)
     sensitivities = tuple(
         bootstrap.proportion(true == pred, true == k, by_grade[:, k]) for k in range(n_grades)
     )

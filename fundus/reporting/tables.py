@@ -33,6 +33,18 @@ LABELS = {
     "expected_calibration_error": "expected calibration error",
 }
 
+
+def label_of(score: str) -> str:
+    """What a score is called in tables; one of a plugin by its own name.
+
+    Examples
+    --------
+    >>> label_of("qwk"), label_of("green/mcc")
+    ('quadratic weighted kappa', 'green/mcc')
+    """
+    return LABELS.get(score, score)
+
+
 #: Printed for an interval that treats every photograph as a patient of its own.
 TOO_NARROW = "image-level, likely too narrow"
 
@@ -54,7 +66,7 @@ def report_table(report: Report, title: str) -> Group:
     )
     _headings(table, "score", report.measures["accuracy"])
     for name, measure in report.measures.items():
-        table.add_row(LABELS[name], f"{measure.value:.3f}", measure.span)
+        table.add_row(label_of(name), f"{measure.value:.3f}", measure.span)
     return Group(table, _confusion(report))
 
 

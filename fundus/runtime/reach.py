@@ -93,6 +93,30 @@ def why_out_of_reach(url: str) -> str:
     return ""
 
 
+def why_no_connection(url: str) -> str:
+    """Say in one clause why a host accepts no connection; empty where it does.
+
+    As `why_out_of_reach`, without asking for the address itself.
+
+    Parameters
+    ----------
+    url : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> bool(why_no_connection("http://127.0.0.1:9"))  # where no server listens
+    True
+    """
+    seconds = seconds_to_connect()
+    if seconds == 0:
+        return f"{VARIABLE}=0 allows no download"
+    return _connected(url, seconds)[1]
+
+
 def _connected(url: str, seconds: float) -> tuple[str, str]:
     """Connect to what is asked first; return how to name it, and why that failed, or nothing.
 

@@ -21,16 +21,25 @@ from fundus._version import __version__
 from fundus.exceptions import (
     BackendError,
     BundleError,
+    HubError,
     MissingDependencyError,
     PluginError,
     UnknownNameError,
     WeightsNotAvailableError,
 )
+from fundus.hub.address import HubModel, hub_model
+from fundus.hub.fetching import fetched, pinned, told_of
 from fundus.plugins.models import MANIFEST as MANIFEST
 from fundus.plugins.models import models_here, opened, ready_model
 from fundus.runtime.whole import whole_folder
 from fundus.saving.codec import Decoder, Encoder
-from fundus.saving.files import BundleReader, BundleWriter, is_plain_name, read_file
+from fundus.saving.files import (
+    MOST_BYTES,
+    BundleReader,
+    BundleWriter,
+    is_plain_name,
+    read_file,
+)
 from fundus.saving.old_formats import in_format_3
 from fundus.saving.schema import TEXT, check_fields, count, instance
 
@@ -113,7 +122,8 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     path : path or str
         The folder; or the name of a ready grader that ``fundus models`` lists, such as
         ``"idrid"``. Where a file or folder has that name, it is meant; ``"plugin/idrid"`` is the
-        name in full.
+        name in full. Or a model on the Hub: ``"hf://owner/name@commit"``; a branch or a tag, or
+        nothing, instead of the commit is looked up now, and a warning says which commit it is.
     trusted : sequence of str, default=()
         Names of further classes that may be loaded, as ``"package.module.Class"``: types of heads
         of other packages than scikit-learn, and saveable estimators that are not imported yet.
@@ -131,6 +141,15 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     UnknownNameError
         If the backbone or head comes from a plugin that is not installed; the message names the
         package. If several plugins offer a model of the name.
+    HubError
+        If a model on the Hub cannot be fetched; the message says what to do.
+    MissingDependencyError
+        If ``huggingface_hub`` is missing, for a model on the Hub.
+
+    Warns
+    -----
+    UnpinnedWarning
+        If a model on the Hub is named without a commit.
 
     See Also
     --------
@@ -140,7 +159,15 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     if entry is not None:
         with opened(entry) as folder:
             return load(folder, trusted=trusted)
-    reader = open_bundle(path, trusted)
+    online = hub_model(path)
+    if online is None:
+        return _built(open_bundle(path, trusted))
+    online = pinned(online)
+    with told_of(online):
+        return _built(_of_hub(online, trusted))
+
+
+def _built(reader: BundleReader) -> Any:
     record = read_model(reader)
     with told_as_damage(reader.folder):
         model = record["model"] if record["format"] > 2 else in_format_3(record, reader)
@@ -188,17 +215,24 @@ def read_more(path: str | os.PathLike[str], name: str) -> tuple[bytes, bool] | N
     if name in reader.digests:
         return reader.read(name), True
     file = reader.folder / name
-    return (read_file(file), False) if os.path.lexists(file) else None
+    if reader.links or not os.path.lexists(file):  # of the Hub, only what is listed was fetched
+        return None
+    return read_file(file), False
 
 
 def open_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> BundleReader:
-    """Read the manifest of a bundle.
+    """Read the manifest of a bundle, and fetch one that is on the Hub.
 
     Raises
     ------
     BundleError
         If there is none, or it is not one of this release or an earlier one.
+    HubError
+        If it is on the Hub and cannot be fetched.
     """
+    online = hub_model(path)
+    if online is not None:
+        return _of_hub(pinned(online), trusted)
     folder = Path(path)
     hint = folder / "model"
     if not os.path.lexists(folder / MANIFEST) and os.path.lexists(hint / MANIFEST):
@@ -210,10 +244,24 @@ def open_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Bu
             f"{str(folder)!r} is not a saved model: there is no such folder, and no ready grader "
             f"of that name. {models_here()}"
         )
+    return BundleReader(folder, tuple(trusted), _listed(folder))
+
+
+def _of_hub(model: HubModel, trusted: Sequence[str]) -> BundleReader:
+    def listed(folder: Path) -> dict[str, str]:
+        return _listed(folder, links=True)
+
+    with told_of(model):
+        folder = fetched(model, listed, most=MOST_BYTES)
+        return BundleReader(folder, tuple(trusted), listed(folder), links=True)
+
+
+def _listed(folder: Path, *, links: bool = False) -> dict[str, str]:
+    """Return the SHA-256 of each file that the manifest of a folder lists."""
     no_model = f"{str(folder)!r} is not a saved model: it must be a folder with a {MANIFEST}"
     if not os.path.lexists(folder / MANIFEST):
         raise BundleError(f"{no_model}. Got none: give the folder of a saved model.")
-    manifest = _json(read_file(folder / MANIFEST, most=MOST_JSON), folder / MANIFEST)
+    manifest = _json(read_file(folder / MANIFEST, most=MOST_JSON, links=links), folder / MANIFEST)
     files, version = (_get(manifest, name) for name in ("files", "format"))
     if type(version) is not int or version < 1 or not isinstance(files, dict):
         raise BundleError(
@@ -235,7 +283,7 @@ def open_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Bu
         raise BundleError(
             f"The {MANIFEST} of {str(folder)!r} must list all files. Got none named {MODEL!r}."
         )
-    return BundleReader(folder, tuple(trusted), files)
+    return files
 
 
 def read_model(reader: BundleReader) -> dict[str, Any]:
@@ -284,6 +332,7 @@ _OF_THIS_MACHINE = (
     UnknownNameError,
     WeightsNotAvailableError,
     BackendError,
+    HubError,
     MissingDependencyError,
     PluginError,
 )

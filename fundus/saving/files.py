@@ -59,7 +59,7 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and _PLAIN.fullmatch(name) is not None and ".." not in name
 
 
-def read_file(path: Path, *, most: int = MOST_BYTES) -> bytes:
+def read_file(path: Path, *, most: int = MOST_BYTES, links: bool = False) -> bytes:
     """Read a whole file of a bundle, opened once.
 
     Parameters
@@ -67,6 +67,8 @@ def read_file(path: Path, *, most: int = MOST_BYTES) -> bytes:
     path : Path
     most : int
         Largest size in bytes.
+    links : bool, default=False
+        Whether it may be a link, as in the cache of the Hub.
 
     Raises
     ------
@@ -75,6 +77,8 @@ def read_file(path: Path, *, most: int = MOST_BYTES) -> bytes:
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
+        if links:
+            path = Path(os.path.realpath(path))
         if path.is_symlink():  # also where O_NOFOLLOW does not exist
             raise BundleError(
                 f"The file {str(path)!r} is a link: a saved model holds its files themselves. Copy "
@@ -154,11 +158,14 @@ class BundleReader:
         Further types that skops may load.
     digests : mapping of str to str
         SHA-256 of each file by its name, 64 hexadecimal digits.
+    links : bool, default=False
+        Whether files may be links, as in the cache of the Hub.
     """
 
     folder: Path
     trusted: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    links: bool = False
     _arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False)
     _seen: set[str] = field(default_factory=set, repr=False)
 
@@ -176,7 +183,7 @@ class BundleReader:
                 f"The model in {str(self.folder)!r} needs the file {name!r}, which its manifest "
                 "does not list: copy it again."
             )
-        data = read_file(self.folder / name, most=most)
+        data = read_file(self.folder / name, most=most, links=self.links)
         if hashlib.sha256(data).hexdigest() != self.digests[name]:
             raise BundleError(
                 f"The file {str(self.folder / name)!r} is damaged: its SHA-256 is not the one in "

@@ -17,18 +17,22 @@ from __future__ import annotations
 from fundus.testing.backbone import check_backbone
 from fundus.testing.head import check_head
 from fundus.testing.layout import check_layout
+from fundus.testing.metric import check_metric
 from fundus.testing.model import check_model
 from fundus.testing.plugin import check_plugin
 from fundus.testing.preprocessor import check_preprocessor
 from fundus.testing.probes import probe_features, probe_images
+from fundus.testing.report_section import check_report_section
 
 __all__ = [
     "check_backbone",
     "check_head",
     "check_layout",
+    "check_metric",
     "check_model",
     "check_plugin",
     "check_preprocessor",
+    "check_report_section",
     "probe_features",
     "probe_images",
 ]

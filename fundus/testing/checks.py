@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import DivergedError
-from fundus.hookspecs import BackboneSpec, HeadSpec, LayoutSpec, ModelSpec, PreprocessorSpec
+from fundus.hookspecs import (
+    BackboneSpec,
+    HeadSpec,
+    LayoutSpec,
+    MetricSpec,
+    ModelSpec,
+    PreprocessorSpec,
+    ReportSectionSpec,
+)
 from fundus.plugins.registry import OWN, Entry, Kind, get_registry
 from fundus.plugins.spec_fields import field_problem
 from fundus.saving import bundle
@@ -51,7 +59,14 @@ def attempt(what: str, advice: str) -> Iterator[None]:
 def registered(
     kind: Kind,
     record: type,
-    spec_or_name: str | BackboneSpec | HeadSpec | LayoutSpec | ModelSpec | PreprocessorSpec,
+    spec_or_name: str
+    | BackboneSpec
+    | HeadSpec
+    | LayoutSpec
+    | MetricSpec
+    | ModelSpec
+    | PreprocessorSpec
+    | ReportSectionSpec,
 ) -> Iterator[Entry]:
     """Look up an entry, or register a record during a check; its fields are checked."""
     registry = get_registry()

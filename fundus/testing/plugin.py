@@ -28,8 +28,10 @@ from fundus.testing.backbone import BACKBONE_CHECKS, BackboneCase
 from fundus.testing.checks import expect
 from fundus.testing.head import HEAD_CHECKS, HeadCase
 from fundus.testing.layout import LAYOUT_CHECKS, LayoutCase
+from fundus.testing.metric import METRIC_CHECKS, MetricCase
 from fundus.testing.model import MODEL_CHECKS, ModelCase
 from fundus.testing.preprocessor import PREPROCESSOR_CHECKS, PreprocessorCase
+from fundus.testing.report_section import SECTION_CHECKS, SectionCase
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -39,6 +41,8 @@ KINDS: dict[Kind, tuple[type, Mapping[str, Callable[[Any], None]]]] = {
     "preprocessor": (PreprocessorCase, PREPROCESSOR_CHECKS),
     "layout": (LayoutCase, LAYOUT_CHECKS),
     "model": (ModelCase, MODEL_CHECKS),
+    "metric": (MetricCase, METRIC_CHECKS),
+    "report-section": (SectionCase, SECTION_CHECKS),
 }
 
 #: Packages that are too slow to import before anything is built.
@@ -54,10 +58,10 @@ def check_plugin(
 ) -> None:
     """Check that an installed package follows the contract, with all of its entries.
 
-    Its plugins must load, without Keras, and every backbone, head, preprocessor, layout and
-    model must pass `check_backbone`, `check_head`, `check_preprocessor`, `check_layout` or
-    `check_model`. Each check is run, whatever the others found. The plugin's module gives arguments
-    of the checks once::
+    Its plugins must load, without Keras, and every backbone, head, preprocessor, layout, model,
+    metric and report section must pass `check_backbone`, `check_head`, `check_preprocessor`,
+    `check_layout`, `check_model`, `check_metric` or `check_report_section`. Each check is run,
+    whatever the others found. The plugin's module gives arguments of the checks once::
 
         fundus_checks = {"head:forest": {"takes_weights": False}}
 

@@ -57,6 +57,10 @@ KINDS: dict[Kind, _Kind] = {
     ),
     "layout": _Kind("A layout of tables", ("fundus-zoo",), 'load_image_table("labels.csv")'),
     "model": _Kind("A ready grader", ("fundus-zoo",), 'fundus.load("$point/$name")'),
+    "metric": _Kind("A metric", ("fundus-zoo",), 'metric_scorer("$point/$name")'),
+    "report-section": _Kind(
+        "A section of reports", ("fundus-zoo",), 'report_document(read_record("runs/eyes"))'
+    ),
 }
 
 
@@ -87,9 +91,9 @@ def new_plugin(
     name : str
         Of the distribution, such as ``"fundus-iris"``. The package that is imported is then
         ``fundus_iris``, and plugin and entry are called ``iris``.
-    kind : {"backbone", "head", "preprocessor", "layout", "model"}, default="backbone"
-        What the entry is; a preprocessor is a photometric step, a model a ready grader, here a toy
-        that is fitted on drawings.
+    kind : {"backbone", "head", "preprocessor", "layout", "model", "metric", "report-section"}
+        What the entry is, by default a backbone; a preprocessor is a photometric step, a model a
+        ready grader, here a toy that is fitted on drawings.
     folder : path, default=None
         A folder that does not exist yet; ``None`` is the name, in the working folder.
 
@@ -196,7 +200,9 @@ def _files(names: _Names, kind: Kind, more: Mapping[str, str]) -> Mapping[str, s
         "package": names.package,
         "point": names.point,
         "name": names.point,
-        "kind": {"preprocessor": "photometric step", "model": "ready grader"}.get(kind, kind),
+        "kind": {"preprocessor": "photometric step", "model": "ready grader"}.get(
+            kind, kind.replace("-", " ")
+        ),
         "about": about.about,
         "api": str(API_VERSION),
         "dependencies": ", ".join(f'"{name}"' for name in about.dependencies),

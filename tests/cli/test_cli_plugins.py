@@ -36,4 +36,4 @@ def test_what_cannot_be_had_ends_with_its_reason(run, tmp_path, monkeypatch):
     assert "Python cannot import 'class'" in told
     (tmp_path / "fundus-iris").mkdir()
     assert "exists already" in run("plugins", "new", "fundus-iris", code=1).stderr
-    assert "metric" in run("plugins", "new", "fundus-x", "--kind", "metric", code=2).stderr
+    assert "loss" in run("plugins", "new", "fundus-x", "--kind", "loss", code=2).stderr

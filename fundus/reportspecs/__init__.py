@@ -1,0 +1,1 @@
+"""What a plugin adds to scores and to reports."""

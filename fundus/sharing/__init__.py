@@ -1,0 +1,1 @@
+"""Models for others: pushed to the Hub, with a card."""
