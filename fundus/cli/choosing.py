@@ -120,6 +120,7 @@ def choose(settings: Settings) -> Chosen:
     given = {key for key, value in raw.items() if value is not None}
     defaults = {key: _read(own, own.metadata["default"]) for key, own in _OPTIONS.items()}
     values = {**defaults, **recipe.values, **{k: _read(_OPTIONS[k], raw[k]) for k in given}}
+    _refuse_unknown(values["head"], values["backbone"])
     from fundus.recipes.usable import leave_out
 
     calibrated = settings.calibrate is not opt.Calibrate.NONE
@@ -148,6 +149,15 @@ def choose(settings: Settings) -> Chosen:
         by = key in by_recipe and key not in left_out
         sources[key] = "option" if key in given else "recipe" if by else "default"
     return Chosen(recipe, replace(settings, **filled), values, sources, left_out)
+
+
+def _refuse_unknown(head: str, backbone: str) -> None:
+    """Raise for a name that nothing has, before scikit-learn is imported."""
+    from fundus.plugins.registry import get_registry
+
+    registry = get_registry()
+    registry.find("head", head)
+    registry.find("backbone", backbone)
 
 
 def _read(own: Field[Any], value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fundus.exceptions import UnknownPatientsWarning
+from fundus.exceptions import DataError, UnknownPatientsWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +85,16 @@ def load_graded(
     loaded = load_image_table(data, **vars(columns), grades=scale, **how)
     loaded.root = columns.image_dir or data.parent
     return loaded
+
+
+def refuse_missing(*data: Path | None) -> None:
+    """Raise if there is neither a table nor a folder, before anything that is slow to import."""
+    for path in data:
+        if path is not None and not path.exists():
+            raise DataError(
+                f"There is no table {str(path)!r}: give the path of a text or Parquet file, or of "
+                "a folder."
+            )
 
 
 def load_new(images: Path, *, on_error: str, columns: ColumnOptions) -> Bunch:

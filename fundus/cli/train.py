@@ -13,13 +13,14 @@ from fundus.cli.settings import Settings
 def run_training(settings: Settings) -> None:
     """Cross-validate a model, and keep the models of all folds."""
     from fundus.cli.choosing import choose
-    from fundus.cli.results import describe, write_run
+    from fundus.cli.data import refuse_missing
     from fundus.cli.resume import begun, complete_run
-    from fundus.cli.sites import fit_sites, plan_sites
-    from fundus.cli.training import fit_folds, load_data, make_classifier
 
     started = time.perf_counter()
     screen = Screen(json=settings.json, quiet=settings.quiet)
+    # what is wrong is told before what is slow is imported; a complete run needs no data
+    if not settings.resume:
+        refuse_missing(settings.data, settings.validation)
     chosen = choose(settings)
     settings = chosen.settings
     if (document := complete_run(settings)) is not None:
@@ -28,9 +29,14 @@ def run_training(settings: Settings) -> None:
         screen.show(f"Its scores are in {METRICS}.")
         return
     chosen.tell(screen)
+    from fundus.cli.training import fit_folds, load_data, make_classifier
+
     classifier = make_classifier(chosen, verbose=not screen.silent)
     with begun(settings) as run:
         graded, held_back = load_data(settings)
+        from fundus.cli.results import describe, write_run
+        from fundus.cli.sites import fit_sites, plan_sites
+
         screen.note(describe(graded))
         sites = plan_sites(graded, settings)
         model = fit_folds(classifier, graded, settings, run)

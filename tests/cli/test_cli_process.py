@@ -148,6 +148,29 @@ def test_imports_are_put_off(tmp_path, commands, heavy):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["none.csv"], "There is no table 'none.csv'"),
+        ([".", "--head", "none"], "There is no head called 'none'"),
+        ([".", "--backbone", "none"], "There is no backbone called 'none'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_slow_imports(tmp_path, wrong, told):
+    script = (
+        "import sys, fundus.cli\n"
+        f"sys.argv = ['fundus', 'train', *{wrong!r}]\n"
+        "try:\n    fundus.cli.main()\n"
+        "finally:\n"
+        "    heavy = 'keras tensorflow sklearn scipy pandas matplotlib'.split()\n"
+        "    print([m for m in heavy if m in sys.modules])"
+    )
+    result = in_a_process("-c", script, cache=tmp_path)
+    assert told in " ".join(result.stderr.split())
+    assert result.stdout == "[]\n"
+
+
+@pytest.mark.slow
 def test_tensorflow_s_start_is_not_seen(folder, tmp_path):
     command = ["-m", "fundus.cli", "predict", str(tmp_path / "model"), str(folder / "class4")]
     model = fundus.TransferClassifier("tiny", "logistic", weights="fixed", cache=False)

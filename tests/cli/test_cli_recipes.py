@@ -223,8 +223,9 @@ def test_nothing_is_told_where_nothing_is_left_out(run, eyes, tmp_path):
     ],
 )
 def test_what_cannot_be_is_an_error_before_any_image_is_read(given, told, run, tmp_path):
-    nowhere = tmp_path / "nowhere.csv"
-    result = run("train", nowhere, *NETWORK, *given, "--out", tmp_path / "run", code=2)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = run("train", empty, *NETWORK, *given, "--out", tmp_path / "run", code=2)
     assert told in words(result)
     assert not (tmp_path / "run").exists()
 
