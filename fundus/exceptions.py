@@ -143,6 +143,10 @@ class ResumeError(FundusError, ValueError):
     """A fit cannot go on from what a folder holds, or another process is fitting there."""
 
 
+class EngineError(FundusError, RuntimeError):
+    """An engine that spreads work over machines cannot do it: no answer, or unequal workers."""
+
+
 class WriteError(FundusError, OSError):
     """A file or a folder cannot be written; what was there before is as it was."""
 

@@ -1,8 +1,10 @@
-"""``fundus cache``: shows, checks and clears the cache of frozen work."""
+"""``fundus cache``: shows, checks, moves and clears the cache of frozen work."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +13,9 @@ from fundus.cli.screen import CommandGroup, Screen, cell
 from fundus.runtime.terminal import new_table
 
 app = typer.Typer(
-    cls=CommandGroup, no_args_is_help=True, help="Show, check or clear the cache of frozen work."
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="Show, check, move or clear the cache of frozen work.",
 )
 
 
@@ -75,6 +79,62 @@ def verify(cache_dir: CacheDir = None, json: Json = False) -> None:
     screen = Screen(json=json)
     screen.emit({"folder": str(store.path), "entries": entries, "damaged": damaged})
     screen.show(f"Checked {entries} entries in {store.path}: {damaged} damaged ones removed.")
+
+
+@app.command("export")
+def export_cache(
+    file: Annotated[Path, typer.Argument(help="File to write.", show_default=False)],
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Beginning of the name of a segment that 'fundus cache info' lists; give it "
+            "several times for several. By default all are written.",
+            show_default=False,
+        ),
+    ] = None,
+    cache_dir: CacheDir = None,
+    json: Json = False,
+) -> None:
+    """Write the entries of the cache into one file, for 'fundus cache import' elsewhere."""
+    from fundus.cli.data import open_cache
+    from fundus.store.moving import export_entries
+
+    moved = export_entries(open_cache(cache_dir), file, names=tuple(segment or ()))
+    screen = Screen(json=json)
+    screen.emit({"file": str(file), **asdict(moved)})
+    left_out = f" {moved.damaged} damaged ones are left out." if moved.damaged else ""
+    screen.show(
+        f"Wrote {moved.entries} entries ({_in_megabytes(moved.n_bytes)}) to {file}.{left_out}"
+    )
+
+
+@app.command("import")
+def import_cache(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files that 'fundus cache export' has written, or folders of other caches.",
+            show_default=False,
+        ),
+    ],
+    cache_dir: CacheDir = None,
+    json: Json = False,
+) -> None:
+    """Add the entries of files or other caches; import only what you trust."""
+    from fundus.cli.data import open_cache
+    from fundus.store.moving import import_entries
+
+    store, screen = open_cache(cache_dir), Screen(json=json)
+    moved = {str(source): import_entries(store, source) for source in sources}
+    screen.emit(
+        {"folder": str(store.path), "sources": {name: asdict(m) for name, m in moved.items()}}
+    )
+    for name, m in moved.items():
+        left_out = f", {m.damaged} damaged ones left out" if m.damaged else ""
+        screen.show(
+            f"Added {m.entries} entries ({_in_megabytes(m.n_bytes)}) of {name}; {m.known} were "
+            f"there already{left_out}."
+        )
 
 
 def _in_megabytes(n_bytes: int) -> str:

@@ -32,6 +32,13 @@ class Aperture(StrEnum):
     NONE = "none"
 
 
+class EngineName(StrEnum):
+    """What spreads work over machines."""
+
+    DASK = "dask"
+    RAY = "ray"
+
+
 class ClassWeight(StrEnum):
     """Weight of each grade in training."""
 

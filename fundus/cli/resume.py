@@ -31,7 +31,7 @@ SETTINGS = "settings.json"
 LOCK = "train.lock"
 
 #: Settings that may differ, as they do not change results.
-_OF_A_RUN = ("out", "jobs", "cache_dir", "maps", "audit")
+_OF_A_RUN = ("out", "jobs", "engine", "scheduler", "cache_dir", "maps", "audit")
 #: Options that runs of earlier releases do not know, as they were then.
 _NEWER = {
     "stress": False,

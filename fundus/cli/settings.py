@@ -304,6 +304,14 @@ class Settings:
     jobs: Annotated[
         int, option("Folds trained at a time, each in its own process.", TRAINING, min=1)
     ] = of_training(1)
+    engine: Annotated[
+        opt.EngineName | None,
+        option("Run frozen layers, or train folds, on workers of dask or ray.", TRAINING),
+    ] = of_training(None)
+    scheduler: Annotated[
+        str | None,
+        option("Address of the engine; otherwise --jobs workers start on this machine.", TRAINING),
+    ] = of_training(None)
     class_folders: opt.ClassFolders = None
     grades: opt.GradesOption = None
     validation: Annotated[

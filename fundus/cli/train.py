@@ -14,6 +14,7 @@ def run_training(settings: Settings) -> None:
     """Cross-validate a model, and keep the models of all folds."""
     from fundus.cli.choosing import choose
     from fundus.cli.data import refuse_missing
+    from fundus.cli.engine import check_engine, engine_for
     from fundus.cli.resume import begun, complete_run
 
     started = time.perf_counter()
@@ -23,6 +24,7 @@ def run_training(settings: Settings) -> None:
         refuse_missing(settings.data, settings.validation)
     chosen = choose(settings)
     settings = chosen.settings
+    check_engine(settings)
     if (document := complete_run(settings)) is not None:
         screen.note(f"The run in {settings.out} is complete: there is nothing to go on with.")
         screen.emit(document)
@@ -32,14 +34,15 @@ def run_training(settings: Settings) -> None:
     from fundus.cli.training import fit_folds, load_data, make_classifier
 
     classifier = make_classifier(chosen, verbose=not screen.silent)
-    with begun(settings) as run:
+    with begun(settings) as run, engine_for(settings) as engine:
         graded, held_back = load_data(settings)
         from fundus.cli.results import describe, write_run
         from fundus.cli.sites import fit_sites, plan_sites
 
         screen.note(describe(graded))
         sites = plan_sites(graded, settings)
-        model = fit_folds(classifier, graded, settings, run)
+        folds_there = engine.prepare(classifier, graded, held_back, screen)
+        model = fit_folds(classifier, graded, settings, run, engine if folds_there else None)
         by_site = fit_sites(sites, classifier, graded, settings, run)
         results = write_run(run, model, graded, held_back, by_site, settings, started)
     screen.emit(results.to_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from fundus.cli.choosing import Chosen
+    from fundus.cli.engine import OfARun
     from fundus.cli.settings import Settings
     from fundus.meta.ensemble import FoldEnsemble
     from fundus.transfer.classifier import TransferClassifier
@@ -123,23 +125,31 @@ def _warn_of_shared_patients(graded: Bunch, held_back: Bunch) -> None:
 
 
 def fit_folds(
-    classifier: TransferClassifier, graded: Bunch, settings: Settings, run: Path
+    classifier: TransferClassifier,
+    graded: Bunch,
+    settings: Settings,
+    run: Path,
+    engine: OfARun | None = None,
 ) -> FoldEnsemble:
-    """Fit one model per fold; neural heads log into the run's folder."""
+    """Fit one model per fold; neural heads log into the run's folder.
+
+    On the workers of an engine, which may have other disks, they neither log nor keep epochs.
+    """
     from fundus.meta.ensemble import FoldEnsemble
 
     ensemble = FoldEnsemble(
-        make_model(classifier, graded, settings, run / LOGS),
+        make_model(classifier, graded, settings, run / LOGS if engine is None else None),
         cv=settings.folds,
-        n_jobs=settings.jobs,
+        n_jobs=settings.jobs if engine is None else -1,
         random_state=settings.seed,
-        resume_dir=run / INTERRUPTED / FOLDS,
+        resume_dir=run / INTERRUPTED / FOLDS if engine is None else None,
     )
-    return ensemble.fit(graded.frame, graded.grades)
+    with nullcontext() if engine is None else engine.folds(ensemble):
+        return ensemble.fit(graded.frame, graded.grades)
 
 
 def make_model(
-    classifier: TransferClassifier, graded: Bunch, settings: Settings, logs: Path
+    classifier: TransferClassifier, graded: Bunch, settings: Settings, logs: Path | None
 ) -> Any:
     """Return the model of a fold, not fitted: the classifier, calibrated or with cutpoints."""
     from sklearn.base import clone

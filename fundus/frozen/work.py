@@ -261,11 +261,12 @@ def start_work(settings: FrozenSettings, images: Images, frozen: Frozen) -> Work
     """
     store, n_jobs = open_store(settings.cache), settings.n_jobs
     names = digests(images, store, n_jobs=n_jobs)
-    segment = None if store is None else _segment(frozen, store)
+    segment = None if store is None else segment_of(frozen, store)
     return Work(images, frozen, names, store, segment, n_jobs, settings.verbose)
 
 
-def _segment(frozen: Frozen, store: Store) -> Segment:
+def segment_of(frozen: Frozen, store: Store) -> Segment:
+    """Open the segment of a store that holds what a frozen part makes."""
     name = frozen.key()
     if store.dtype == "float32":
         return store.segment(name, frozen.about)

@@ -218,7 +218,12 @@ def fit_fold(
     ):
         extra["groups"] = np.asarray(groups)[train]
     with plans_told(tell), kept_in(kept, starter=starter), part_of_work(called):
-        return model.fit(_safe_indexing(X, train), _safe_indexing(y, train), **extra)
+        try:
+            return model.fit(_safe_indexing(X, train), _safe_indexing(y, train), **extra)
+        except Exception as error:
+            if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+                error.add_note(f"Memory was full in {called or 'a fit'} of {model!r}.")
+            raise
 
 
 def fold_template(
