@@ -15,8 +15,13 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PROGRAM = "predict_folder.py"
 SCRIPTS = sorted(p.name for p in EXAMPLES.glob("*.py") if p.name != "common.py")
 
+#: Packages of extras that examples need.
+NEEDS = {"extract_on_dask.py": "distributed", "extract_on_ray.py": "ray"}
+
 #: What each prints when it has done its work.
 ENDS = {
+    "extract_on_dask.py": "kappa of each fold:",
+    "extract_on_ray.py": "kappa of each fold:",
     "frozen_grid.py": "nested, by fold:",
     "predict_folder.py": "results.csv",
     "second_stage.py": "second stage, nearest grade",
@@ -30,6 +35,8 @@ ENDS = {
 @pytest.mark.filterwarnings("ignore")  # a program shows them and goes on
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script != PROGRAM])
 def test_example(script, tmp_path, monkeypatch, capsys):
+    if script in NEEDS:
+        pytest.importorskip(NEEDS[script], reason=f"{NEEDS[script]} is not installed")
     path = str(EXAMPLES / script)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", [path, "--fast", "--out", str(tmp_path)])

@@ -37,3 +37,19 @@ def test_an_interrupt_says_what_is_kept(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "infos", interrupted)
     result = run("cache", "info", "--cache-dir", tmp_path, code=130)
     assert "Frozen work that was done is kept" in result.stderr
+
+
+def test_entries_are_exported_and_imported(run, document, photographs, tmp_path):
+    one, two, file = tmp_path / "one", tmp_path / "two", tmp_path / "moved.zip"
+    FeatureExtractor("tiny", weights="fixed", cache=one).fit_transform(photographs.paths[:4])
+    assert "Wrote 4 entries" in run("cache", "export", file, "--cache-dir", one).stdout
+    name = document("cache", "info", "--cache-dir", one)["segments"][0]["name"]
+    found = document("cache", "export", file, "--segment", name[:6], "--cache-dir", one)
+    assert (found["entries"], found["damaged"]) == (4, 0)
+    found = document("cache", "import", file, "--cache-dir", two)
+    assert found["sources"][str(file)]["entries"] == 4
+    told = run("cache", "import", file, one, "--cache-dir", two).stdout
+    assert "4 were there already" in told
+    told = run("cache", "export", file, "--segment", "0", "--cache-dir", two, code=1).stderr
+    assert "has no segment" in told
+    assert "There is no" in run("cache", "import", two / "no", "--cache-dir", two, code=1).stderr
