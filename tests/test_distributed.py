@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -20,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 
 from fundus import Cache, FeatureExtractor, FoldEnsemble, TransferClassifier
 from fundus.distributed import agreement, extract, local_folder, shards
-from fundus.distributed.engines import engine_of, started
+from fundus.distributed.opening import engine_of, started
 from fundus.exceptions import (
     EngineError,
     ImageReadError,
@@ -389,9 +390,46 @@ def worker(address, name, folder):
     )
 
 
+def test_a_scheduler_that_starts_anew_is_told(files, tmp_path):
+    from fundus.distributed.dask_engine import DaskEngine
+
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with (
+        distributed.LocalCluster(**options, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        engine = DaskEngine(client)
+        task = engine.submit(time.sleep, 30)
+        client.cancel([task], force=True)
+        until = time.monotonic() + 10
+        while not engine.some_done([task], 0.1) and time.monotonic() < until:
+            continue
+        with pytest.raises(EngineError, match="given the work up. What was done is kept"):
+            engine.result(task)
+
+
+def test_workers_see_no_patients_and_whole_paths(client, files, monkeypatch, tmp_path):
+    monkeypatch.chdir(Path(files[0]).parent)
+    frame = pd.DataFrame({"path": [Path(path).name for path in files], "patient": "somebody"})
+    seen = []
+    plain = shards.do_shard
+
+    def spying(task, shard):
+        seen.append(shard.images)
+        return plain(task, shard)
+
+    monkeypatch.setattr("fundus.distributed.extraction.do_shard", spying)
+    engine = Engine()
+    on(monkeypatch, engine)
+    found = extract(frame, extractor=tiny(False), worker_cache=False, shard_size=5)
+    assert len(found.features) == len(files)
+    assert [images.patients for images in seen] == [None] * 3
+    assert [path for images in seen for path in images.paths] == files
+
+
 @pytest.mark.slow
 def test_machines_that_die_join_late_and_are_slow(photographs, tmp_path, monkeypatch):
-    """Four processes, each with a store; the features are those of one, none is made twice."""
+    """Four processes, each with a store: the features of one; at most two shards made again."""
     from fundus.distributed.dask_engine import DaskEngine
 
     X, size = photographs.paths, 2

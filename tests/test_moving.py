@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 
@@ -39,6 +40,37 @@ def test_what_is_exported_is_imported(tmp_path):
     new = open_store(tmp_path / "three")
     assert import_entries(new, tmp_path / "one").entries == 5
     assert contents(new) == contents(store)
+
+
+@pytest.mark.parametrize("how", ["compressed", "twice"])
+def test_a_file_of_other_parts_is_refused(how, tmp_path):
+    """As a small file of zeros, compressed, could fill the memory."""
+    file = tmp_path / "moved.zip"
+    export_entries(filled(tmp_path / "one"), file)
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    kind = zipfile.ZIP_DEFLATED if how == "compressed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w", kind) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+        if how == "twice":
+            with pytest.warns(UserWarning, match="Duplicate name"):
+                archive.writestr(name, data)
+    new = open_store(tmp_path / "two")
+    with pytest.raises(StoreError, match="compressed or encrypted|two of its parts have one name"):
+        import_entries(new, file)
+    assert not new.infos()
+
+
+def test_an_export_is_no_use_of_a_segment(tmp_path):
+    """Else what was used last would be evicted first."""
+    store = filled(tmp_path / "one")
+    filled(tmp_path / "one", 2, "f" * 32)
+    for k, name in enumerate([NAME, "f" * 32]):
+        os.utime(tmp_path / "one" / "segments" / name, (k, k))
+    before = [(info.name, info.used) for info in store.infos()]
+    export_entries(store, tmp_path / "moved.zip")
+    assert [(info.name, info.used) for info in store.infos()] == before
 
 
 def test_some_segments(tmp_path):

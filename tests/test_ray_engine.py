@@ -9,7 +9,7 @@ import pytest
 
 from fundus import FeatureExtractor, FoldEnsemble, TransferClassifier
 from fundus.distributed import extract
-from fundus.distributed.engines import started
+from fundus.distributed.opening import started
 from fundus.exceptions import EngineError, MissingDependencyError
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fundus
+import fundus.distributed
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SCRIPTS = sorted([*DOCS.glob("*.py"), *DOCS.glob("studies/*.py")])
@@ -32,7 +33,8 @@ def test_every_public_name_is_on_the_api_page_once():
     text = (DOCS / "api.md").read_text(encoding="utf-8")
     found = re.findall(r"^   (\w+)$", text, flags=re.MULTILINE)
     assert len(found) == len(set(found))
-    assert set(found) == {name for name in fundus.__all__ if not name.startswith("__")}
+    public = {*fundus.__all__, *fundus.distributed.__all__}
+    assert set(found) == {name for name in public if not name.startswith("__")}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -49,7 +49,7 @@ def engine_for(settings: Settings) -> Iterator[OfARun]:
     if settings.engine is None:
         yield OfARun(None)
         return
-    from fundus.distributed.engines import started
+    from fundus.distributed.opening import started
 
     with started(settings.engine.value, settings.scheduler, settings.jobs) as engine:
         yield OfARun(engine)

@@ -11,6 +11,7 @@ from fundus.data.inputs import Images
 from fundus.distributed.engines import Engine
 from fundus.distributed.shards import Task, stamp_of, this_worker, worker_store
 from fundus.exceptions import EngineError, FundusError
+from fundus.runtime.keras_settings import carried
 from fundus.store import default_location
 
 #: Distributions that must have the same release everywhere.
@@ -42,7 +43,8 @@ def check_workers(engine: Engine, task: Task, images: Images) -> list[str]:
     for name in COMPARED:
         _all_equal(engine.everywhere(metadata.version, name), name, metadata.version(name))
     sample = _sample(images)
-    answers = engine.everywhere(examine, task, sample)
+    # with the settings of Keras here, as the shards
+    answers = engine.everywhere(carried(examine), task, sample)
     digests = None if sample is None else _content(sample)
     for name, answer in answers.items():
         if isinstance(answer, Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from fundus.distributed.engines import WorkerDiedError
@@ -13,6 +13,8 @@ from fundus.exceptions import EngineError, MissingDependencyError
 #: Seconds in which a scheduler must answer.
 ANSWER_WITHIN = 10
 
+#: What becomes of tasks that bring no result.
+_ENDED = ("error", "cancelled", "lost")
 _LOOK_AGAIN = 0.01  # seconds between two looks at what has arrived
 
 
@@ -66,7 +68,10 @@ class DaskEngine:
 
     def workers(self) -> Sequence[str]:
         """Return the addresses of the workers."""
-        return sorted(self.client.nthreads())
+        try:
+            return sorted(self.client.nthreads())
+        except OSError as error:
+            raise self._gone() from error
 
     def everywhere(self, function: Callable[..., Any], *args: Any) -> Mapping[str, Any]:
         """Run a function once on every worker."""
@@ -85,14 +90,17 @@ class DaskEngine:
         while not self._arriving.has_ready() and time.monotonic() < until:
             time.sleep(_LOOK_AGAIN)
         self._results.update(self._arriving.next_batch(block=False))
-        return [task for task in tasks if task in self._results]
+        # what was given up, or failed while its result was fetched, never arrives
+        return [task for task in tasks if task in self._results or task.status in _ENDED]
 
     def result(self, task: Any) -> Any:
         """Return what a task has returned."""
-        result = self._results.pop(task)
+        result = self._results.pop(task, None)
+        if task.status in ("cancelled", "lost"):
+            raise self._gone()
         if task.status != "error":
             return result
-        _, error, traceback = result
+        error, traceback = task.exception(), task.traceback()
         if isinstance(error, self.deaths):
             last = getattr(error, "last_worker", None)
             raise WorkerDiedError(f"the last one was {getattr(last, 'address', '?')}")
@@ -100,7 +108,14 @@ class DaskEngine:
 
     def cancel(self, tasks: Sequence[Any]) -> None:
         """Give tasks up; one that runs is not interrupted."""
-        self.client.cancel(list(tasks), force=True)
+        with suppress(OSError):  # a scheduler that has gone has given them up
+            self.client.cancel(list(tasks), force=True)
+
+    def _gone(self) -> EngineError:
+        return EngineError(
+            "Dask's scheduler has ended, started anew, or given the work up. What was done is "
+            "kept: see that it runs, and call again."
+        )
 
     def joblib(self) -> AbstractContextManager[Any]:
         """Return joblib's own backend for Dask."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -14,7 +15,8 @@ from sklearn.base import clone
 from fundus.backbones.pooling import signed_power
 from fundus.data.inputs import Images, as_images
 from fundus.distributed.agreement import check_workers
-from fundus.distributed.engines import Engine, WorkerDiedError, engine_of
+from fundus.distributed.engines import Engine, WorkerDiedError
+from fundus.distributed.opening import engine_of
 from fundus.distributed.shards import Done, Shard, Task, do_shard, stamp_of
 from fundus.exceptions import EngineError, FundusError, ImageReadError
 from fundus.frozen.settings import FrozenSettings
@@ -172,6 +174,7 @@ def extract_on(
     on_error: str = "raise",
 ) -> Extraction:
     """Do what `extract` does, on an engine, with a fitted extractor."""
+    images = _as_sent(images)
     settings = FrozenSettings.of(extractor, freeze="all")
     frozen, store = extractor.frozen_, open_store(settings.cache)
     cache = _of_workers(worker_cache, "float32" if store is None else store.dtype)
@@ -197,6 +200,14 @@ def extract_on(
     return Extraction(power, dict(sorted(run.unread.items())), run.n_known, run.workers)
 
 
+def _as_sent(images: Images) -> Images:
+    """Images as workers may see them: no patients, and paths that do not depend on a folder."""
+    paths = images.paths
+    if paths is not None:
+        paths = np.array([os.path.abspath(path) for path in paths.tolist()], dtype=object)
+    return replace(images, patients=None, paths=paths)
+
+
 def _check(shard_size: Any, worker_cache: Any, on_error: Any) -> None:
     if not isinstance(shard_size, int) or isinstance(shard_size, bool) or shard_size < 1:
         raise invalid("extract", "shard_size", "an int of at least 1", shard_size)
@@ -211,6 +222,8 @@ def _of_workers(cache: Any, dtype: str) -> Any:
         return False
     if isinstance(cache, Cache):
         return replace(cache, dtype=dtype)
+    if isinstance(cache, (str, PathLike)):
+        cache = os.path.abspath(cache)
     return Cache(None if cache is True else cache, dtype=dtype)
 
 
@@ -276,7 +289,7 @@ class _Run:
                     return
                 for task in self.engine.some_done(list(running), _LOOK_AGAIN):
                     shard = running.pop(task)
-                    done = self._result(task, shard)
+                    done = self._rounded(self._result(task, shard))
                     self._keep(shard, done)
                     yield shard.rows.tolist(), done
         finally:
@@ -307,6 +320,13 @@ class _Run:
         except Exception as error:
             _raise_with_place(error, which)
 
+    def _rounded(self, done: Done) -> Done:
+        """Round features as the caller's store does, where no store of a worker has."""
+        if self.segment is None or not self.segment.half or self.task.cache is not False:
+            return done
+        # not in place, as arrays may come so that they cannot be written to
+        return replace(done, features=done.features.astype(np.float16).astype(np.float32))
+
     def _keep(self, shard: Shard, done: Done) -> None:
         """Count a shard, and put it into the caller's store."""
         record = self.workers.setdefault(done.worker, WorkerRecord())
@@ -319,8 +339,6 @@ class _Run:
         self.unread.update((int(shard.rows[place]), why) for place, why in done.unread.items())
         if self.segment is None or self.store is None or not rows:
             return
-        if self.segment.half and self.task.cache is False:
-            done.features[:] = done.features.astype(np.float16)
         with tolerating(self.store):
             self.segment.put_many(zip(entry_keys(done.digests), done.features, strict=True))
             known = [

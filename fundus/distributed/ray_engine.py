@@ -49,7 +49,9 @@ class RayEngine:
             errors.WorkerCrashedError,
             errors.NodeDiedError,
             errors.OutOfMemoryError,
+            errors.RayActorError,  # joblib's jobs run in actors
         )
+        self._call = self._ray.remote(_call).options(max_retries=_RETRIES)
 
     def _nodes(self) -> dict[str, int]:
         """Number of processors of each node that lives."""
@@ -82,7 +84,7 @@ class RayEngine:
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Start a call; Ray starts it again where its worker ends."""
-        return self._ray.remote(_call).options(max_retries=_RETRIES).remote(function, args)
+        return self._call.remote(function, args)
 
     def some_done(self, tasks: Sequence[Any], seconds: float) -> list[Any]:
         """Wait for one of the tasks."""

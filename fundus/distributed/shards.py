@@ -104,7 +104,7 @@ class Done:
     @property
     def n_bytes(self) -> int:
         """Bytes of the arrays and digests that travel to the caller."""
-        return self.features.nbytes + self.kept.nbytes + 32 * len(self.digests)
+        return self.features.nbytes + self.kept.nbytes + sum(map(len, self.digests))
 
 
 def stamp_of(path: str) -> Stamp:

@@ -234,6 +234,11 @@ class Store:
             self._segments[name] = Segment(self, name, folder, False)
         return self._segments[name]
 
+    def environment(self, name: str) -> Environment:
+        """Return a segment's entries as they are, without a note that it was used."""
+        with self._turn:
+            return self._opened(name).environment
+
     def claims(self, name: str) -> Claims:
         """Return a context in which entries of a segment are claimed before they are computed.
 
@@ -301,8 +306,7 @@ class Store:
         """
         result = {}
         for info in self.infos():
-            with self._turn:
-                environment = self._opened(info.name).environment
+            environment = self.environment(info.name)
             n_entries = len(environment)
             damaged = [key for key, value in environment.items() if unpack(value, key) is None]
             environment.delete(damaged)

@@ -87,7 +87,7 @@ def export_entries(store: Store, path: Path, *, names: tuple[str, ...] = ()) -> 
         archive.writestr(_NOTE, json.dumps({"format": FORMAT}))
         for info in infos:
             archive.writestr(f"{info.name}/about.json", json.dumps(info.about))
-            environment = store.segment(info.name, lambda about=info.about: about).environment  # type: ignore[misc]
+            environment = store.environment(info.name)
             with archive.open(f"{info.name}/entries", "w", force_zip64=True) as file:
                 for key, value in environment.items():
                     if unpack(value, key) is None:
@@ -120,6 +120,7 @@ def import_entries(store: Store, path: Path) -> Moved:
         return _import_folder(store, path)
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_members(archive, path)
             return _import_archive(store, archive, path)
     except FileNotFoundError:
         raise StoreError(
@@ -128,6 +129,19 @@ def import_entries(store: Store, path: Path) -> Moved:
         ) from None
     except (zipfile.BadZipFile, EOFError, struct.error) as error:
         raise _no_export(path, error) from None
+
+
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse members that are compressed, which may be a thousand times as large, or encrypted."""
+    members = archive.infolist()
+    for member in members:
+        stored = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+        if not stored or member.file_size != member.compress_size:
+            raise _no_export(path, f"its part {member.filename[:100]!r} is compressed or encrypted")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise _no_export(path, "its parts are larger than the file")
+    if len({member.filename for member in members}) < len(members):
+        raise _no_export(path, "two of its parts have one name")
 
 
 def _no_export(path: Path, why: object) -> StoreError:
@@ -146,7 +160,7 @@ def _import_folder(store: Store, path: Path) -> Moved:
     assert other is not None
     total = Moved()
     for info in other.infos():
-        items = other.segment(info.name, lambda about=info.about: about).environment.items()  # type: ignore[misc]
+        items = other.environment(info.name).items()
         total = _added(total, _put(store, info.name, info.about, items))
     return total
 
