@@ -8,11 +8,15 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import matthews_corrcoef
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
 from fundus import (
     FoldEnsemble,
+    FoldsDisplay,
     TransferClassifier,
     evaluate,
     evaluate_out_of_fold,
@@ -22,12 +26,15 @@ from fundus.documents.card import model_card
 from fundus.documents.html import to_html
 from fundus.documents.markdown import to_markdown
 from fundus.documents.sections import report_document
-from fundus.exceptions import PluginError, PluginWarning, UnknownNameError
+from fundus.exceptions import DataWarning, PluginError, PluginWarning, UnknownNameError
 from fundus.hookspecs import MetricSpec
+from fundus.metrics.registered import metric_value
 from fundus.plugins import registry
+from fundus.plugins.registry import get_registry
 from fundus.plugins.spec_fields import field_problem
 from fundus.reporting.added_metrics import added_measures
 from fundus.reporting.bootstrap import bootstrap_of
+from fundus.reporting.report import make_report
 from fundus.testing import check_metric
 from fundus.testing.toy_run import toy_run
 
@@ -182,7 +189,8 @@ def test_it_may_fail_where_a_resample_lacks_a_grade():
 
     true = np.array([0, 1, 2, 3, 4, *[0] * 55])
     spec = MetricSpec(name="one", function=all_grades, description="One.")
-    measure = scored(true, np.roll(true, 1), spec)["hand/one"]
+    with pytest.warns(PluginWarning, match="a grade is missing. So it was on 41 of 50 resamples"):
+        measure = scored(true, np.roll(true, 1), spec)["hand/one"]
     assert math.isfinite(measure.value)
     assert math.isnan(measure.interval.low)  # too few resamples have all grades
 
@@ -221,6 +229,58 @@ def test_a_scorer_of_names_follows_their_order(plugin):
     assert metric_scorer("one")(model, X, y) == pytest.approx(off + 10)
     with pytest.raises(UnknownNameError, match="no metric called 'two'.*Registered: one"):
         metric_scorer("two")
+
+
+def test_a_scorer_sees_the_order_of_names_in_a_pipeline(plugin):
+    plugin(code="def one(a, b):\n    return float(abs(a - b).sum() + 10 * a.mean())")
+    names = ["none", "mild", "severe"]
+    y = np.array(names)[np.arange(60) % 3]
+    model = TransferClassifier("precomputed", "logistic", grades=names)
+    piped = Pipeline([("model", model)]).fit(X, y)
+    scorer = metric_scorer("one")
+    assert scorer(piped, X, y) == scorer(piped[-1], X, y)
+    ordered = metric_scorer("one", grades=names)
+    bare = LogisticRegression().fit(X, y)
+    seen = np.array([names.index(name) for name in bare.predict(X)])
+    assert ordered(bare, X, y) == pytest.approx(np.abs(seen - np.arange(60) % 3).sum() + 10)
+    with pytest.warns(DataWarning, match="alphabet"):
+        scorer(bare, X, y)
+
+
+def test_a_scorer_of_numbers_has_the_whole_scale(plugin):
+    """Also where a fold's model was trained without a grade."""
+    plugin(code="def one(a, b):\n    return float(abs(a - b).max())")
+    y = np.where(np.arange(60) % 2, 4, 1)
+    model = DummyClassifier(strategy="constant", constant=1).fit(X, y)
+    assert metric_scorer("one")(model, X, y) == 3
+
+
+def test_what_is_masked_is_undefined_and_what_is_huge_is_no_score(plugin):
+    plugin(code="import numpy as np\ndef one(a, b):\n    return np.ma.masked")
+    entry = get_registry().find("metric", "one")
+    assert np.isnan(metric_value(entry, Y, Y))
+    entry.spec.__dict__["function"] = lambda a, b: 10**400
+    with pytest.raises(PluginError, match="OverflowError"):
+        metric_value(entry, Y, Y)
+
+
+def test_folds_are_drawn_where_a_plugin_has_a_metric(plugin):
+    plugin(code="def one(a, b):\n    return float((a == b).mean())")
+    model = FoldEnsemble(TransferClassifier("precomputed", "ridge"), cv=2, random_state=0)
+    shown = FoldsDisplay.from_estimator(model.fit(X, Y), X, Y)
+    assert "qwk" in shown.axes_
+    assert not any("one" in name for name in shown.axes_)
+
+
+def test_failures_on_resamples_are_told(plugin, monkeypatch):
+    code = "def one(a, b):\n    if len(set(a.tolist())) < 5:\n        raise ValueError('few')\n"
+    plugin(code=code + "    return 0.5")
+    rare = np.r_[np.zeros(36, int), 1, 2, 3, 4]
+    with pytest.warns(PluginWarning, match=r"few. So it was on \d+ of \d+ resamples"):
+        make_report(rare, rare, plugins=True)
+    monkeypatch.setenv("FUNDUS_STRICT_PLUGINS", "1")
+    with pytest.raises(PluginError, match="few"):
+        make_report(rare, rare, plugins=True)
 
 
 _numbers = itertools.count()

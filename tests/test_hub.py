@@ -183,7 +183,7 @@ def test_what_is_no_model_is_refused(hub, saved, make, error, told):
 def test_a_file_that_is_too_large_is_not_fetched(hub, saved):
     hub.sizes["part-01.skops"] = 5 << 30
     name = shared(hub, files_of(saved))
-    with pytest.raises(BundleError, match="at most 4,294,967,296 bytes. The Hub says 5368709120"):
+    with pytest.raises(BundleError, match="at most 4,294,967,296 bytes together. The Hub"):
         load(name)
     assert "part-01.skops" not in hub.fetched()
 
@@ -295,3 +295,41 @@ def test_paths_of_this_machine_are_not_pushed(hub, saved, monkeypatch):
     }
     assert b"anna" not in b"".join(files.values())
     load(name)
+
+
+def test_paths_among_parameters_are_not_pushed(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    X = np.random.default_rng(0).integers(0, 255, (10, 32, 32, 3), dtype=np.uint8)
+    model = TransferClassifier("tiny", "ridge", weights="fixed", cache=False).fit(
+        X, [*range(5)] * 2
+    )
+    saved = tmp_path / "saved"
+    save(model, saved, about={"settings": {"data": "../anna_1950/eyes.csv", "recipe": "a/b"}})
+    push_to_hub(saved, NAME)
+    repo = hub.repos["clinic/grader"]
+    pushed = json.loads(repo.commits[repo.branches["main"]]["model.json"])["about"]["settings"]
+    assert pushed == {"data": "eyes.csv", "recipe": "a/b"}
+
+
+def test_a_branch_named_like_a_commit_is_no_commit(hub, saved, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    name = push_to_hub(saved, NAME)
+    repo = hub.repos["clinic/grader"]
+    alias = "0123456789abcdef" * 2 + "01234567"
+    repo.branches[alias] = repo.branches["main"]
+    with pytest.raises(HubError, match="leads to the commit"):
+        load(f"{name.split('@')[0]}@{alias}")
+    load(name)
+
+
+def test_a_card_that_was_changed_at_the_hub_is_kept(hub, saved, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    push_to_hub(saved, NAME)
+    repo = hub.repos["clinic/grader"]
+    files = repo.commits[repo.branches["main"]]
+    edited = files["README.md"] + b"\nScored by us on 900 photographs.\n"
+    repo.commit({**files, "README.md": edited})
+    push_to_hub(saved, NAME)
+    assert repo.commits[repo.branches["main"]]["README.md"] == edited
+    push_to_hub(saved, NAME, replace_card=True)
+    assert repo.commits[repo.branches["main"]]["README.md"] != edited

@@ -224,12 +224,13 @@ def _write(
     from fundus.cli.data import aside_table, files_of, names_of
     from fundus.cli.files import write_csv, write_json
     from fundus.cli.results import summary_of
+    from fundus.hub.address import name_of
     from fundus.saving.bundle import MANIFEST, open_bundle, read_more, read_record, save
 
     data, folder = summary_of(graded), runs.folder_of_model(run)
     where = open_bundle(folder).folder
     source = {
-        "run": str(run),
+        "run": name_of(run),
         "manifest_sha256": hashlib.sha256((where / MANIFEST).read_bytes()).hexdigest(),
         "about": read_record(folder)["about"],
     }

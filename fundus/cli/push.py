@@ -42,6 +42,14 @@ def push(
         bool,
         typer.Option("--replace-card", help="Replace a card that this command has not written."),
     ] = False,
+    trusted: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trust",
+            help="Further class that the model may hold, as package.module.Class; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -68,6 +76,7 @@ def push(
         licence=licence,
         message=message,
         replace_card=replace_card,
+        trusted=tuple(trusted or ()),
     )
-    screen.emit({"kind": KIND, "run": run, "name": found, "private": not public})
+    screen.emit({"kind": KIND, "run": run, "name": found})
     screen.show(f"Pushed: {found}", f"Grade with it: fundus predict {found} PHOTOGRAPHS...")

@@ -49,15 +49,16 @@ def verify(
 ) -> None:
     """Check that a run or a saved model is whole, sound and can predict; nothing is written."""
     from fundus.cli.runs import folder_of_model
+    from fundus.hub.address import name_of
     from fundus.runtime.terminal import new_table
 
     screen = Screen(json=json)
     checks = checks_of(run, folder_of_model(run), tuple(trusted or ()))
     bad = [check for check in checks if check.sound is False]
     screen.emit(
-        {"kind": KIND, "run": str(run), "sound": not bad, "checks": [asdict(c) for c in checks]}
+        {"kind": KIND, "run": name_of(run), "sound": not bad, "checks": [asdict(c) for c in checks]}
     )
-    table = new_table(str(run), "checked", "", "found")
+    table = new_table(name_of(run), "checked", "", "found")
     for check in checks:
         mark, style = _MARKS[check.sound]
         table.add_row(cell(check.check), cell(mark, style), cell(check.found))

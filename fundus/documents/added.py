@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus.documents.blocks import Block, Picture, Points, Section, Table, Text
+from fundus.documents.html import embedded
 from fundus.exceptions import PluginError, PluginWarning, warn_caller
 from fundus.plugins.registry import Entry, get_registry
 from fundus.reporting.record import RunRecord
@@ -65,6 +66,11 @@ def blocks_of(entry: Entry, record: RunRecord) -> list[Block]:
             warnings.simplefilter("ignore")
             made = entry.spec.make(own)
             blocks = list(made) if isinstance(made, Sequence) and not _is_text(made) else None
+            problems = [_problem(block, record.path) for block in blocks or ()]
+            if not any(problems):
+                for block in blocks or ():
+                    if type(block) is Picture:
+                        embedded(block)  # as the report will
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:300].rstrip(".")
         raise PluginError(f"{what} failed with {type(error).__name__}: {text}.") from error
@@ -73,10 +79,8 @@ def blocks_of(entry: Entry, record: RunRecord) -> list[Block]:
             f"{what} must return a sequence of Text, Points, Table and Picture. Got "
             f"{type(made).__name__} instead."
         )
-    for block in blocks:
-        problem = _problem(block, record.path)
-        if problem:
-            raise PluginError(f"{what} returns what a report cannot hold: {problem}.")
+    for problem in filter(None, problems):
+        raise PluginError(f"{what} returns what a report cannot hold: {problem}.")
     return blocks
 
 

@@ -33,11 +33,11 @@ def to_html(document: Document) -> str:
     source = resources.files("fundus.documents").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages = environment.from_string(source)
-    return pages.render(document=document, embedded=_embedded)
+    return pages.render(document=document, embedded=embedded)
 
 
-def _embedded(picture: Picture) -> str:
-    """A picture as a data URL; of photographs as JPEG, a tenth of their PNG."""
+def embedded(picture: Picture) -> str:
+    """Return a picture as a data URL; of photographs as JPEG, a tenth of their PNG."""
     kind, content = _TYPES[picture.file.suffix], picture.file.read_bytes()
     if kind == "image/svg+xml" and picture.wide:
         content = _INSIDE.sub(_as_small, content)

@@ -86,3 +86,14 @@ def hub_model(name: str | os.PathLike[str]) -> HubModel | None:
             f"@revision, where the revision is a commit, a branch or a tag. Got {text!r} instead."
         )
     return HubModel(f"{found['owner']}/{found['name']}", found["revision"])
+
+
+def name_of(run: str | os.PathLike[str]) -> str:
+    """Return the name of a run for people and records: of one on the Hub, what commands take.
+
+    Examples
+    --------
+    >>> name_of("runs/eyes")
+    'runs/eyes'
+    """
+    return str(hub_model(run) or os.fspath(run))

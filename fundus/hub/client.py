@@ -127,6 +127,13 @@ def asking(model: HubModel, doing: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         raise HubError(_told(model, doing, status, error)) from error
+    except ValueError as error:  # as of metadata in a card
+        text = " ".join(str(error).split())[:300]
+        raise HubError(
+            f"The Hub does not accept what {str(model)!r} would have, so it cannot be {doing} "
+            f"({text}): give a licence by the name that the Hub has for it, such as 'mit' or "
+            "'other'."
+        ) from error
     # the client's network library differs from release to release, and so do its errors
     except Exception as error:
         text = " ".join(str(error).split())[:300]

@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fundus.exceptions import BundleError, FundusError, UnpinnedWarning, warn_caller
+from fundus.exceptions import (
+    BundleError,
+    FundusError,
+    HubError,
+    UnpinnedWarning,
+    warn_caller,
+)
 from fundus.hub.address import HubModel
 from fundus.hub.client import (
     ANSWER_SECONDS,
@@ -89,6 +95,7 @@ def fetched(model: HubModel, listed: Callable[[Path], Mapping[str, str]], *, mos
     """
     check_extra()
     folder = _cached(model, [MANIFEST])
+    _check_commit(model, folder)
     if folder is not None and _cached(model, listed(folder)) is not None:
         return folder
     why = why_offline()
@@ -97,6 +104,13 @@ def fetched(model: HubModel, listed: Callable[[Path], Mapping[str, str]], *, mos
         raise out_of_reach(model, why, lacking)
     there = _asked(model)
     folder = _fetch(model, _manifest(model, there), MOST_MANIFEST)
+    _check_commit(model, folder)
+    total = sum(there[name].size or 0 for name in listed(folder) if name in there)
+    if total > most:
+        raise BundleError(
+            f"The files of {str(model)!r} must have at most {most:,} bytes together. The Hub says "
+            f"{total:,}: it is no model of fundus-zoo that this machine should fetch."
+        )
     for name, digest in listed(folder).items():
         if name not in there:
             raise BundleError(
@@ -122,6 +136,15 @@ def told_of(model: HubModel) -> Iterator[None]:
         if str(model) in str(error):
             raise
         raise type(error)(f"The model {str(model)!r} cannot be used: {error}") from error
+
+
+def _check_commit(model: HubModel, folder: Path | None) -> None:
+    """Refuse a branch or tag that is named like a commit, and leads to another one."""
+    if folder is not None and folder.name != model.revision:
+        raise HubError(
+            f"{str(model)!r} leads to the commit {folder.name!r}: its owner has given a branch or "
+            "a tag the name of a commit. Write the commit that you mean."
+        )
 
 
 def _commit_now(model: HubModel) -> str:

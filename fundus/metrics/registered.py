@@ -8,6 +8,7 @@ import os
 import reprlib
 import sys
 import warnings
+from collections.abc import Hashable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fundus.exceptions import PluginError, PluginWarning, warn_caller
-from fundus.grades.foreign import as_grader
-from fundus.grades.labels import to_positions
+from fundus.grades.common_scale import common_scale
+from fundus.grades.foreign import as_grader, scale_of
+from fundus.grades.labels import as_labels, grade_scale, is_text, to_positions
+from fundus.grades.severity import to_scale
 from fundus.plugins.registry import Entry, get_registry
 
 
@@ -47,21 +50,31 @@ def metric_value(entry: Entry, y_true: NDArray[np.intp], found: NDArray[Any]) ->
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             value = entry.spec.function(y_true.copy(), found.copy())
+            number = _number(value)
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:300]
         raise PluginError(
             f"The metric {entry.lasting_name!r} of {entry.distribution} failed with "
             f"{type(error).__name__}: {text}"
         ) from error
-    plain = (
-        value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
-    )
-    if isinstance(plain, bool) or not isinstance(plain, Real) or math.isinf(plain):
+    if number is None:
         raise PluginError(
             f"The metric {entry.lasting_name!r} of {entry.distribution} must return a finite "
             f"number, or nan where it is not defined. Got {reprlib.repr(value)} instead"
         )
-    return float(plain)
+    return number
+
+
+def _number(value: Any) -> float | None:
+    """What a metric has returned as a number, nan where it is masked; None where it is none."""
+    if value is np.ma.masked:
+        return math.nan
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    number = float(value)
+    return None if math.isinf(number) else number
 
 
 def warn_of_metric(error: PluginError) -> None:
@@ -69,6 +82,17 @@ def warn_of_metric(error: PluginError) -> None:
     if os.environ.get("FUNDUS_STRICT_PLUGINS") == "1":
         raise error
     warn_caller(f"{str(error).rstrip('.')}. It is left out.", PluginWarning)
+
+
+def warn_of_resamples(error: PluginError, count: int, n: int) -> None:
+    """Warn of a metric that fails on some resamples, or raise, as `warn_of_metric` does."""
+    if os.environ.get("FUNDUS_STRICT_PLUGINS") == "1":
+        raise error
+    warn_caller(
+        f"{str(error).rstrip('.')}. So it was on {count} of {n} resamples: its interval is of the "
+        "others, and there is none where more than a tenth fail.",
+        PluginWarning,
+    )
 
 
 def needed(
@@ -88,39 +112,61 @@ class MetricScorer:
     ----------
     name : str
         Of the metric; it is looked up at each call, so that the scorer can be pickled.
+    grades : int or sequence of labels, default=None
+        The scale, lowest grade first.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, grades: int | Sequence[Hashable] | None = None) -> None:
+        self.name, self.grades = name, grades
 
     def __repr__(self) -> str:
-        return f"metric_scorer({self.name!r})"
+        more = "" if self.grades is None else f", grades={self.grades!r}"
+        return f"metric_scorer({self.name!r}{more})"
 
     def __call__(self, estimator: Any, X: Any, y_true: ArrayLike) -> float:
         """Return the score, with the sign turned where smaller is better."""
         entry = get_registry().find("metric", self.name)
-        grader: Any = as_grader(estimator)
-        scale, spec = grader.grades_, entry.spec
+        spec, predicted = entry.spec, None
+        if spec.needs == "grades":
+            predicted = estimator.predict(X)
+        scale = self._scale(estimator, y_true, predicted)
         true = to_positions(y_true, scale, name="y_true")
         found: NDArray[Any]
-        if spec.needs == "grades":
-            found = to_positions(estimator.predict(X), scale, name="y_pred")
+        if predicted is not None:
+            found = to_positions(predicted, scale, name="y_pred")
         elif spec.needs == "severity":
-            found = np.asarray(grader.predict_severity(X), dtype=np.float64)
+            grader: Any = as_grader(estimator)
+            severity = np.asarray(grader.predict_severity(X), dtype=np.float64)
+            found = to_scale(severity, grader.grades_, scale)
         else:
             found = np.zeros((len(true), len(scale)))
             found[:, to_positions(estimator.classes_, scale)] = estimator.predict_proba(X)
         value = metric_value(entry, true, found)
         return value if spec.greater_is_better else -value
 
+    def _scale(self, estimator: Any, y_true: Any, predicted: Any) -> NDArray[Any]:
+        """The scale as `kappa_scorer` has it: 0–4 for numbers, the estimator's order for names."""
+        if self.grades is None:
+            read = as_labels(y_true, name="y_true")
+            own = scale_of(estimator, np.empty(0))
+            named = read.order is not None or is_text(read.values)
+            if named and set(read.values.tolist()) <= set(own.tolist()):
+                return own
+        labels = [y_true, estimator.classes_ if predicted is None else predicted]
+        return common_scale(self.grades, *labels, names=("y_true", "y_pred"))
 
-def metric_scorer(name: str) -> MetricScorer:
+
+def metric_scorer(name: str, grades: int | Sequence[Hashable] | None = None) -> MetricScorer:
     """Return the scorer of a plugin's metric.
 
     Parameters
     ----------
     name : str
         ``"name"`` or ``"plugin/name"``, as ``fundus plugins`` lists it.
+    grades : int or sequence of labels, default=None
+        The scale, lowest grade first. ``None`` is 5 for numbers; for names and for a pandas
+        Categorical it is the estimator's ``grades_``, and where it has none, that of the
+        categories, or of the alphabet, with a warning.
 
     Returns
     -------
@@ -145,4 +191,6 @@ def metric_scorer(name: str) -> MetricScorer:
     fundus.exceptions.UnknownNameError: There is no metric called 'no_such_metric'...
     """
     get_registry().find("metric", name)
-    return MetricScorer(name)
+    if grades is not None:
+        grade_scale(grades)
+    return MetricScorer(name, grades)

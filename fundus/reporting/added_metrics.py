@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus.exceptions import PluginError
-from fundus.metrics.registered import metric_value, needed, warn_of_metric
+from fundus.metrics.registered import metric_value, needed, warn_of_metric, warn_of_resamples
 from fundus.metrics.resampled import Scores, Weights
 from fundus.plugins.registry import get_registry
 from fundus.reporting.bootstrap import Bootstrap, Measure
@@ -58,6 +58,7 @@ def added_measures(
     if not metrics:
         return {}
     images = np.arange(len(true))
+    failed: dict[str, tuple[int, PluginError]] = {}
 
     def statistic(weights: Weights) -> dict[str, Scores]:
         drawn = [np.repeat(images, row.astype(np.intp)) for row in weights]
@@ -66,10 +67,13 @@ def added_measures(
             for name, (entry, found) in metrics.items():
                 try:
                     scores[name][k] = metric_value(entry, true[rows], found[rows])
-                except PluginError:
-                    continue
+                except PluginError as error:
+                    count, first = failed.get(name, (0, error))
+                    failed[name] = count + 1, first
         return scores
 
     # functions of others may not be made for threads
     resampled = bootstrap.scores(statistic, n_jobs=1)
+    for count, error in failed.values():
+        warn_of_resamples(error, count, bootstrap.n_resamples)
     return {name: bootstrap.measure(values[name], resampled[name]) for name in metrics}

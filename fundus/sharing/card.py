@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from fundus.reporting.record import RunRecord
 from fundus.reporting.tables import label_of
 
 #: By which a card is recognised that this library has written.
-MARK = "<!-- written by fundus push -->"
+MARK = "<!-- written by fundus push: {} -->"
 
 TAGS = (
     "diabetic-retinopathy",
@@ -75,7 +77,8 @@ def hub_card(
         "commit behind the name, as in `@0123…`, means the same model always. No code of this "
         "repository is run, and nothing is unpickled."
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{MARK}\n{text.strip()}\n\n{use}\n"
+    head, body = f"---\n{data.to_yaml()}\n---\n\n", f"{text.strip()}\n\n{use}\n"
+    return f"{head}{MARK.format(_digest(head + body))}\n{body}"
 
 
 def scores_of(record: RunRecord) -> dict[str, float]:
@@ -125,5 +128,13 @@ def _grades(model: Any) -> str:
 
 
 def is_ours(card: Path) -> bool:
-    """Whether this library has written a card."""
-    return MARK in card.read_text(encoding="utf-8", errors="replace")
+    """Whether a card is as this library has written it, and nobody has changed it since."""
+    text = card.read_text(encoding="utf-8", errors="replace")
+    found = re.search(re.escape(MARK).replace(re.escape("{}"), "([0-9a-f]{64})") + "\n", text)
+    if found is None:
+        return False
+    return found[1] == _digest(text[: found.start()] + text[found.end() :])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

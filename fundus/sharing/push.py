@@ -11,7 +11,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from fundus._version import __version__
-from fundus.exceptions import BundleError, HubError, Mention, Message
+from fundus.exceptions import (
+    BundleError,
+    DataWarning,
+    HubError,
+    Mention,
+    Message,
+    warn_caller,
+)
 from fundus.hub.address import SCHEME, HubModel, hub_model
 from fundus.hub.client import (
     ANSWER_SECONDS,
@@ -33,6 +40,8 @@ from fundus.sharing.card import hub_card, is_ours, scores_of, text_of
 #: The Hub's name of a card.
 CARD = "README.md"
 
+#: Settings of a training that are paths, relative ones too.
+_PLACES = {"data", "out", "run", "image_dir", "cache_dir", "validation", "resume", "weights_dir"}
 _LICENCE = re.compile("[a-z0-9][a-z0-9.-]*")
 
 
@@ -48,8 +57,8 @@ def push_to_hub(
 ) -> str:
     """Push a fitted model to the Hub, with a card, as one commit.
 
-    What is pushed are the files of the saved model, without code, and the card. Absolute paths in
-    the record of a training, such as that of its photographs, are shortened to their last part.
+    What is pushed are the files of the saved model, without code, and the card. Paths in its record
+    and among its parameters, such as that of its photographs, are shortened to their last part.
 
     Parameters
     ----------
@@ -97,7 +106,8 @@ def push_to_hub(
     target = _target(name)
     record = _record_of(model)
     if licence is None and isinstance(record, ModelSpec):
-        licence = record.licence.lower()
+        known = record.licence.lower()
+        licence = known if _LICENCE.fullmatch(known) else "other"
     _check_licence(licence, private=private)
     check_extra()
     with tempfile.TemporaryDirectory() as place:
@@ -164,7 +174,9 @@ def _record_of(model: Any) -> RunRecord | ModelSpec | None:
 def _write(model: Any, folder: Path, trusted: Sequence[str]) -> Any:
     """Write the bundle that is pushed, and return the model that it holds."""
     if not _is_place(model):
-        save(model, folder)
+        whole = folder.with_name("saved")
+        save(model, whole)
+        _copy(whole, folder)
         return load(folder, trusted=trusted)
     if hub_model(model) is not None:
         raise BundleError(
@@ -187,7 +199,8 @@ def _copy(source: Path, folder: Path) -> None:
 
     reader = open_bundle(source)
     record = read_model(reader)
-    record["about"] = _without_places(record["about"])
+    for part in ("about", "model"):
+        record[part] = _without_places(record[part])
     folder.mkdir()
     digests = {}
     for name in sorted(reader.digests):
@@ -200,16 +213,17 @@ def _copy(source: Path, folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _without_places(value: Any) -> Any:
-    """Shorten absolute paths, which name people and clinics, to their last part."""
+def _without_places(value: Any, key: str = "") -> Any:
+    """Shorten paths, which name people and clinics, to their last part."""
     if isinstance(value, dict):
-        return {name: _without_places(part) for name, part in value.items()}
+        return {name: _without_places(part, name) for name, part in value.items()}
     if isinstance(value, list):
-        return [_without_places(part) for part in value]
-    if isinstance(value, str):
+        return [_without_places(part, key) for part in value]
+    if isinstance(value, str) and hub_model(value) is None:
         for kind in (PurePosixPath, PureWindowsPath):
-            if kind(value).is_absolute() and kind(value).name:
-                return kind(value).name
+            here = key in _PLACES or kind(value).is_absolute() or value.startswith("~")
+            if here and kind(value).name:
+                value = kind(value).name
     return value
 
 
@@ -260,6 +274,11 @@ def _push(
                         "another name.",
                         meant,
                     )
+                )
+            if there.private and not private:
+                warn_caller(
+                    f"{str(target)!r} is private, and stays so: its page on the Hub changes that.",
+                    DataWarning,
                 )
             if CARD in {file.rfilename for file in there.siblings or ()} and not replace_card:
                 old = hf_hub_download(target.repo, CARD, revision=there.sha, endpoint=endpoint())

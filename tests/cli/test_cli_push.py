@@ -39,7 +39,7 @@ def test_commands_take_names_of_the_hub(writer, trained, folder, photographs, ru
     run("export", name, "--to", "keras", "--out", tmp_path / "export")
     run("adapt", name, folder, "--out", tmp_path / "adapted")
     adapted = read_record(tmp_path / "adapted" / "model")["about"]["adapted"]
-    assert adapted["from"]["run"].endswith(name.removeprefix("hf:/"))
+    assert adapted["from"]["run"] == name
     said = run("evaluate", name, folder, "-o", tmp_path / "scores.csv", "--json").stderr
     assert "ARE AMONG THE TRAINING IMAGES" in flat(said)
     from fundus.cli.serve import model_of

@@ -100,7 +100,7 @@ class FoldsDisplay:
             )
         self.values_, sizes = _by_fold(found), np.bincount(found.fold)
         measures = found.report.measures
-        names = list(measures)
+        names = [name for name in measures if name in self.values_]  # those of plugins are of all
         if ax is not None:
             self.axes_ = {"qwk": ax}
         else:
