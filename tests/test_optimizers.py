@@ -117,6 +117,7 @@ def start(blobs):
 
 #: Steps that differ from another's in their arithmetic alone, which is Keras's; left to `make zoo`.
 ALIKE = ("sgd", "momentum", "adam", "adam with a schedule", "weight decay", "amsgrad", "nadam")
+ALIKE += ("average", "accumulated", "own schedule", "unregistered")
 
 
 @pytest.mark.slow
