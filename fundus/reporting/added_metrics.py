@@ -74,6 +74,6 @@ def added_measures(
 
     # functions of others may not be made for threads
     resampled = bootstrap.scores(statistic, n_jobs=1)
-    for count, error in failed.values():
-        warn_of_resamples(error, count, bootstrap.n_resamples)
+    for count, cause in failed.values():
+        warn_of_resamples(cause, count, bootstrap.n_resamples)
     return {name: bootstrap.measure(values[name], resampled[name]) for name in metrics}
