@@ -136,6 +136,7 @@ class Ranking:
         # and for each positive image the negative ones below it, and those below or equal
         self.below = np.searchsorted(code[self.negative], code[self.positive])
         self.up_to = np.searchsorted(code[self.negative], code[self.positive], side="right")
+        self.tied = not np.array_equal(self.below, self.up_to)
 
     def drawn(self, weights: Weights) -> DrawnRanking:
         """Sum the weights of resamples in the order of the score, for several questions."""
@@ -174,7 +175,10 @@ class DrawnRanking:
     def auc(self) -> Scores:
         """Area under the ROC curve, ties counted half; ``nan`` where one class was not drawn."""
         won = np.einsum("ij,ij->i", self._found, of(self._cleared, self._ranking.below))
-        won += np.einsum("ij,ij->i", self._found, of(self._cleared, self._ranking.up_to))
+        if self._ranking.tied:
+            won += np.einsum("ij,ij->i", self._found, of(self._cleared, self._ranking.up_to))
+        else:
+            won *= 2
         return ratio(won / 2, self._missed[:, -1] * self._cleared[:, -1])
 
     def rates(self, thresholds: NDArray[np.intp]) -> tuple[Scores, Scores]:
