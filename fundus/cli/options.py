@@ -131,6 +131,15 @@ def run_of(text: str) -> Path:
     return path if text == path.as_posix() else path.absolute()
 
 
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        help="Further class that the model may hold, as package.module.Class; can be repeated.",
+        show_default=False,
+    ),
+]
+
 Run = Annotated[
     Path,
     typer.Argument(

@@ -119,7 +119,7 @@ def _reports(
     )
 
     photographs = examined(paths)
-    files = [folder / f"{name}.sr.dcm" for name in ids]
+    files = [folder / f"{_below(name)}.sr.dcm" for name in ids]
     outputs += [(file, holding(REPORT_CLASS, MANUFACTURER)) for file in files]
 
     def write(found: Predictions, class_names: list[str], model: str) -> None:
@@ -128,6 +128,12 @@ def _reports(
             write_report(report, file)
 
     return write
+
+
+def _below(name: str) -> Path:
+    """The id of an image as a path within a folder, wherever the image is."""
+    path = Path(name)
+    return Path(*(part for part in path.parts if part not in (path.anchor, "..")))
 
 
 def _summary(class_names: list[str], counts: list[int]) -> object:

@@ -42,14 +42,7 @@ def push(
         bool,
         typer.Option("--replace-card", help="Replace a card that this command has not written."),
     ] = False,
-    trusted: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--trust",
-            help="Further class that the model may hold, as package.module.Class; can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    trusted: opt.Trust = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:

@@ -6,9 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 import fundus.cli.options as opt
 from fundus.cli.screen import Screen, cell
@@ -37,14 +35,7 @@ class Check:
 
 def verify(
     run: opt.Run,
-    trusted: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--trust",
-            help="Further class that the model may hold, as package.module.Class; can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    trusted: opt.Trust = None,
     json: opt.Json = False,
 ) -> None:
     """Check that a run or a saved model is whole, sound and can predict; nothing is written."""

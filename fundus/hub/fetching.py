@@ -84,12 +84,12 @@ def fetched(model: HubModel, listed: Callable[[Path], Mapping[str, str]], *, mos
     listed : callable
         Takes the folder with the manifest in it, and returns the SHA-256 of each file by its name.
     most : int
-        Largest size of a file, in bytes.
+        Largest size of all files together, in bytes.
 
     Raises
     ------
     BundleError
-        If it is no bundle, or the Hub has other files than the manifest says.
+        If it is no bundle, is larger, or the Hub has other files than the manifest says.
     HubError
         If they cannot be fetched.
     """

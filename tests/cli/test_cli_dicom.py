@@ -11,6 +11,7 @@ from dicom_samples import SECRET, packed
 from pydicom import dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
+from fundus.cli.predict import _below
 from fundus.data.file_names import from_name
 from fundus.data.patient_key import VARIABLE
 from fundus.documents.structured_report import REPORT_CLASS
@@ -53,6 +54,14 @@ def test_predict_writes_reports_of_what_it_grades(run, trained, others, tmp_path
     taken.write_bytes(b"something else")
     assert "was not written by this command" in run(*command, code=2).output
     assert taken.read_bytes() == b"something else"
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [("a", "a"), ("a/b.x", "a/b.x"), ("/clinic/a", "clinic/a"), ("../../a", "a")],
+)
+def test_reports_are_within_their_folder(name, inside):
+    assert _below(name) == Path(inside)
 
 
 def test_reports_of_other_photographs_are_refused_before_work(run, trained, others, tmp_path):
